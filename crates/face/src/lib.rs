@@ -1,5 +1,50 @@
 //! The radiance field of one person: its file, its definition on the CPU, and how like the person it looks.
+//!
+//! A [`FaceModel`] is a head in canonical space (three planes of features, a density grid that is
+//! also the sampler, a warp, a small shading network), a torso texture and a background picture.
+//! For each frame the code is folded in once ([`FaceModel::frame_inputs`] makes the small vectors,
+//! [`fold`] mixes the planes); then every pixel is one [`render_ray`]. That function is the
+//! definition: the GPU and the trainer are faster ways to compute it, and are tested against it.
+//!
+//! ```
+//! use face::{FaceModel, Sizes, render_cpu};
+//! use types::{Code, Feature, HeadPose, MediaTime};
+//!
+//! let model = FaceModel::untrained(Sizes::tiny(), 7);
+//! let pose = HeadPose::new(glam::Vec3::ZERO, glam::Vec3::new(0.0, 0.0, 1.2))?;
+//! let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+//! let picture = render_cpu(&model, &model.frame_inputs(&feature), 16, face::DEFAULT_SAMPLES);
+//! assert_eq!(picture.len(), 16 * 16);
+//! # Ok::<(), types::FeatureError>(())
+//! ```
+#![expect(
+    clippy::inline_always,
+    reason = "a ray is one loop body, compiled once per instruction set"
+)]
 
+mod fold;
+mod inputs;
+mod math;
+mod model;
 mod quality;
+mod ray;
+mod sizes;
 
+pub use fold::{FoldedField, fold};
+pub use inputs::{
+    AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
+    TorsoNet, frame_inputs,
+};
+pub use math::{Taps, Texel, add_scaled, between_texels, exp, sigmoid};
+pub use model::{FaceModel, ModelError, Noise};
 pub use quality::{PSNR_MAX_DB, psnr_db, ssim};
+pub use ray::{
+    BINS, DEFAULT_SAMPLES, LOG_DENSITY, LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR, MIN_MASS, March,
+    Shading, at, background_taps, flow_taps, head_span, march, place_samples, ray, read_background,
+    read_planes, read_torso, render_cpu, render_ray, sample_opacity, shade, shade_inputs,
+    torso_edge, torso_position,
+};
+pub use sizes::{
+    BIAS_INPUTS, Bounds, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, Layout, SHADE_INPUTS,
+    SHARED_DIMS, Sizes, TORSO_FIXED_OUTPUTS, TORSO_INPUTS,
+};
