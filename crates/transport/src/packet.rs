@@ -1,0 +1,252 @@
+use bytes::Bytes;
+use std::time::Duration;
+use types::MediaTime;
+
+use crate::wire::{MAX_VARINT, Reader, put_varint};
+
+/// Longest access unit that fits a packet.
+pub const MAX_UNIT_BYTES: usize = 512;
+/// Longest packet: fits the smallest path an IPv6 host must offer, with all headers.
+pub const MAX_PACKET_BYTES: usize = 1100;
+/// Most units in one packet.
+pub(crate) const MAX_UNITS: usize = 31;
+/// Bits 7 and 6 of a packet's first byte: this version of the format.
+const MARK: u8 = 0b0100_0000;
+const MARK_MASK: u8 = 0b1100_0000;
+const HAS_REPORT: u8 = 0b0010_0000;
+const COUNT_MASK: u8 = 0b0001_1111;
+
+/// Counts the units of one sender, from 0, without wrapping.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct UnitNumber(pub u64);
+
+/// Why bytes are not a packet. Drop them and count them; the call goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// Longer than [`MAX_PACKET_BYTES`].
+    #[error("a packet of {0} bytes is over the limit")]
+    TooLong(usize),
+    /// The first byte does not carry the mark of this version.
+    #[error("not a packet of this version")]
+    NotAPacket,
+    /// It ended inside a field.
+    #[error("the packet is cut short")]
+    Truncated,
+    /// Bytes follow the last field.
+    #[error("{0} bytes follow the packet")]
+    TrailingBytes(usize),
+    /// A unit is empty or longer than [`MAX_UNIT_BYTES`].
+    #[error("a unit of {0} bytes is outside 1..=512")]
+    UnitLength(usize),
+}
+
+/// What a receiver tells the sender: which units it decoded, how long ago, what it lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Report {
+    /// Low 16 bits of the number of the newest unit that arrived.
+    pub(crate) newest: u16,
+    /// Bit `i`: unit `newest - i` was decoded.
+    pub(crate) decoded: u16,
+    /// How long the newest unit had been there when the report left, in units of 4 ms.
+    pub(crate) held: u8,
+    /// Share of packets lost, in 1/127.
+    pub(crate) loss: u8,
+    /// The receiver cannot decode what it gets: the next unit should be a key unit.
+    pub(crate) key_wanted: bool,
+}
+
+impl Report {
+    /// How long the newest unit had been there when the report left.
+    pub(crate) fn held(&self) -> Duration {
+        Duration::from_millis(u64::from(self.held) * 4)
+    }
+
+    /// Share of packets lost lately, 0..=1.
+    pub fn loss(&self) -> f32 {
+        f32::from(self.loss) / 127.0
+    }
+
+    /// Whether the receiver asks for a key unit.
+    pub fn key_wanted(&self) -> bool {
+        self.key_wanted
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.newest.to_le_bytes());
+        out.extend(self.decoded.to_le_bytes());
+        out.push(self.held);
+        out.push(self.loss.min(127) << 1 | u8::from(self.key_wanted));
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (newest, decoded, held) = (reader.u16()?, reader.u16()?, reader.u8()?);
+        let last = reader.u8()?;
+        Some(Self { newest, decoded, held, loss: last >> 1, key_wanted: last & 1 == 1 })
+    }
+}
+
+/// One data-channel message: units from the newest back, perhaps with a report.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Packet {
+    /// Low 8 bits of the packet's number.
+    pub(crate) number: u8,
+    pub(crate) report: Option<Report>,
+    /// Low 16 bits of the number of the first unit of `units`.
+    pub(crate) newest: u16,
+    /// Low 24 bits of its media time in ticks.
+    pub(crate) newest_ticks: u32,
+    /// Newest first, consecutive numbers; each with ticks back to the unit after it.
+    pub(crate) units: Vec<(u32, Bytes)>,
+}
+
+impl Packet {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        let report = if self.report.is_some() { HAS_REPORT } else { 0 };
+        out.push(MARK | report | self.units.len().min(MAX_UNITS) as u8);
+        out.push(self.number);
+        if let Some(report) = &self.report {
+            report.put(&mut out);
+        }
+        if !self.units.is_empty() {
+            out.extend(self.newest.to_le_bytes());
+            out.extend(&self.newest_ticks.to_le_bytes()[..3]);
+        }
+        for (i, (ticks_back, unit)) in self.units.iter().take(MAX_UNITS).enumerate() {
+            if i > 0 {
+                put_varint(&mut out, *ticks_back);
+            }
+            put_varint(&mut out, unit.len() as u32);
+            out.extend_from_slice(unit);
+        }
+        out
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
+        if bytes.len() > MAX_PACKET_BYTES {
+            return Err(PacketError::TooLong(bytes.len()));
+        }
+        let mut reader = Reader::new(bytes);
+        let first = reader.u8().ok_or(PacketError::Truncated)?;
+        if first & MARK_MASK != MARK {
+            return Err(PacketError::NotAPacket);
+        }
+        let mut packet =
+            Self { number: reader.u8().ok_or(PacketError::Truncated)?, ..Self::default() };
+        if first & HAS_REPORT != 0 {
+            packet.report = Some(Report::read(&mut reader).ok_or(PacketError::Truncated)?);
+        }
+        let n_units = usize::from(first & COUNT_MASK);
+        if n_units > 0 {
+            packet.newest = reader.u16().ok_or(PacketError::Truncated)?;
+            packet.newest_ticks = reader.u24().ok_or(PacketError::Truncated)?;
+        }
+        for i in 0..n_units {
+            let ticks_back =
+                if i > 0 { reader.varint().ok_or(PacketError::Truncated)? } else { 0 };
+            let length = reader.varint().ok_or(PacketError::Truncated)? as usize;
+            if !(1..=MAX_UNIT_BYTES).contains(&length) {
+                return Err(PacketError::UnitLength(length));
+            }
+            let unit = reader.take(length).ok_or(PacketError::Truncated)?;
+            packet.units.push((ticks_back, Bytes::copy_from_slice(unit)));
+        }
+        match reader.rest().len() {
+            0 => Ok(packet),
+            n => Err(PacketError::TrailingBytes(n)),
+        }
+    }
+}
+
+/// Bytes of a unit of `length` inside a packet, at most.
+pub(crate) fn packed_len(length: usize) -> usize {
+    length + 2 + 3
+}
+
+/// Media time travels in ticks of 1/3000 s: exact for 24, 25, 30, 50 and 60 frames a second, and
+/// one such frame back is a single byte (below 24 a second, two).
+pub(crate) fn ticks_of(time: MediaTime) -> u64 {
+    let micros = u128::from(time.as_micros());
+    ((micros * 3 + 500) / 1000) as u64
+}
+
+/// The inverse of [`ticks_of`], rounded down as [`MediaTime::of_frame`] does.
+pub(crate) fn time_of(ticks: u64) -> MediaTime {
+    MediaTime::from_micros((u128::from(ticks) * 1000 / 3).min(u128::from(u64::MAX)) as u64)
+}
+
+/// Ticks from `before` to `after`, as far as a packet can say.
+pub(crate) fn ticks_between(before: MediaTime, after: MediaTime) -> u32 {
+    ticks_of(after).saturating_sub(ticks_of(before)).min(u64::from(MAX_VARINT)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hex_literal::hex;
+    use proptest::prelude::*;
+
+    #[test]
+    fn frames_of_every_usual_rate_keep_their_time_to_the_microsecond() {
+        for fps in [24, 25, 30, 50, 60] {
+            for index in [0, 1, 2, 7, 1000, 123_457] {
+                let time = MediaTime::of_frame(index, fps);
+                assert_eq!(time_of(ticks_of(time)), time, "frame {index} at {fps} fps");
+            }
+        }
+    }
+
+    /// If this fails, the wire format changed: fix the code, or add v2 beside v1.
+    #[test]
+    fn v1_packet_has_exactly_these_bytes() {
+        let packet = Packet {
+            number: 5,
+            report: Some(Report { newest: 0x0102, decoded: 3, held: 7, loss: 9, key_wanted: true }),
+            newest: 0x0304,
+            newest_ticks: 0x0a_0b0c,
+            units: vec![(0, Bytes::from_static(b"new")), (120, Bytes::from_static(b"o"))],
+        };
+        assert_eq!(
+            packet.to_bytes(),
+            hex!(
+                "62"           // version 1, a report, two units
+                "05"           // packet number
+                "0201 0300"    // report: newest unit 0x0102, it and the one before decoded
+                "07 13"        // held 28 ms; 9/127 lost, key wanted
+                "0403 0c0b0a"  // newest unit 0x0304 at tick 0x0a0b0c
+                "03 6e6577"    // "new"
+                "78 01 6f"     // 120 ticks (40 ms) earlier: "o"
+            )
+        );
+        assert_eq!(Packet::parse(&packet.to_bytes()), Ok(packet));
+    }
+
+    #[test]
+    fn what_is_not_a_packet_says_why() {
+        for (bytes, want) in [
+            (&[][..], PacketError::Truncated),
+            (&[0x00, 1], PacketError::NotAPacket),
+            (&[0x81, 1], PacketError::NotAPacket),
+            (&[0x41, 1, 0, 0, 0, 0, 0, 5, 1], PacketError::Truncated),
+            (&[0x41, 1, 0, 0, 0, 0, 0, 0], PacketError::UnitLength(0)),
+            (&[0x40, 1, 9], PacketError::TrailingBytes(1)),
+            (&[0x40; 1101], PacketError::TooLong(1101)),
+        ] {
+            assert_eq!(Packet::parse(bytes), Err(want), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Packet::parse(&bytes);
+            if let Some(first) = bytes.first_mut() {
+                *first = MARK | (*first & 0x3f);
+            }
+            if let Ok(packet) = Packet::parse(&bytes) {
+                prop_assert_eq!(Packet::parse(&packet.to_bytes()), Ok(packet));
+            }
+        }
+    }
+}
