@@ -1,1 +1,42 @@
-//! Placeholder.
+//! A feature becomes a few bytes and back: quantizer, integer entropy model, range coder.
+//!
+//! [`Profile`] holds the steps and tables of one person and travels with the face. [`Encoder`]
+//! turns each [`types::Feature`] into an [`AccessUnit`]: a *key unit* stands alone, a *delta unit*
+//! builds on a unit the peer has acknowledged. [`Decoder`] gives the feature back, bit for bit the
+//! encoder's own reconstruction, whatever was lost on the way. Floats end at the quantizer: past
+//! it only integers, so two machines never disagree. The bytes are specified in docs/BITSTREAM.md.
+//!
+//! ```
+//! use codec::{Decoder, Encoder, Profile};
+//! use types::{Code, Feature, HeadPose, MediaTime};
+//!
+//! let (mut encoder, mut decoder) = (Encoder::new(Profile::default()), Decoder::new(Profile::default()));
+//! let pose = HeadPose::from_array([0.0, 0.1, 0.0, 0.01, 0.0, 1.1])?;
+//! let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+//!
+//! let unit = encoder.encode(&feature);
+//! assert!(unit.as_bytes().len() < 40);
+//! let decoded = decoder.decode(&unit)?;
+//! encoder.acknowledge(decoded.id); // what the peer reports back; later units build on it
+//! assert!((decoded.pose.rotation().y - 0.1).abs() < 0.005);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod access_unit;
+mod decoder;
+mod encoder;
+mod entropy_model;
+mod fit;
+mod history;
+mod prediction;
+mod profile;
+mod range_coder;
+mod stream;
+mod syntax;
+
+pub use access_unit::{AccessUnit, MAX_UNIT_BYTES, ParseError, UnitId};
+pub use decoder::{DecodeError, Decoded, Decoder};
+pub use encoder::{Encoder, Reference};
+pub use fit::Quality;
+pub use profile::{Profile, ProfileError};
+pub use stream::{Stream, StreamError};

@@ -1,0 +1,116 @@
+use types::MediaTime;
+
+use crate::AccessUnit;
+
+const MAGIC: [u8; 4] = *b"FCS1";
+
+/// Access units with their times: what `feathercall encode` writes into a `.fcs` file.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Stream {
+    /// Units in coding order and the media times of their features, which never go back.
+    pub units: Vec<(MediaTime, AccessUnit)>,
+}
+
+/// Why bytes are not a stream.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// Another kind of file, or one of a newer build.
+    #[error("not a Feathercall stream (it does not begin with FCS1)")]
+    Magic,
+    /// Cut short or damaged.
+    #[error("the stream is damaged at byte {at}")]
+    Damaged { at: usize },
+}
+
+impl Stream {
+    /// Bytes of the units alone: the payload that a bit rate is quoted for.
+    pub fn payload_bytes(&self) -> usize {
+        self.units.iter().map(|(_, unit)| unit.as_bytes().len()).sum()
+    }
+
+    /// The file, as docs/BITSTREAM.md lays it out.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let mut before = MediaTime::ZERO;
+        for (time, unit) in &self.units {
+            let mut micros = time.as_micros().saturating_sub(before.as_micros());
+            before = MediaTime::from_micros(before.as_micros() + micros);
+            while micros >= 0x80 {
+                bytes.push(micros as u8 | 0x80);
+                micros >>= 7;
+            }
+            bytes.extend([micros as u8, unit.as_bytes().len() as u8]);
+            bytes.extend(unit.as_bytes());
+        }
+        bytes
+    }
+
+    /// The inverse of [`Stream::to_bytes`].
+    ///
+    /// # Errors
+    /// If the bytes are something else, or end inside a unit.
+    pub fn parse(bytes: &[u8]) -> Result<Self, StreamError> {
+        let mut rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
+        let mut stream = Self::default();
+        let mut micros = 0_u64;
+        while !rest.is_empty() {
+            let damaged = StreamError::Damaged { at: bytes.len() - rest.len() };
+            let mut delta = 0_u64;
+            for shift in (0..).step_by(7) {
+                let (&byte, after) = rest.split_first().ok_or(damaged)?;
+                rest = after;
+                if shift > 56 {
+                    return Err(damaged);
+                }
+                delta |= u64::from(byte & 0x7f) << shift;
+                if byte < 0x80 {
+                    break;
+                }
+            }
+            micros = micros.checked_add(delta).ok_or(damaged)?;
+            let (&length, after) = rest.split_first().ok_or(damaged)?;
+            let (unit, after) = after.split_at_checked(usize::from(length)).ok_or(damaged)?;
+            let unit = AccessUnit::parse(unit).map_err(|_| damaged)?;
+            stream.units.push((MediaTime::from_micros(micros), unit));
+            rest = after;
+        }
+        Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_stream_survives_its_bytes(
+            units in prop::collection::vec((0_u64..1 << 40, prop::collection::vec(any::<u8>(), 1..256)), 0..20),
+        ) {
+            let mut micros = 0;
+            let units = units.iter().map(|(delta, bytes)| {
+                micros += delta;
+                (MediaTime::from_micros(micros), AccessUnit::parse(bytes).unwrap())
+            }).collect();
+            let stream = Stream { units };
+            prop_assert_eq!(Stream::parse(&stream.to_bytes()), Ok(stream));
+        }
+
+        #[test]
+        fn no_bytes_make_parse_panic(tail: Vec<u8>) {
+            let _ = Stream::parse(&[MAGIC.as_slice(), &tail].concat());
+        }
+    }
+
+    #[test]
+    fn a_cut_stream_says_where() {
+        let unit = AccessUnit::parse(&[1, 2, 3]).unwrap();
+        let bytes = Stream { units: vec![(MediaTime::from_micros(40_000), unit)] }.to_bytes();
+        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 4 }));
+        assert_eq!(Stream::parse(b"RIFF"), Err(StreamError::Magic));
+    }
+}
