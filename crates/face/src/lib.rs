@@ -22,14 +22,17 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
+mod file;
 mod fold;
 mod inputs;
 mod math;
 mod model;
+mod pack;
 mod quality;
 mod ray;
 mod sizes;
 
+pub use file::{FaceFile, FaceFileError, FaceInfo, MAX_FACE_FILE};
 pub use fold::{FoldedField, fold};
 pub use inputs::{
     AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
