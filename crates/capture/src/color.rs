@@ -1,0 +1,315 @@
+//! Between RGB and the luma and chroma planes of video: ITU-R BT.601 and BT.709, 8 bit.
+
+/// Which colors luma is made of.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Matrix {
+    /// Standard definition, and what is meant when nothing is said.
+    #[default]
+    Bt601,
+    /// High definition.
+    Bt709,
+}
+
+impl Matrix {
+    /// From `matrix_coefficients` of ITU-T H.264 table E-5; `None` if unspecified or exotic.
+    pub(crate) fn from_h264(code: u16) -> Option<Self> {
+        match code {
+            1 => Some(Self::Bt709),
+            4..=6 => Some(Self::Bt601),
+            _ => None,
+        }
+    }
+
+    /// Shares of red and blue in luma.
+    fn shares(self) -> (f64, f64) {
+        match self {
+            Self::Bt601 => (0.299, 0.114),
+            Self::Bt709 => (0.2126, 0.0722),
+        }
+    }
+}
+
+/// How numbers in planes stand for colors.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ColorSpace {
+    pub(crate) matrix: Matrix,
+    /// 0..=255 rather than 16..=235 (luma) and 16..=240 (chroma).
+    pub(crate) full_range: bool,
+}
+
+/// Where the chroma samples lie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Chroma {
+    /// None: grey.
+    Mono,
+    /// Half as many columns and rows, on the left column of two: MPEG-2, H.264.
+    HalfLeft,
+    /// Half as many columns and rows, in the middle of four pixels: JPEG, MPEG-1.
+    HalfCenter,
+    /// Half as many columns, on the left one of two.
+    HalfWidth,
+    /// One each.
+    Full,
+}
+
+impl Chroma {
+    /// Columns and rows of a chroma plane.
+    pub(crate) fn size(self, width: usize, height: usize) -> (usize, usize) {
+        match self {
+            Self::Mono => (0, 0),
+            Self::HalfLeft | Self::HalfCenter => (width.div_ceil(2), height.div_ceil(2)),
+            Self::HalfWidth => (width.div_ceil(2), height),
+            Self::Full => (width, height),
+        }
+    }
+}
+
+/// A picture in three planes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planes<'a> {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) chroma: Chroma,
+    pub(crate) color: ColorSpace,
+    pub(crate) y: &'a [u8],
+    pub(crate) u: &'a [u8],
+    pub(crate) v: &'a [u8],
+    /// Bytes from a luma row to the next.
+    pub(crate) y_stride: usize,
+    /// Bytes from a chroma row to the next.
+    pub(crate) uv_stride: usize,
+}
+
+impl Planes<'_> {
+    /// The picture as `[height, width, 3]` bytes; chroma between samples is a straight line.
+    ///
+    /// # Panics
+    /// If the planes are smaller than their size says.
+    pub(crate) fn to_rgb(self) -> Vec<u8> {
+        let ColorSpace { matrix, full_range } = self.color;
+        let (kr, kb) = matrix.shares();
+        let kg = 1.0 - kr - kb;
+        let (y_gain, uv_gain, y_zero) =
+            if full_range { (1.0, 1.0, 0) } else { (255.0 / 219.0, 255.0 / 224.0, 16) };
+        // Luma in 1/65536, chroma arrives in 1/16 and leaves in 1/65536.
+        let fixed = |v: f64| (v * 65536.0).round() as i32;
+        let gain = fixed(y_gain);
+        let red_v = fixed(uv_gain * 2.0 * (1.0 - kr) / 16.0);
+        let blue_u = fixed(uv_gain * 2.0 * (1.0 - kb) / 16.0);
+        let green_u = fixed(uv_gain * 2.0 * (1.0 - kb) * kb / kg / 16.0);
+        let green_v = fixed(uv_gain * 2.0 * (1.0 - kr) * kr / kg / 16.0);
+
+        let mut rgb = vec![0; self.width * self.height * 3];
+        let mut line = ChromaLine::new(self.width);
+        for (row, out) in rgb.chunks_exact_mut(self.width * 3).enumerate() {
+            line.fill(&self, row);
+            let luma = &self.y[row * self.y_stride..][..self.width];
+            let chroma = line.u.iter().zip(&line.v);
+            for ((pixel, y), (u, v)) in out.chunks_exact_mut(3).zip(luma).zip(chroma) {
+                let y = gain * (i32::from(*y) - y_zero) + 32768;
+                pixel[0] = clamp((y + red_v * v) >> 16);
+                pixel[1] = clamp((y - green_u * u - green_v * v) >> 16);
+                pixel[2] = clamp((y + blue_u * u) >> 16);
+            }
+        }
+        rgb
+    }
+}
+
+/// Chroma of one row of pixels, in sixteenths, zero for grey.
+struct ChromaLine {
+    u: Vec<i32>,
+    v: Vec<i32>,
+    narrow: Vec<i32>,
+}
+
+impl ChromaLine {
+    fn new(width: usize) -> Self {
+        Self { u: vec![0; width], v: vec![0; width], narrow: Vec::new() }
+    }
+
+    fn fill(&mut self, planes: &Planes<'_>, row: usize) {
+        if planes.chroma != Chroma::Mono {
+            let Self { u, v, narrow } = self;
+            chroma_line(planes, planes.u, row, narrow, u);
+            chroma_line(planes, planes.v, row, narrow, v);
+        }
+    }
+}
+
+fn chroma_line(
+    planes: &Planes<'_>,
+    plane: &[u8],
+    row: usize,
+    narrow: &mut Vec<i32>,
+    out: &mut [i32],
+) {
+    let (columns, rows) = planes.chroma.size(planes.width, planes.height);
+    let line = |row: usize| &plane[row * planes.uv_stride..][..columns];
+    narrow.clear();
+    match planes.chroma {
+        Chroma::HalfLeft | Chroma::HalfCenter => {
+            let near = row / 2;
+            let far = if row % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(rows - 1) };
+            let pairs = line(near).iter().zip(line(far));
+            narrow.extend(pairs.map(|(n, f)| 3 * i32::from(*n) + i32::from(*f) - 512));
+        }
+        Chroma::HalfWidth | Chroma::Full => {
+            narrow.extend(line(row).iter().map(|c| 4 * i32::from(*c) - 512));
+        }
+        Chroma::Mono => return,
+    }
+    let last = columns - 1;
+    match planes.chroma {
+        Chroma::Full => out.iter_mut().zip(&*narrow).for_each(|(o, c)| *o = 4 * c),
+        Chroma::HalfCenter => {
+            for (x, o) in out.iter_mut().enumerate() {
+                let near = x / 2;
+                let far = if x % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+                *o = 3 * narrow[near] + narrow[far];
+            }
+        }
+        _ => {
+            for (i, pair) in out.chunks_mut(2).enumerate() {
+                pair[0] = 4 * narrow[i];
+                if let Some(odd) = pair.get_mut(1) {
+                    *odd = 2 * (narrow[i] + narrow[(i + 1).min(last)]);
+                }
+            }
+        }
+    }
+}
+
+/// Planes of one's own, without padding.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct OwnPlanes {
+    pub(crate) y: Vec<u8>,
+    pub(crate) u: Vec<u8>,
+    pub(crate) v: Vec<u8>,
+}
+
+impl OwnPlanes {
+    /// BT.601 limited range planes of an `[height, width, 3]` picture.
+    ///
+    /// `chroma` is [`Chroma::HalfLeft`] (each sample the mean around its place, `1 2 1` across and
+    /// `1 1` down) or [`Chroma::Full`].
+    pub(crate) fn from_rgb(rgb: &[u8], width: usize, height: usize, chroma: Chroma) -> Self {
+        let (kr, kb) = Matrix::Bt601.shares();
+        let fixed = |v: f64| (v * 65536.0).round() as i32;
+        let luma = [kr, 1.0 - kr - kb, kb].map(|k| fixed(k * 219.0 / 255.0));
+        let to_u = [-kr, kr + kb - 1.0, 1.0 - kb].map(|k| fixed(k / (1.0 - kb) * 112.0 / 255.0));
+        let to_v = [1.0 - kr, kr + kb - 1.0, -kb].map(|k| fixed(k / (1.0 - kr) * 112.0 / 255.0));
+        let dot = |k: [i32; 3], p: &[u8]| {
+            k[0] * i32::from(p[0]) + k[1] * i32::from(p[1]) + k[2] * i32::from(p[2])
+        };
+        let pixels = || rgb.chunks_exact(3);
+        let y = pixels().map(|p| clamp((dot(luma, p) + (16 << 16) + 32768) >> 16)).collect();
+        let [u, v] = [to_u, to_v].map(|k| {
+            if chroma == Chroma::Full {
+                return pixels().map(|p| clamp((dot(k, p) + (128 << 16) + 32768) >> 16)).collect();
+            }
+            let full: Vec<i32> = pixels().map(|p| dot(k, p)).collect();
+            let (columns, rows) = Chroma::HalfLeft.size(width, height);
+            let mut half = Vec::with_capacity(columns * rows);
+            for row in 0..rows {
+                let upper = &full[row * 2 * width..][..width];
+                let lower = &full[(row * 2 + 1).min(height - 1) * width..][..width];
+                for column in 0..columns {
+                    let x = column * 2;
+                    let (left, right) = (x.saturating_sub(1), (x + 1).min(width - 1));
+                    let across = |line: &[i32]| line[left] + 2 * line[x] + line[right];
+                    let sum = across(upper) + across(lower);
+                    half.push(clamp((sum + (128 << 19) + (1 << 18)) >> 19));
+                }
+            }
+            half
+        });
+        Self { y, u, v }
+    }
+
+    /// These planes, as [`OwnPlanes::from_rgb`] made them.
+    pub(crate) fn view(&self, width: usize, height: usize, chroma: Chroma) -> Planes<'_> {
+        Planes {
+            width,
+            height,
+            chroma,
+            color: ColorSpace::default(),
+            y: &self.y,
+            u: &self.u,
+            v: &self.v,
+            y_stride: width,
+            uv_stride: chroma.size(width, height).0,
+        }
+    }
+}
+
+fn clamp(value: i32) -> u8 {
+    value.clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_color(y: u8, u: u8, v: u8, color: ColorSpace, chroma: Chroma) -> [u8; 3] {
+        let (y, u, v) = ([y; 9], [u; 9], [v; 9]);
+        let planes = Planes {
+            width: 3,
+            height: 3,
+            chroma,
+            color,
+            y: &y,
+            u: &u,
+            v: &v,
+            y_stride: 3,
+            uv_stride: chroma.size(3, 3).0,
+        };
+        let rgb = planes.to_rgb();
+        assert!(rgb.chunks_exact(3).all(|p| p == &rgb[..3]), "{rgb:?}");
+        [rgb[0], rgb[1], rgb[2]]
+    }
+
+    /// Values computed from the standards' equations, rounded.
+    #[test]
+    fn known_colors_come_out_of_both_matrices_and_ranges() {
+        let space = |matrix, full_range| ColorSpace { matrix, full_range };
+        for chroma in [Chroma::HalfLeft, Chroma::HalfCenter, Chroma::HalfWidth, Chroma::Full] {
+            for (yuv, color, want) in [
+                ([16, 128, 128], space(Matrix::Bt601, false), [0, 0, 0]),
+                ([235, 128, 128], space(Matrix::Bt709, false), [255, 255, 255]),
+                ([81, 90, 240], space(Matrix::Bt601, false), [254, 0, 0]),
+                ([63, 102, 240], space(Matrix::Bt709, false), [255, 1, 0]),
+                ([76, 85, 255], space(Matrix::Bt601, true), [254, 0, 0]),
+                ([145, 54, 34], space(Matrix::Bt601, false), [0, 255, 1]),
+            ] {
+                let got = one_color(yuv[0], yuv[1], yuv[2], color, chroma);
+                assert_eq!(got, want, "{yuv:?} {color:?} {chroma:?}");
+            }
+        }
+        assert_eq!(one_color(126, 0, 0, ColorSpace::default(), Chroma::Mono), [128; 3]);
+    }
+
+    #[test]
+    fn every_color_survives_full_chroma_to_two_levels() {
+        let rgb: Vec<u8> = (0..=255_u32)
+            .flat_map(|i| [i as u8, (i * 7 % 256) as u8, (i * 31 % 256) as u8])
+            .collect();
+        let planes = OwnPlanes::from_rgb(&rgb, 16, 16, Chroma::Full);
+        let back = planes.view(16, 16, Chroma::Full).to_rgb();
+        // Half a level of each plane, times up to 2.02 for blue.
+        assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 2));
+    }
+
+    #[test]
+    fn a_ramp_of_color_survives_halved_chroma() {
+        let (width, height) = (33, 17);
+        let rgb: Vec<u8> = (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| [60 + x * 3, 200 - y * 4, 90 + x + y]))
+            .map(|v: usize| v as u8)
+            .collect();
+        let planes = OwnPlanes::from_rgb(&rgb, width, height, Chroma::HalfLeft);
+        let back = planes.view(width, height, Chroma::HalfLeft).to_rgb();
+        // Three levels where the border repeats a sample, less inside.
+        assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 4));
+    }
+}

@@ -1,0 +1,205 @@
+//! Frames of an MP4 clip with H.264 pictures.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rust_h264::decoder::{ChromaFormat, Decoder, Frame as Picture};
+use rust_h264::nal::{NalUnit, NalUnitType, parse_avcc, parse_avcc_config, parse_sps_info};
+use types::{Frame, MediaTime};
+
+use crate::color::{Chroma, ColorSpace, Matrix, Planes};
+use crate::mp4_reader::{Coding, Sample, Track, read_sample};
+use crate::source::ReadError;
+
+/// Most pictures held back for their turn; H.264 allows no more.
+const MAX_HELD: usize = 16;
+
+/// Decodes the pictures of one track and hands them out in the order they are shown.
+///
+/// The index tells when each picture is shown, so a picture leaves as soon as no earlier one is
+/// missing. The earliest one is at media time zero, whatever the edit list says.
+pub(crate) struct Mp4Clip {
+    file: File,
+    samples: Vec<Sample>,
+    /// Presentation times in units of the track, increasing.
+    order: Vec<i64>,
+    units_per_second: u32,
+    n_length_bytes: usize,
+    color: ColorSpace,
+    chroma: Chroma,
+    decoder: Decoder,
+    n_fed: usize,
+    /// Sample whose picture the decoder works on.
+    building: Option<usize>,
+    /// Decoded pictures that wait for earlier ones.
+    held: BTreeMap<(i64, usize), Picture>,
+    n_shown: usize,
+    flushed: bool,
+    /// Why nothing more can be decoded; told once all whole pictures are out.
+    broken: Option<ReadError>,
+    bytes: Vec<u8>,
+}
+
+impl Mp4Clip {
+    /// `None` if the track is not made of pictures the decoder can do.
+    pub(crate) fn new(file: File, track: Track) -> Option<Self> {
+        let Coding::Avc { avcc, matrix } = track.coding else { return None };
+        let config = parse_avcc_config(&avcc).ok()?;
+        let info = parse_sps_info(config.sps_nals.first()?).ok()?;
+        if info.chroma_format > 2 || !matches!(info.bit_depth_luma, 8 | 10) {
+            return None;
+        }
+        let color = ColorSpace {
+            matrix: Matrix::from_h264(info.matrix.into()).or(matrix).unwrap_or_default(),
+            full_range: info.full_range,
+        };
+        let center = matches!(info.chroma_location, 1 | 3 | 5);
+        let mut decoder = Decoder::new();
+        for nal in config.sps_nals.iter().chain(&config.pps_nals) {
+            guarded(|| decoder.decode_nal(nal)).ok()?;
+        }
+        let mut order: Vec<i64> = track.samples.iter().map(|s| s.shown_at).collect();
+        order.sort_unstable();
+        Some(Self {
+            file,
+            samples: track.samples,
+            order,
+            units_per_second: track.units_per_second,
+            n_length_bytes: config.length_size,
+            color,
+            chroma: if center { Chroma::HalfCenter } else { Chroma::HalfLeft },
+            decoder,
+            n_fed: 0,
+            building: None,
+            held: BTreeMap::new(),
+            n_shown: 0,
+            flushed: false,
+            broken: None,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Frames the index promises.
+    pub(crate) fn n_frames(&self) -> u64 {
+        self.samples.len() as u64
+    }
+
+    /// Frames in a second, from the median step.
+    pub(crate) fn fps(&self) -> u32 {
+        let mut steps: Vec<i64> =
+            self.order.windows(2).map(|w| w[1].saturating_sub(w[0])).collect();
+        steps.sort_unstable();
+        let step = steps.get(steps.len() / 2).copied().unwrap_or(0).max(1);
+        let units = i64::from(self.units_per_second);
+        if steps.is_empty() { 25 } else { ((units + step / 2) / step).clamp(1, 1000) as u32 }
+    }
+
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        loop {
+            if let Some((shown_at, picture)) = self.next_held() {
+                self.n_shown += 1;
+                return self.to_frame(shown_at, &picture).map(Some);
+            }
+            if self.n_fed < self.samples.len() && self.broken.is_none() {
+                self.broken = self.feed().err();
+            } else if self.flushed {
+                return self.broken.take().map_or(Ok(None), Err);
+            } else {
+                self.flushed = true;
+                if let Ok(Some(picture)) = guarded(|| Ok(self.decoder.flush())) {
+                    self.hold(picture);
+                }
+            }
+        }
+    }
+
+    /// The picture shown next, if it is decoded.
+    fn next_held(&mut self) -> Option<(i64, Picture)> {
+        let next = *self.order.get(self.n_shown)?;
+        let due = self.held.first_key_value()?.0.0 <= next;
+        (due || self.flushed || self.held.len() > MAX_HELD)
+            .then(|| self.held.pop_first())?
+            .map(|((shown_at, _), picture)| (shown_at, picture))
+    }
+
+    fn hold(&mut self, picture: Picture) {
+        if let Some(sample_idx) = self.building.take() {
+            self.held.insert((self.samples[sample_idx].shown_at, sample_idx), picture);
+        }
+    }
+
+    /// Gives the decoder one sample.
+    fn feed(&mut self) -> Result<(), ReadError> {
+        let sample_idx = self.n_fed;
+        self.n_fed += 1;
+        let at = self.n_fed as u64;
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if !read_sample(&mut self.file, self.samples[sample_idx], &mut bytes)? {
+            return Err(ReadError::Truncated { at, of: self.n_frames() });
+        }
+        let nals = parse_avcc(&bytes, self.n_length_bytes);
+        if nals.is_empty() {
+            return Err(ReadError::Corrupt { at });
+        }
+        for nal in &nals {
+            self.feed_nal(nal, sample_idx).map_err(|()| ReadError::Corrupt { at })?;
+        }
+        drop(nals);
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn feed_nal(&mut self, nal: &NalUnit<'_>, sample_idx: usize) -> Result<(), ()> {
+        // A slice of a new picture hands out the one before.
+        if let Some(picture) = guarded(|| self.decoder.decode_nal(nal))? {
+            self.hold(picture);
+        }
+        if matches!(nal.nal_unit_type, NalUnitType::Slice | NalUnitType::SliceIdr) {
+            self.building.get_or_insert(sample_idx);
+        }
+        Ok(())
+    }
+
+    fn to_frame(&self, shown_at: i64, picture: &Picture) -> Result<Frame, ReadError> {
+        let first = self.order.first().copied().unwrap_or(0);
+        let time = media_time(shown_at.saturating_sub(first), self.units_per_second);
+        let wide = [&picture.y, &picture.u, &picture.v].map(|plane| {
+            // Ten bits come as two bytes each.
+            (picture.bit_depth > 8).then(|| -> Vec<u8> {
+                let samples = plane.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+                samples.map(|s| ((s + 2) >> 2).min(255) as u8).collect()
+            })
+        });
+        let chroma = match picture.chroma_format {
+            ChromaFormat::Yuv420 => self.chroma,
+            ChromaFormat::Yuv422 => Chroma::HalfWidth,
+        };
+        let planes = Planes {
+            width: picture.width as usize,
+            height: picture.height as usize,
+            chroma,
+            color: self.color,
+            y: wide[0].as_ref().unwrap_or(&picture.y),
+            u: wide[1].as_ref().unwrap_or(&picture.u),
+            v: wide[2].as_ref().unwrap_or(&picture.v),
+            y_stride: picture.width as usize,
+            uv_stride: picture.chroma_width() as usize,
+        };
+        Ok(Frame::new(picture.width, picture.height, time, planes.to_rgb())?)
+    }
+}
+
+/// Units of a track as media time.
+pub(crate) fn media_time(units: i64, units_per_second: u32) -> MediaTime {
+    let micros = i128::from(units.max(0)) * 1_000_000 / i128::from(units_per_second.max(1));
+    MediaTime::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+/// Runs the decoder on bytes it may never have seen the like of: its panic is a corrupt clip.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, rust_h264::error::DecodeError>) -> Result<T, ()> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
