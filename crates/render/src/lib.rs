@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Draws a face model on the GPU: the field of `face`, in WGSL compute shaders.
+//!
+//! A [`Renderer`] belongs to one [`FaceModel`](face::FaceModel). It uploads the model once; then
+//! each [`Renderer::render`] folds the frame's code into the planes and casts one ray a pixel into
+//! an `rgba8unorm` texture of display sRGB, which a window shows through
+//! [`Renderer::texture_view`] and a recorder gets back through [`Renderer::read_back`].
+//!
+//! The crate is given a device and never makes one, reads no clock and waits for nothing but its
+//! own read-backs. What it computes is defined by [`face::render_ray`]; the tests compare the two.
+//! It runs on any adapter with WebGPU's default limits; give the device those of
+//! [`OPTIONAL_FEATURES`] that the adapter has and it is faster on software adapters and can time
+//! itself.
+//!
+//! ```no_run
+//! # fn show(
+//! #     device: &wgpu::Device, queue: &wgpu::Queue, model: &face::FaceModel,
+//! #     feature: &types::Feature,
+//! # ) -> Result<types::Frame, Box<dyn std::error::Error>> {
+//! let mut renderer = render::Renderer::new(device, queue, model)?;
+//! renderer.resize(512)?;
+//! renderer.render(device, queue, &model.frame_inputs(feature));
+//! let frame = renderer.read_back(device, queue, feature.time)?;
+//! # Ok(frame)
+//! # }
+//! ```
+
+mod error;
+mod folding;
+mod gpu_layout;
+mod read_back;
+mod renderer;
+mod shaders;
+mod timer;
+
+pub use error::RenderError;
+pub use renderer::{MAX_SIDE, MIN_SIDE, OPTIONAL_FEATURES, Precision, Renderer};
+pub use shaders::shader_sources;

@@ -1,0 +1,95 @@
+// The head along one ray: march, samples, shading.
+
+// Rust twin: `face::BINS`.
+const BINS: u32 = 32u;
+// Rust twins: the constants of these names in `face`; set when the pipeline is made.
+override MIN_MASS: f32;
+override LOG_DENSITY_MIN: f32;
+override LOG_DENSITY_MAX: f32;
+override LOGIT_SCALE: f32;
+override MEAN_FLOOR: f32;
+// The march stops here: what is left behind cannot be seen in 8 bits.
+const OPAQUE: f32 = 1e-4;
+
+// Where the ray enters and leaves the head box; leaves before it enters if it misses.
+// Rust twin: `face::head_span`.
+fn head_span(origin: vec3f, direction: vec3f) -> vec2f {
+    let inverse = 1.0 / select(direction, vec3f(1e-6), abs(direction) < vec3f(1e-6));
+    let a = (field.head_min.xyz - origin) * inverse;
+    let b = (field.head_max.xyz - origin) * inverse;
+    let near = min(a, b);
+    let far = max(a, b);
+    return vec2f(
+        max(max(0.0, near.x), max(near.y, near.z)),
+        min(min(1e9, far.x), min(far.y, far.z)),
+    );
+}
+
+// Color of the head, premultiplied, and its alpha. Rust twins: `face::march`,
+// `face::place_samples`, `face::read_planes`, `face::sample_opacity`, in `face::render_ray`.
+fn render_head(origin: vec3f, direction: vec3f) -> vec4f {
+    let span = head_span(origin, direction);
+    let length = span.y - span.x;
+    if length <= 1e-4 {
+        return vec4f(0.0);
+    }
+
+    // Mass passed at the end of each bin: one minus the transmittance.
+    var passed: array<f32, BINS>;
+    let step = length / f32(BINS);
+    let start = (origin + direction * (span.x + 0.5 * step)) * field.density_scale.xyz + field.density_offset.xyz;
+    let delta = direction * step * field.density_scale.xyz;
+    var transmittance = 1.0;
+    var n_bins = 0u;
+    while n_bins < BINS && transmittance > OPAQUE {
+        let logit = textureSampleLevel(density, linear, start + f32(n_bins) * delta, 0.0).x;
+        let sigma = exp(clamp(LOGIT_SCALE * logit, LOG_DENSITY_MIN, LOG_DENSITY_MAX));
+        transmittance *= exp(-sigma * step);
+        passed[n_bins] = 1.0 - transmittance;
+        n_bins++;
+    }
+    let mass = 1.0 - transmittance;
+    if mass < MIN_MASS {
+        return vec4f(0.0);
+    }
+
+    // One sample in the middle of each of n equal parts of the mass.
+    let share = mass / f32(frame.n_samples);
+    var low = vec4f(0.0);
+    var high = vec4f(0.0);
+    var alpha = 0.0;
+    var bin = 0u;
+    var before = 0.0;
+    var after = passed[0];
+    for (var k = 0u; k < frame.n_samples; k++) {
+        let wanted = (f32(k) + 0.5) * share;
+        while bin + 1u < n_bins && after < wanted {
+            bin++;
+            before = after;
+            after = passed[bin];
+        }
+        let inside = clamp((wanted - before) / max(after - before, 1e-9), 0.0, 1.0);
+        let p = origin + direction * (span.x + (f32(bin) + inside) * step);
+
+        let offset = textureSampleLevel(warp, linear, p.xy * field.warp.xy + field.warp.zw, 0.0).xy;
+        let warped = vec3f(p.xy + offset, p.z);
+        let uv = warped.xy * field.plane_xy.xy + field.plane_xy.zw;
+        let uvw = warped * field.plane_z_scale.xyz + field.plane_z_offset.xyz;
+        let feature_low = textureSampleLevel(plane_xy, linear, uv, 0u, 0.0)
+            * textureSampleLevel(plane_z, linear, uvw.xz, 0u, 0.0)
+            * textureSampleLevel(plane_z, linear, uvw.yz, 2u, 0.0);
+        let feature_high = textureSampleLevel(plane_xy, linear, uv, 1u, 0.0)
+            * textureSampleLevel(plane_z, linear, uvw.xz, 1u, 0.0)
+            * textureSampleLevel(plane_z, linear, uvw.yz, 3u, 0.0);
+
+        let logit = dot(feature_low, field.opacity_low) + dot(feature_high, field.opacity_high);
+        let a = sigmoid(LOGIT_SCALE * logit + field.opacity_bias.x) * share;
+        low += a * feature_low;
+        high += a * feature_high;
+        alpha += a;
+    }
+
+    let scale = 1.0 / (alpha + MEAN_FLOOR);
+    let rgb = shade(low * scale, high * scale, vec4f(alpha, direction.xy, 0.0));
+    return vec4f(alpha * rgb, alpha);
+}
