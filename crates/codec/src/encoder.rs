@@ -172,3 +172,141 @@ fn quantized(profile: &Profile, feature: &Feature) -> [i32; FEATURE_DIMS] {
         level.clamp(nearest, limit).saturating_sub(model.mean).clamp(-MAX_LEVEL, MAX_LEVEL)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use types::{Code, HeadPose, MediaTime};
+
+    use super::*;
+    use crate::{Decoder, Quality};
+
+    /// A head that nods and turns, a face that talks, and a little noise of a tracker.
+    fn speech(n: usize) -> Vec<Feature> {
+        let mut seed = 7_u32;
+        let mut noise = move |size: f32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as f32 / 16_777_216.0 * 2.0 * size - size
+        };
+        (0..n)
+            .map(|i| {
+                let t = i as f32 * 0.04;
+                let wave = |rate: f32, phase: f32| (t * rate + phase).sin();
+                let mut pose = [0.1 * wave(2.0, 0.0), 0.2 * wave(1.0, 1.0), 0.03, 0.01, 0.0, 1.1];
+                for value in &mut pose {
+                    *value += noise(0.0005);
+                }
+                let mut code = [0.0; 30];
+                for (dim, value) in code[..24].iter_mut().enumerate() {
+                    *value = wave(1.0 + dim as f32 * 0.5, dim as f32) + noise(0.05);
+                }
+                Feature {
+                    time: MediaTime::of_frame(i as u64, 25),
+                    pose: HeadPose::from_array(pose).unwrap(),
+                    code: Code::new(code).unwrap(),
+                }
+            })
+            .collect()
+    }
+
+    /// Coded bytes when every unit is acknowledged `delay` units later, `None` for never.
+    fn bytes(encoder: &mut Encoder, features: &[Feature], delay: Option<usize>) -> usize {
+        let mut ids = Vec::new();
+        let mut sum = 0;
+        for feature in features {
+            if let Some(acked) = delay.and_then(|delay| ids.len().checked_sub(delay)) {
+                encoder.acknowledge(ids[acked]);
+            }
+            sum += encoder.encode(feature).as_bytes().len();
+            ids.push(encoder.reconstruction().unwrap().id);
+        }
+        sum
+    }
+
+    #[test]
+    fn the_nearer_the_reference_the_smaller_the_units() {
+        let features = speech(300);
+        let profile = Profile::from_features(&features, Quality::Normal);
+        let with = |delay| bytes(&mut Encoder::new(profile.clone()), &features, delay);
+        let previous = bytes(
+            &mut Encoder::with_reference(profile.clone(), Reference::Previous),
+            &features,
+            None,
+        );
+        let sizes = [with(Some(1)), with(Some(3)), with(Some(6)), with(None)];
+        assert!(sizes.is_sorted() && sizes[0] < sizes[3], "{sizes:?}");
+        // The second has a key unit every second.
+        assert!(sizes[0].abs_diff(previous) < previous / 10, "{sizes:?} {previous}");
+    }
+
+    #[test]
+    fn a_profile_of_ones_own_saves_bytes() {
+        let features = speech(300);
+        let fitted = Profile::from_features(&features, Quality::Normal);
+        let general = Profile::with_steps(&features[..1], &fitted.steps()).unwrap();
+        let size = |profile| bytes(&mut Encoder::new(profile), &features, Some(3));
+        let (fitted, general) = (size(fitted), size(general));
+        assert!(fitted < general, "{fitted} {general}");
+    }
+
+    #[test]
+    fn without_acknowledgements_every_25th_unit_is_a_key_unit() {
+        let mut encoder = Encoder::new(Profile::default());
+        let keys: Vec<usize> = speech(80)
+            .iter()
+            .enumerate()
+            .filter_map(|(i, feature)| {
+                encoder.encode(feature);
+                encoder.reconstruction().unwrap().is_key.then_some(i)
+            })
+            .collect();
+        assert_eq!(keys, [0, 25, 50, 75]);
+    }
+
+    #[test]
+    fn an_acknowledged_unit_is_enough_to_decode_all_that_follow() {
+        let features = speech(40);
+        let mut encoder = Encoder::new(Profile::default());
+        let mut decoder = Decoder::new(Profile::default());
+        for feature in &features[..2] {
+            let decoded = decoder.decode(&encoder.encode(feature)).unwrap();
+            encoder.acknowledge(decoded.id);
+        }
+        // Nothing more is acknowledged, and of the rest only the last arrives.
+        for (i, feature) in features[2..].iter().enumerate() {
+            let unit = encoder.encode(feature);
+            let mut decoder = decoder.clone();
+            let decoded = decoder.decode(&unit);
+            if i < MAX_AGE as usize {
+                assert_eq!(decoded.ok(), encoder.reconstruction(), "unit {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_asks_for_a_key_unit_gets_one() {
+        let features = speech(10);
+        let mut encoder = Encoder::new(Profile::default());
+        for feature in &features {
+            encoder.encode(feature);
+            encoder.acknowledge(encoder.reconstruction().unwrap().id);
+        }
+        encoder.request_key();
+        let unit = encoder.encode(&features[0]);
+        assert!(Decoder::new(Profile::default()).decode(&unit).unwrap().is_key);
+        assert!(!{
+            encoder.encode(&features[1]);
+            encoder.reconstruction().unwrap().is_key
+        });
+    }
+
+    #[test]
+    fn acknowledgements_of_what_was_never_sent_change_nothing() {
+        let features = speech(3);
+        let mut encoder = Encoder::new(Profile::default());
+        let mut other = encoder.clone();
+        for feature in &features {
+            encoder.acknowledge(UnitId::from_count(77));
+            assert_eq!(encoder.encode(feature), other.encode(feature));
+        }
+    }
+}

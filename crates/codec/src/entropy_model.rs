@@ -76,13 +76,13 @@ pub(crate) fn code_residual(
 static TABLES: LazyLock<Vec<Table>> =
     LazyLock::new(|| (0..N_TABLES as usize).map(residual_table).collect());
 
-/// Seven parts a two-sided geometric distribution of the class's scale, one part of four times
+/// 63 parts a two-sided geometric distribution of the class's scale, one part of four times
 /// that scale (faces jerk), nothing impossible. Computed in integers as docs/BITSTREAM.md says.
 fn residual_table(class: usize) -> Table {
     let n_symbols = (2 * REACH + 3) as usize;
     let center = (REACH + 1) as usize;
     let mut mass = vec![0_u64; n_symbols];
-    for (parts, theta) in [(7, THETA[class]), (1, THETA[class + 8])] {
+    for (parts, theta) in [(63, THETA[class]), (1, THETA[class + 8])] {
         let theta = u64::from(theta);
         // p(0) = (1 - theta) / (1 + theta), in 2^-32.
         let mut p = ((65_536 - theta) << 32) / (65_536 + theta);

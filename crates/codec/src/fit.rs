@@ -40,7 +40,7 @@ impl Profile {
     ///
     /// Pose and torso steps follow from geometry, so that one step moves the face by what
     /// `quality` says; a learned number's step is the same part of its standard deviation (a
-    /// quarter at [`Quality::Normal`]). Too few features give the default predictor.
+    /// third at [`Quality::Normal`]). Too few features give the default predictor.
     pub fn from_features(features: &[Feature], quality: Quality) -> Self {
         let steps = steps(features, quality);
         Self::with_steps(features, &steps)
@@ -108,7 +108,7 @@ fn steps(features: &[Feature], quality: Quality) -> [f32; FEATURE_DIMS] {
         across * depth / 0.07,
     ]);
 
-    let fraction = displacement * 512.0 / 2.0;
+    let fraction = displacement * 512.0 / 1.5;
     for dim in POSE_DIMS..POSE_DIMS + LEARNED_DIMS {
         let values = || features.iter().map(|f| f64::from(f.to_array()[dim]));
         let mean = values().sum::<f64>() / f64::from(n);

@@ -9,7 +9,7 @@ use crate::profile::{AgeModel, DimModel, MAX_LEVEL, N_AGES, WEIGHT_ONE};
 const USUAL: u32 = 256;
 const ACTIVITY_RANGE: std::ops::RangeInclusive<u32> = 16..=4096;
 /// Expected magnitude, 1/256 levels, that the activity seen so far inside a unit is weighed against.
-const RUN_PRIOR: u64 = 4 * 256;
+const RUN_PRIOR: u64 = 16 * 256;
 
 /// Everything a decoded unit hands on to those that build on it, all of it integers.
 ///
@@ -146,7 +146,7 @@ impl<'a> Predictor<'a> {
             Base::Reference { state, .. } => state.activity[dim],
         };
         let now = (magnitude * 256 / expectation.usual).min(u64::from(*ACTIVITY_RANGE.end()));
-        ((3 * before + now as u32) / 4).clamp(*ACTIVITY_RANGE.start(), *ACTIVITY_RANGE.end())
+        ((7 * before + now as u32) / 8).clamp(*ACTIVITY_RANGE.start(), *ACTIVITY_RANGE.end())
     }
 }
 
