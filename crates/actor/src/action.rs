@@ -1,0 +1,411 @@
+use glam::Vec3;
+use types::{EXPRESSION_DIMS, LANDMARKS};
+
+use crate::face_shape::FaceShape;
+
+/// What the face can be asked to do; weights are about 0..=1, gaze in radians.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Action {
+    Jaw,
+    Round,
+    Wide,
+    Press,
+    LipBite,
+    Smile,
+    BlinkRight,
+    BlinkLeft,
+    BrowUp,
+    BrowFrown,
+    GazeRight,
+    GazeDown,
+    Squint,
+}
+
+/// How many there are.
+pub(crate) const N_ACTIONS: usize = 13;
+
+const ALL: [Action; N_ACTIONS] = [
+    Action::Jaw,
+    Action::Round,
+    Action::Wide,
+    Action::Press,
+    Action::LipBite,
+    Action::Smile,
+    Action::BlinkRight,
+    Action::BlinkLeft,
+    Action::BrowUp,
+    Action::BrowFrown,
+    Action::GazeRight,
+    Action::GazeDown,
+    Action::Squint,
+];
+
+/// Upper and lower lids from the outer to the inner corner, the subject's right eye (left in the
+/// picture), corners excluded.
+pub(crate) const RIGHT_UPPER_LID: [usize; 7] = [246, 161, 160, 159, 158, 157, 173];
+/// See [`RIGHT_UPPER_LID`].
+pub(crate) const RIGHT_LOWER_LID: [usize; 7] = [7, 163, 144, 145, 153, 154, 155];
+/// The subject's left eye, outer to inner corner.
+pub(crate) const LEFT_UPPER_LID: [usize; 7] = [466, 388, 387, 386, 385, 384, 398];
+/// See [`LEFT_UPPER_LID`].
+pub(crate) const LEFT_LOWER_LID: [usize; 7] = [249, 390, 373, 374, 380, 381, 382];
+/// Inner lips from the picture's left corner to the right one, corners excluded.
+pub(crate) const UPPER_INNER_LIP: [usize; 9] = [191, 80, 81, 82, 13, 312, 311, 310, 415];
+/// See [`UPPER_INNER_LIP`].
+pub(crate) const LOWER_INNER_LIP: [usize; 9] = [95, 88, 178, 87, 14, 317, 402, 318, 324];
+const UPPER_OUTER_LIP: [usize; 9] = [185, 40, 39, 37, 0, 267, 269, 270, 409];
+const LOWER_OUTER_LIP: [usize; 9] = [146, 91, 181, 84, 17, 314, 405, 321, 375];
+const CORNERS: [usize; 4] = [61, 291, 78, 308];
+const CHIN: [usize; 11] = [152, 148, 377, 176, 400, 175, 199, 200, 171, 396, 18];
+const BROWS: [usize; 20] =
+    [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285];
+/// Points that no action moves, pinned softly.
+const STILL: [usize; 16] = [10, 151, 9, 6, 197, 4, 1, 127, 356, 234, 454, 93, 323, 132, 361, 168];
+
+/// Actions as expression coefficients: each is the likeliest expression that moves its landmarks
+/// as asked, so the rest of the face comes along as it does in people.
+pub(crate) struct Actions {
+    /// The face that rests: closed lips, open eyes, and a trace of a smile.
+    rest: [f32; EXPRESSION_DIMS],
+    /// One set of coefficients per action.
+    each: Vec<[f32; EXPRESSION_DIMS]>,
+}
+
+/// A landmark, where it should go (meters), and how exactly (standard deviation, meters).
+struct Wish {
+    landmark: usize,
+    offset: Vec3,
+    sigma: f32,
+}
+
+impl Actions {
+    /// Solves every action for a shape.
+    pub(crate) fn new(shape: &FaceShape) -> Self {
+        let rest = solve(shape, &rest_wishes(&shape.mean));
+        let resting = displaced(shape, &rest);
+        let each = ALL
+            .iter()
+            .map(|&action| {
+                let wishes = wishes(action, &resting);
+                let mut coefficients = solve(shape, &wishes);
+                let gain = gain(shape, &coefficients, &wishes);
+                coefficients.iter_mut().for_each(|c| *c *= gain);
+                coefficients
+            })
+            .collect();
+        Self { rest, each }
+    }
+
+    /// Landmarks of the face at rest.
+    pub(crate) fn resting(&self, shape: &FaceShape) -> Vec<Vec3> {
+        displaced(shape, &self.rest)
+    }
+
+    /// The expression of weighted actions.
+    pub(crate) fn expression(&self, weights: &[f32; N_ACTIONS]) -> [f32; EXPRESSION_DIMS] {
+        let mut sum = self.rest;
+        for (weight, action) in weights.iter().zip(&self.each) {
+            for (s, c) in sum.iter_mut().zip(action) {
+                *s += weight * c;
+            }
+        }
+        sum
+    }
+}
+
+fn displaced(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS]) -> Vec<Vec3> {
+    let mut points = shape.mean.clone();
+    for (weight, component) in coefficients.iter().zip(&shape.expression) {
+        for (point, offset) in points.iter_mut().zip(component) {
+            *point += *offset * *weight;
+        }
+    }
+    points
+}
+
+/// By how much the solved action falls short of what was asked, as a factor that mends it.
+fn gain(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS], wishes: &[Wish]) -> f32 {
+    let (mut along, mut asked) = (0.0, 0.0);
+    for wish in wishes {
+        let mut got = Vec3::ZERO;
+        for (weight, component) in coefficients.iter().zip(&shape.expression) {
+            got += component[wish.landmark] * *weight;
+        }
+        along += got.dot(wish.offset) / wish.sigma;
+        asked += wish.offset.length_squared() / wish.sigma;
+    }
+    if along > 0.0 { (asked / along).clamp(1.0, 1.5) } else { 1.0 }
+}
+
+fn rest_wishes(mean: &[Vec3]) -> Vec<Wish> {
+    let mut wishes = still(0.002);
+    for (&up, &down) in UPPER_INNER_LIP.iter().zip(&LOWER_INNER_LIP) {
+        let gap = mean[down] - mean[up];
+        push(&mut wishes, up, gap * 0.35, 0.0003);
+        push(&mut wishes, down, -gap * 0.65, 0.0003);
+    }
+    for (&up, &down) in RIGHT_UPPER_LID
+        .iter()
+        .chain(&LEFT_UPPER_LID)
+        .zip(RIGHT_LOWER_LID.iter().chain(&LEFT_LOWER_LID))
+    {
+        // Mean eyes include the blinks of the people measured: open them a little.
+        let gap = mean[down] - mean[up];
+        push(&mut wishes, up, gap * -0.12, 0.0005);
+        push(&mut wishes, down, gap * 0.03, 0.0005);
+    }
+    for brow in BROWS {
+        push(&mut wishes, brow, Vec3::ZERO, 0.001);
+    }
+    for iris in 468..LANDMARKS {
+        push(&mut wishes, iris, Vec3::ZERO, 0.0005);
+    }
+    wishes
+}
+
+fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
+    let mut w = still(0.0015);
+    let mouth = [
+        &UPPER_INNER_LIP[..],
+        &LOWER_INNER_LIP,
+        &UPPER_OUTER_LIP,
+        &LOWER_OUTER_LIP,
+        &CORNERS,
+        &CHIN,
+    ]
+    .concat();
+    let eyes = [RIGHT_UPPER_LID, RIGHT_LOWER_LID, LEFT_UPPER_LID, LEFT_LOWER_LID].concat();
+    let irises: Vec<usize> = (468..LANDMARKS).collect();
+    let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
+    let side = |i: usize| rest[i].x.signum();
+    match action {
+        Action::Jaw => {
+            pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
+            for i in CHIN {
+                push(&mut w, i, Vec3::new(0.0, 0.022, 0.004), 0.001);
+            }
+            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+                push(&mut w, i, Vec3::new(0.0, 0.004 + 0.018 * middle(i), 0.003), 0.0005);
+            }
+            for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
+                push(&mut w, i, Vec3::new(0.0, -0.001 * middle(i), 0.0), 0.0005);
+            }
+            for i in CORNERS {
+                push(&mut w, i, Vec3::new(-0.0025 * side(i), 0.005, 0.002), 0.001);
+            }
+        }
+        Action::Round => {
+            pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
+            for i in CORNERS {
+                push(&mut w, i, Vec3::new(-0.010 * side(i), 0.0, -0.003), 0.0005);
+            }
+            for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
+                let x = -0.30 * rest[i].x;
+                push(&mut w, i, Vec3::new(x, -0.001 * middle(i), -0.004 * middle(i)), 0.0005);
+            }
+            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+                let x = -0.30 * rest[i].x;
+                push(&mut w, i, Vec3::new(x, 0.0025 * middle(i), -0.004 * middle(i)), 0.0005);
+            }
+        }
+        Action::Wide => {
+            pin(&mut w, &[&eyes[..], &irises, &BROWS, &CHIN].concat(), 0.001);
+            for i in CORNERS {
+                push(&mut w, i, Vec3::new(0.005 * side(i), -0.001, 0.002), 0.0005);
+            }
+            for i in UPPER_INNER_LIP {
+                push(&mut w, i, Vec3::new(0.12 * rest[i].x, -0.001 * middle(i), 0.001), 0.0005);
+            }
+            for i in LOWER_INNER_LIP {
+                push(&mut w, i, Vec3::new(0.12 * rest[i].x, 0.002 * middle(i), 0.001), 0.0005);
+            }
+        }
+        Action::Press => {
+            pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
+            for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
+                push(&mut w, i, Vec3::new(0.0, 0.0012 * middle(i), 0.001), 0.0005);
+            }
+            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+                push(&mut w, i, Vec3::new(0.0, -0.0015 * middle(i), 0.001), 0.0005);
+            }
+        }
+        Action::LipBite => {
+            pin(&mut w, &[&eyes[..], &irises, &BROWS, &UPPER_OUTER_LIP].concat(), 0.001);
+            for i in UPPER_INNER_LIP {
+                push(&mut w, i, Vec3::new(0.0, -0.0015 * middle(i), 0.0), 0.0005);
+            }
+            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+                push(&mut w, i, Vec3::new(0.0, -0.001 * middle(i), 0.004), 0.0005);
+            }
+        }
+        Action::Smile => {
+            pin(&mut w, &[&irises[..], &BROWS].concat(), 0.001);
+            for i in CORNERS {
+                push(&mut w, i, Vec3::new(0.007 * side(i), -0.006, 0.004), 0.0005);
+            }
+            for i in [205, 425, 50, 280] {
+                push(&mut w, i, Vec3::new(0.002 * side(i), -0.004, -0.002), 0.001);
+            }
+            for (&up, &down) in UPPER_INNER_LIP.iter().zip(&LOWER_INNER_LIP) {
+                push(&mut w, up, Vec3::new(0.16 * rest[up].x, -0.0015, 0.002), 0.0007);
+                push(&mut w, down, Vec3::new(0.16 * rest[down].x, -0.0015, 0.002), 0.0007);
+            }
+            for i in [RIGHT_LOWER_LID, LEFT_LOWER_LID].concat() {
+                push(&mut w, i, Vec3::new(0.0, -0.0012, 0.0), 0.0007);
+            }
+        }
+        Action::BlinkRight | Action::BlinkLeft => {
+            pin(&mut w, &[&mouth[..], &irises, &BROWS].concat(), 0.001);
+            let right = (RIGHT_UPPER_LID, RIGHT_LOWER_LID);
+            let left = (LEFT_UPPER_LID, LEFT_LOWER_LID);
+            let (shut, open) =
+                if action == Action::BlinkRight { (right, left) } else { (left, right) };
+            for (&up, &down) in shut.0.iter().zip(&shut.1) {
+                let gap = rest[down] - rest[up];
+                push(&mut w, up, gap * 0.92, 0.0002);
+                push(&mut w, down, gap * -0.10, 0.0003);
+            }
+            pin(&mut w, &[open.0, open.1].concat(), 0.0003);
+        }
+        Action::BrowUp => {
+            pin(&mut w, &[&mouth[..], &eyes, &irises].concat(), 0.0007);
+            for i in BROWS {
+                push(&mut w, i, Vec3::new(0.0, -0.008, 0.001), 0.0007);
+            }
+        }
+        Action::BrowFrown => {
+            pin(&mut w, &[&mouth[..], &eyes, &irises].concat(), 0.0007);
+            for i in [107, 55, 336, 285] {
+                push(&mut w, i, Vec3::new(-0.003 * side(i), 0.0045, -0.001), 0.0007);
+            }
+            for i in [66, 65, 296, 295] {
+                push(&mut w, i, Vec3::new(-0.002 * side(i), 0.003, 0.0), 0.0007);
+            }
+        }
+        // A radian of gaze moves an iris by about the radius of an eyeball.
+        Action::GazeRight => {
+            pin(&mut w, &[&mouth[..], &eyes, &BROWS].concat(), 0.0007);
+            for &i in &irises {
+                push(&mut w, i, Vec3::new(0.0112, 0.0, 0.0), 0.0002);
+            }
+        }
+        Action::GazeDown => {
+            pin(&mut w, &[&mouth[..], &BROWS].concat(), 0.0007);
+            for &i in &irises {
+                push(&mut w, i, Vec3::new(0.0, 0.0112, 0.0), 0.0002);
+            }
+            for i in [RIGHT_UPPER_LID, LEFT_UPPER_LID].concat() {
+                push(&mut w, i, Vec3::new(0.0, 0.008, 0.0), 0.0003);
+            }
+            for i in [RIGHT_LOWER_LID, LEFT_LOWER_LID].concat() {
+                push(&mut w, i, Vec3::new(0.0, 0.003, 0.0), 0.0003);
+            }
+        }
+        Action::Squint => {
+            pin(&mut w, &[&mouth[..], &irises].concat(), 0.001);
+            for i in [RIGHT_LOWER_LID, LEFT_LOWER_LID].concat() {
+                push(&mut w, i, Vec3::new(0.0, -0.0016, 0.0), 0.0003);
+            }
+            for i in [RIGHT_UPPER_LID, LEFT_UPPER_LID].concat() {
+                push(&mut w, i, Vec3::new(0.0, 0.0012, 0.0), 0.0003);
+            }
+        }
+    }
+    w
+}
+
+fn still(sigma: f32) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    pin(&mut wishes, &STILL, sigma);
+    wishes
+}
+
+fn pin(wishes: &mut Vec<Wish>, landmarks: &[usize], sigma: f32) {
+    for &landmark in landmarks {
+        push(wishes, landmark, Vec3::ZERO, sigma);
+    }
+}
+
+fn push(wishes: &mut Vec<Wish>, landmark: usize, offset: Vec3, sigma: f32) {
+    wishes.push(Wish { landmark, offset, sigma });
+}
+
+/// The likeliest coefficients under a unit normal prior that grant the wishes: ridge regression.
+fn solve(shape: &FaceShape, wishes: &[Wish]) -> [f32; EXPRESSION_DIMS] {
+    const N: usize = EXPRESSION_DIMS;
+    let mut a = vec![0.0_f64; N * N];
+    let mut b = vec![0.0_f64; N];
+    for wish in wishes {
+        let weight = 1.0 / f64::from(wish.sigma).powi(2);
+        for axis in 0..3 {
+            let row: Vec<f64> = shape
+                .expression
+                .iter()
+                .map(|component| f64::from(component[wish.landmark][axis]))
+                .collect();
+            let want = f64::from(wish.offset[axis]);
+            for i in 0..N {
+                let wi = weight * row[i];
+                b[i] += wi * want;
+                for j in 0..=i {
+                    a[i * N + j] += wi * row[j];
+                }
+            }
+        }
+    }
+    for i in 0..N {
+        a[i * N + i] += 1.0;
+    }
+    // Cholesky, in place in the lower triangle, then two triangular solves.
+    for i in 0..N {
+        for j in 0..=i {
+            let dot: f64 = (0..j).map(|k| a[i * N + k] * a[j * N + k]).sum();
+            let rest = a[i * N + j] - dot;
+            a[i * N + j] = if i == j { rest.max(1e-12).sqrt() } else { rest / a[j * N + j] };
+        }
+    }
+    for i in 0..N {
+        let dot: f64 = (0..i).map(|k| a[i * N + k] * b[k]).sum();
+        b[i] = (b[i] - dot) / a[i * N + i];
+    }
+    for i in (0..N).rev() {
+        let dot: f64 = (i + 1..N).map(|k| a[k * N + i] * b[k]).sum();
+        b[i] = (b[i] - dot) / a[i * N + i];
+    }
+    std::array::from_fn(|i| b[i] as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(points: &[Vec3], upper: &[usize], lower: &[usize]) -> f32 {
+        upper.iter().zip(lower).map(|(&u, &l)| points[l].y - points[u].y).sum::<f32>()
+            / upper.len() as f32
+    }
+
+    #[test]
+    fn a_blink_shuts_the_lids_and_a_jaw_opens_the_lips() {
+        let shape = FaceShape::builtin();
+        let actions = Actions::new(&shape);
+        let with = |pairs: &[(Action, f32)]| {
+            let mut weights = [0.0; N_ACTIONS];
+            for &(action, weight) in pairs {
+                weights[action as usize] = weight;
+            }
+            displaced(&shape, &actions.expression(&weights))
+        };
+        let rest = with(&[]);
+        let blink = with(&[(Action::BlinkRight, 1.0), (Action::BlinkLeft, 1.0)]);
+        for (upper, lower) in [(RIGHT_UPPER_LID, RIGHT_LOWER_LID), (LEFT_UPPER_LID, LEFT_LOWER_LID)]
+        {
+            let (open, shut) = (gap(&rest, &upper, &lower), gap(&blink, &upper, &lower));
+            assert!(shut < 0.2 * open, "lids: {open} m open, {shut} m shut");
+        }
+        let (shut, open) = (
+            gap(&rest, &UPPER_INNER_LIP, &LOWER_INNER_LIP),
+            gap(&with(&[(Action::Jaw, 1.0)]), &UPPER_INNER_LIP, &LOWER_INNER_LIP),
+        );
+        assert!(shut.abs() < 0.002 && open > 0.007, "lips: {shut} m shut, {open} m open");
+    }
+}

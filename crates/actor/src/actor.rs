@@ -1,0 +1,175 @@
+use glam::Vec3;
+use rayon::prelude::*;
+use types::{FOCAL, Frame, Landmarks, MediaTime};
+
+use crate::action::Actions;
+use crate::backdrop::Backdrop;
+use crate::face_shape::FaceShape;
+use crate::light::srgb_from_linear;
+use crate::performance::{self, Performance};
+use crate::raster::{Band, Hit, Material};
+use crate::scene::{Body, Scene};
+use crate::voice;
+
+/// What a pixel of an [`ActorFrame`] shows.
+pub mod class {
+    /// The room.
+    pub const BACKGROUND: u8 = 0;
+    /// Clothes.
+    pub const TORSO: u8 = 1;
+    /// Skin of the head: face, ears, scalp.
+    pub const HEAD: u8 = 2;
+    /// Hair.
+    pub const HAIR: u8 = 3;
+    /// Eyeballs.
+    pub const EYE: u8 = 4;
+    /// The inside of the mouth; lips are [`HEAD`].
+    pub const MOUTH: u8 = 5;
+    /// The neck, which follows the head above and the torso below.
+    pub const NECK: u8 = 6;
+}
+
+/// Smallest and largest side of a rendered picture, pixels.
+const SIDES: (u32, u32) = (16, 2048);
+/// Pixel rows drawn as one piece of work.
+const BAND_ROWS: usize = 8;
+
+/// A synthetic person. Making one takes a fraction of a second; everything else is a pure
+/// function of the seed and the arguments.
+pub struct Actor {
+    seed: u64,
+    actions: Actions,
+    body: Body,
+    backdrop: Backdrop,
+}
+
+/// A picture of the actor and the truth about it.
+#[derive(Clone, Debug)]
+pub struct ActorFrame {
+    /// The square picture.
+    pub frame: Frame,
+    /// What each pixel mostly shows, row by row: see [`class`].
+    pub classes: Vec<u8>,
+    /// Where the landmarks are, exactly, seen or hidden; confidence is one.
+    pub landmarks: Landmarks,
+    /// What was performed.
+    pub performance: Performance,
+}
+
+impl Actor {
+    /// The actor of a seed: the seed decides what is said and done, and the books on the shelf.
+    pub fn new(seed: u64) -> Self {
+        let shape = FaceShape::builtin();
+        let actions = Actions::new(&shape);
+        let rest = actions.resting(&shape);
+        Self { seed, actions, body: Body::new(shape, rest), backdrop: Backdrop::new(seed) }
+    }
+
+    /// What the actor does at a moment.
+    pub fn script(&self, time: MediaTime) -> Performance {
+        performance::script(self.seed, &self.actions, time)
+    }
+
+    /// Mono sound at [`types::Sound::RATE`], -1..=1, that fits the mouth of [`Actor::script`];
+    /// silent between phrases. Neighbouring stretches join exactly.
+    pub fn voice(&self, from: MediaTime, samples: usize) -> Vec<f32> {
+        voice::voice(self.seed, from, samples)
+    }
+
+    /// The picture of a performance, `side` pixels a side (held to 16..=2048).
+    ///
+    /// Shaded in linear light and averaged over each pixel's area, so that resolutions agree.
+    pub fn render(&self, performance: &Performance, side: u32) -> ActorFrame {
+        let side = side.clamp(SIDES.0, SIDES.1);
+        // Samples across a pixel.
+        let n = match side {
+            0..=96 => 4,
+            97..=192 => 3,
+            _ => 2,
+        };
+        let pixels = side as usize;
+        let scene = self.body.scene(performance, pixels * n);
+        let n_bands = pixels.div_ceil(BAND_ROWS);
+        let bins = scene.bins(BAND_ROWS * n, n_bands);
+        let mut rgb = vec![0_u8; pixels * pixels * 3];
+        let mut classes = vec![class::BACKGROUND; pixels * pixels];
+        rgb.par_chunks_mut(BAND_ROWS * pixels * 3)
+            .zip(classes.par_chunks_mut(BAND_ROWS * pixels))
+            .zip(&bins)
+            .enumerate()
+            .for_each(|(i, ((rgb, classes), triangles))| {
+                let n_rows = classes.len() / pixels;
+                let mut band = Band::new(pixels * n, i * BAND_ROWS * n, n_rows * n);
+                scene.draw(&mut band, triangles);
+                for (at, (pixel, class)) in
+                    rgb.chunks_exact_mut(3).zip(classes.iter_mut()).enumerate()
+                {
+                    let (x, y) = (at % pixels, at / pixels);
+                    let (color, shown) = self.resolve(&scene, &band, x, y, n);
+                    pixel.copy_from_slice(&srgb_from_linear(color));
+                    *class = shown;
+                }
+            });
+        let frame = Frame::new(side, side, performance.time, rgb)
+            .expect("the buffer was made for this size");
+        let landmarks = landmarks(&scene, performance, side);
+        ActorFrame { frame, classes, landmarks, performance: performance.clone() }
+    }
+
+    /// Mean color of the samples of a pixel of a band, and what most of them show.
+    fn resolve(&self, scene: &Scene<'_>, band: &Band, x: usize, y: usize, n: usize) -> (Vec3, u8) {
+        let mut sum = Vec3::ZERO;
+        let mut votes = [0_u8; 7];
+        let mut behind = None;
+        for sy in 0..n {
+            for sx in 0..n {
+                let hit = band.hits[(y * n + sy) * band.width + x * n + sx];
+                if hit.triangle == Hit::NONE {
+                    let scale = n as f32 / scene.side() as f32;
+                    sum += *behind.get_or_insert_with(|| {
+                        let row = y + band.first_row / n;
+                        self.backdrop.at((x as f32 + 0.5) * scale, (row as f32 + 0.5) * scale)
+                    });
+                    votes[class::BACKGROUND as usize] += 1;
+                } else {
+                    sum += scene.shade(&hit);
+                    votes[class_of(scene.material(hit.triangle)) as usize] += 1;
+                }
+            }
+        }
+        let mut shown = 0;
+        for (class, &count) in votes.iter().enumerate() {
+            if count > votes[shown] {
+                shown = class;
+            }
+        }
+        (sum / (n * n) as f32, shown as u8)
+    }
+}
+
+fn class_of(material: Material) -> u8 {
+    match material {
+        Material::Skin | Material::Ear => class::HEAD,
+        Material::Neck => class::NECK,
+        Material::RightEye | Material::LeftEye => class::EYE,
+        Material::Mouth => class::MOUTH,
+        Material::Hair(_) => class::HAIR,
+        Material::Knit | Material::Collar => class::TORSO,
+    }
+}
+
+fn landmarks(scene: &Scene<'_>, performance: &Performance, side: u32) -> Landmarks {
+    let side = side as f32;
+    let pose = &performance.pose;
+    let scale = FOCAL * side / pose.translation().z;
+    let points = scene
+        .landmarks()
+        .iter()
+        .map(|&p| {
+            let [x, y] = pose.image_from_head(p);
+            let depth = pose.camera_from_head(p).z - pose.translation().z;
+            [x * side, y * side, depth * scale]
+        })
+        .collect();
+    Landmarks { points, confidence: 1.0 }
+}

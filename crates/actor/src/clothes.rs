@@ -1,0 +1,186 @@
+use glam::Vec3;
+
+use crate::noise::{lerp, smoothstep};
+use crate::raster::{Material, Triangle};
+
+/// A surface that does not bend: vertices in the space of the resting head, meters.
+pub(crate) struct Part {
+    pub vertices: Vec<Vec3>,
+    pub normals: Vec<Vec3>,
+    pub uv: Vec<[f32; 2]>,
+    pub triangles: Vec<Triangle>,
+    /// How much each vertex follows the torso rather than the head, 0..=1.
+    pub torso: Vec<f32>,
+}
+
+/// Samples a surface on a grid; `u` and `v` run over 0..=1, and normals are by difference.
+pub(crate) fn surface(
+    columns: usize,
+    rows: usize,
+    material: Material,
+    torso: impl Fn(f32) -> f32,
+    at: impl Fn(f32, f32) -> Vec3,
+) -> Part {
+    let mut part = Part {
+        vertices: Vec::new(),
+        normals: Vec::new(),
+        uv: Vec::new(),
+        triangles: Vec::new(),
+        torso: Vec::new(),
+    };
+    const H: f32 = 1e-3;
+    for row in 0..=rows {
+        for column in 0..=columns {
+            let (u, v) = (column as f32 / columns as f32, row as f32 / rows as f32);
+            let (v0, v1) = ((v - H).max(0.0), (v + H).min(1.0));
+            let du = at(u + H, v) - at(u - H, v);
+            let dv = at(u, v1) - at(u, v0);
+            part.vertices.push(at(u, v));
+            part.normals.push(du.cross(dv).normalize_or(Vec3::NEG_Z));
+            part.uv.push([u, v]);
+            part.torso.push(torso(v));
+        }
+    }
+    for row in 0..rows {
+        for column in 0..columns {
+            let index = |r: usize, c: usize| (r * (columns + 1) + c) as u32;
+            let (a, b) = (index(row, column), index(row, column + 1));
+            let (c, d) = (index(row + 1, column), index(row + 1, column + 1));
+            for vertices in [[a, b, c], [b, d, c]] {
+                part.triangles.push(Triangle { vertices, material });
+            }
+        }
+    }
+    part
+}
+
+/// Where the neck meets the clothes: centre, half width, half depth.
+const NECK_BASE: (Vec3, f32, f32) = (Vec3::new(0.0, 0.142, 0.118), 0.064, 0.066);
+
+/// A closed curve around the vertical; `u` from the back over the picture's left to the back.
+fn around(center: Vec3, half_width: f32, half_depth: f32, power: f32, u: f32) -> Vec3 {
+    let angle = std::f32::consts::TAU * (u - 0.5);
+    let (sin, cos) = angle.sin_cos();
+    let round = |x: f32| x.signum() * x.abs().powf(power);
+    center + Vec3::new(half_width * round(sin), 0.0, -half_depth * round(cos))
+}
+
+/// From inside the head down into the collar.
+pub(crate) fn neck() -> Part {
+    surface(
+        40,
+        16,
+        Material::Neck,
+        |v| smoothstep(0.1, 0.95, v),
+        |u, v| {
+            let (base, half_width, half_depth) = NECK_BASE;
+            let top = Vec3::new(0.0, 0.035, 0.095);
+            let center = top.lerp(base + Vec3::new(0.0, 0.02, 0.0), v);
+            let flare = smoothstep(0.55, 1.0, v);
+            let width = lerp(0.054, half_width, flare);
+            let depth = lerp(0.056, half_depth, flare);
+            let angle = std::f32::consts::TAU * (u - 0.5);
+            // The two muscles from behind the ears to the pit of the throat, and the throat itself.
+            let muscle = (-0.5 * ((angle.abs() - lerp(1.15, 0.22, v)) / 0.16).powi(2)).exp();
+            let throat =
+                (-0.5 * (angle / 0.24).powi(2)).exp() * (-0.5 * ((v - 0.55) / 0.12).powi(2)).exp();
+            let swell = 1.0 + 0.045 * muscle + 0.035 * throat;
+            around(center, width * swell, depth * swell, 1.0, u)
+        },
+    )
+}
+
+/// A sweater from the neck over the shoulders to below the picture.
+pub(crate) fn sweater() -> Part {
+    // Half width, height, half depth, depth of the centre, roundness.
+    const ROWS: [[f32; 5]; 9] = [
+        [0.066, 0.136, 0.068, 0.118, 1.0],
+        [0.078, 0.1435, 0.080, 0.118, 1.0],
+        [0.104, 0.152, 0.092, 0.120, 0.97],
+        [0.138, 0.163, 0.102, 0.122, 0.92],
+        [0.172, 0.177, 0.108, 0.124, 0.86],
+        [0.203, 0.197, 0.112, 0.125, 0.82],
+        [0.223, 0.226, 0.118, 0.125, 0.80],
+        [0.233, 0.270, 0.124, 0.125, 0.80],
+        [0.236, 0.360, 0.128, 0.125, 0.80],
+    ];
+    surface(
+        96,
+        40,
+        Material::Knit,
+        |_| 1.0,
+        |u, v| {
+            let [half_width, y, half_depth, z, power] = curve(&ROWS, v);
+            // The chest is fuller below, and the front hangs lower than the back of the neck.
+            let angle = std::f32::consts::TAU * (u - 0.5);
+            let front = 0.5 + 0.5 * angle.cos();
+            let drop = 0.022 * front * smoothstep(0.5, 0.0, v) - 0.004;
+            around(Vec3::new(0.0, y + drop, z), half_width, half_depth, power, u)
+        },
+    )
+}
+
+/// The ribbed band around the neck.
+pub(crate) fn collar() -> Part {
+    surface(
+        120,
+        10,
+        Material::Collar,
+        |_| 1.0,
+        |u, v| {
+            let angle = std::f32::consts::TAU * (u - 0.5);
+            let front = 0.5 + 0.5 * angle.cos();
+            let turn = std::f32::consts::PI * (v * 1.5 - 0.55);
+            let (out, up) = (turn.cos() * 0.0055, turn.sin() * 0.010);
+            let (base, half_width, half_depth) = NECK_BASE;
+            let center = base + Vec3::new(0.0, -0.006 + 0.022 * front + up, 0.0);
+            around(center, half_width + 0.005 + out, half_depth + 0.004 + out, 1.0, u)
+        },
+    )
+}
+
+/// Catmull-Rom through rows of numbers.
+fn curve<const N: usize>(rows: &[[f32; N]], v: f32) -> [f32; N] {
+    let x = v.clamp(0.0, 1.0) * (rows.len() - 1) as f32;
+    let i = (x as usize).min(rows.len() - 2);
+    let t = x - i as f32;
+    let row = |k: isize| &rows[(i as isize + k).clamp(0, rows.len() as isize - 1) as usize];
+    let (a, b, c, d) = (row(-1), row(0), row(1), row(2));
+    std::array::from_fn(|n| {
+        b[n] + 0.5
+            * t
+            * (c[n] - a[n]
+                + t * (2.0 * a[n] - 5.0 * b[n] + 4.0 * c[n] - d[n]
+                    + t * (3.0 * (b[n] - c[n]) + d[n] - a[n])))
+    })
+}
+
+/// An ear; `side` is 1 on the picture's right, -1 on its left.
+pub(crate) fn ear(side: f32) -> Part {
+    surface(
+        40,
+        14,
+        Material::Ear,
+        |_| 0.0,
+        |u, v| {
+            let angle = std::f32::consts::TAU * u * side;
+            let (sin, cos) = angle.sin_cos();
+            // Taller than wide, the lobe narrower than the top; `up` and `back` lie in its plane.
+            let narrow = 1.0 - 0.22 * smoothstep(0.0, 1.0, -cos);
+            let (up, back) = (0.032 * v * cos, 0.0175 * v * sin * narrow);
+            let rim = 0.0050
+                * (-0.5 * ((v - 0.84) / 0.10).powi(2)).exp()
+                * smoothstep(-1.15, 0.1, cos + 0.6 * sin);
+            let inner =
+                0.0035 * (-0.5 * ((v - 0.50) / 0.09).powi(2)).exp() * smoothstep(-0.4, 0.4, sin);
+            let bowl = -0.006 * (-0.5 * (v / 0.36).powi(2)).exp();
+            let turned_under = -0.009 * smoothstep(0.9, 1.0, v);
+            let out =
+                0.006 + rim + inner + bowl + turned_under + 0.011 * (back / 0.0175 * 0.5 + 0.5);
+            let tilt = 0.22_f32;
+            let (y, z) =
+                (-up * tilt.cos() + back * tilt.sin() * 0.3, back * tilt.cos() + up * tilt.sin());
+            Vec3::new(side * (0.0735 + out), y - 0.012, z + 0.091)
+        },
+    )
+}

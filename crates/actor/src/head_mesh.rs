@@ -1,0 +1,147 @@
+use glam::Vec3;
+
+use crate::action::{
+    LEFT_LOWER_LID, LEFT_UPPER_LID, LOWER_INNER_LIP, RIGHT_LOWER_LID, RIGHT_UPPER_LID,
+    UPPER_INNER_LIP,
+};
+use crate::face_shape::{FaceShape, MESH};
+use crate::raster::{Material, Triangle};
+use crate::subdivide::Fine;
+
+/// Centre of the skull, head space, meters.
+pub(crate) const SKULL: Vec3 = Vec3::new(0.0, -0.047, 0.083);
+const SKULL_RADII: Vec3 = Vec3::new(0.0765, 0.105, 0.1);
+
+/// Border of the face mesh, from the forehead over the picture's right side.
+pub(crate) const OVAL: [usize; 36] = [
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+];
+
+/// How far each ring lies from the border to the back of the head, and how much of the border's
+/// shape and motion it keeps.
+const RINGS: [(f32, f32); 6] =
+    [(0.10, 0.86), (0.22, 0.6), (0.36, 0.32), (0.52, 0.12), (0.70, 0.03), (0.86, 0.0)];
+
+/// Distance from [`SKULL`] to the skull's surface along a unit direction, meters.
+pub(crate) fn skull_radius(direction: Vec3) -> f32 {
+    1.0 / (direction / SKULL_RADII).length()
+}
+
+/// The face continued over the skull and closed over eyes and mouth.
+pub(crate) struct HeadMesh {
+    pub fine: Fine,
+    /// Resting places of the ring points behind the mesh points.
+    rings: Vec<Vec3>,
+    mean: Vec<Vec3>,
+}
+
+impl HeadMesh {
+    pub(crate) fn new(shape: &FaceShape) -> Self {
+        let mut rings = Vec::new();
+        for &(along, keep) in &RINGS {
+            for &border in &OVAL {
+                let from = shape.mean[border] - SKULL;
+                let polar = (-from.z / from.length()).acos();
+                let azimuth = from.y.atan2(from.x);
+                let angle = polar + (std::f32::consts::PI - polar) * along;
+                let direction = Vec3::new(
+                    angle.sin() * azimuth.cos(),
+                    angle.sin() * azimuth.sin(),
+                    -angle.cos(),
+                );
+                let excess = from.length() / skull_radius(from.normalize());
+                let stretch = 1.0 + (excess - 1.0) * keep;
+                rings.push(SKULL + direction * skull_radius(direction) * stretch);
+            }
+        }
+        rings.push(SKULL + Vec3::new(0.0, 0.0, SKULL_RADII.z));
+
+        let mut triangles: Vec<[u32; 3]> =
+            shape.triangles.iter().copied().filter(|t| !is_inside_opening(t)).collect();
+        let n = OVAL.len();
+        let ring = |k: usize, i: usize| -> u32 {
+            let i = i % n;
+            if k == 0 { OVAL[i] as u32 } else { (MESH + (k - 1) * n + i) as u32 }
+        };
+        for k in 0..RINGS.len() {
+            for i in 0..n {
+                let (a, b) = (ring(k, i), ring(k, i + 1));
+                let (c, d) = (ring(k + 1, i), ring(k + 1, i + 1));
+                triangles.extend([[a, c, b], [b, c, d]]);
+            }
+        }
+        let back = (MESH + RINGS.len() * n) as u32;
+        for i in 0..n {
+            triangles.push([ring(RINGS.len(), i), back, ring(RINGS.len(), i + 1)]);
+        }
+        let mut control: Vec<Vec3> = shape.mean[..MESH].to_vec();
+        control.extend(&rings);
+        let mut all: Vec<Triangle> =
+            triangles.into_iter().map(|t| facing_out(&control, t, Material::Skin)).collect();
+        for (opening, material) in openings() {
+            all.extend(opening.into_iter().map(|t| facing_out(&control, t, material)));
+        }
+        let fine = Fine::new(control.len(), &all, 2);
+        Self { fine, rings, mean: shape.mean.clone() }
+    }
+
+    /// Fine vertices for the landmarks of a face, head space.
+    pub(crate) fn vertices(&self, landmarks: &[Vec3]) -> Vec<Vec3> {
+        let mut control = landmarks[..MESH].to_vec();
+        for (i, &rest) in self.rings.iter().enumerate() {
+            let keep = RINGS.get(i / OVAL.len()).map_or(0.0, |r| r.1);
+            let border = OVAL[i % OVAL.len()];
+            control.push(rest + (landmarks[border] - self.mean[border]) * keep);
+        }
+        self.fine.vertices(&control)
+    }
+
+    /// Fine vertices of the mean face.
+    pub(crate) fn mean_vertices(&self) -> Vec<Vec3> {
+        self.vertices(&self.mean)
+    }
+}
+
+/// Whether a triangle of the asset spans an eye or the mouth, which we close ourselves.
+fn is_inside_opening(triangle: &[u32; 3]) -> bool {
+    let all_of = |upper: &[usize], lower: &[usize], corners: [usize; 2]| {
+        triangle.iter().all(|&v| {
+            let v = v as usize;
+            upper.contains(&v) || lower.contains(&v) || corners.contains(&v)
+        })
+    };
+    all_of(&RIGHT_UPPER_LID, &RIGHT_LOWER_LID, [33, 133])
+        || all_of(&LEFT_UPPER_LID, &LEFT_LOWER_LID, [263, 362])
+        || all_of(&UPPER_INNER_LIP, &LOWER_INNER_LIP, [78, 308])
+}
+
+/// Triangles that close the eyes and the mouth, upper rim against lower rim.
+fn openings() -> [(Vec<[u32; 3]>, Material); 3] {
+    [
+        (strip(33, &RIGHT_UPPER_LID, &RIGHT_LOWER_LID, 133), Material::RightEye),
+        (strip(263, &LEFT_UPPER_LID, &LEFT_LOWER_LID, 362), Material::LeftEye),
+        (strip(78, &UPPER_INNER_LIP, &LOWER_INNER_LIP, 308), Material::Mouth),
+    ]
+}
+
+fn strip(first: usize, upper: &[usize], lower: &[usize], last: usize) -> Vec<[u32; 3]> {
+    let n = upper.len();
+    let mut triangles = vec![[first, upper[0], lower[0]], [upper[n - 1], last, lower[n - 1]]];
+    for i in 0..n - 1 {
+        triangles.push([upper[i], upper[i + 1], lower[i]]);
+        triangles.push([upper[i + 1], lower[i + 1], lower[i]]);
+    }
+    triangles.into_iter().map(|t| t.map(|v| v as u32)).collect()
+}
+
+/// The triangle with its normal pointing away from the skull's inside.
+fn facing_out(points: &[Vec3], t: [u32; 3], material: Material) -> Triangle {
+    let [a, b, c] = t.map(|i| points[i as usize]);
+    let normal = (b - a).cross(c - a);
+    let opening = matches!(material, Material::RightEye | Material::LeftEye | Material::Mouth);
+    // Openings are thin and folded: they face the camera, whatever their rims do.
+    let outward = if opening { Vec3::NEG_Z } else { (a + b + c) / 3.0 - SKULL };
+    let vertices = if normal.dot(outward) < 0.0 { [t[0], t[2], t[1]] } else { t };
+    Triangle { vertices, material }
+}

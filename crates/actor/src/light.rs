@@ -1,0 +1,101 @@
+use glam::Vec3;
+
+/// Directions to the lights, camera space, and their linear colors: a window on the left, the
+/// room on the right, a lamp behind.
+const KEY: (Vec3, Vec3) = (Vec3::new(-0.52, -0.56, -0.645), Vec3::new(1.62, 1.52, 1.38));
+const FILL: (Vec3, Vec3) = (Vec3::new(0.78, -0.12, -0.615), Vec3::new(0.36, 0.39, 0.45));
+const RIM: (Vec3, Vec3) = (Vec3::new(0.70, -0.45, 0.555), Vec3::new(0.42, 0.37, 0.32));
+const SKY: Vec3 = Vec3::new(0.34, 0.36, 0.40);
+const GROUND: Vec3 = Vec3::new(0.17, 0.14, 0.12);
+
+/// Unit direction to the light that casts shadows, camera space.
+pub(crate) fn key_direction() -> Vec3 {
+    KEY.0.normalize_or(Vec3::NEG_Z)
+}
+
+/// Diffuse light on a surface; `wrap` softens the terminator per channel, as light that wanders
+/// under skin does. `shadow` is the key light's visibility and `open` that of the sky, 0..=1.
+pub(crate) fn diffuse(normal: Vec3, wrap: Vec3, shadow: f32, open: f32) -> Vec3 {
+    let lambert = |direction: Vec3, wrap: Vec3| {
+        let cosine = normal.dot(direction);
+        ((Vec3::splat(cosine) + wrap) / (Vec3::ONE + wrap)).max(Vec3::ZERO)
+    };
+    // Light bleeds red into the edge of a shadow.
+    let bleed = Vec3::new(
+        shadow.powf(1.0 - wrap.x * 0.8),
+        shadow.powf(1.0 - wrap.y * 0.5),
+        shadow.powf(1.0 - wrap.z * 0.5),
+    );
+    let up = 0.5 - 0.5 * normal.y;
+    let ambient = (GROUND + (SKY - GROUND) * up) * open;
+    KEY.1 * lambert(KEY.0, wrap) * bleed
+        + FILL.1 * lambert(FILL.0, wrap) * open
+        + RIM.1 * lambert(RIM.0, wrap * 0.3) * open
+        + ambient
+}
+
+/// Highlights of key, fill and rim on a glossy surface; `to_eye` points at the camera.
+pub(crate) fn highlight(normal: Vec3, to_eye: Vec3, power: f32, shadow: f32) -> Vec3 {
+    let lobe = |(direction, color): (Vec3, Vec3)| {
+        let half = (direction + to_eye).normalize_or(normal);
+        let facing = smooth(normal.dot(direction) * 3.0);
+        color * (normal.dot(half).max(0.0).powf(power) * facing)
+    };
+    lobe(KEY) * shadow + lobe(FILL) + lobe(RIM) * 0.8
+}
+
+fn smooth(x: f32) -> f32 {
+    x.clamp(0.0, 1.0)
+}
+
+/// Highlight of a strand along `tangent`.
+///
+/// # Source
+/// Kajiya and Kay 1989, "Rendering fur with three dimensional textures".
+pub(crate) fn strand_highlight(tangent: Vec3, to_eye: Vec3, power: f32, shadow: f32) -> Vec3 {
+    let lobe = |(direction, color): (Vec3, Vec3)| {
+        let half = (direction + to_eye).normalize_or(to_eye);
+        let along = tangent.dot(half);
+        color * (1.0 - along * along).max(0.0).sqrt().powf(power)
+    };
+    lobe(KEY) * shadow + lobe(FILL) * 0.7 + lobe(RIM) * 0.5
+}
+
+/// 8-bit sRGB of linear light, the brightest parts bent instead of cut.
+pub(crate) fn srgb_from_linear(color: Vec3) -> [u8; 3] {
+    color.to_array().map(|c| {
+        let c = c.max(0.0);
+        let bent = if c > 0.6 { 0.6 + 0.4 * (1.0 - (-(c - 0.6) / 0.4).exp()) } else { c };
+        let encoded =
+            if bent <= 0.003_130_8 { 12.92 * bent } else { 1.055 * bent.powf(1.0 / 2.4) - 0.055 };
+        (encoded * 255.0 + 0.5) as u8
+    })
+}
+
+/// Linear light of an 8-bit sRGB color.
+pub(crate) fn linear_from_srgb(color: [u8; 3]) -> Vec3 {
+    Vec3::from_array(color.map(|c| {
+        let c = f32::from(c) / 255.0;
+        if c <= 0.040_45 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn srgb_survives_the_way_through_linear_light() {
+        for v in [0_u8, 1, 10, 90, 180] {
+            assert_eq!(srgb_from_linear(linear_from_srgb([v; 3])), [v; 3]);
+        }
+    }
+
+    #[test]
+    fn a_shadow_darkens_and_keeps_some_red() {
+        let normal = key_direction();
+        let lit = diffuse(normal, Vec3::new(0.4, 0.2, 0.15), 1.0, 1.0);
+        let dark = diffuse(normal, Vec3::new(0.4, 0.2, 0.15), 0.3, 1.0);
+        assert!(dark.y < lit.y && dark.x / lit.x > dark.y / lit.y);
+    }
+}

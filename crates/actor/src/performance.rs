@@ -1,0 +1,292 @@
+use glam::{EulerRot, Quat, Vec3};
+use types::{Expression, FOCAL, HeadPose, MediaTime, TORSO_DIMS};
+
+use crate::action::{Action, Actions, N_ACTIONS};
+use crate::noise::{drift, hash, smoothstep, uniform};
+use crate::phoneme::{self, STRETCH_S, Segment};
+
+/// What the mouth does to speak, each 0..=1 (a little above where lips must surely meet).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Mouth {
+    /// How far the jaw is down.
+    pub jaw: f32,
+    /// Lips pursed, as in "you".
+    pub round: f32,
+    /// Lips drawn wide, as in "see".
+    pub wide: f32,
+    /// Lips pressed together, as in "map".
+    pub press: f32,
+    /// Lower lip under the upper teeth, as in "five".
+    pub bite: f32,
+}
+
+/// All the actor does at one moment: the ground truth of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Performance {
+    /// When.
+    pub time: MediaTime,
+    /// `camera_from_head`.
+    pub pose: HeadPose,
+    /// Coefficients of the shared face shape: the rendered mesh is its mean plus its basis times
+    /// these, exactly.
+    pub expression: Expression,
+    /// Where the eyes look, relative to the head: radians to the picture's right, radians down.
+    /// Already part of `expression`.
+    pub gaze: [f32; 2],
+    /// How far the subject's right and left eyes are shut, 0..=1. Already part of `expression`.
+    pub blink: [f32; 2],
+    /// What the mouth does. Already part of `expression`.
+    pub mouth: Mouth,
+    /// Where the torso is: `[a, b, tx, c, d, ty]` as in [`types::Code`], exact for the torso's
+    /// pixels, relative to the actor's own rest.
+    pub torso: [f32; TORSO_DIMS],
+}
+
+/// From the camera to the resting head, meters: a face is about 0.38 sides high.
+pub(crate) const DISTANCE_M: f32 = 1.65;
+/// How far the resting head is above the middle of the picture, meters.
+pub(crate) const HEAD_UP_M: f32 = 0.02;
+/// Where the head turns on the neck, head space, meters.
+const PIVOT: Vec3 = Vec3::new(0.0, 0.075, 0.09);
+
+/// What happens at `time`.
+pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performance {
+    let t = time.as_secs_f64();
+    let stretch = (t / STRETCH_S) as u64;
+    let said = phoneme::segments(seed, stretch);
+    let talking = talking(&said, t);
+    let mouth = mouth(&said, t);
+    let torso = torso(seed, t);
+    let degrees = std::f32::consts::PI / 180.0;
+    let speed = |hz: f64| t * hz;
+    let yaw = degrees
+        * (17.0 * drift(seed ^ 0x21, speed(0.28))
+            + 4.5 * drift(seed ^ 0x22, speed(0.85))
+            + 1.2 * talking * drift(seed ^ 0x23, speed(2.2)));
+    let pitch = degrees
+        * (8.0 * drift(seed ^ 0x24, speed(0.31))
+            + 2.0 * drift(seed ^ 0x25, speed(0.9))
+            + 1.2 * talking * drift(seed ^ 0x26, speed(2.4))
+            + nods(seed, stretch, &said, t));
+    let roll =
+        degrees * (7.0 * drift(seed ^ 0x27, speed(0.23)) + 1.8 * drift(seed ^ 0x28, speed(0.8)));
+    let rotation = Quat::from_euler(EulerRot::YXZ, yaw, pitch, roll);
+    let sway = Vec3::new(-torso[2], -torso[5], 0.0) * (DISTANCE_M / FOCAL);
+    let wander = Vec3::new(
+        0.008 * drift(seed ^ 0x31, speed(0.2)),
+        0.005 * drift(seed ^ 0x32, speed(0.22)),
+        0.025 * drift(seed ^ 0x33, speed(0.17)),
+    );
+    let translation =
+        Vec3::new(0.0, -HEAD_UP_M, DISTANCE_M) + sway + wander + 0.6 * (PIVOT - rotation * PIVOT);
+    let pose = HeadPose::new(rotation.to_scaled_axis(), translation)
+        .expect("the script keeps the head in front of the camera");
+
+    let blink = blink(seed, t);
+    let look = look(seed, t);
+    // Eyes hold their target while the head turns, as far as they reach.
+    let gaze = [soft_limit(look[0] + 0.8 * yaw, 0.42), soft_limit(look[1] - 0.8 * pitch, 0.25)];
+    let smile = smile(seed, t);
+    let mut weights = [0.0; N_ACTIONS];
+    let mut set = |action: Action, weight: f32| weights[action as usize] = weight;
+    set(Action::Jaw, mouth.jaw);
+    set(Action::Round, mouth.round);
+    set(Action::Wide, mouth.wide);
+    set(Action::Press, mouth.press);
+    set(Action::LipBite, mouth.bite);
+    set(Action::Smile, smile * (1.0 - 0.5 * mouth.round.min(1.0)) * (1.0 - 0.35 * talking));
+    let lids_down = (1.0 - 0.25 * (gaze[1] / 0.25).max(0.0)).min(1.0);
+    set(Action::BlinkRight, blink[0] * lids_down);
+    set(Action::BlinkLeft, blink[1] * lids_down);
+    set(Action::BrowUp, brow_up(seed, &said, t));
+    set(Action::BrowFrown, 0.5 * smoothstep(0.25, 0.8, drift(seed ^ 0x43, speed(0.27))));
+    set(Action::GazeRight, gaze[0]);
+    set(Action::GazeDown, gaze[1]);
+    set(Action::Squint, 0.6 * smile);
+    let expression = Expression::new(actions.expression(&weights))
+        .expect("a sum of a few bounded actions is plausible");
+    Performance { time, pose, expression, gaze, blink, mouth, torso }
+}
+
+/// Where the torso is: `[a, b, tx, c, d, ty]`. It leans and breathes on its own.
+fn torso(seed: u64, t: f64) -> [f32; TORSO_DIMS] {
+    let lean = 0.014 * drift(seed ^ 0x51, t * 0.21) + 0.004 * drift(seed ^ 0x52, t * 0.6);
+    let breath = ((t * 0.27 + f64::from(uniform(seed, 0x53))) * std::f64::consts::TAU).sin() as f32;
+    let scale = 0.008 * drift(seed ^ 0x54, t * 0.17) + 0.002 * breath;
+    let tx = 0.014 * drift(seed ^ 0x55, t * 0.19);
+    let ty = 0.005 * drift(seed ^ 0x56, t * 0.2) + 0.0022 * breath;
+    [scale, -lean, tx, lean, scale, ty]
+}
+
+/// 1 inside a phrase, 0 outside, smooth.
+fn talking(said: &[Segment], t: f64) -> f32 {
+    match (said.first(), said.last()) {
+        (Some(first), Some(last)) => {
+            smoothstep(-0.3, 0.0, (t - first.start_s) as f32)
+                * smoothstep(0.3, 0.0, (t - last.end_s) as f32)
+        }
+        _ => 0.0,
+    }
+}
+
+fn mouth(said: &[Segment], t: f64) -> Mouth {
+    let mut sum = [0.0; 5];
+    for segment in said {
+        // The jaw is heavier than the lips.
+        let jaw = phoneme::share(segment, t, 0.085);
+        let lips = phoneme::share(segment, t, 0.06);
+        for (i, s) in sum.iter_mut().enumerate() {
+            *s += if i == 0 { jaw } else { lips } * segment.phoneme.mouth[i];
+        }
+    }
+    // A closing of the lips lifts the jaw against its inertia.
+    let shut = (sum[3] + 0.7 * sum[4]).min(1.0);
+    Mouth {
+        jaw: sum[0] * (1.0 - 0.85 * shut),
+        round: sum[1],
+        wide: sum[2],
+        press: sum[3],
+        bite: sum[4],
+    }
+}
+
+/// A smooth bump of height one and about `width` seconds, starting at 0.
+fn bump(seconds: f64, width: f64) -> f32 {
+    let x = seconds / width;
+    if (0.0..1.0).contains(&x) {
+        (0.5 - 0.5 * (x * std::f64::consts::TAU).cos()) as f32
+    } else {
+        0.0
+    }
+}
+
+/// Degrees of pitch: on stressed sounds while talking, in assent while listening.
+fn nods(seed: u64, stretch: u64, said: &[Segment], t: f64) -> f32 {
+    if said.is_empty() {
+        let start =
+            stretch as f64 * STRETCH_S + 1.0 + 2.0 * f64::from(uniform(seed ^ 0x61, stretch));
+        return (0..3).map(|i| bump(t - start - 0.45 * f64::from(i), 0.6) * 4.0).sum();
+    }
+    said.iter()
+        .enumerate()
+        .filter(|(i, s)| {
+            s.phoneme.mouth[0] > 0.45
+                && hash(seed ^ 0x62, stretch * 64 + *i as u64).is_multiple_of(3)
+        })
+        .map(|(i, s)| {
+            let depth = 1.5 + 2.5 * uniform(seed ^ 0x63, stretch * 64 + i as u64);
+            depth * bump(t - s.start_s + 0.12, 0.55)
+        })
+        .sum()
+}
+
+/// How far the two eyes are shut: every two to five seconds, now and then half or twice.
+fn blink(seed: u64, t: f64) -> [f32; 2] {
+    const EVERY_S: f64 = 3.3;
+    let cell = (t / EVERY_S) as u64;
+    let mut shut = [0.0_f32; 2];
+    for cell in cell.saturating_sub(1)..=cell {
+        let at = (cell as f64 + 0.15 + 0.6 * f64::from(uniform(seed ^ 0x71, cell))) * EVERY_S;
+        let kind = hash(seed ^ 0x72, cell) % 8;
+        let depth = if kind < 2 { 0.55 } else { 1.0 };
+        let mut once = |start: f64, depth: f32| {
+            let d = (t - start) as f32;
+            for (eye, s) in shut.iter_mut().enumerate() {
+                let d = d - 0.004 * eye as f32;
+                let lid = smoothstep(0.0, 0.10, d) * smoothstep(0.34, 0.13, d);
+                *s = s.max(depth * lid);
+            }
+        };
+        once(at, depth);
+        if kind == 7 {
+            once(at + 0.42, 0.9);
+        }
+    }
+    shut
+}
+
+/// Where the eyes want to look, relative to the camera: mostly into it, with darts aside.
+fn look(seed: u64, t: f64) -> [f32; 2] {
+    const EVERY_S: f64 = 1.3;
+    let target = |cell: u64| {
+        let wide = if hash(seed ^ 0x81, cell).is_multiple_of(3) { 1.0 } else { 0.12 };
+        [
+            wide * 0.36 * (uniform(seed ^ 0x82, cell) * 2.0 - 1.0),
+            wide * 0.18 * (uniform(seed ^ 0x83, cell) * 2.0 - 1.0) + 0.02,
+        ]
+    };
+    let cell = (t / EVERY_S) as u64;
+    let at = (cell as f64 + 0.1 + 0.75 * f64::from(uniform(seed ^ 0x84, cell))) * EVERY_S;
+    let moved = smoothstep(0.0, 0.07, (t - at) as f32);
+    let (from, to) = (target(cell), target(cell + 1));
+    [from[0] + (to[0] - from[0]) * moved, from[1] + (to[1] - from[1]) * moved]
+}
+
+fn smile(seed: u64, t: f64) -> f32 {
+    0.12 + 0.75 * smoothstep(0.05, 0.7, drift(seed ^ 0x41, t * 0.24))
+}
+
+fn brow_up(seed: u64, said: &[Segment], t: f64) -> f32 {
+    let slow = 0.7 * smoothstep(0.2, 0.8, drift(seed ^ 0x42, t * 0.33));
+    let stress: f32 = said
+        .iter()
+        .filter(|s| s.phoneme.mouth[0] > 0.7)
+        .map(|s| 0.35 * bump(t - s.start_s + 0.1, 0.5))
+        .sum();
+    slow + stress.min(0.6)
+}
+
+/// `x` near zero, never beyond `limit`.
+fn soft_limit(x: f32, limit: f32) -> f32 {
+    limit * (x / limit).tanh()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::face_shape::FaceShape;
+
+    #[test]
+    fn nothing_jumps_in_a_minute() {
+        let shape = FaceShape::builtin();
+        let actions = Actions::new(&shape);
+        let points = |ms: u64| {
+            let p = script(7, &actions, MediaTime::from_micros(ms * 1000));
+            let seen: Vec<[f32; 2]> =
+                shape.posed(&p.expression).iter().map(|&v| p.pose.image_from_head(v)).collect();
+            (seen, p.torso)
+        };
+        let mut before = points(0);
+        // Stretch ends fall on multiples of 6000 ms, other cells on the way.
+        for ms in (1..60_000).filter(|ms| ms % 7 == 0 || ms % 100 < 2 || ms % 6000 < 3) {
+            let after = points(ms);
+            let step_ms = if ms % 100 < 2 || ms % 6000 < 3 { 1.0_f32 } else { 7.0 };
+            let bound = 0.0016 * step_ms.max(7.0);
+            for (a, b) in before.0.iter().zip(&after.0) {
+                let moved = (a[0] - b[0]).hypot(a[1] - b[1]);
+                assert!(moved < bound, "at {ms} ms a landmark moved {moved} sides");
+            }
+            for (a, b) in before.1.iter().zip(&after.1) {
+                assert!((a - b).abs() < 1e-3, "at {ms} ms the torso jumped");
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn turns_stay_within_what_a_tracker_knows() {
+        let actions = Actions::new(&FaceShape::builtin());
+        let (mut widest, mut shut) = ([0.0_f32; 3], 0.0_f32);
+        for ms in (0..120_000).step_by(40) {
+            let p = script(7, &actions, MediaTime::from_micros(ms * 1000));
+            let (yaw, pitch, roll) = p.pose.quat().to_euler(EulerRot::YXZ);
+            for (w, angle) in widest.iter_mut().zip([yaw, pitch, roll]) {
+                *w = w.max(angle.abs().to_degrees());
+            }
+            shut = shut.max(p.blink[0]);
+        }
+        assert!(widest[0] > 10.0 && widest[0] < 26.0, "yaw, pitch, roll {widest:?}");
+        assert!(widest[1] < 20.0 && widest[2] < 12.0, "yaw, pitch, roll {widest:?}");
+        assert!(shut > 0.95);
+    }
+}
