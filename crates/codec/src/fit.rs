@@ -2,7 +2,7 @@
 
 use types::{FEATURE_DIMS, FOCAL, Feature, LEARNED_DIMS, POSE_DIMS};
 
-use crate::entropy_model::class_of_magnitude;
+use crate::entropy_model::{N_CLASSES, class_of_magnitude};
 use crate::prediction::promised_level;
 use crate::profile::{AgeModel, DimModel, MAX_LEVEL, N_AGES, Profile, ProfileError, WEIGHT_ONE};
 
@@ -19,7 +19,7 @@ pub enum Quality {
     /// Half a pixel.
     #[default]
     Normal,
-    /// A third of a pixel.
+    /// A quarter of a pixel.
     High,
 }
 
@@ -29,7 +29,7 @@ impl Quality {
         let px = match self {
             Self::Low => 1.0,
             Self::Normal => 0.5,
-            Self::High => 0.35,
+            Self::High => 0.25,
         };
         px / 512.0
     }
@@ -83,6 +83,41 @@ impl Profile {
                     *level -= model.mean;
                 }
                 fit(model, &levels);
+            }
+        }
+        Self::new(dims)
+    }
+}
+
+impl Profile {
+    /// This profile, made for [`Quality::Normal`], with steps twice as wide or half as wide.
+    ///
+    /// Exact, so both ends of a stream may do it: powers of two, and scale classes an octave on.
+    ///
+    /// # Errors
+    /// If the steps are then out of range.
+    pub fn at(&self, quality: Quality) -> Result<Self, ProfileError> {
+        let mut dims = *self.dims();
+        let octave = |class: u8, by: i32| (i32::from(class) + by).clamp(0, N_CLASSES - 1) as u8;
+        for model in &mut dims {
+            let by = match quality {
+                Quality::Normal => 0,
+                Quality::Low => {
+                    model.step *= 2.0;
+                    // Halves go up.
+                    model.mean = (model.mean + 1).div_euclid(2);
+                    -4
+                }
+                Quality::High => {
+                    model.step *= 0.5;
+                    model.mean *= 2;
+                    4
+                }
+            };
+            model.key_class = octave(model.key_class, by);
+            for age in &mut model.ages {
+                age.class = octave(age.class, by);
+                age.still_class = octave(age.still_class, by);
             }
         }
         Self::new(dims)
@@ -213,6 +248,23 @@ mod tests {
         assert!(nod.ages[0].class < nod.ages[0].still_class && nod.ages[0].class < nod.key_class);
         let still = &profile.dims()[1];
         assert_eq!((still.ages[0].class, still.key_class), (0, 0));
+    }
+
+    #[test]
+    fn other_qualities_are_octaves_of_the_normal_one() {
+        let features = features(100);
+        let profile = Profile::from_features(&features, Quality::Normal);
+        assert_eq!(profile.at(Quality::Normal), Ok(profile.clone()));
+        for (quality, factor) in [(Quality::Low, 2.0), (Quality::High, 0.5)] {
+            let other = profile.at(quality).unwrap();
+            let fitted = Profile::from_features(&features, quality);
+            for dim in 0..FEATURE_DIMS {
+                let want = profile.steps()[dim] * factor;
+                assert!((other.steps()[dim] - want).abs() <= f32::EPSILON * want);
+                let off = other.dims()[dim].mean - fitted.dims()[dim].mean;
+                assert!(off.abs() <= 1, "dimension {dim}");
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 use types::MediaTime;
 
-use crate::AccessUnit;
+use crate::{AccessUnit, Quality};
 
 const MAGIC: [u8; 4] = *b"FCS1";
 
 /// Access units with their times: what `feathercall encode` writes into a `.fcs` file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stream {
+    /// The steps of the units: the face's codec profile is used [`crate::Profile::at`] this.
+    pub quality: Quality,
     /// Units in coding order and the media times of their features, which never go back.
     pub units: Vec<(MediaTime, AccessUnit)>,
 }
@@ -33,6 +35,11 @@ impl Stream {
     /// The file, as docs/BITSTREAM.md lays it out.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
+        bytes.push(match self.quality {
+            Quality::Low => 0,
+            Quality::Normal => 1,
+            Quality::High => 2,
+        });
         let mut before = MediaTime::ZERO;
         for (time, unit) in &self.units {
             let mut micros = time.as_micros().saturating_sub(before.as_micros());
@@ -52,8 +59,14 @@ impl Stream {
     /// # Errors
     /// If the bytes are something else, or end inside a unit.
     pub fn parse(bytes: &[u8]) -> Result<Self, StreamError> {
-        let mut rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
-        let mut stream = Self::default();
+        let rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
+        let (quality, mut rest) = match rest.split_first() {
+            Some((0, rest)) => (Quality::Low, rest),
+            Some((1, rest)) => (Quality::Normal, rest),
+            Some((2, rest)) => (Quality::High, rest),
+            _ => return Err(StreamError::Damaged { at: MAGIC.len() }),
+        };
+        let mut stream = Self { quality, units: Vec::new() };
         let mut micros = 0_u64;
         while !rest.is_empty() {
             let damaged = StreamError::Damaged { at: bytes.len() - rest.len() };
@@ -96,7 +109,7 @@ mod tests {
                 micros += delta;
                 (MediaTime::from_micros(micros), AccessUnit::parse(bytes).unwrap())
             }).collect();
-            let stream = Stream { units };
+            let stream = Stream { quality: Quality::High, units };
             prop_assert_eq!(Stream::parse(&stream.to_bytes()), Ok(stream));
         }
 
@@ -109,8 +122,10 @@ mod tests {
     #[test]
     fn a_cut_stream_says_where() {
         let unit = AccessUnit::parse(&[1, 2, 3]).unwrap();
-        let bytes = Stream { units: vec![(MediaTime::from_micros(40_000), unit)] }.to_bytes();
-        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 4 }));
+        let units = vec![(MediaTime::from_micros(40_000), unit)];
+        let bytes = Stream { quality: Quality::Normal, units }.to_bytes();
+        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 5 }));
+        assert_eq!(Stream::parse(b"FCS1\x07"), Err(StreamError::Damaged { at: 4 }));
         assert_eq!(Stream::parse(b"RIFF"), Err(StreamError::Magic));
     }
 }
