@@ -1,8 +1,53 @@
-//! Cameras, microphones, speakers, clips and the actor: everything that makes or takes frames.
+//! Everything frames and sound come from or go to: camera, microphone, speaker, clips, the actor.
+//!
+//! The only room that knows a device or a container format. A [`Source`] gives frames as fast as
+//! asked, square and with their media time; [`Paced`] puts one on the wall clock; [`ClipWriter`]
+//! records. Sound is mono at 48 kHz in blocks of 20 ms.
+//!
+//! ```
+//! use capture::{ClipWriter, Source, SourceSpec};
+//! use types::{Frame, MediaTime};
+//!
+//! let folder = std::env::temp_dir().join(format!("capture-doc-{}", std::process::id()));
+//! std::fs::create_dir_all(&folder)?;
+//! let mut writer = ClipWriter::create(&folder.join("grey.mp4"), 25)?;
+//! for i in 0..3 {
+//!     writer.push(&Frame::new(64, 64, MediaTime::of_frame(i, 25), vec![128; 64 * 64 * 3])?)?;
+//! }
+//! let files = writer.finish()?;
+//!
+//! let mut source = Source::open(&SourceSpec::Clip(files[0].clone()))?;
+//! assert_eq!((source.fps(), source.n_frames()), (25, Some(3)));
+//! while let Some(frame) = source.next_frame()? {
+//!     assert!(frame.rgb_at(32, 32)[0].abs_diff(128) <= 1);
+//! }
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod actor_source;
+mod camera;
+mod clip_sound;
+mod clip_writer;
 mod color;
+mod devices;
+mod ffmpeg;
 mod mp4_clip;
 mod mp4_reader;
+mod mp4_writer;
+mod paced;
+mod pictures;
+mod resample;
+mod sound_device;
 mod source;
+mod y4m;
 
+pub use camera::CameraError;
+pub use clip_writer::{ClipWriter, WriteError};
+pub use devices::{Devices, devices};
+pub use paced::Paced;
+pub use sound_device::{Microphone, SoundError, Speaker};
 pub use source::{OpenError, ReadError, Source, SourceSpec};
+
+/// Audio samples in 20 ms.
+const SOUND_SAMPLES: usize = types::Sound::RATE as usize / 50;

@@ -43,9 +43,9 @@ pub(crate) enum Coding {
     /// H.264: the `avcC` box, and the color matrix of the `colr` box if there is one.
     Avc { avcc: Vec<u8>, matrix: Option<Matrix> },
     /// AAC with its AudioSpecificConfig.
-    Aac { specific_config: Vec<u8>, channels: u16, rate: u32 },
-    /// Anything else, by its four letters.
-    Other([u8; 4]),
+    Aac { specific_config: Vec<u8> },
+    /// Anything else.
+    Other,
 }
 
 /// One track, samples in decoding order.
@@ -162,9 +162,9 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexErro
     let stsd = child(stbl, b"stsd").and_then(|b| b.get(8..)).ok_or_else(bad)?;
     let (kind, entry) = Boxes(stsd).next().ok_or_else(bad)?;
     let coding = match &kind {
-        b"avc1" | b"avc3" => parse_avc(entry).unwrap_or(Coding::Other(kind)),
-        b"mp4a" => parse_aac(entry).unwrap_or(Coding::Other(kind)),
-        _ => Coding::Other(kind),
+        b"avc1" | b"avc3" => parse_avc(entry).unwrap_or(Coding::Other),
+        b"mp4a" => parse_aac(entry).unwrap_or(Coding::Other),
+        _ => Coding::Other,
     };
     let edit_start =
         child(trak, b"edts").and_then(|b| child(b, b"elst")).and_then(first_edit).unwrap_or(0);
@@ -204,8 +204,6 @@ fn parse_avc(entry: &[u8]) -> Option<Coding> {
 
 fn parse_aac(entry: &[u8]) -> Option<Coding> {
     let version = u16::from_be_bytes([*entry.get(8)?, *entry.get(9)?]);
-    let channels = u16::from_be_bytes([*entry.get(16)?, *entry.get(17)?]);
-    let rate = u32::from(u16::from_be_bytes([*entry.get(24)?, *entry.get(25)?]));
     // QuickTime's version 1 adds 16 bytes before the child boxes.
     let children = entry.get(if version == 1 { 44 } else { 28 }..)?;
     let esds = child(children, b"esds")?.get(4..)?;
@@ -228,7 +226,7 @@ fn parse_aac(entry: &[u8]) -> Option<Coding> {
         return None;
     }
     let specific_config = descriptor(config.get(13..)?, 5)?.to_vec();
-    Some(Coding::Aac { specific_config, channels, rate })
+    Some(Coding::Aac { specific_config })
 }
 
 /// Body of an MPEG-4 descriptor with the given tag.

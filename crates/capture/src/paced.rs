@@ -1,0 +1,301 @@
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use types::{Frame, MediaTime, Sound};
+
+use crate::source::{ReadError, Source};
+
+/// Frames and sounds decoded ahead: a hiccup of decoding shorter than this stays unseen.
+const N_AHEAD: usize = 24;
+/// Sounds kept for a taker that is late, one second; older ones are dropped.
+const MAX_SOUNDS: usize = 50;
+
+/// A source on the wall clock: its frames turn up when their media time has come.
+///
+/// Two threads of its own: one decodes a little ahead, the other waits. The newest frame wins:
+/// one that was not taken in time is dropped, and so is one that was decoded too late. A camera
+/// sets its own pace; clips and the actor start with the first frame and keep real time.
+///
+/// ```no_run
+/// # use capture::{Paced, Source, SourceSpec}; use std::time::Duration;
+/// # fn watch() -> Result<(), capture::OpenError> {
+/// let mut paced = Paced::start(Source::open(&SourceSpec::Actor)?, false);
+/// while let Some(frame) = paced.latest(Duration::from_millis(200)) {
+///     println!("{:?}", frame.time());
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Paced {
+    shared: Arc<Shared>,
+    fps: u32,
+    waiter: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    newest: Option<Frame>,
+    sounds: VecDeque<Sound>,
+    n_dropped: u64,
+    error: Option<ReadError>,
+    ended: bool,
+    stopped: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the decoding thread hands over, in order of media time.
+enum Item {
+    Frame(Frame),
+    Sound(Sound),
+    Error(ReadError),
+}
+
+impl Item {
+    fn time(&self) -> Option<MediaTime> {
+        match self {
+            Self::Frame(frame) => Some(frame.time()),
+            Self::Sound(sound) => Some(sound.time),
+            Self::Error(_) => None,
+        }
+    }
+}
+
+impl Paced {
+    /// Starts now. `looped`: a clip starts over at its end, its media time going on.
+    pub fn start(source: Source, looped: bool) -> Self {
+        let fps = source.fps();
+        let is_live = source.is_live();
+        let shared = Arc::new(Shared::default());
+        let (sender, receiver) = sync_channel(if is_live { 1 } else { N_AHEAD });
+        // Not joined: it may sit in a camera's driver, and ends at its next frame.
+        thread::spawn(move || decode(source, looped, &sender));
+        let waiter = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || wait_and_show(&receiver, &shared, is_live)
+        });
+        Self { shared, fps, waiter: Some(waiter) }
+    }
+
+    /// Frames in a second, as the source says.
+    pub fn fps(&self) -> u32 {
+        self.fps
+    }
+
+    /// The newest frame not taken yet, waiting for one up to `timeout`; `None` if none came or the
+    /// source has ended.
+    pub fn latest(&mut self, timeout: Duration) -> Option<Frame> {
+        let state = self.shared.lock();
+        let (mut state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(state, timeout, |s| s.newest.is_none() && !s.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.newest.take()
+    }
+
+    /// All sound that has come due since the last call, in order, at most one second.
+    pub fn take_sounds(&mut self) -> Vec<Sound> {
+        self.shared.lock().sounds.drain(..).collect()
+    }
+
+    /// Whether the last frame has been shown and taken.
+    pub fn ended(&self) -> bool {
+        let state = self.shared.lock();
+        state.ended && state.newest.is_none()
+    }
+
+    /// Frames nobody took in time.
+    pub fn n_dropped(&self) -> u64 {
+        self.shared.lock().n_dropped
+    }
+
+    /// Why the source ended, if not because it was over. Once.
+    pub fn take_error(&mut self) -> Option<ReadError> {
+        self.shared.lock().error.take()
+    }
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+        if let Some(waiter) = self.waiter.take() {
+            let _ = waiter.join();
+        }
+    }
+}
+
+/// Reads ahead until the source ends or nobody listens.
+fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
+    let step = Duration::from_secs(1) / source.fps().max(1);
+    // What the loops before have shown.
+    let mut offset = Duration::ZERO;
+    loop {
+        let mut end = Duration::ZERO;
+        let mut sound = None;
+        loop {
+            let frame = match source.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    let _ = out.send(Item::Error(error));
+                    return;
+                }
+            };
+            let shown_at = frame.time();
+            end = shown_at.saturating_since(MediaTime::ZERO) + step;
+            // Sound up to the end of this frame goes with it; it never waits for a picture.
+            let mut items = vec![Item::Frame(frame.at(shown_at + offset))];
+            loop {
+                if sound.is_none() {
+                    sound = source.next_sound().ok().flatten();
+                }
+                match sound.take() {
+                    Some(next) if next.time < MediaTime::ZERO + end => {
+                        items.push(Item::Sound(Sound { time: next.time + offset, ..next }));
+                    }
+                    next => {
+                        sound = next;
+                        break;
+                    }
+                }
+            }
+            items.sort_by_key(Item::time);
+            for item in items {
+                if out.send(item).is_err() {
+                    return;
+                }
+            }
+        }
+        if !looped || end.is_zero() {
+            return;
+        }
+        offset += end;
+        match source.reopen() {
+            Some(again) => source = again,
+            None => return,
+        }
+    }
+}
+
+/// Shows each item when its time has come, until there are none or we are dropped.
+fn wait_and_show(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
+    let mut start = None;
+    loop {
+        let item = match items.recv_timeout(Duration::from_millis(50)) {
+            Ok(item) => item,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if shared.lock().stopped => break,
+            Err(RecvTimeoutError::Timeout) => continue,
+        };
+        let mut state = shared.lock();
+        if let (Some(time), false) = (item.time(), is_live) {
+            let since_zero = time.saturating_since(MediaTime::ZERO);
+            let due = *start.get_or_insert_with(|| Instant::now() - since_zero) + since_zero;
+            while !state.stopped {
+                let left = due.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                let waited = shared.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        if state.stopped {
+            break;
+        }
+        match item {
+            Item::Frame(frame) => {
+                state.n_dropped += u64::from(state.newest.replace(frame).is_some());
+            }
+            Item::Sound(sound) => {
+                if state.sounds.len() == MAX_SOUNDS {
+                    state.sounds.pop_front();
+                }
+                state.sounds.push_back(sound);
+            }
+            Item::Error(error) => state.error = Some(error),
+        }
+        drop(state);
+        shared.changed.notify_all();
+    }
+    shared.lock().ended = true;
+    shared.changed.notify_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClipWriter, SourceSpec};
+
+    /// A recording of `n` small frames at 100 fps; frame `i` is of brightness `10 * i`.
+    fn clip(name: &str, n: u64) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("capture-{}-{name}.y4m", std::process::id()));
+        let mut writer = ClipWriter::create(&path, 100).unwrap();
+        for i in 0..n {
+            let rgb = vec![10 * i as u8; 16 * 16 * 3];
+            writer.push(&Frame::new(16, 16, MediaTime::of_frame(i, 100), rgb).unwrap()).unwrap();
+        }
+        writer.finish().unwrap();
+        path
+    }
+
+    #[test]
+    fn frames_come_in_order_each_once_and_then_the_source_has_ended() {
+        let path = clip("paced", 12);
+        let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
+        let mut paced = Paced::start(source, false);
+        let mut times = Vec::new();
+        while let Some(frame) = paced.latest(Duration::from_secs(20)) {
+            times.push(frame.time());
+        }
+        assert!(paced.ended() && paced.take_error().is_none());
+        assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
+        assert_eq!(times.last(), Some(&MediaTime::of_frame(11, 100)));
+        assert_eq!(times.len() as u64 + paced.n_dropped(), 12);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_looped_clip_goes_on_in_time() {
+        let path = clip("looped", 3);
+        let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
+        let mut paced = Paced::start(source, true);
+        let mut last = MediaTime::ZERO;
+        while last < MediaTime::of_frame(8, 100) {
+            let frame = paced.latest(Duration::from_secs(20)).unwrap();
+            assert!(frame.time() >= last);
+            // Media time goes on where the pictures start over.
+            assert_eq!(frame.time().as_micros() % 10_000, 0);
+            let index = frame.time().as_micros() / 10_000 % 3;
+            assert!(u64::from(frame.rgb()[0]).abs_diff(10 * index) <= 1);
+            last = frame.time();
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_lost_source_tells_why() {
+        let path = clip("lost", 4);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
+        let mut paced = Paced::start(source, false);
+        while paced.latest(Duration::from_secs(20)).is_some() {}
+        assert!(matches!(paced.take_error(), Some(ReadError::Truncated { at: 4, of: 4 })));
+        std::fs::remove_file(path).unwrap();
+    }
+}
