@@ -151,8 +151,8 @@ fn rest_wishes(mean: &[Vec3]) -> Vec<Wish> {
     {
         // Mean eyes include the blinks of the people measured: open them a little.
         let gap = mean[down] - mean[up];
-        push(&mut wishes, up, gap * -0.12, 0.0005);
-        push(&mut wishes, down, gap * 0.03, 0.0005);
+        push(&mut wishes, up, gap * -0.24, 0.0005);
+        push(&mut wishes, down, gap * 0.05, 0.0005);
     }
     for brow in BROWS {
         push(&mut wishes, brow, Vec3::ZERO, 0.001);

@@ -173,3 +173,80 @@ fn landmarks(scene: &Scene<'_>, performance: &Performance, side: u32) -> Landmar
         .collect();
     Landmarks { points, confidence: 1.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> MediaTime {
+        MediaTime::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn the_same_moment_is_the_same_picture() {
+        let (one, two) = (Actor::new(7), Actor::new(7));
+        let performance = one.script(at(1360));
+        assert_eq!(performance, two.script(at(1360)));
+        let first = one.render(&performance, 96);
+        // Something else in between leaves no trace.
+        one.render(&one.script(at(5000)), 64);
+        assert_eq!(first.frame, one.render(&performance, 96).frame);
+        let again = two.render(&performance, 96);
+        assert_eq!((first.frame, first.classes), (again.frame, again.classes));
+    }
+
+    #[test]
+    fn a_large_picture_shrinks_into_the_small_one() {
+        let actor = Actor::new(7);
+        let performance = actor.script(at(1360));
+        let large = actor.render(&performance, 512).frame.resized_area(256, 256);
+        let small = actor.render(&performance, 256).frame;
+        let squares: f64 = large
+            .rgb()
+            .iter()
+            .zip(small.rgb())
+            .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
+            .sum();
+        let psnr_db = 10.0 * (255.0_f64.powi(2) * large.rgb().len() as f64 / squares).log10();
+        assert!(psnr_db > 32.0, "{psnr_db:.1} dB");
+    }
+
+    #[test]
+    fn landmarks_lie_on_what_they_are_landmarks_of() {
+        let actor = Actor::new(7);
+        for ms in (0..20_000).step_by(1900) {
+            let shown = actor.render(&actor.script(at(ms)), 128);
+            let class_at = |landmark: usize| {
+                let [x, y, _] = shown.landmarks.points[landmark];
+                shown.classes[y as usize * 128 + x as usize]
+            };
+            for landmark in [1, 4, 50, 280, 151] {
+                assert_eq!(class_at(landmark), class::HEAD, "landmark {landmark} at {ms} ms");
+            }
+            let [blink, _] = shown.performance.blink;
+            if blink == 0.0 {
+                assert_eq!(class_at(468), class::EYE, "right iris at {ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn each_class_has_its_pixels() {
+        let actor = Actor::new(7);
+        let shown = actor.render(&actor.script(at(1360)), 192);
+        for class in class::BACKGROUND..=class::NECK {
+            assert!(shown.classes.contains(&class), "class {class} is nowhere");
+        }
+    }
+
+    #[test]
+    fn an_open_mouth_comes_with_a_voice() {
+        let actor = Actor::new(7);
+        for ms in (0..12_000).step_by(40) {
+            if actor.script(at(ms)).mouth.jaw > 0.6 {
+                let sound = actor.voice(at(ms), 960);
+                assert!(sound.iter().any(|v| v.abs() > 0.01), "silent at {ms} ms");
+            }
+        }
+    }
+}

@@ -55,7 +55,7 @@ pub(crate) fn surface(
 }
 
 /// Where the neck meets the clothes: centre, half width, half depth.
-const NECK_BASE: (Vec3, f32, f32) = (Vec3::new(0.0, 0.142, 0.118), 0.064, 0.066);
+const NECK_BASE: (Vec3, f32, f32) = (Vec3::new(0.0, 0.128, 0.118), 0.063, 0.065);
 
 /// A closed curve around the vertical; `u` from the back over the picture's left to the back.
 fn around(center: Vec3, half_width: f32, half_depth: f32, power: f32, u: f32) -> Vec3 {
@@ -93,16 +93,17 @@ pub(crate) fn neck() -> Part {
 /// A sweater from the neck over the shoulders to below the picture.
 pub(crate) fn sweater() -> Part {
     // Half width, height, half depth, depth of the centre, roundness.
-    const ROWS: [[f32; 5]; 9] = [
-        [0.066, 0.136, 0.068, 0.118, 1.0],
-        [0.078, 0.1435, 0.080, 0.118, 1.0],
-        [0.104, 0.152, 0.092, 0.120, 0.97],
-        [0.138, 0.163, 0.102, 0.122, 0.92],
-        [0.172, 0.177, 0.108, 0.124, 0.86],
-        [0.203, 0.197, 0.112, 0.125, 0.82],
-        [0.223, 0.226, 0.118, 0.125, 0.80],
-        [0.233, 0.270, 0.124, 0.125, 0.80],
-        [0.236, 0.360, 0.128, 0.125, 0.80],
+    const ROWS: [[f32; 5]; 10] = [
+        [0.065, 0.122, 0.067, 0.118, 1.0],
+        [0.078, 0.1295, 0.080, 0.118, 1.0],
+        [0.104, 0.1385, 0.092, 0.120, 0.97],
+        [0.137, 0.1480, 0.102, 0.122, 0.92],
+        [0.170, 0.1580, 0.108, 0.124, 0.86],
+        [0.198, 0.1710, 0.112, 0.125, 0.82],
+        [0.217, 0.1930, 0.116, 0.125, 0.80],
+        [0.226, 0.2300, 0.120, 0.125, 0.80],
+        [0.229, 0.2750, 0.124, 0.125, 0.80],
+        [0.231, 0.3600, 0.128, 0.125, 0.80],
     ];
     surface(
         96,

@@ -12,12 +12,12 @@ const ROWS: usize = 22;
 /// Elevation of the hairline above the skull's centre in degrees, by degrees of azimuth from the
 /// face: forehead, temple, sideburn, over the ear, nape.
 const HAIRLINE: [(f32, f32); 15] = [
-    (0.0, 38.0),
-    (18.0, 38.5),
-    (34.0, 38.0),
-    (48.0, 31.0),
-    (60.0, 24.0),
-    (70.0, 12.0),
+    (0.0, 40.0),
+    (16.0, 41.5),
+    (32.0, 44.0),
+    (45.0, 39.0),
+    (58.0, 26.0),
+    (69.0, 11.0),
     (77.0, -8.0),
     (84.0, -14.0),
     (90.0, 2.0),
@@ -56,12 +56,12 @@ fn thickness(direction: Vec3, azimuth: f32, t: f32) -> f32 {
     let up = -direction.y;
     let front = smoothstep(0.2, 0.9, -direction.z);
     let full = 0.007
-        + 0.015 * smoothstep(0.15, 0.85, up)
+        + 0.018 * smoothstep(0.15, 0.85, up)
         + 0.006 * smoothstep(-0.2, 0.9, direction.z)
         + 0.006 * front * smoothstep(0.3, 0.6, up);
     let degrees = azimuth.to_degrees();
     let parting = bell(degrees - PARTING, 6.0) * smoothstep(0.75, 0.2, t) * front;
-    let heap = 0.005 * bell(degrees - 12.0, 26.0) * smoothstep(0.9, 0.1, t);
+    let heap = 0.011 * bell(degrees - 10.0, 30.0) * smoothstep(0.9, 0.1, t);
     let locks = fractal(azimuth * 3.2 + 1.4 * t, t * 2.2, 3, 17);
     let rise = 0.10 + 0.90 * smoothstep(-0.02, 0.24, t);
     (full + heap) * rise * (1.0 - 0.45 * parting) * (1.0 + 0.22 * locks)
@@ -98,7 +98,7 @@ impl Hair {
             triangles: Vec::new(),
         };
         for shell in 0..SHELLS {
-            let height = 0.55 + 0.5 * f32::from(shell) / f32::from(SHELLS - 1);
+            let height = 0.74 + 0.3 * f32::from(shell) / f32::from(SHELLS - 1);
             let base = hair.vertices.len();
             for row in 0..=ROWS {
                 for column in 0..=COLUMNS {
@@ -186,7 +186,8 @@ impl Strands {
     /// Whether strands of a shell cover a point: fewer further out and towards the hairline.
     pub(crate) fn cover(&self, uv: [f32; 2], shell: u8) -> bool {
         let out = f32::from(shell) / f32::from(SHELLS - 1);
-        let edge = smoothstep(0.10, 0.0, uv[1]);
-        self.at(uv)[1] > 0.12 + 0.62 * out + 0.45 * edge - if shell == 0 { 0.12 } else { 0.0 }
+        let edge = smoothstep(0.09, 0.0, uv[1]);
+        self.at(uv)[1]
+            > 0.12 + 0.62 * out + if shell == 0 { 0.42 * edge - 0.12 } else { 0.5 * edge }
     }
 }

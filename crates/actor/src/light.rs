@@ -2,10 +2,10 @@ use glam::Vec3;
 
 /// Directions to the lights, camera space, and their linear colors: a window on the left, the
 /// room on the right, a lamp behind.
-const KEY: (Vec3, Vec3) = (Vec3::new(-0.52, -0.56, -0.645), Vec3::new(1.62, 1.52, 1.38));
-const FILL: (Vec3, Vec3) = (Vec3::new(0.78, -0.12, -0.615), Vec3::new(0.36, 0.39, 0.45));
+const KEY: (Vec3, Vec3) = (Vec3::new(-0.52, -0.56, -0.645), Vec3::new(1.42, 1.36, 1.26));
+const FILL: (Vec3, Vec3) = (Vec3::new(0.78, -0.12, -0.615), Vec3::new(0.25, 0.275, 0.32));
 const RIM: (Vec3, Vec3) = (Vec3::new(0.70, -0.45, 0.555), Vec3::new(0.42, 0.37, 0.32));
-const SKY: Vec3 = Vec3::new(0.34, 0.36, 0.40);
+const SKY: Vec3 = Vec3::new(0.32, 0.34, 0.37);
 const GROUND: Vec3 = Vec3::new(0.17, 0.14, 0.12);
 
 /// Unit direction to the light that casts shadows, camera space.

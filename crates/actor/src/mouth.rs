@@ -38,8 +38,8 @@ impl MouthInside {
         };
         Self {
             front: seam.z + 0.0065,
-            upper_edge: seam.y - 0.0002,
-            lower_edge: seam.y + 0.0012 + 0.95 * drop,
+            upper_edge: seam.y + 0.0034,
+            lower_edge: seam.y + 0.0040 + 0.95 * drop,
             drop,
             upper_lip: rim(UPPER_INNER_LIP),
             lower_lip: rim(LOWER_INNER_LIP),

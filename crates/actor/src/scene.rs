@@ -15,6 +15,12 @@ use crate::raster::{Band, Hit, Material, OnScreen, Triangle};
 use crate::skin::{self, Skin};
 use crate::subdivide::normals;
 
+/// Linear colors of what has no painting.
+const NECK: Vec3 = Vec3::new(0.615, 0.352, 0.246);
+const EAR: Vec3 = Vec3::new(0.655, 0.325, 0.235);
+const KNIT: Vec3 = Vec3::new(0.048, 0.107, 0.150);
+const RIBS: Vec3 = Vec3::new(0.040, 0.089, 0.125);
+
 /// Everything about the actor that does not depend on time.
 pub(crate) struct Body {
     shape: FaceShape,
@@ -65,6 +71,10 @@ impl Body {
         let mut triangles = head.fine.triangles.clone();
         let mut uv: Vec<[f32; 2]> = mean.iter().map(|&p| skin::place(p)).collect();
         let mut open: Vec<f32> = mean.par_iter().map(|&p| skin::openness(&shape, p)).collect();
+
+        for (open, cavity) in open.iter_mut().zip(cavities(&mean, &triangles)) {
+            *open *= 1.0 - (1.5 * cavity).clamp(0.0, 0.4);
+        }
 
         let hair = Hair::new();
         let offset = |triangles: &[Triangle], by: usize| -> Vec<Triangle> {
@@ -253,11 +263,11 @@ impl Body {
             .enumerate()
             .map(|(v, &normal)| {
                 let wrap = if v < n_head {
-                    Vec3::new(0.42, 0.22, 0.16)
+                    Vec3::new(0.30, 0.18, 0.14)
                 } else if v < n_head + n_hair {
                     Vec3::splat(0.5)
                 } else if self.torso[v - n_head] < 1.0 {
-                    Vec3::new(0.40, 0.22, 0.16)
+                    Vec3::new(0.30, 0.18, 0.14)
                 } else {
                     Vec3::splat(0.15)
                 };
@@ -266,6 +276,24 @@ impl Body {
             })
             .collect()
     }
+}
+
+/// How much each vertex lies in a hollow: mean sine of the rise towards its neighbours.
+fn cavities(vertices: &[Vec3], triangles: &[Triangle]) -> Vec<f32> {
+    let of_skin = |t: &Triangle| t.material == Material::Skin;
+    let normals = normals(vertices, triangles, of_skin);
+    let mut sums = vec![(0.0_f32, 0.0_f32); vertices.len()];
+    for triangle in triangles.iter().filter(|t| of_skin(t)) {
+        for i in 0..3 {
+            let (v, w) = (triangle.vertices[i] as usize, triangle.vertices[(i + 1) % 3] as usize);
+            let along = (vertices[w] - vertices[v]).normalize_or_zero();
+            sums[v].0 += normals[v].dot(along);
+            sums[v].1 += 1.0;
+            sums[w].0 -= normals[w].dot(along);
+            sums[w].1 += 1.0;
+        }
+    }
+    sums.iter().map(|&(sum, n)| sum / n.max(1.0)).collect()
 }
 
 /// Turns the normals of a closed surface outwards.
@@ -392,8 +420,7 @@ impl Scene<'_> {
             }
             Material::Neck => {
                 let [u, v] = self.uv(triangle, b, c);
-                let color = light::linear_from_srgb([214, 162, 136])
-                    * (1.0 + 0.04 * fractal(u * 30.0, v * 9.0, 2, 91));
+                let color = NECK * (1.0 + 0.04 * fractal(u * 30.0, v * 9.0, 2, 91));
                 self.skin(
                     color,
                     0.25,
@@ -404,7 +431,7 @@ impl Scene<'_> {
                 )
             }
             Material::Ear => {
-                let color = light::linear_from_srgb([218, 156, 134]);
+                let color = EAR;
                 self.skin(
                     color,
                     0.35,
@@ -439,14 +466,19 @@ impl Scene<'_> {
                 let slant = (column.fract() - 0.5).abs();
                 let stitch = ((row + slant * 1.2).fract() - 0.5).abs() * 2.0;
                 let groove = smoothstep(0.36, 0.5, slant);
-                let folds = fractal(u * 26.0, v * 4.0, 3, 92);
-                let bright = (0.86 + 0.24 * stitch - 0.20 * groove) * (1.0 + 0.10 * folds);
-                light::linear_from_srgb([62, 92, 108]) * bright * mix(&self.light)
+                let folds = fractal(u * 22.0 + v * 5.0, v * 3.5 - u * 9.0, 3, 92);
+                // Where the sleeves are set in.
+                let seam = (-0.5 * (((u - 0.5).abs() - 0.165 - 0.02 * v) / 0.0022).powi(2)).exp()
+                    * smoothstep(0.42, 0.50, v);
+                let bright = (0.86 + 0.24 * stitch - 0.20 * groove)
+                    * (1.0 + 0.16 * folds)
+                    * (1.0 - 0.35 * seam);
+                KNIT * bright * mix(&self.light)
             }
             Material::Collar => {
                 let [u, _] = self.uv(triangle, b, c);
                 let rib = 0.5 + 0.5 * (u * 96.0 * std::f32::consts::TAU).cos();
-                light::linear_from_srgb([56, 84, 99]) * (0.68 + 0.42 * rib) * mix(&self.light)
+                RIBS * (0.68 + 0.42 * rib) * mix(&self.light)
             }
         }
     }

@@ -131,9 +131,9 @@ impl Painter {
     fn new(shape: &FaceShape) -> Self {
         Self {
             at: shape.mean.iter().map(|&p| Vec2::from_array(place(p))).collect(),
-            skin: linear_from_srgb([221, 173, 146]),
+            skin: linear_from_srgb([214, 168, 143]),
             hair: linear_from_srgb([58, 38, 27]),
-            lips: linear_from_srgb([176, 96, 90]),
+            lips: linear_from_srgb([168, 88, 84]),
         }
     }
 
@@ -147,7 +147,7 @@ impl Painter {
         let blotch = fractal(mm.x / 17.0, mm.y / 17.0, 3, 41);
         let pores =
             plane(mm.x / 0.9, mm.y / 0.9, 42) * 0.6 + plane(mm.x / 2.1, mm.y / 2.1, 43) * 0.4;
-        let mut color = self.skin * (1.0 + 0.035 * blotch + 0.035 * pores);
+        let mut color = self.skin * (1.0 + 0.05 * blotch + 0.06 * pores);
         color *= Vec3::ONE + Vec3::new(0.03, -0.03, -0.03) * blotch;
         let mut gloss = 0.42 + 0.12 * pores;
 
@@ -171,15 +171,15 @@ impl Painter {
         let beard = smoothstep(0.022, 0.045, p.y)
             * smoothstep(0.105, 0.085, p.y)
             * smoothstep(0.085, 0.06, p.x.abs());
-        color *= Vec3::ONE.lerp(Vec3::new(0.90, 0.92, 0.97), beard * 0.45);
+        color *= Vec3::ONE.lerp(Vec3::new(0.90, 0.92, 0.97), beard * 0.8);
 
         for (crease, lashes, lower) in [
             (&RIGHT_CREASE, &RIGHT_LASHES, &RIGHT_LOWER_LASHES),
             (&LEFT_CREASE, &LEFT_LASHES, &LEFT_LOWER_LASHES),
         ] {
             let fold = bell(self.from_line(crease, p), 0.0012);
-            color *= 1.0 - 0.30 * fold;
-            let rim = smoothstep(0.0016, 0.0004, self.from_line(lashes, p));
+            color *= 1.0 - 0.34 * fold;
+            let rim = smoothstep(0.0026, 0.0009, self.from_line(lashes, p));
             color = color.lerp(self.hair * 0.35, 0.92 * rim);
             let rim = smoothstep(0.0013, 0.0003, self.from_line(lower, p));
             color = color.lerp(self.hair, 0.45 * rim);
@@ -208,7 +208,7 @@ impl Painter {
                     Vec2::new(mm.x * side + mm.y * lerp(0.15, 1.1, along.clamp(0.0, 1.0)), mm.y);
                 let hairs = plane(lean.x / 0.55, lean.y / 4.0, 46) * 0.7
                     + plane(lean.x / 1.3, lean.y / 6.0, 47) * 0.4;
-                let full = smoothstep(0.0018, -0.0022, outside + 0.0011 * hairs)
+                let full = smoothstep(0.0026, -0.0016, outside + 0.0013 * hairs)
                     * smoothstep(-0.12, 0.25, along)
                     * smoothstep(1.12, 0.8, along);
                 color =
@@ -277,6 +277,9 @@ pub(crate) fn openness(shape: &FaceShape, point: Vec3) -> f32 {
     }
     for lid in [159, 386] {
         shut += 0.22 * near(lid, Vec3::new(0.0, -0.006, 0.0), 0.008);
+    }
+    for (side, width) in [(198, 0.006), (420, 0.006), (203, 0.005), (423, 0.005)] {
+        shut += 0.16 * near(side, Vec3::ZERO, width);
     }
     shut += 0.32 * near(17, Vec3::new(0.0, 0.007, 0.0), 0.007);
     (1.0 - shut).clamp(0.05, 1.0)
