@@ -1,1 +1,30 @@
-//! Placeholder.
+//! How good and how small: real units of a clip, decoded, rendered and held against the clip.
+//!
+//! [`evaluate`] runs a clip through tracker, encoder and decoder as a call does and measures what
+//! a peer would see. [`encode_clip`] and [`decode_stream`] are the same two halves with a file in
+//! between, [`track_clip`] the landmarks alone. Pictures are painted by whoever asks, on the GPU or
+//! not: a [`Paint`] closure.
+//!
+//! ```
+//! use eval::{FrameScore, Summary};
+//! let scores = [30.0, 34.0].map(|psnr_db| FrameScore { psnr_db, ssim: 0.9, change_psnr_db: None });
+//! assert_eq!(Summary::of(&scores).psnr_db, 32.0);
+//! ```
+
+mod bench;
+mod clip;
+mod evaluate;
+mod npz;
+mod picture;
+mod rate;
+mod report;
+mod score;
+
+pub use bench::{BenchRow, actor_features, bench_codec, bench_track};
+pub use clip::{Rate, decode_stream, encode_clip, track_clip};
+pub use evaluate::{Options, Paint, Progress, evaluate};
+pub use npz::npz_of_landmarks;
+pub use picture::scaled;
+pub use rate::{ACK_DELAY, Payload, RateMeter};
+pub use report::{Report, ResolutionReport, write_report};
+pub use score::{FrameScore, Motion, Scorer, Summary};

@@ -1,0 +1,236 @@
+use std::ops::Range;
+use std::path::Path;
+use std::time::Instant;
+
+use face::FaceFile;
+use types::{Feature, Frame, MediaTime};
+
+use crate::clip::{ClipReader, sender_of};
+use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
+use crate::{Motion, RateMeter, Scorer, Summary, scaled};
+
+/// Renders a feature as a square of so many pixels: the caller's GPU or CPU.
+pub type Paint<'a> = &'a mut dyn FnMut(&Feature, u32) -> anyhow::Result<Frame>;
+
+/// Told how far a stage is: its name, the share done (0..=1), a figure.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, f32, &str);
+
+/// Frames before the first measured one that the tracker sees, as it would in a call.
+const WARM_UP: u64 = 50;
+/// Pictures kept for a report.
+const N_PICTURES: u64 = 8;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Frames of the clip, the end not included; all unless given.
+    pub frames: Option<Range<u64>>,
+    /// Sides of the rendered pictures, pixels, 16 at least.
+    pub resolutions: Vec<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { frames: None, resolutions: vec![256] }
+    }
+}
+
+/// Measures what a peer sees of a clip: tracker, real units, decoder, picture, against the clip.
+///
+/// Every frame counts, whole. Where the tracker finds no face the last picture stays, as in a
+/// call; frames before the first face are counted as untracked and not scored. The first
+/// resolution is rendered a second time from features that were not quantized, to tell what
+/// quantizing costs.
+///
+/// # Errors
+/// If the clip cannot be read or shows no face in these frames, the face file cannot send, or
+/// `paint` fails.
+pub fn evaluate(
+    clip: &Path,
+    face: &FaceFile,
+    options: &Options,
+    paint: Paint<'_>,
+    progress: Progress<'_>,
+) -> anyhow::Result<Report> {
+    for side in &options.resolutions {
+        anyhow::ensure!(
+            (16..=types::MAX_FRAME_SIDE).contains(side),
+            "a resolution of {side} px is outside 16..=8192"
+        );
+    }
+    let (mut tracker, profile) = sender_of(face)?;
+    let mut reader = ClipReader::open(clip)?;
+    let fps = reader.fps();
+    let n_clip = reader.n_frames().unwrap_or(u64::MAX);
+    let frames = options.frames.clone().unwrap_or(0..n_clip);
+    let frames = frames.start..frames.end.min(n_clip);
+    anyhow::ensure!(!frames.is_empty(), "the clip has no frames {frames:?}");
+    let picture_every = ((frames.end.min(n_clip) - frames.start) / N_PICTURES).max(1);
+
+    let mut measured = Measured::new(&options.resolutions, RateMeter::new(profile));
+    while let Some((index, frame)) = reader.next()? {
+        if index >= frames.end {
+            break;
+        }
+        if index + WARM_UP < frames.start {
+            continue;
+        }
+        let started = Instant::now();
+        let feature = tracker.track(&frame);
+        let track_ms = started.elapsed().as_secs_f64() * 1000.0;
+        if index < frames.start {
+            progress("warm up", reader.fraction(Some(frames.end)), "");
+            continue;
+        }
+        let keep_picture = (index - frames.start) % picture_every == picture_every / 2;
+        measured.push(index, &frame, feature, track_ms, keep_picture, paint)?;
+        let psnr = measured.psnr_db().map_or(String::new(), |db| format!("{db:.2} dB"));
+        progress("evaluate", reader.fraction(Some(frames.end)), &psnr);
+    }
+    anyhow::ensure!(measured.rate_units() > 0, "no face was found in frames {frames:?}");
+    Ok(measured.report(clip, frames.start, fps, face.public_bytes().len()))
+}
+
+/// What has been measured so far.
+struct Measured {
+    meter: RateMeter,
+    sides: Vec<u32>,
+    scorers: Vec<Scorer>,
+    unquantized: Scorer,
+    features: Vec<Feature>,
+    /// What the peer shows, and what it would show without a quantizer.
+    shown: Option<(Feature, Feature)>,
+    rows: Vec<FrameRow>,
+    pictures: Vec<Pictures>,
+    n_frames: usize,
+    n_untracked: usize,
+}
+
+impl Measured {
+    fn new(sides: &[u32], meter: RateMeter) -> Self {
+        Self {
+            meter,
+            sides: sides.to_vec(),
+            scorers: vec![Scorer::default(); sides.len()],
+            unquantized: Scorer::default(),
+            features: Vec::new(),
+            shown: None,
+            rows: Vec::new(),
+            pictures: Vec::new(),
+            n_frames: 0,
+            n_untracked: 0,
+        }
+    }
+
+    fn push(
+        &mut self,
+        index: u64,
+        frame: &Frame,
+        feature: Option<Feature>,
+        track_ms: f64,
+        keep_picture: bool,
+        paint: Paint<'_>,
+    ) -> anyhow::Result<()> {
+        self.n_frames += 1;
+        match feature {
+            Some(feature) => {
+                let decoded = self.meter.push(&feature)?.at(feature.time);
+                self.features.push(decoded);
+                self.shown = Some((decoded, feature));
+            }
+            None => self.n_untracked += 1,
+        }
+        let Some((decoded, original)) = self.shown else { return Ok(()) };
+        let mut scores = Vec::with_capacity(self.sides.len());
+        for (i, &side) in self.sides.iter().enumerate() {
+            let reference = scaled(frame, side);
+            let rendered = paint(&decoded, side)?;
+            scores.push(self.scorers[i].push(&reference, &rendered));
+            if i == 0 {
+                self.unquantized.push(&reference, &paint(&original, side)?);
+                if keep_picture {
+                    self.pictures.push(Pictures { index, reference, rendered });
+                }
+            }
+        }
+        self.rows.push(FrameRow {
+            index,
+            time_s: MediaTime::as_secs_f64(frame.time()),
+            is_tracked: feature.is_some(),
+            track_ms,
+            scores,
+        });
+        Ok(())
+    }
+
+    fn psnr_db(&self) -> Option<f64> {
+        let scores = self.scorers.first()?.scores();
+        (!scores.is_empty()).then(|| Summary::of(scores).psnr_db)
+    }
+
+    fn rate_units(&self) -> usize {
+        self.features.len()
+    }
+
+    fn report(self, clip: &Path, start: u64, fps: u32, face_bytes: usize) -> Report {
+        let resolutions = self
+            .sides
+            .iter()
+            .zip(&self.scorers)
+            .map(|(&side, scorer)| ResolutionReport { side, quality: Summary::of(scorer.scores()) })
+            .collect();
+        Report {
+            clip: clip.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            frames: [start, start + self.n_frames as u64],
+            fps,
+            n_frames: self.n_frames,
+            n_untracked: self.n_untracked,
+            n_scored: self.rows.len(),
+            face_bytes,
+            payload: self.meter.live(fps, self.n_frames),
+            payload_offline: self.meter.offline(fps, self.n_frames),
+            resolutions,
+            unquantized: Summary::of(self.unquantized.scores()),
+            motion: Motion::of(&self.features),
+            rows: self.rows,
+            pictures: self.pictures,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codec::Profile;
+    use types::{Code, HeadPose};
+
+    use super::*;
+
+    fn gray(index: u64, v: u8) -> Frame {
+        Frame::new(16, 16, MediaTime::of_frame(index, 25), vec![v; 16 * 16 * 3]).unwrap()
+    }
+
+    #[test]
+    fn a_frame_without_a_face_is_scored_with_the_last_picture() {
+        let mut measured = Measured::new(&[16], RateMeter::new(Profile::default()));
+        // The painter shows the yaw as a gray; the clip is what it ought to show.
+        let mut paint = |feature: &Feature, _: u32| {
+            Ok(gray(0, (feature.pose.rotation().y * 100.0).round() as u8))
+        };
+        let feature = |index: u64, yaw: f32| Feature {
+            time: MediaTime::of_frame(index, 25),
+            pose: HeadPose::from_array([0.0, yaw, 0.0, 0.0, 0.0, 1.1]).unwrap(),
+            code: Code::NEUTRAL,
+        };
+        for (index, found) in [None, Some(0.5), None, Some(0.6)].into_iter().enumerate() {
+            let index = index as u64;
+            let found = found.map(|yaw| feature(index, yaw));
+            measured.push(index, &gray(index, 50), found, 1.0, false, &mut paint).unwrap();
+        }
+        let report = measured.report(Path::new("a/clip.mp4"), 7, 25, 1000);
+        assert_eq!((report.n_frames, report.n_untracked, report.n_scored), (4, 2, 3));
+        assert_eq!((report.frames, report.clip.as_str()), ([7, 11], "clip.mp4"));
+        assert_eq!(report.payload.units, 2);
+        let psnr: Vec<f64> = report.rows.iter().map(|row| row.scores[0].psnr_db).collect();
+        assert!(psnr[1] == psnr[0] && psnr[2] < psnr[1], "{psnr:?}");
+    }
+}

@@ -1,0 +1,162 @@
+use face::{psnr_db, ssim};
+use serde::Serialize;
+use types::{Feature, Frame};
+
+/// How like the clip one rendered picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FrameScore {
+    /// Peak signal-to-noise ratio, all pixels and channels.
+    pub psnr_db: f64,
+    /// Structural similarity, mean of the channels.
+    pub ssim: f64,
+    /// PSNR of the change since the last frame against the clip's own change: what flickers or
+    /// jerks scores low here and not above. None on the first frame.
+    pub change_psnr_db: Option<f64>,
+}
+
+/// Holds rendered pictures against the clip's, frame by frame.
+#[derive(Clone, Debug, Default)]
+pub struct Scorer {
+    before: Option<(Frame, Frame)>,
+    scores: Vec<FrameScore>,
+}
+
+impl Scorer {
+    /// Scores the next rendered picture against the clip's frame at the same size.
+    ///
+    /// # Panics
+    /// If the sizes differ or are under 11 pixels.
+    pub fn push(&mut self, reference: &Frame, rendered: &Frame) -> FrameScore {
+        let change_psnr_db = self.before.as_ref().map(|(old_reference, old_rendered)| {
+            change_psnr_db([old_reference, reference], [old_rendered, rendered])
+        });
+        let score = FrameScore {
+            psnr_db: psnr_db(reference, rendered),
+            ssim: ssim(reference, rendered),
+            change_psnr_db,
+        };
+        self.before = Some((reference.clone(), rendered.clone()));
+        self.scores.push(score);
+        score
+    }
+
+    /// All scores so far.
+    pub fn scores(&self) -> &[FrameScore] {
+        &self.scores
+    }
+}
+
+fn change_psnr_db(reference: [&Frame; 2], rendered: [&Frame; 2]) -> f64 {
+    let bytes = |frame: &Frame, i: usize| i32::from(frame.rgb()[i]);
+    let n = reference[1].rgb().len();
+    let squares: i64 = (0..n)
+        .map(|i| {
+            let wanted = bytes(reference[1], i) - bytes(reference[0], i);
+            let got = bytes(rendered[1], i) - bytes(rendered[0], i);
+            i64::from((wanted - got).pow(2))
+        })
+        .sum();
+    if squares == 0 {
+        return face::PSNR_MAX_DB;
+    }
+    (10.0 * (255.0 * 255.0 * n as f64 / squares as f64).log10()).min(face::PSNR_MAX_DB)
+}
+
+/// Scores of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Mean of the frames' PSNR.
+    pub psnr_db: f64,
+    /// The worst frame's.
+    pub psnr_min_db: f64,
+    /// Mean of the frames' SSIM.
+    pub ssim: f64,
+    /// Mean of the frames' [`FrameScore::change_psnr_db`].
+    pub change_psnr_db: Option<f64>,
+}
+
+impl Summary {
+    /// Of all frames; zeros if there are none.
+    pub fn of(scores: &[FrameScore]) -> Self {
+        let n = scores.len().max(1) as f64;
+        let changes: Vec<f64> = scores.iter().filter_map(|s| s.change_psnr_db).collect();
+        Self {
+            psnr_db: scores.iter().map(|s| s.psnr_db).sum::<f64>() / n,
+            psnr_min_db: scores.iter().map(|s| s.psnr_db).reduce(f64::min).unwrap_or(0.0),
+            ssim: scores.iter().map(|s| s.ssim).sum::<f64>() / n,
+            change_psnr_db: (!changes.is_empty())
+                .then(|| changes.iter().sum::<f64>() / changes.len() as f64),
+        }
+    }
+}
+
+/// How steadily features move: root mean squares of their second differences, which a resting
+/// or evenly moving head has none of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Motion {
+    /// Of the head's rotation, degrees.
+    pub rotation_jitter_deg: f64,
+    /// Of its place, millimeters.
+    pub translation_jitter_mm: f64,
+    /// Of the code's learned numbers.
+    pub code_jitter: f64,
+}
+
+impl Motion {
+    /// Of features of consecutive frames.
+    pub fn of(features: &[Feature]) -> Self {
+        let rms = |dims: std::ops::Range<usize>| -> f64 {
+            let mut sum = 0.0;
+            let mut n = 0;
+            for window in features.windows(3) {
+                let [a, b, c] = [0, 1, 2].map(|i| window[i].to_array());
+                for dim in dims.clone() {
+                    sum += f64::from(a[dim] - 2.0 * b[dim] + c[dim]).powi(2);
+                }
+                n += 1;
+            }
+            (sum / f64::from(n.max(1))).sqrt()
+        };
+        Self {
+            rotation_jitter_deg: rms(0..3).to_degrees(),
+            translation_jitter_mm: rms(3..6) * 1000.0,
+            code_jitter: rms(6..30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Code, HeadPose, MediaTime};
+
+    use super::*;
+
+    fn gray(v: u8) -> Frame {
+        Frame::new(16, 16, MediaTime::ZERO, vec![v; 16 * 16 * 3]).unwrap()
+    }
+
+    #[test]
+    fn a_constant_offset_is_an_error_but_no_flicker() {
+        let mut scorer = Scorer::default();
+        scorer.push(&gray(100), &gray(110));
+        let score = scorer.push(&gray(120), &gray(130));
+        assert!((score.psnr_db - 28.13).abs() < 0.01);
+        assert_eq!(score.change_psnr_db, Some(face::PSNR_MAX_DB));
+        let flicker = scorer.push(&gray(120), &gray(110));
+        assert!((flicker.change_psnr_db.unwrap() - 22.11).abs() < 0.01);
+    }
+
+    #[test]
+    fn an_even_motion_has_no_jitter() {
+        let at = |i: f32| Feature {
+            time: MediaTime::ZERO,
+            pose: HeadPose::from_array([0.01 * i, 0.0, 0.0, 0.001 * i, 0.0, 1.0]).unwrap(),
+            code: Code::NEUTRAL,
+        };
+        let even: Vec<_> = (0..9).map(|i| at(i as f32)).collect();
+        assert!(Motion::of(&even).rotation_jitter_deg < 1e-5);
+        let odd: Vec<_> = (0..9).map(|i| at((i % 2) as f32)).collect();
+        assert!((Motion::of(&odd).rotation_jitter_deg - 0.02_f64.to_degrees()).abs() < 1e-5);
+        assert!((Motion::of(&odd).translation_jitter_mm - 2.0).abs() < 1e-4);
+    }
+}
