@@ -1,1 +1,47 @@
-//! Placeholder.
+//! Frames in, features out: where the head is and what the face does, for one known person.
+//!
+//! ```text
+//! Frame ─ Tracker ─ landmarks ─ Fitter ─ pose, expression ─┐
+//!   └──── TorsoTracker ───────────────── torso ────────────┴─ Embedder ─ code
+//! ```
+//!
+//! [`PersonTracker`] is the whole chain, made from the private part of a face file. Enrollment
+//! uses the links: [`Tracker`] finds the 478 landmarks, [`solve_identity`] the person's resting
+//! face, [`Observer`] everything that is measured in a frame, [`History`] the windows that the
+//! [`Embedder`] is trained on and run with. docs/MODEL.md describes every network.
+//!
+//! Pure: bytes and frames come in as arguments; no clock, file, thread or device.
+//!
+//! ```
+//! use types::{Frame, MediaTime};
+//! let mut tracker = track::Tracker::builtin()?;
+//! let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3])?;
+//! assert!(tracker.track(&gray).is_none());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cholesky;
+mod crop;
+mod eigen;
+mod face_shape;
+mod fitter;
+mod identity;
+mod landmark_net;
+mod pose_fit;
+mod smoothing;
+mod torso_tracker;
+mod tracker;
+
+pub use crop::{Crop, Luma, luma_from_srgb};
+pub use eigen::eigen_symmetric;
+pub use face_shape::{FaceShape, FaceShapeError, MESH_POINTS};
+pub use fitter::{Fit, Fitter};
+pub use identity::{Identity, IdentityError, solve_identity};
+pub use landmark_net::{
+    COEFFICIENTS, CONVS, CROP_SIDE, Conv, FLAT, HIDDEN, LEAK, LandmarkNet, OUTPUTS, Parameter,
+    Role, Seen, Tape, WeightsError, matrix, matrix_mut, mirror_pairs, multiply, normalize,
+    parameter_layout,
+};
+pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
+pub use torso_tracker::{TorsoReference, TorsoTracker};
+pub use tracker::Tracker;

@@ -1,0 +1,99 @@
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use track::{Crop, LandmarkNet, Tape};
+
+use crate::faces::{Face, SIDE};
+
+/// Mean distance of the landmarks from their labels, in distances of two pairs of points.
+#[derive(Clone, Copy)]
+pub(crate) struct Error {
+    /// By the outer eye corners, 33 and 263.
+    pub(crate) by_corners: f32,
+    /// By the centres of the irises, 468 and 473.
+    pub(crate) by_irises: f32,
+}
+
+/// Errors of a set of faces, after one pass and after a second, levelled one.
+pub(crate) struct Report {
+    passes: [Vec<Error>; 2],
+    kinds: Vec<String>,
+    presence: Vec<f32>,
+}
+
+/// Runs the network as the tracker does: first upright, then cropped by its own answer.
+pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
+    let found: Vec<([Error; 2], f32)> = faces
+        .par_iter()
+        .map_init(Tape::default, |tape, face| {
+            let middle = SIDE as f32 / 2.0;
+            let mut crop = Crop::upright([middle; 2], SIDE as f32);
+            let mut errors = [Error { by_corners: 9.0, by_irises: 9.0 }; 2];
+            let mut presence = 0.0;
+            for error in &mut errors {
+                let seen = net.look(face, &crop, tape);
+                presence = seen.presence;
+                *error = compare(&seen.points, &face.points);
+                crop = Crop::aligning(net.mean_shape(), &seen.points).unwrap_or(crop);
+            }
+            (errors, presence)
+        })
+        .collect();
+    Report {
+        passes: [0, 1].map(|p| found.iter().map(|(errors, _)| errors[p]).collect()),
+        kinds: faces.iter().map(|face| face.kind.clone()).collect(),
+        presence: found.iter().map(|(_, presence)| *presence).collect(),
+    }
+}
+
+fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
+    let distance = |a: [f32; 3], b: [f32; 3]| (a[0] - b[0]).hypot(a[1] - b[1]);
+    let sum: f32 = found.iter().zip(label).map(|(a, b)| distance(*a, *b)).sum();
+    let mean = sum / label.len() as f32;
+    Error {
+        by_corners: mean / distance(label[33], label[263]),
+        by_irises: mean / distance(label[468], label[473]),
+    }
+}
+
+impl Report {
+    /// One line: mean and median of both passes, per cent, then the mean of each kind.
+    pub(crate) fn line(&self) -> String {
+        let mut by_kind: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
+        for (kind, error) in self.kinds.iter().zip(&self.passes[1]) {
+            by_kind.entry(kind).or_default().push(error.by_corners);
+        }
+        let kinds: Vec<String> = by_kind
+            .iter()
+            .map(|(kind, errors)| format!("{kind} {:.2} ({})", 100.0 * mean(errors), errors.len()))
+            .collect();
+        let corners = self.passes.each_ref().map(|errors| values(errors, |e| e.by_corners));
+        let irises = values(&self.passes[1], |e| e.by_irises);
+        let seen = self.presence.iter().filter(|&&p| p > 0.5).count() as f32;
+        format!(
+            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence {:.3}",
+            100.0 * mean(&corners[0]),
+            100.0 * quantile(&corners[0], 0.5),
+            100.0 * mean(&corners[1]),
+            100.0 * quantile(&corners[1], 0.5),
+            100.0 * quantile(&corners[1], 0.9),
+            100.0 * mean(&irises),
+            kinds.join(", "),
+            seen / self.presence.len().max(1) as f32,
+        )
+    }
+}
+
+fn values(errors: &[Error], pick: impl Fn(&Error) -> f32) -> Vec<f32> {
+    errors.iter().map(pick).collect()
+}
+
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len().max(1) as f32
+}
+
+fn quantile(values: &[f32], share: f32) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    sorted.get(((sorted.len().max(1) - 1) as f32 * share) as usize).copied().unwrap_or(f32::NAN)
+}

@@ -1,0 +1,227 @@
+//! Trains the landmark network that ships in `assets/tracker.safetensors`.
+//!
+//! ```text
+//! cargo run --release -p enroll --bin train-tracker -- --faces DIR --out assets/tracker.safetensors
+//!     [--state FILE] [--resume] [--steps N] [--seed N] [--rate R] [--evaluate-only]
+//! ```
+//! `DIR` holds `crops.tar`, `index.csv` and `landmarks.safetensors`. The state (weights, moments,
+//! step) is written every minute; `--resume` continues from it, also with another `--steps`. Each
+//! sample is drawn from the seed and its own number, so a resumed run sees what an unbroken one
+//! would. Forward and backward are matrix products on two cores; see docs/MODEL.md for the recipe.
+
+mod augment;
+mod evaluate;
+mod faces;
+mod gradient;
+mod optimizer;
+mod rng;
+mod shapes;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+use track::{LandmarkNet, parameter_layout};
+use types::LANDMARKS;
+
+use crate::augment::Sample;
+use crate::faces::Face;
+use crate::gradient::Lane;
+use crate::optimizer::Optimizer;
+use crate::rng::Rng;
+use crate::shapes::MeanShape;
+
+const BATCH: usize = 64;
+/// Gradients are summed in this many parts, whatever the number of cores.
+const LANES: usize = 4;
+/// Samples that go through the network together: their activations fit the cache.
+const TOGETHER: usize = 8;
+const WARM_UP: u64 = 200;
+
+struct Options {
+    faces: PathBuf,
+    out: PathBuf,
+    state: PathBuf,
+    resume: bool,
+    steps: u64,
+    seed: u64,
+    rate: f32,
+    evaluate_only: bool,
+}
+
+fn main() -> Result<()> {
+    let options = options()?;
+    let started = Instant::now();
+    let faces = faces::load(&options.faces)?;
+    let (n_train, n_val) = (faces.train.len(), faces.val.len());
+    println!("{n_train} faces to train on, {n_val} held out, {:.0?}", started.elapsed());
+    if options.evaluate_only {
+        let net = LandmarkNet::parse(&std::fs::read(&options.out)?)?;
+        println!("held out: {}", evaluate::evaluate(&net, &faces.val).line());
+        return Ok(());
+    }
+    let mean = shapes::mean_shape(&faces.train)?;
+    let weights = landmark_weights(&mean);
+    let mut optimizer = if options.resume {
+        Optimizer::load(&options.state)?
+    } else {
+        Optimizer::new(first_parameters(&faces.train, &mean, options.seed))
+    };
+    println!("{} parameters, at step {}", optimizer.parameters.len(), optimizer.step);
+    train(&options, &faces, &mean, &weights, &mut optimizer)
+}
+
+fn train(
+    options: &Options,
+    faces: &faces::Faces,
+    mean: &MeanShape,
+    weights: &[f32],
+    optimizer: &mut Optimizer,
+) -> Result<()> {
+    let mut net = LandmarkNet::new(optimizer.parameters.clone(), mean.points.clone())?;
+    let mut lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
+    let (started, first_step) = (Instant::now(), optimizer.step);
+    let (mut saved, mut sums, mut told) = (Instant::now(), [0.0_f32; 4], optimizer.step);
+    while optimizer.step < options.steps {
+        let step = optimizer.step;
+        lanes.par_iter_mut().enumerate().for_each(|(lane_idx, lane)| {
+            lane.clear();
+            for part in 0..BATCH / LANES / TOGETHER {
+                let samples: Vec<Sample> = (0..TOGETHER)
+                    .map(|i| {
+                        let slot = (lane_idx * BATCH / LANES + part * TOGETHER + i) as u64;
+                        let mut rng = Rng::new(options.seed, 1 + step * BATCH as u64 + slot);
+                        augment::draw(&faces.train, mean, &mut rng)
+                    })
+                    .collect();
+                lane.add(&net, &samples, weights, BATCH);
+            }
+        });
+        let gradients: Vec<&[f32]> = lanes.iter().map(|lane| lane.gradient.as_slice()).collect();
+        optimizer.descend(&gradients, rate(options, step));
+        net.parameters_mut().copy_from_slice(&optimizer.parameters);
+        for lane in &lanes {
+            sums.iter_mut().zip(lane.sums).for_each(|(a, b)| *a += b);
+        }
+        let last = optimizer.step == options.steps;
+        if optimizer.step - told >= 100 || last {
+            let rate_of = (optimizer.step - first_step) as f32 * BATCH as f32
+                / started.elapsed().as_secs_f32();
+            println!(
+                "step {} of {}: landmarks {:.4}, presence {:.4}, {rate_of:.0} samples/s, {:.0?}",
+                optimizer.step,
+                options.steps,
+                sums[0] / sums[1],
+                sums[2] / sums[3],
+                started.elapsed(),
+            );
+            (sums, told) = ([0.0; 4], optimizer.step);
+        }
+        if saved.elapsed().as_secs() >= 60 || last {
+            optimizer.save(&options.state)?;
+            saved = Instant::now();
+        }
+        if optimizer.step % 1000 == 0 && !last {
+            export(options, faces, mean, optimizer)?;
+        }
+    }
+    export(options, faces, mean, optimizer)
+}
+
+/// Evaluates the averaged weights and writes them as the tracker will read them.
+fn export(
+    options: &Options,
+    faces: &faces::Faces,
+    mean: &MeanShape,
+    optimizer: &Optimizer,
+) -> Result<()> {
+    let net = LandmarkNet::new(optimizer.average.clone(), mean.points.clone())?;
+    optimizer::write(&options.out, &net.to_bytes()?)?;
+    println!("  held out: {}", evaluate::evaluate(&net, &faces.val).line());
+    let some = &faces.train[..faces.train.len().min(600)];
+    println!("  training: {}", evaluate::evaluate(&net, some).line());
+    Ok(())
+}
+
+/// The learning rate: rises for [`WARM_UP`] steps, then falls along a cosine to a hundredth.
+fn rate(options: &Options, step: u64) -> f32 {
+    let warm = ((step + 1) as f32 / WARM_UP as f32).min(1.0);
+    let done = step as f32 / options.steps as f32;
+    let cosine = f32::midpoint(1.0, (std::f32::consts::PI * done).cos());
+    options.rate * warm * (0.01 + 0.99 * cosine)
+}
+
+/// Random weights, the last layer set to the principal components of what it will have to give.
+fn first_parameters(faces: &[Face], mean: &MeanShape, seed: u64) -> Vec<f32> {
+    let mut parameters = optimizer::random_parameters(seed);
+    let shapes: Vec<Vec<f32>> = (0..6000_u64)
+        .into_par_iter()
+        .filter_map(|i| {
+            let mut rng = Rng::new(seed ^ 0x5EED, i);
+            let face = &faces[rng.index(faces.len())];
+            let mirrored = rng.chance(0.5);
+            augment::place(face, mean, mirrored, &mut rng).map(|(_, target)| target.offsets)
+        })
+        .collect();
+    let components = shapes::principal_components(&shapes);
+    if let Some(layer) = parameter_layout().iter().find(|p| p.name == "offsets.weight") {
+        for (p, v) in parameters[layer.range()].iter_mut().zip(&components) {
+            *p = *v;
+        }
+    }
+    parameters
+}
+
+/// What each landmark counts in the loss; together one. Eyes, irises and lips count more.
+fn landmark_weights(mean: &MeanShape) -> Vec<f32> {
+    let near = |p: [f32; 3], q: [f32; 3], reach: f32| (p[0] - q[0]).hypot(p[1] - q[1]) < reach;
+    let eyes = (mean.points[263][0] - mean.points[33][0]).abs();
+    let weights: Vec<f32> = (0..LANDMARKS)
+        .map(|i| {
+            let p = mean.points[i];
+            let eye = [468, 473].iter().any(|&iris| near(p, mean.points[iris], 0.2 * eyes));
+            let mouth = near(p, mean.points[13], 0.3 * eyes);
+            match i {
+                468.. => 3.0,
+                _ if eye => 2.0,
+                _ if mouth => 1.6,
+                _ => 1.0,
+            }
+        })
+        .collect();
+    let sum: f32 = weights.iter().sum();
+    weights.iter().map(|w| w / sum).collect()
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options {
+        faces: PathBuf::new(),
+        out: PathBuf::from("assets/tracker.safetensors"),
+        state: PathBuf::from("target/train-tracker.state"),
+        resume: false,
+        steps: 8000,
+        seed: 1,
+        rate: 1.5e-3,
+        evaluate_only: false,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("{word} wants a value"));
+        match word.as_str() {
+            "--faces" => options.faces = value()?.into(),
+            "--out" => options.out = value()?.into(),
+            "--state" => options.state = value()?.into(),
+            "--steps" => options.steps = value()?.parse()?,
+            "--seed" => options.seed = value()?.parse()?,
+            "--rate" => options.rate = value()?.parse()?,
+            "--resume" => options.resume = true,
+            "--evaluate-only" => options.evaluate_only = true,
+            _ => bail!("unknown option {word}; see the top of main.rs"),
+        }
+    }
+    if options.faces.as_os_str().is_empty() {
+        bail!("say where the labelled faces are: --faces DIR");
+    }
+    Ok(options)
+}

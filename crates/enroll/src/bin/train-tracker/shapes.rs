@@ -1,0 +1,123 @@
+use anyhow::{Context, Result, ensure};
+use ndarray::Array2;
+use rayon::prelude::*;
+use track::{COEFFICIENTS, Crop, OUTPUTS, mirror_pairs};
+use types::LANDMARKS;
+
+use crate::faces::Face;
+use crate::rng::Rng;
+
+/// Larger side of the mean face's box, in sides of the crop.
+const FACE_IN_CROP: f32 = 0.62;
+
+/// The mean face in crop space and which landmark each one becomes in a mirror.
+pub(crate) struct MeanShape {
+    pub(crate) points: Vec<[f32; 3]>,
+    pub(crate) mirror: Vec<usize>,
+}
+
+/// Generalised Procrustes mean of the faces, made symmetric, upright, centred and of fixed size.
+pub(crate) fn mean_shape(faces: &[Face]) -> Result<MeanShape> {
+    ensure!(!faces.is_empty(), "there are no faces to learn from");
+    let mut mean: Vec<[f32; 3]> =
+        faces[0].points.iter().map(|p| p.map(|v| v / 192.0 - 0.5)).collect();
+    for _ in 0..4 {
+        let zero = || vec![[0.0_f64; 3]; LANDMARKS];
+        let sum = faces
+            .par_chunks(256)
+            .map(|faces| {
+                let mut sum = zero();
+                for face in faces {
+                    let Some(aligned) = to_crop(&mean, &face.points) else { continue };
+                    for (s, p) in sum.iter_mut().zip(aligned) {
+                        (0..3).for_each(|c| s[c] += f64::from(p[c]));
+                    }
+                }
+                sum
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .fold(zero(), |mut a, b| {
+                for (a, b) in a.iter_mut().zip(b) {
+                    (0..3).for_each(|c| a[c] += b[c]);
+                }
+                a
+            });
+        mean = sum.iter().map(|s| s.map(|v| (v / faces.len() as f64) as f32)).collect();
+        mean = framed(&mean);
+    }
+    let mirror = mirror_pairs(&mean).context("the mean face is not symmetric")?;
+    let symmetric = |i: usize| {
+        let (p, q) = (mean[i], mean[mirror[i]]);
+        [(p[0] - q[0]) / 2.0, f32::midpoint(p[1], q[1]), f32::midpoint(p[2], q[2])]
+    };
+    let points = framed(&(0..LANDMARKS).map(symmetric).collect::<Vec<_>>());
+    Ok(MeanShape { points, mirror })
+}
+
+/// `points` of a picture in the crop that levels and centres them, `z` on the same scale.
+fn to_crop(mean: &[[f32; 3]], points: &[[f32; 3]]) -> Option<Vec<[f32; 3]>> {
+    let crop = Crop::aligning(mean, points)?;
+    let side = crop.side();
+    let point = |&[x, y, z]: &[f32; 3]| {
+        let [x, y] = crop.crop_from_picture([x, y]);
+        [x, y, z / side]
+    };
+    Some(points.iter().map(point).collect())
+}
+
+/// Turned so that the eyes are level, scaled to [`FACE_IN_CROP`], box centred on the origin.
+fn framed(points: &[[f32; 3]]) -> Vec<[f32; 3]> {
+    let (right, left) = (points[33], points[263]);
+    let angle = (left[1] - right[1]).atan2(left[0] - right[0]);
+    let (sin, cos) = angle.sin_cos();
+    let turned = points.iter().map(|&[x, y, z]| [cos * x + sin * y, cos * y - sin * x, z]);
+    let turned: Vec<[f32; 3]> = turned.collect();
+    let bounds = |c: usize| {
+        let values = turned.iter().map(|p| p[c]);
+        (values.clone().fold(f32::MAX, f32::min), values.fold(f32::MIN, f32::max))
+    };
+    let ((x0, x1), (y0, y1)) = (bounds(0), bounds(1));
+    let scale = FACE_IN_CROP / (x1 - x0).max(y1 - y0);
+    turned
+        .iter()
+        .map(|&[x, y, z]| {
+            [(x - f32::midpoint(x0, x1)) * scale, (y - f32::midpoint(y0, y1)) * scale, z * scale]
+        })
+        .collect()
+}
+
+/// Principal components of landmark offsets, each scaled by its standard deviation:
+/// `[COEFFICIENTS, OUTPUTS]`.
+///
+/// By subspace iteration on the covariance of `samples`, each `[OUTPUTS]`.
+pub(crate) fn principal_components(samples: &[Vec<f32>]) -> Array2<f32> {
+    let n = samples.len();
+    let mut data = Array2::<f32>::zeros((n, OUTPUTS));
+    for (mut row, sample) in data.rows_mut().into_iter().zip(samples) {
+        row.assign(&ndarray::ArrayView1::from(sample.as_slice()));
+    }
+    let covariance = data.t().dot(&data) / n as f32;
+    let mut rng = Rng::new(11, 0);
+    let mut basis = Array2::from_shape_fn((OUTPUTS, COEFFICIENTS), |_| rng.normal());
+    let mut deviations = vec![0.0; COEFFICIENTS];
+    for _ in 0..20 {
+        basis = covariance.dot(&basis);
+        for k in 0..COEFFICIENTS {
+            let (done, mut rest) = basis.view_mut().split_at(ndarray::Axis(1), k);
+            let mut column = rest.column_mut(0);
+            for other in done.columns() {
+                let along = other.dot(&column);
+                column.scaled_add(-along, &other);
+            }
+            let norm = column.dot(&column).sqrt().max(1e-12);
+            column /= norm;
+            deviations[k] = norm.sqrt();
+        }
+    }
+    let mut components = basis.t().to_owned();
+    for (mut row, deviation) in components.rows_mut().into_iter().zip(deviations) {
+        row *= deviation;
+    }
+    components
+}

@@ -1,0 +1,612 @@
+use std::collections::HashMap;
+
+use half::f16;
+use ndarray::linalg::general_mat_mul;
+use ndarray::{ArrayView2, ArrayViewMut2};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use types::LANDMARKS;
+
+use crate::crop::{Crop, Luma};
+
+/// Side of the crop the network looks at, in its own pixels.
+pub const CROP_SIDE: usize = 96;
+/// Numbers the network gives per face: `x, y, z` of every landmark.
+pub const OUTPUTS: usize = LANDMARKS * 3;
+/// Width of the layer between pictures and shapes.
+pub const HIDDEN: usize = 256;
+/// Width of the bottleneck before the landmarks; its weights start as principal components.
+pub const COEFFICIENTS: usize = 128;
+/// First landmark of an iris.
+const FIRST_IRIS: usize = 468;
+/// Slope of an activation below zero: `max(x, LEAK * x)`.
+pub const LEAK: f32 = 0.1;
+
+/// What a convolution does about the shortcut of a residual block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Nothing.
+    Plain,
+    /// Its input is also the shortcut.
+    Opens,
+    /// The shortcut is added before its activation.
+    Closes,
+}
+
+/// One convolution, channels last: `[side, side, input]` to `[side / stride, .., output]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the names are the usual ones")]
+pub struct Conv {
+    pub name: &'static str,
+    pub kernel: usize,
+    pub stride: usize,
+    /// Side of its input.
+    pub side: usize,
+    pub input: usize,
+    pub output: usize,
+    pub role: Role,
+}
+
+impl Conv {
+    /// Side of its output.
+    pub const fn side_out(&self) -> usize {
+        self.side / self.stride
+    }
+
+    /// Numbers under its kernel: rows of its weight matrix, ordered `[ky, kx, channel]`.
+    pub const fn patch(&self) -> usize {
+        self.kernel * self.kernel * self.input
+    }
+
+    /// Numbers it gives for one picture.
+    pub const fn len_out(&self) -> usize {
+        self.side_out() * self.side_out() * self.output
+    }
+
+    /// How many pictures' patches are laid out at once: about 200 KB, so they stay in cache.
+    pub fn pictures_at_once(&self) -> usize {
+        (49_152 / (self.side_out() * self.side_out() * self.patch())).max(1)
+    }
+
+    /// Lays out the patch under the kernel at every place of one picture, zeros outside it.
+    ///
+    /// `input` is `[side, side, input]`, `patches` becomes `[side_out^2, patch]`.
+    pub fn gather(&self, input: &[f32], patches: &mut [f32]) {
+        let (row, line) = (self.side * self.input, self.kernel * self.input);
+        for (place, patch) in patches.chunks_exact_mut(self.patch()).enumerate() {
+            for (ky, out) in patch.chunks_exact_mut(line).enumerate() {
+                let Some((y, from, to, skip)) = self.span(place, ky) else {
+                    out.fill(0.0);
+                    continue;
+                };
+                out[..skip].fill(0.0);
+                out[skip..skip + to - from].copy_from_slice(&input[y * row + from..y * row + to]);
+                out[skip + to - from..].fill(0.0);
+            }
+        }
+    }
+
+    /// The transpose of [`Conv::gather`]: adds each patch back to where it was taken from.
+    pub fn scatter(&self, patches: &[f32], input: &mut [f32]) {
+        let (row, line) = (self.side * self.input, self.kernel * self.input);
+        for (place, patch) in patches.chunks_exact(self.patch()).enumerate() {
+            for (ky, values) in patch.chunks_exact(line).enumerate() {
+                let Some((y, from, to, skip)) = self.span(place, ky) else { continue };
+                let target = &mut input[y * row + from..y * row + to];
+                for (t, v) in target.iter_mut().zip(&values[skip..]) {
+                    *t += v;
+                }
+            }
+        }
+    }
+
+    /// Row `ky` of the kernel at `place`: the input row, the stretch of it that lies inside, and
+    /// how many numbers of the patch come before. `None` if the row lies outside.
+    fn span(&self, place: usize, ky: usize) -> Option<(usize, usize, usize, usize)> {
+        let reach = self.kernel / 2;
+        let (oy, ox) = (place / self.side_out(), place % self.side_out());
+        let y = (oy * self.stride + ky).checked_sub(reach).filter(|&y| y < self.side)?;
+        let x = ox * self.stride;
+        let first = x.saturating_sub(reach);
+        let end = (x + self.kernel - reach).min(self.side);
+        let skip = first + reach - x;
+        Some((y, first * self.input, end * self.input, skip * self.input))
+    }
+}
+
+const fn conv(
+    name: &'static str,
+    [kernel, stride]: [usize; 2],
+    side: usize,
+    [input, output]: [usize; 2],
+    role: Role,
+) -> Conv {
+    Conv { name, kernel, stride, side, input, output, role }
+}
+
+/// The convolutions in order. About 29 million multiply-adds a crop.
+///
+/// After them: `hidden` (with activation), from it `presence` and `coefficients`, and from those
+/// `offsets`.
+pub const CONVS: [Conv; 13] = [
+    conv("stem", [3, 2], 96, [1, 16], Role::Plain),
+    conv("down1", [3, 2], 48, [16, 24], Role::Plain),
+    conv("block1a", [3, 1], 24, [24, 24], Role::Opens),
+    conv("block1b", [3, 1], 24, [24, 24], Role::Closes),
+    conv("down2", [3, 2], 24, [24, 48], Role::Plain),
+    conv("block2a", [3, 1], 12, [48, 48], Role::Opens),
+    conv("block2b", [3, 1], 12, [48, 48], Role::Closes),
+    conv("block3a", [3, 1], 12, [48, 48], Role::Opens),
+    conv("block3b", [3, 1], 12, [48, 48], Role::Closes),
+    conv("down3", [3, 2], 12, [48, 96], Role::Plain),
+    conv("block4a", [3, 1], 6, [96, 96], Role::Opens),
+    conv("block4b", [3, 1], 6, [96, 96], Role::Closes),
+    conv("squeeze", [1, 1], 6, [96, 64], Role::Plain),
+];
+/// Numbers the convolutions hand on for one picture.
+pub const FLAT: usize = CONVS[CONVS.len() - 1].len_out();
+
+/// Where one matrix of parameters lies in [`LandmarkNet::parameters`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the names are the usual ones")]
+pub struct Parameter {
+    pub name: String,
+    pub rows: usize,
+    pub columns: usize,
+    pub offset: usize,
+}
+
+impl Parameter {
+    /// Its stretch of the parameters.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.rows * self.columns
+    }
+}
+
+/// All parameters in order: a weight `[inputs, outputs]`, then a bias `[1, outputs]`, for each of
+/// [`CONVS`], then for `hidden`, `coefficients`, `offsets` and `presence`.
+pub fn parameter_layout() -> Vec<Parameter> {
+    let mut layout = Vec::new();
+    let mut offset = 0;
+    let heads = [
+        ("hidden", FLAT, HIDDEN),
+        ("coefficients", HIDDEN, COEFFICIENTS),
+        ("offsets", COEFFICIENTS, OUTPUTS),
+        ("presence", HIDDEN, 1),
+    ];
+    let convs = CONVS.iter().map(|c| (c.name, c.patch(), c.output));
+    for (name, inputs, outputs) in convs.chain(heads) {
+        for (part, rows) in [("weight", inputs), ("bias", 1)] {
+            let name = format!("{name}.{part}");
+            layout.push(Parameter { name, rows, columns: outputs, offset });
+            offset += rows * outputs;
+        }
+    }
+    layout
+}
+
+/// Why bytes are not the weights of a [`LandmarkNet`].
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// Not a safetensors file, or cut short. Install the file again.
+    #[error("the tracker's weights are not a safetensors file")]
+    Container(#[from] safetensors::SafeTensorError),
+    /// From another build. Install the file that came with this program.
+    #[error("the tracker's weights lack the tensor `{name}`")]
+    Missing { name: String },
+    /// From another build. Install the file that came with this program.
+    #[error("tensor `{name}` is {found_dtype:?} {found:?}, this build wants F16 {want:?}")]
+    Shape { name: String, found_dtype: Dtype, found: Vec<usize>, want: [usize; 2] },
+    /// From another build: the mean face's halves do not mirror each other.
+    #[error("the tracker's mean face is not symmetric")]
+    NotSymmetric,
+    /// Damaged, or from a training run that diverged.
+    #[error("tensor `{name}` holds a number that is not finite")]
+    NotFinite { name: String },
+}
+
+/// The network from a crop's brightness to landmarks: weights and the mean face.
+///
+/// A residual network of plain 3x3 convolutions without normalization layers, each a gather of
+/// patches and a matrix product; see [`CONVS`].
+#[derive(Clone, Debug)]
+pub struct LandmarkNet {
+    parameters: Vec<f32>,
+    mean_shape: Vec<[f32; 3]>,
+    mirror: Vec<usize>,
+    layout: Vec<Parameter>,
+}
+
+/// What one look at a crop showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// `[LANDMARKS]` in pixels of the picture, `z` on the same scale.
+    pub points: Vec<[f32; 3]>,
+    /// How sure it is that a face is there, 0..=1.
+    pub presence: f32,
+}
+
+/// Everything one run of the network computed, kept for the backward pass and for reuse of memory.
+#[derive(Clone, Debug, Default)]
+pub struct Tape {
+    /// The input, then what each convolution gave, `[n, side, side, channels]`.
+    pub activations: Vec<Vec<f32>>,
+    /// `[n, HIDDEN]`.
+    pub hidden: Vec<f32>,
+    /// `[n, COEFFICIENTS]`.
+    pub coefficients: Vec<f32>,
+    /// `[n, OUTPUTS]`: landmarks less the mean face, in sides of the crop.
+    pub offsets: Vec<f32>,
+    /// `[n]`: log-odds that the crop shows a face about where it should be.
+    pub presence: Vec<f32>,
+    patches: Vec<f32>,
+}
+
+impl Tape {
+    /// Probability that crop `index` shows a face about where it should be.
+    pub fn probability(&self, index: usize) -> f32 {
+        1.0 / (1.0 + (-self.presence[index]).exp())
+    }
+}
+
+impl LandmarkNet {
+    /// A network of given parameters, ordered as [`parameter_layout`] says, and mean face.
+    ///
+    /// # Errors
+    /// If the mean face is not symmetric.
+    ///
+    /// # Panics
+    /// If there are too few or too many of either.
+    pub fn new(parameters: Vec<f32>, mean_shape: Vec<[f32; 3]>) -> Result<Self, WeightsError> {
+        let layout = parameter_layout();
+        assert_eq!(parameters.len(), layout.last().map_or(0, |p| p.range().end));
+        assert_eq!(mean_shape.len(), LANDMARKS);
+        let mirror = mirror_pairs(&mean_shape).ok_or(WeightsError::NotSymmetric)?;
+        Ok(Self { parameters, mean_shape, mirror, layout })
+    }
+
+    /// Reads weights: one F16 matrix per entry of [`parameter_layout`], and `mean_shape`
+    /// `[LANDMARKS, 3]`.
+    ///
+    /// # Errors
+    /// If the file is damaged or belongs to another build.
+    pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let layout = parameter_layout();
+        let mut parameters = Vec::with_capacity(layout.last().map_or(0, |p| p.range().end));
+        for parameter in &layout {
+            parameters.extend(read(&file, &parameter.name, [parameter.rows, parameter.columns])?);
+        }
+        let mean = read(&file, "mean_shape", [LANDMARKS, 3])?;
+        Self::new(parameters, mean.as_chunks::<3>().0.to_vec())
+    }
+
+    /// The weights as a file that [`LandmarkNet::parse`] reads. Rounds to 16 bits.
+    ///
+    /// # Errors
+    /// Never in practice: only if safetensors refuses names and shapes of our own.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WeightsError> {
+        let halves = |values: &[f32]| -> Vec<u8> {
+            values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect()
+        };
+        let mut tensors: Vec<(String, [usize; 2], Vec<u8>)> = self
+            .layout
+            .iter()
+            .map(|p| (p.name.clone(), [p.rows, p.columns], halves(&self.parameters[p.range()])))
+            .collect();
+        let mean = halves(self.mean_shape.as_flattened());
+        tensors.push(("mean_shape".to_owned(), [LANDMARKS, 3], mean));
+        let views = tensors
+            .iter()
+            .map(|(name, shape, data)| {
+                Ok((name.as_str(), TensorView::new(Dtype::F16, shape.to_vec(), data)?))
+            })
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+        Ok(safetensors::serialize(views, None::<HashMap<String, String>>)?)
+    }
+
+    /// All weights and biases, ordered as [`parameter_layout`] says.
+    pub fn parameters(&self) -> &[f32] {
+        &self.parameters
+    }
+
+    /// The same, to be changed.
+    pub fn parameters_mut(&mut self) -> &mut [f32] {
+        &mut self.parameters
+    }
+
+    /// The average face in a crop, upright and centred: `[LANDMARKS]` in crop space.
+    pub fn mean_shape(&self) -> &[[f32; 3]] {
+        &self.mean_shape
+    }
+
+    /// Looks at one crop of a picture and at its mirror image, and takes the mean of both answers.
+    pub fn look(&self, picture: &impl Luma, crop: &Crop, tape: &mut Tape) -> Seen {
+        let mut both = crop.sample(picture, CROP_SIDE);
+        normalize(&mut both);
+        for row in 0..CROP_SIDE {
+            let line = row * CROP_SIDE..(row + 1) * CROP_SIDE;
+            both.extend_from_within(line);
+            let n = both.len();
+            both[n - CROP_SIDE..].reverse();
+        }
+        self.run(&both, tape);
+        let (plain, mirrored) = tape.offsets.as_chunks::<3>().0.split_at(LANDMARKS);
+        let side = crop.side();
+        let point = |i: usize| {
+            let (mean, p, q) = (self.mean_shape[i], plain[i], mirrored[self.mirror[i]]);
+            let x = mean[0] + (p[0] - q[0]) / 2.0;
+            let [x, y] = crop.picture_from_crop([x, mean[1] + f32::midpoint(p[1], q[1])]);
+            [x, y, (mean[2] + f32::midpoint(p[2], q[2])) * side]
+        };
+        Seen {
+            points: (0..LANDMARKS).map(point).collect(),
+            presence: f32::midpoint(tape.probability(0), tape.probability(1)),
+        }
+    }
+
+    /// Weight and bias of the convolution or head at `index`.
+    fn layer(&self, index: usize) -> (&Parameter, &[f32], &[f32]) {
+        let weight = &self.layout[2 * index];
+        let bias = &self.layout[2 * index + 1];
+        (weight, &self.parameters[weight.range()], &self.parameters[bias.range()])
+    }
+
+    /// Runs the network on crops prepared by [`normalize`].
+    ///
+    /// `crops` is `[n, CROP_SIDE, CROP_SIDE]`; results are left in `tape`.
+    ///
+    /// # Panics
+    /// If `crops` is not a whole number of crops.
+    pub fn run(&self, crops: &[f32], tape: &mut Tape) {
+        let n = crops.len() / (CROP_SIDE * CROP_SIDE);
+        assert_eq!(crops.len(), n * CROP_SIDE * CROP_SIDE, "crops are {CROP_SIDE} pixels square");
+        tape.activations.resize_with(CONVS.len() + 1, Vec::new);
+        tape.activations[0].clear();
+        tape.activations[0].extend_from_slice(crops);
+        for (index, conv) in CONVS.iter().enumerate() {
+            let (before, after) = tape.activations.split_at_mut(index + 1);
+            let (input, out) = (&before[index], &mut after[0]);
+            let (_, weight, bias) = self.layer(index);
+            out.resize(n * conv.len_out(), 0.0);
+            convolve(conv, input, weight, &mut tape.patches, out);
+            let shortcut = (conv.role == Role::Closes).then(|| before[index - 1].as_slice());
+            add_bias_and_activate(out, bias, shortcut);
+        }
+        let flat = &tape.activations[CONVS.len()];
+        let heads = CONVS.len();
+        self.head(heads, flat, n, &mut tape.hidden);
+        tape.hidden.iter_mut().for_each(|v| *v = activate(*v));
+        self.head(heads + 1, &tape.hidden, n, &mut tape.coefficients);
+        self.head(heads + 2, &tape.coefficients, n, &mut tape.offsets);
+        self.head(heads + 3, &tape.hidden, n, &mut tape.presence);
+    }
+
+    fn head(&self, index: usize, input: &[f32], n: usize, out: &mut Vec<f32>) {
+        let (shape, weight, bias) = self.layer(index);
+        out.clear();
+        for _ in 0..n {
+            out.extend_from_slice(bias);
+        }
+        multiply(
+            matrix(input, n, shape.rows),
+            matrix(weight, shape.rows, shape.columns),
+            1.0,
+            &mut matrix_mut(out, n, shape.columns),
+        );
+    }
+}
+
+/// Pairs each landmark of a face with the nearest one of its mirror image (`x` negated).
+///
+/// Irises pair only with irises. `None` if that is no pairing: the face is not symmetric enough.
+pub fn mirror_pairs(face: &[[f32; 3]]) -> Option<Vec<usize>> {
+    let nearest = |i: usize| {
+        let pool = if i < FIRST_IRIS { 0..FIRST_IRIS } else { FIRST_IRIS..face.len() };
+        let [x, y, z] = face[i];
+        let distance = |j: &usize| {
+            let q = face[*j];
+            (q[0] + x).powi(2) + (q[1] - y).powi(2) + (q[2] - z).powi(2)
+        };
+        pool.min_by(|a, b| distance(a).total_cmp(&distance(b)))
+    };
+    let pairs: Vec<usize> = (0..face.len()).map(nearest).collect::<Option<_>>()?;
+    pairs.iter().enumerate().all(|(i, &j)| pairs[j] == i).then_some(pairs)
+}
+
+fn read(file: &SafeTensors, name: &str, want: [usize; 2]) -> Result<Vec<f32>, WeightsError> {
+    let name = || name.to_owned();
+    let tensor = file.tensor(&name()).map_err(|_| WeightsError::Missing { name: name() })?;
+    if tensor.dtype() != Dtype::F16 || tensor.shape() != want {
+        let found = tensor.shape().to_vec();
+        return Err(WeightsError::Shape { name: name(), found_dtype: tensor.dtype(), found, want });
+    }
+    let values: Vec<f32> =
+        tensor.data().as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect();
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(WeightsError::NotFinite { name: name() });
+    }
+    Ok(values)
+}
+
+/// Brings a crop's brightness to zero mean and unit variance, so exposure does not matter.
+///
+/// A flat crop becomes zeros.
+pub fn normalize(crop: &mut [f32]) {
+    let n = crop.len() as f32;
+    let mean = crop.iter().sum::<f32>() / n;
+    let variance = crop.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
+    // Two grey levels of spread are no picture but noise: leave those small.
+    let scale = 1.0 / variance.sqrt().max(2.0);
+    crop.iter_mut().for_each(|v| *v = (*v - mean) * scale);
+}
+
+fn activate(value: f32) -> f32 {
+    value.max(LEAK * value)
+}
+
+fn convolve(conv: &Conv, input: &[f32], weight: &[f32], patches: &mut Vec<f32>, out: &mut [f32]) {
+    let (len_in, places) = (conv.side * conv.side * conv.input, conv.side_out() * conv.side_out());
+    let at_once = conv.pictures_at_once();
+    let weight = matrix(weight, conv.patch(), conv.output);
+    for (input, out) in input.chunks(at_once * len_in).zip(out.chunks_mut(at_once * conv.len_out()))
+    {
+        let rows = input.len() / len_in * places;
+        let source = if conv.kernel == 1 {
+            input
+        } else {
+            patches.resize((rows * conv.patch()).max(patches.len()), 0.0);
+            for (picture, patches) in
+                input.chunks_exact(len_in).zip(patches.chunks_exact_mut(places * conv.patch()))
+            {
+                conv.gather(picture, patches);
+            }
+            &patches[..rows * conv.patch()]
+        };
+        multiply(
+            matrix(source, rows, conv.patch()),
+            weight,
+            0.0,
+            &mut matrix_mut(out, rows, conv.output),
+        );
+    }
+}
+
+fn add_bias_and_activate(out: &mut [f32], bias: &[f32], shortcut: Option<&[f32]>) {
+    let channels = bias.len();
+    if let Some(shortcut) = shortcut {
+        for (line, add) in out.chunks_exact_mut(channels).zip(shortcut.chunks_exact(channels)) {
+            for ((v, b), s) in line.iter_mut().zip(bias).zip(add) {
+                *v = activate(*v + b + s);
+            }
+        }
+    } else {
+        for line in out.chunks_exact_mut(channels) {
+            for (v, b) in line.iter_mut().zip(bias) {
+                *v = activate(*v + b);
+            }
+        }
+    }
+}
+
+/// `out = a b + keep * out`.
+pub fn multiply(
+    a: ArrayView2<'_, f32>,
+    b: ArrayView2<'_, f32>,
+    keep: f32,
+    out: &mut ArrayViewMut2<'_, f32>,
+) {
+    general_mat_mul(1.0, &a, &b, keep, out);
+}
+
+/// Numbers seen as a matrix, row by row.
+///
+/// # Panics
+/// If there are not `rows * columns` of them.
+pub fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((rows, columns), values).expect("as many numbers as the shape says")
+}
+
+/// The same, to be written.
+///
+/// # Panics
+/// If there are not `rows * columns` of them.
+pub fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut2::from_shape((rows, columns), values).expect("as many numbers as the shape says")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEIGHTS: &[u8] = include_bytes!("../../../assets/tracker.safetensors");
+
+    /// A convolution by its definition.
+    fn slow(conv: &Conv, input: &[f32], weight: &[f32]) -> Vec<f32> {
+        let mut out = Vec::new();
+        for place in 0..conv.side_out() * conv.side_out() {
+            let (oy, ox) = (place / conv.side_out(), place % conv.side_out());
+            for o in 0..conv.output {
+                let mut sum = 0.0;
+                for k in 0..conv.patch() {
+                    let (ky, rest) =
+                        (k / (conv.kernel * conv.input), k % (conv.kernel * conv.input));
+                    let (kx, c) = (rest / conv.input, rest % conv.input);
+                    let y = (oy * conv.stride + ky).wrapping_sub(conv.kernel / 2);
+                    let x = (ox * conv.stride + kx).wrapping_sub(conv.kernel / 2);
+                    if x < conv.side && y < conv.side {
+                        let value = input[(y * conv.side + x) * conv.input + c];
+                        sum += value * weight[k * conv.output + o];
+                    }
+                }
+                out.push(sum);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_convolution_is_what_its_definition_says() {
+        for (kernel, stride) in [(3, 1), (3, 2), (1, 1)] {
+            let conv = conv("", [kernel, stride], 6, [2, 3], Role::Plain);
+            let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+            let (input, weight) = (wave(6 * 6 * 2), wave(conv.patch() * 3));
+            let mut out = vec![0.0; conv.len_out()];
+            convolve(&conv, &input, &weight, &mut Vec::new(), &mut out);
+            for (a, b) in out.iter().zip(slow(&conv, &input, &weight)) {
+                assert!((a - b).abs() < 1e-5, "kernel {kernel}, stride {stride}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn scattering_is_the_transpose_of_gathering() {
+        let conv = conv("", [3, 2], 6, [2, 1], Role::Plain);
+        let x: Vec<f32> = (0..72).map(|i| (i as f32).cos()).collect();
+        let y: Vec<f32> = (0..9 * 18).map(|i| (i as f32 * 1.3).sin()).collect();
+        let (mut gathered, mut scattered) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+        conv.gather(&x, &mut gathered);
+        conv.scatter(&y, &mut scattered);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        assert!((dot(&gathered, &y) - dot(&x, &scattered)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn crops_run_together_give_what_each_gives_alone() {
+        let net = LandmarkNet::parse(WEIGHTS).unwrap();
+        let n = CROP_SIDE * CROP_SIDE;
+        let crops: Vec<f32> = (0..3 * n).map(|i| ((i % 97) as f32 * 0.31).sin()).collect();
+        let (mut together, mut alone) = (Tape::default(), Tape::default());
+        net.run(&crops, &mut together);
+        net.run(&crops[2 * n..], &mut alone);
+        assert!((together.presence[2] - alone.presence[0]).abs() < 1e-3);
+        for (a, b) in together.offsets[2 * OUTPUTS..].iter().zip(&alone.offsets) {
+            assert!((a - b).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn weights_survive_their_file_and_damage_is_noticed() {
+        let net = LandmarkNet::parse(WEIGHTS).unwrap();
+        let bytes = net.to_bytes().unwrap();
+        assert_eq!(LandmarkNet::parse(&bytes).unwrap().parameters(), net.parameters());
+        assert!(matches!(LandmarkNet::parse(&bytes[..100]), Err(WeightsError::Container(_))));
+        assert!(matches!(LandmarkNet::parse(b""), Err(WeightsError::Container(_))));
+        let mut broken = bytes;
+        let end = broken.len();
+        broken[end - 2..].copy_from_slice(&f16::NAN.to_le_bytes());
+        assert!(matches!(LandmarkNet::parse(&broken), Err(WeightsError::NotFinite { .. })));
+    }
+
+    #[test]
+    fn a_flat_crop_becomes_zeros_and_a_noisy_one_unit_variance() {
+        let mut flat = vec![77.0; 64];
+        normalize(&mut flat);
+        assert!(flat.iter().all(|v| v.abs() < 1e-6));
+        let mut waves: Vec<f32> = (0..64).map(|i| 100.0 + 50.0 * (i as f32).sin()).collect();
+        normalize(&mut waves);
+        let power = waves.iter().map(|v| v * v).sum::<f32>() / 64.0;
+        assert!((power - 1.0).abs() < 1e-3);
+    }
+}
