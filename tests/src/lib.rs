@@ -1,1 +1,6 @@
-//! The harness.
+//! The harness of the tests that cross crates: a GPU where there is one, comparisons whose
+//! failures say where and by how much, and bad networks.
+
+pub mod compare;
+pub mod gpu;
+pub mod netsim;

@@ -1,3 +1,6 @@
 //! What crosses crates, in one binary that is linked once.
 
+mod bitstream;
+mod network;
+mod shaders;
 mod tidy;

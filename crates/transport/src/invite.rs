@@ -198,7 +198,7 @@ impl FromStr for Answer {
 }
 
 /// Whether a rendezvous service may know a room by this name.
-pub(crate) fn is_room(room: &str) -> bool {
+pub fn is_room(room: &str) -> bool {
     (4..=64).contains(&room.len())
         && room.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }

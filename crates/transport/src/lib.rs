@@ -19,7 +19,8 @@
 //! use types::MediaTime;
 //!
 //! let now = Instant::now();
-//! let (mut sender, mut receiver) = (Sender::new(SenderSettings::default()), Receiver::new());
+//! let settings = SenderSettings { units_per_packet: 1, ..SenderSettings::default() };
+//! let (mut sender, mut receiver) = (Sender::new(settings), Receiver::new());
 //! sender.push_unit(now, MediaTime::ZERO, b"unit")?;
 //! let packet = sender.poll_packet(now, &mut receiver).expect("one unit makes a packet");
 //! receiver.handle_packet(now + Duration::from_millis(20), &packet)?;
@@ -42,7 +43,7 @@ pub use control::{
     Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES, MAX_NAME_BYTES,
     PeerReport, VERSION,
 };
-pub use invite::{Answer, Invite, InviteError, Place, SECRET_BYTES, Secret};
+pub use invite::{Answer, Invite, InviteError, Place, SECRET_BYTES, Secret, is_room};
 pub use model_transfer::{
     ContentHash, MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError, content_hash,
 };

@@ -20,7 +20,8 @@ const WAIT_PER_UNIT: Duration = Duration::from_millis(60);
 /// How a [`Sender`] packs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SenderSettings {
-    /// New units in a packet, 1..=8: fewer packets cost fewer headers and more delay.
+    /// New units in a packet, 1..=8: fewer packets cost fewer headers and more delay. Loss lowers
+    /// it.
     pub units_per_packet: usize,
     /// How many earlier packets' units ride along, at least; loss raises it.
     pub min_redundancy: usize,
@@ -137,7 +138,7 @@ impl Sender {
     /// When [`Sender::poll_packet`] will have a packet of units, if no further unit comes.
     pub fn timeout(&self) -> Option<Instant> {
         let oldest = self.units.get(self.units.len().checked_sub(self.n_unsent)?)?;
-        let target = self.settings.units_per_packet.max(1);
+        let target = self.units_per_packet();
         Some(if self.n_unsent >= target {
             oldest.pushed
         } else {
@@ -147,7 +148,7 @@ impl Sender {
 
     fn fill(&mut self, now: Instant, packet: &mut Packet) {
         let n_new = self.n_unsent;
-        let n_history = self.redundancy() * self.settings.units_per_packet.max(1);
+        let n_history = self.redundancy() * self.units_per_packet();
         let newest = self.units.len() - 1;
         packet.newest = (self.first + newest as u64) as u16;
         packet.newest_ticks = (ticks_of(self.units[newest].time) & 0xff_ffff) as u32;
@@ -170,6 +171,17 @@ impl Sender {
             unit.first_sent = Some(now);
         }
         self.n_unsent = 0;
+    }
+
+    /// New units in a packet: as set, fewer when packets get lost, because what one lost packet
+    /// takes along should be short.
+    fn units_per_packet(&self) -> usize {
+        let set = self.settings.units_per_packet.max(1);
+        match self.loss {
+            loss if loss < 0.05 => set,
+            loss if loss < 0.2 => set.div_ceil(2),
+            _ => 1,
+        }
     }
 
     /// How many earlier packets ride along: enough that under the loss the peer reports, about

@@ -1,0 +1,237 @@
+//! A bad network and a call over it, on a virtual clock: thirty seconds in milliseconds.
+
+use std::time::{Duration, Instant};
+
+use transport::{Playout, Receiver, Sender, SenderSettings, Shown};
+use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime};
+
+/// How packets get lost.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// Each with this probability, whatever became of the others.
+    Random(f64),
+    /// All of them for `length`, once in every `period`.
+    Bursts {
+        /// From one burst to the next.
+        period: Duration,
+        /// How long a burst lasts.
+        length: Duration,
+    },
+}
+
+/// One direction of a network path. Jitter reorders packets.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// Least time a packet takes.
+    pub latency: Duration,
+    /// It takes up to this much longer, uniformly.
+    pub jitter: Duration,
+    /// How packets get lost.
+    pub loss: Loss,
+    /// Same seed, same fate of every packet.
+    pub seed: u64,
+}
+
+impl Path {
+    /// A short way without faults.
+    pub fn clean() -> Self {
+        Self {
+            latency: Duration::from_millis(20),
+            jitter: Duration::ZERO,
+            loss: Loss::Random(0.0),
+            seed: 1,
+        }
+    }
+
+    /// The same with this loss.
+    #[must_use]
+    pub fn with_loss(self, loss: Loss) -> Self {
+        Self { loss, ..self }
+    }
+
+    /// The same with this jitter.
+    #[must_use]
+    pub fn with_jitter(self, jitter: Duration) -> Self {
+        Self { jitter, ..self }
+    }
+}
+
+/// Packets under way on a [`Path`].
+#[derive(Debug)]
+struct Wire {
+    path: Path,
+    random: u64,
+    under_way: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+    packets: usize,
+}
+
+impl Wire {
+    fn new(path: Path) -> Self {
+        Self { path, random: path.seed, under_way: Vec::new(), bytes: 0, packets: 0 }
+    }
+
+    fn send(&mut self, ms: u64, packet: Vec<u8>) {
+        self.bytes += packet.len();
+        self.packets += 1;
+        let is_lost = match self.path.loss {
+            Loss::Random(share) => self.uniform() < share,
+            Loss::Bursts { period, length } => {
+                let period = period.as_millis() as u64;
+                ms % period >= period - length.as_millis() as u64
+            }
+        };
+        let jitter = self.uniform() * self.path.jitter.as_millis() as f64;
+        if !is_lost {
+            let arrival = ms + self.path.latency.as_millis() as u64 + jitter as u64;
+            self.under_way.push((arrival, packet));
+        }
+    }
+
+    fn arrived(&mut self, ms: u64) -> Vec<Vec<u8>> {
+        let mut here: Vec<_> = self.under_way.extract_if(.., |(at, _)| *at <= ms).collect();
+        here.sort_by_key(|(at, _)| *at);
+        here.into_iter().map(|(_, packet)| packet).collect()
+    }
+
+    /// SplitMix64.
+    fn uniform(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// What a call looked like to the one who watched it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Longest stretch in which the face stood still for want of features.
+    pub longest_freeze: Duration,
+    /// Share of displayed frames that were received or between two received.
+    pub share_received: f64,
+    /// 95th percentile of the age of what was shown.
+    pub latency_p95: Duration,
+    /// Share of units that never came, or too late.
+    pub units_lost: f64,
+    /// Largest difference of a displayed number from the truth at its media time; the face moves
+    /// by 3.8 a second at most.
+    pub worst_error: f32,
+    /// Packets a second.
+    pub packets_per_s: f64,
+    /// Bytes of a packet, on average, without the headers below it.
+    pub bytes_per_packet: f64,
+    /// Round trip the sender measured.
+    pub rtt: Option<Duration>,
+    /// Units the peer confirmed, share of those sent.
+    pub confirmed: f64,
+}
+
+/// One direction of a call at 25 features a second, reports going back over the same path, shown
+/// 60 times a second. Units are 8 bytes, about what a feature takes.
+#[derive(Clone, Copy, Debug)]
+pub struct SimulatedCall {
+    /// Both ways.
+    pub path: Path,
+    /// New units in a packet.
+    pub units_per_packet: usize,
+}
+
+impl SimulatedCall {
+    /// A call over this path, a packet per feature.
+    pub fn over(path: Path) -> Self {
+        Self { path, units_per_packet: 1 }
+    }
+
+    /// The same with this many features a packet.
+    #[must_use]
+    pub fn units_per_packet(self, units_per_packet: usize) -> Self {
+        Self { units_per_packet, ..self }
+    }
+
+    /// Runs for so many virtual seconds; the first two, in which the delay settles, are not
+    /// judged.
+    pub fn run_for(self, seconds: u64) -> Seen {
+        let start = Instant::now();
+        let settings =
+            SenderSettings { units_per_packet: self.units_per_packet, ..Default::default() };
+        let (mut sender, mut peer_sender) = (Sender::new(settings), Sender::new(settings));
+        let (mut receiver, mut own_receiver) = (Receiver::new(), Receiver::new());
+        let mut there = Wire::new(self.path);
+        let mut back = Wire::new(Path { seed: self.path.seed + 1000, ..self.path });
+        let mut playout = Playout::new();
+        let (mut sent, mut confirmed) = (0_u64, 0_u64);
+        let (mut shown, mut frozen, mut longest) = (Vec::new(), 0_u64, 0_u64);
+        let mut worst_error = 0.0_f32;
+        for ms in 0..seconds * 1000 {
+            let now = start + Duration::from_millis(ms);
+            if ms % 40 == 0 {
+                let time = MediaTime::from_micros(ms * 1000);
+                let unit = sent.to_le_bytes();
+                sender.push_unit(now, time, &unit).expect("eight bytes are a unit");
+                sent += 1;
+            }
+            while let Some(packet) = sender.poll_packet(now, &mut own_receiver) {
+                there.send(ms, packet);
+            }
+            for packet in there.arrived(ms) {
+                let report = receiver.handle_packet(now, &packet).expect("a packet of ours");
+                assert!(report.is_none(), "the watched side sends no features");
+            }
+            while let Some(unit) = receiver.poll_unit(now) {
+                receiver.confirm(unit.number);
+                assert_eq!(unit.time, MediaTime::from_micros(unit.number.0 * 40_000));
+                playout.push(unit.arrived, truth(unit.time));
+            }
+            while let Some(packet) = peer_sender.poll_packet(now, &mut receiver) {
+                back.send(ms, packet);
+            }
+            for packet in back.arrived(ms) {
+                let report = own_receiver.handle_packet(now, &packet).expect("a packet of ours");
+                sender.handle_report(now, &report.expect("it holds nothing else"));
+            }
+            while sender.poll_decoded().is_some() {
+                confirmed += 1;
+            }
+            let is_frame = ms * 60 / 1000 != (ms + 1) * 60 / 1000;
+            if let Some((feature, how)) = playout.at(now).filter(|_| is_frame && ms >= 2000) {
+                frozen = if how == Shown::Held { frozen + 1 } else { 0 };
+                longest = longest.max(frozen);
+                if how == Shown::Received {
+                    let truth = truth(feature.time);
+                    worst_error = worst_error
+                        .max((feature.code.as_array()[0] - truth.code.as_array()[0]).abs());
+                }
+                shown.push((ms - feature.time.as_micros() / 1000, how));
+            }
+        }
+        let received = shown.iter().filter(|(_, how)| *how == Shown::Received).count();
+        let mut ages: Vec<u64> = shown.iter().map(|(age, _)| *age).collect();
+        ages.sort_unstable();
+        let stats = receiver.stats();
+        Seen {
+            longest_freeze: Duration::from_millis(longest * 1000 / 60),
+            share_received: received as f64 / shown.len() as f64,
+            latency_p95: Duration::from_millis(ages[ages.len() * 95 / 100]),
+            units_lost: stats.units_lost as f64 / sent as f64,
+            worst_error,
+            packets_per_s: there.packets as f64 / seconds as f64,
+            bytes_per_packet: there.bytes as f64 / there.packets as f64,
+            rtt: sender.rtt(),
+            confirmed: confirmed as f64 / sent as f64,
+        }
+    }
+}
+
+/// A face that nods: one number swings by 0.6 once a second.
+fn truth(time: MediaTime) -> Feature {
+    let mut code = [0.0; CODE_DIMS];
+    code[0] = 0.6 * (time.as_secs_f64() * std::f64::consts::TAU).sin() as f32;
+    Feature {
+        time,
+        pose: HeadPose::from_array([0.0, 0.0, 0.0, 0.0, 0.0, 0.6])
+            .expect("a head in front of the camera"),
+        code: Code::new(code).expect("a small number"),
+    }
+}
