@@ -9,8 +9,8 @@ use crate::SOUND_SAMPLES;
 
 /// The one actor of the product: the same face in every demo.
 const SEED: u64 = 7;
-/// A camera's usual rate, and that of the clips we measure with.
-const FPS: u32 = 25;
+/// Frames in a second: a camera's usual rate, and that of the clips we measure with.
+pub(crate) const ACTOR_FPS: u32 = 25;
 /// Pixels of a side, as the clips have.
 const SIDE: u32 = 512;
 
@@ -26,12 +26,8 @@ impl ActorSource {
         Self { actor: Actor::new(SEED), n_frames: 0, n_sounds: 0 }
     }
 
-    pub(crate) fn fps(&self) -> u32 {
-        FPS
-    }
-
     pub(crate) fn next_frame(&mut self) -> Frame {
-        let time = MediaTime::of_frame(self.n_frames, FPS);
+        let time = MediaTime::of_frame(self.n_frames, ACTOR_FPS);
         self.n_frames += 1;
         self.actor.render(&self.actor.script(time), SIDE).frame.at(time)
     }

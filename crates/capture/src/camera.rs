@@ -1,5 +1,10 @@
 //! A camera as a source of frames.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the camera has a thread of its own, and its frames the time they came"
+)]
+
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Instant;

@@ -150,7 +150,11 @@ fn chroma_line(
     match planes.chroma {
         Chroma::HalfLeft | Chroma::HalfCenter => {
             let near = row / 2;
-            let far = if row % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(rows - 1) };
+            let far = if row.is_multiple_of(2) {
+                near.saturating_sub(1)
+            } else {
+                (near + 1).min(rows - 1)
+            };
             let pairs = line(near).iter().zip(line(far));
             narrow.extend(pairs.map(|(n, f)| 3 * i32::from(*n) + i32::from(*f) - 512));
         }
@@ -165,7 +169,8 @@ fn chroma_line(
         Chroma::HalfCenter => {
             for (x, o) in out.iter_mut().enumerate() {
                 let near = x / 2;
-                let far = if x % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+                let far =
+                    if x.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) };
                 *o = 3 * narrow[near] + narrow[far];
             }
         }
@@ -226,21 +231,6 @@ impl OwnPlanes {
         });
         Self { y, u, v }
     }
-
-    /// These planes, as [`OwnPlanes::from_rgb`] made them.
-    pub(crate) fn view(&self, width: usize, height: usize, chroma: Chroma) -> Planes<'_> {
-        Planes {
-            width,
-            height,
-            chroma,
-            color: ColorSpace::default(),
-            y: &self.y,
-            u: &self.u,
-            v: &self.v,
-            y_stride: width,
-            uv_stride: chroma.size(width, height).0,
-        }
-    }
 }
 
 fn clamp(value: i32) -> u8 {
@@ -250,6 +240,21 @@ fn clamp(value: i32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Planes as [`OwnPlanes::from_rgb`] makes them.
+    fn view(planes: &OwnPlanes, width: usize, height: usize, chroma: Chroma) -> Planes<'_> {
+        Planes {
+            width,
+            height,
+            chroma,
+            color: ColorSpace::default(),
+            y: &planes.y,
+            u: &planes.u,
+            v: &planes.v,
+            y_stride: width,
+            uv_stride: chroma.size(width, height).0,
+        }
+    }
 
     fn one_color(y: u8, u: u8, v: u8, color: ColorSpace, chroma: Chroma) -> [u8; 3] {
         let (y, u, v) = ([y; 9], [u; 9], [v; 9]);
@@ -295,7 +300,7 @@ mod tests {
             .flat_map(|i| [i as u8, (i * 7 % 256) as u8, (i * 31 % 256) as u8])
             .collect();
         let planes = OwnPlanes::from_rgb(&rgb, 16, 16, Chroma::Full);
-        let back = planes.view(16, 16, Chroma::Full).to_rgb();
+        let back = view(&planes, 16, 16, Chroma::Full).to_rgb();
         // Half a level of each plane, times up to 2.02 for blue.
         assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 2));
     }
@@ -308,7 +313,7 @@ mod tests {
             .map(|v: usize| v as u8)
             .collect();
         let planes = OwnPlanes::from_rgb(&rgb, width, height, Chroma::HalfLeft);
-        let back = planes.view(width, height, Chroma::HalfLeft).to_rgb();
+        let back = view(&planes, width, height, Chroma::HalfLeft).to_rgb();
         // Three levels where the border repeats a sample, less inside.
         assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 4));
     }

@@ -33,12 +33,12 @@ impl FfmpegClip {
             .spawn()
             .map_err(|_| OpenError::NotAClip { path: path.to_owned() })?;
         let stdout = child.stdout.take().expect("stdout is piped above");
-        match Y4mReader::new(BufReader::with_capacity(1 << 20, stdout), None) {
-            Ok(Some(reader)) => Ok(Self { child, reader }),
-            Ok(None) | Err(_) => {
-                let says = last_line(&mut child);
-                Err(OpenError::Ffmpeg { path: path.to_owned(), says })
-            }
+        let stdout = BufReader::with_capacity(1 << 20, stdout);
+        if let Ok(Some(reader)) = Y4mReader::new(stdout, None) {
+            Ok(Self { child, reader })
+        } else {
+            let says = last_line(&mut child);
+            Err(OpenError::Ffmpeg { path: path.to_owned(), says })
         }
     }
 

@@ -33,6 +33,7 @@ mod color;
 mod devices;
 mod ffmpeg;
 mod mp4_clip;
+mod mp4_encoder;
 mod mp4_reader;
 mod mp4_writer;
 mod paced;
@@ -40,6 +41,8 @@ mod pictures;
 mod resample;
 mod sound_device;
 mod source;
+#[cfg(test)]
+mod test_clips;
 mod y4m;
 
 pub use camera::CameraError;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rust_h264::decoder::{ChromaFormat, Decoder, Frame as Picture};
 use rust_h264::nal::{NalUnit, NalUnitType, parse_avcc, parse_avcc_config, parse_sps_info};
-use types::{Frame, MediaTime};
+use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, ColorSpace, Matrix, Planes};
 use crate::mp4_reader::{Coding, Sample, Track, read_sample};
@@ -47,7 +47,10 @@ impl Mp4Clip {
         let Coding::Avc { avcc, matrix } = track.coding else { return None };
         let config = parse_avcc_config(&avcc).ok()?;
         let info = parse_sps_info(config.sps_nals.first()?).ok()?;
-        if info.chroma_format > 2 || !matches!(info.bit_depth_luma, 8 | 10) {
+        let can_do = info.chroma_format <= 2
+            && matches!(info.bit_depth_luma, 8 | 10)
+            && info.width.max(info.height) <= MAX_FRAME_SIDE;
+        if !can_do {
             return None;
         }
         let color = ColorSpace {
@@ -201,5 +204,106 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, rust_h264::error::DecodeError>)
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(_)) | Err(_) => Err(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::test_clips::{Folder, all_frames, picture, read};
+    use crate::{ClipWriter, OpenError, ReadError, Source, SourceSpec};
+
+    /// The bytes of a 20-frame recording.
+    fn recording(folder: &Folder) -> Vec<u8> {
+        let mut writer = ClipWriter::create(&folder.join("whole.mp4"), 25).unwrap();
+        for i in 0..20 {
+            writer.push(&picture(i, 64, 64)).unwrap();
+        }
+        fs::read(&writer.finish().unwrap()[0]).unwrap()
+    }
+
+    /// The recording with its index in front, as downloads have it.
+    fn index_first(bytes: &[u8]) -> Vec<u8> {
+        let at = bytes.windows(4).rposition(|w| w == b"moov").unwrap() - 4;
+        let media = bytes.windows(4).position(|w| w == b"mdat").unwrap() - 4;
+        let mut moov = bytes[at..].to_vec();
+        let stco = moov.windows(4).position(|w| w == b"stco").unwrap() + 12;
+        let shifted = u32::from_be_bytes(moov[stco..stco + 4].try_into().unwrap()) as usize;
+        let shifted = (shifted + moov.len()) as u32;
+        moov[stco..stco + 4].copy_from_slice(&shifted.to_be_bytes());
+        [&bytes[..media], &moov, &bytes[media..at]].concat()
+    }
+
+    #[test]
+    fn a_cut_clip_gives_its_whole_frames_and_then_says_where_it_ends() {
+        let folder = Folder::new("cut");
+        let whole = recording(&folder);
+        let path = folder.join("cut.mp4");
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let error = Source::open(&SourceSpec::Clip(path.clone())).err();
+        assert!(matches!(error, Some(OpenError::Truncated { .. })), "{error:?}");
+
+        let first = index_first(&whole);
+        fs::write(&path, &first).unwrap();
+        assert_eq!(all_frames(&mut read(&path)).unwrap().len(), 20);
+        fs::write(&path, &first[..first.len() - 10]).unwrap();
+        let result = all_frames(&mut read(&path));
+        assert!(
+            matches!(result, Err((19, ReadError::Truncated { at: 20, of: 20 }))),
+            "{:?}",
+            result.map(|f| f.len())
+        );
+    }
+
+    #[test]
+    fn what_is_no_clip_is_refused_with_a_reason() {
+        let folder = Folder::new("refused");
+        for (name, bytes) in [
+            ("empty.mp4", &b""[..]),
+            ("text.mp4", b"this is no clip at all"),
+            ("box.mp4", b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08moov"),
+            ("header.y4m", b"YUV4MPEG2 W64 H64 F25:1\n"),
+            ("header2.y4m", b"YUV4MPEG2 rubbish\n"),
+        ] {
+            fs::write(folder.join(name), bytes).unwrap();
+            let error = Source::open(&SourceSpec::Clip(folder.join(name))).err().expect(name);
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        }
+        for (path, want) in [(folder.join("none.mp4"), "no file"), (folder.join("."), "no frames")]
+        {
+            for file in folder.names() {
+                let _ = fs::remove_file(folder.join(&file));
+            }
+            let error = Source::open(&SourceSpec::Clip(path)).err().unwrap();
+            assert!(error.to_string().contains(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_damage_to_a_clip_makes_the_reader_panic_or_run_on() {
+        let folder = Folder::new("damage");
+        let whole = index_first(&recording(&folder));
+        let path = folder.join("damaged.mp4");
+        // A linear congruential generator, seed 1.
+        let mut seed = 1_u32;
+        let mut random = move || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as usize
+        };
+        for case in 0..150 {
+            let mut bytes = whole.clone();
+            // First the index, then the pictures.
+            let range = if case < 100 { 24..1000 } else { 1000..bytes.len() };
+            for _ in 0..=case % 4 {
+                let at = range.start + random() % range.len();
+                bytes[at] = random() as u8;
+            }
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(mut source) = Source::open(&SourceSpec::Clip(path.clone())) {
+                let n = all_frames(&mut source).map_or_else(|(n, _)| n, |f| f.len());
+                assert!(n <= 20, "case {case}: {n} frames");
+            }
+        }
     }
 }

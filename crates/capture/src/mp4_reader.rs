@@ -42,7 +42,7 @@ pub(crate) struct Sample {
 pub(crate) enum Coding {
     /// H.264: the `avcC` box, and the color matrix of the `colr` box if there is one.
     Avc { avcc: Vec<u8>, matrix: Option<Matrix> },
-    /// AAC with its AudioSpecificConfig.
+    /// AAC with its `AudioSpecificConfig`.
     Aac { specific_config: Vec<u8> },
     /// Anything else.
     Other,
@@ -145,21 +145,21 @@ fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Track>, IndexError> 
 /// A track of pictures or sound, `None` for other sorts.
 fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexError> {
     let bad = || IndexError::Malformed;
-    let mdia = child(trak, b"mdia").ok_or_else(bad)?;
-    let handler = child(mdia, b"hdlr").and_then(|b| b.get(8..12)).ok_or_else(bad)?;
+    let mdia = child(trak, *b"mdia").ok_or_else(bad)?;
+    let handler = child(mdia, *b"hdlr").and_then(|b| b.get(8..12)).ok_or_else(bad)?;
     let is_video = match handler {
         b"vide" => true,
         b"soun" => false,
         _ => return Ok(None),
     };
-    let mdhd = child(mdia, b"mdhd").ok_or_else(bad)?;
+    let mdhd = child(mdia, *b"mdhd").ok_or_else(bad)?;
     let at = if mdhd.first() == Some(&1) { 20 } else { 12 };
     let units_per_second = Reader(mdhd.get(at..).ok_or_else(bad)?).u32().ok_or_else(bad)?;
     if units_per_second == 0 {
         return Err(bad());
     }
-    let stbl = child(mdia, b"minf").and_then(|b| child(b, b"stbl")).ok_or_else(bad)?;
-    let stsd = child(stbl, b"stsd").and_then(|b| b.get(8..)).ok_or_else(bad)?;
+    let stbl = child(mdia, *b"minf").and_then(|b| child(b, *b"stbl")).ok_or_else(bad)?;
+    let stsd = child(stbl, *b"stsd").and_then(|b| b.get(8..)).ok_or_else(bad)?;
     let (kind, entry) = Boxes(stsd).next().ok_or_else(bad)?;
     let coding = match &kind {
         b"avc1" | b"avc3" => parse_avc(entry).unwrap_or(Coding::Other),
@@ -167,7 +167,7 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexErro
         _ => Coding::Other,
     };
     let edit_start =
-        child(trak, b"edts").and_then(|b| child(b, b"elst")).and_then(first_edit).unwrap_or(0);
+        child(trak, *b"edts").and_then(|b| child(b, *b"elst")).and_then(first_edit).unwrap_or(0);
     let samples = parse_samples(stbl, file_length).ok_or_else(bad)?;
     Ok(Some(Track { is_video, units_per_second, edit_start, coding, samples }))
 }
@@ -194,8 +194,8 @@ fn first_edit(elst: &[u8]) -> Option<i64> {
 
 fn parse_avc(entry: &[u8]) -> Option<Coding> {
     let children = entry.get(78..)?;
-    let avcc = child(children, b"avcC")?.to_vec();
-    let matrix = child(children, b"colr").and_then(|b| {
+    let avcc = child(children, *b"avcC")?.to_vec();
+    let matrix = child(children, *b"colr").and_then(|b| {
         matches!(b.get(..4)?, b"nclx" | b"nclc").then_some(())?;
         Matrix::from_h264(u16::from_be_bytes([*b.get(8)?, *b.get(9)?]))
     });
@@ -206,7 +206,7 @@ fn parse_aac(entry: &[u8]) -> Option<Coding> {
     let version = u16::from_be_bytes([*entry.get(8)?, *entry.get(9)?]);
     // QuickTime's version 1 adds 16 bytes before the child boxes.
     let children = entry.get(if version == 1 { 44 } else { 28 }..)?;
-    let esds = child(children, b"esds")?.get(4..)?;
+    let esds = child(children, *b"esds")?.get(4..)?;
     // ES descriptor (3) > decoder config (4) > decoder specific info (5).
     let es = descriptor(esds, 3)?;
     let mut es_reader = Reader(es.get(2..)?);
@@ -247,7 +247,7 @@ fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
 }
 
 fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
-    let mut sizes = Reader(child(stbl, b"stsz")?.get(4..)?);
+    let mut sizes = Reader(child(stbl, *b"stsz")?.get(4..)?);
     let (fixed_size, n_samples) = (sizes.u32()?, sizes.u32()? as usize);
     let most = if fixed_size == 0 {
         sizes.0.len() / 4
@@ -257,11 +257,11 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
     if n_samples > most {
         return None;
     }
-    let chunks: Vec<u64> = match child(stbl, b"stco") {
-        Some(stco) => stco.get(8..)?.chunks_exact(4).map(|b| be(b)).collect(),
-        None => child(stbl, b"co64")?.get(8..)?.chunks_exact(8).map(|b| be(b)).collect(),
+    let chunks: Vec<u64> = match child(stbl, *b"stco") {
+        Some(stco) => stco.get(8..)?.chunks_exact(4).map(be).collect(),
+        None => child(stbl, *b"co64")?.get(8..)?.chunks_exact(8).map(be).collect(),
     };
-    let runs: Vec<(u64, u64)> = child(stbl, b"stsc")?
+    let runs: Vec<(u64, u64)> = child(stbl, *b"stsc")?
         .get(8..)?
         .chunks_exact(12)
         .map(|b| (be(&b[..4]), be(&b[4..8])))
@@ -289,7 +289,7 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
 
     let mut time = 0_i64;
     let mut at = 0;
-    for run in child(stbl, b"stts")?.get(8..)?.chunks_exact(8) {
+    for run in child(stbl, *b"stts")?.get(8..)?.chunks_exact(8) {
         let (count, step) = (be(&run[..4]) as usize, be(&run[4..]) as i64);
         for sample in samples.iter_mut().skip(at).take(count) {
             sample.shown_at = time;
@@ -300,7 +300,7 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
     if at < n_samples {
         return None;
     }
-    if let Some(ctts) = child(stbl, b"ctts") {
+    if let Some(ctts) = child(stbl, *b"ctts") {
         let mut at = 0;
         for run in ctts.get(8..)?.chunks_exact(8) {
             // Version 0 says unsigned, but writers have long stored negative numbers there.
@@ -327,7 +327,7 @@ impl<'a> Iterator for Boxes<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut reader = Reader(self.0);
-        let size = reader.u32()? as u64;
+        let size = u64::from(reader.u32()?);
         let kind = reader.u32()?.to_be_bytes();
         let (size, header) = match size {
             0 => (self.0.len() as u64, 8),
@@ -341,8 +341,8 @@ impl<'a> Iterator for Boxes<'a> {
     }
 }
 
-fn child<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
-    Boxes(bytes).find(|(k, _)| k == kind).map(|(_, body)| body)
+fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
+    Boxes(bytes).find(|(k, _)| *k == kind).map(|(_, body)| body)
 }
 
 /// Takes big-endian numbers off the front of a slice.

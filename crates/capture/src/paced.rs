@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "this is where sources meet the wall clock")]
+
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -203,8 +205,8 @@ fn wait_and_show(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
         };
         let mut state = shared.lock();
         if let (Some(time), false) = (item.time(), is_live) {
-            let since_zero = time.saturating_since(MediaTime::ZERO);
-            let due = *start.get_or_insert_with(|| Instant::now() - since_zero) + since_zero;
+            let (zero, first) = *start.get_or_insert_with(|| (Instant::now(), time));
+            let due = zero + time.saturating_since(first);
             while !state.stopped {
                 let left = due.saturating_duration_since(Instant::now());
                 if left.is_zero() {

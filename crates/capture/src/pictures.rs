@@ -9,7 +9,7 @@ use types::{Frame, MediaTime};
 use crate::source::ReadError;
 
 /// Pictures do not say how fast they follow one another.
-const FPS: u32 = 25;
+pub(crate) const PICTURES_FPS: u32 = 25;
 
 /// PNG and JPEG pictures in the order of their names.
 pub(crate) struct Pictures {
@@ -32,17 +32,13 @@ impl Pictures {
         Ok(Self { paths, n_read: 0 })
     }
 
-    pub(crate) fn fps(&self) -> u32 {
-        FPS
-    }
-
     pub(crate) fn n_frames(&self) -> u64 {
         self.paths.len() as u64
     }
 
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
         let Some(path) = self.paths.get(self.n_read) else { return Ok(None) };
-        let time = MediaTime::of_frame(self.n_read as u64, FPS);
+        let time = MediaTime::of_frame(self.n_read as u64, PICTURES_FPS);
         self.n_read += 1;
         let picture = image::ImageReader::open(path)?
             .with_guessed_format()?

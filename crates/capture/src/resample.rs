@@ -18,16 +18,19 @@ pub(crate) struct Resampler {
     at: f64,
     input: Vec<f32>,
     reach: usize,
-    /// The kernel right of its centre, [`PHASES`] values an input sample.
+    /// The kernel right of its centre, [`PHASES`] values an input sample; empty at equal rates.
     kernel: Vec<f32>,
 }
 
 impl Resampler {
     /// From `from` to `to` samples a second, both positive.
     pub(crate) fn new(from: u32, to: u32) -> Self {
+        if from == to {
+            return Self { step: 1.0, at: 0.0, input: Vec::new(), reach: 0, kernel: Vec::new() };
+        }
         let step = f64::from(from) / f64::from(to);
         // Shrinking needs a lower cutoff, a little below half the rate.
-        let cutoff = (1.0 / step).min(1.0) * if from == to { 1.0 } else { 0.95 };
+        let cutoff = (1.0 / step).min(1.0) * 0.95;
         let half_width = HALF_WIDTH / cutoff;
         let reach = half_width.ceil() as usize;
         let kernel = (0..=reach * PHASES + PHASES)
@@ -50,14 +53,14 @@ impl Resampler {
 
     /// Takes samples and appends the ones that are ready, about `16` input samples late.
     pub(crate) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
-        if self.step == 1.0 {
+        if self.kernel.is_empty() {
             out.extend(samples);
             return;
         }
         self.input.extend(samples);
         while self.at as usize + self.reach < self.input.len() {
             let first = self.at as usize + 1 - self.reach;
-            let taps = &self.input[first..self.at as usize + self.reach + 1];
+            let taps = &self.input[first..=self.at as usize + self.reach];
             let sum = taps.iter().enumerate().map(|(i, sample)| {
                 let x = ((first + i) as f64 - self.at).abs() * PHASES as f64;
                 let (phase, t) = (x as usize, x.fract() as f32);

@@ -1,12 +1,14 @@
 //! Microphone and speaker.
 
+#![expect(clippy::disallowed_methods, reason = "sound gets the time it came")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{
-    Device, FromSample, Sample, SampleFormat, SizedSample, Stream, StreamConfig,
+    Device, ErrorKind, FromSample, Sample, SampleFormat, SizedSample, Stream, StreamConfig,
     SupportedStreamConfig, SupportedStreamConfigRange,
 };
 use types::{MediaTime, Sound};
@@ -91,8 +93,11 @@ impl Microphone {
     pub fn open() -> Result<Self, SoundError> {
         let device = cpal::default_host().default_input_device();
         let device = device.ok_or(SoundError::NoMicrophone)?;
-        let all = device.supported_input_configs()?.collect();
-        let config = choose(all, device.default_input_config()?);
+        let all =
+            device.supported_input_configs().map_err(|e| missing(e, SoundError::NoMicrophone))?;
+        let default =
+            device.default_input_config().map_err(|e| missing(e, SoundError::NoMicrophone))?;
+        let config = choose(all.collect(), default);
         let held = Arc::new(Held::default());
         let stream = match config.sample_format() {
             SampleFormat::F32 => listen::<f32>(&device, config.into(), &held),
@@ -148,8 +153,11 @@ impl Speaker {
     pub fn open() -> Result<Self, SoundError> {
         let device = cpal::default_host().default_output_device();
         let device = device.ok_or(SoundError::NoSpeaker)?;
-        let all = device.supported_output_configs()?.collect();
-        let config = choose(all, device.default_output_config()?);
+        let all =
+            device.supported_output_configs().map_err(|e| missing(e, SoundError::NoSpeaker))?;
+        let default =
+            device.default_output_config().map_err(|e| missing(e, SoundError::NoSpeaker))?;
+        let config = choose(all.collect(), default);
         let rate = config.sample_rate();
         let held = Arc::new(Held::default());
         let stream = match config.sample_format() {
@@ -174,6 +182,14 @@ impl Speaker {
     /// How much sound waits to be played.
     pub fn held(&self) -> Duration {
         Duration::from_secs(1) * self.held.lock().queue.len() as u32 / self.rate
+    }
+}
+
+/// A default device that is not there is none.
+fn missing(error: cpal::Error, none: SoundError) -> SoundError {
+    match error.kind() {
+        ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => none,
+        _ => error.into(),
     }
 }
 

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use types::{Frame, FrameError, Sound};
 
-use crate::actor_source::ActorSource;
+use crate::actor_source::{ACTOR_FPS, ActorSource};
 use crate::camera::{Camera, CameraError};
 use crate::clip_sound::ClipSound;
 use crate::ffmpeg::FfmpegClip;
 use crate::mp4_clip::Mp4Clip;
 use crate::mp4_reader::{IndexError, read_tracks};
-use crate::pictures::Pictures;
+use crate::pictures::{PICTURES_FPS, Pictures};
 use crate::y4m::{self, Y4mReader};
 
 /// Where frames come from.
@@ -147,10 +147,10 @@ impl Source {
     pub fn fps(&self) -> u32 {
         match &self.kind {
             Kind::Camera(camera) => camera.fps(),
-            Kind::Actor(actor) => actor.fps(),
+            Kind::Actor(_) => ACTOR_FPS,
             Kind::Mp4(clip) => clip.fps(),
             Kind::Y4m(clip) => clip.fps(),
-            Kind::Pictures(clip) => clip.fps(),
+            Kind::Pictures(_) => PICTURES_FPS,
             Kind::Ffmpeg(clip) => clip.fps(),
         }
     }
