@@ -197,15 +197,15 @@ fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
         Action::Round => {
             pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
             for i in CORNERS {
-                push(&mut w, i, Vec3::new(-0.010 * side(i), 0.0, -0.003), 0.0005);
+                push(&mut w, i, Vec3::new(-0.0065 * side(i), 0.0, -0.002), 0.001);
             }
             for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
-                let x = -0.30 * rest[i].x;
-                push(&mut w, i, Vec3::new(x, -0.001 * middle(i), -0.004 * middle(i)), 0.0005);
+                let x = -0.20 * rest[i].x;
+                push(&mut w, i, Vec3::new(x, -0.001 * middle(i), -0.003 * middle(i)), 0.001);
             }
             for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
-                let x = -0.30 * rest[i].x;
-                push(&mut w, i, Vec3::new(x, 0.0025 * middle(i), -0.004 * middle(i)), 0.0005);
+                let x = -0.20 * rest[i].x;
+                push(&mut w, i, Vec3::new(x, 0.0025 * middle(i), -0.003 * middle(i)), 0.001);
             }
         }
         Action::Wide => {

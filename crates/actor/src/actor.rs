@@ -118,12 +118,20 @@ impl Actor {
 
     /// Mean color of the samples of a pixel of a band, and what most of them show.
     fn resolve(&self, scene: &Scene<'_>, band: &Band, x: usize, y: usize, n: usize) -> (Vec3, u8) {
+        let hit = |sx: usize, sy: usize| band.hits[(y * n + sy) * band.width + x * n + sx];
         let mut sum = Vec3::ZERO;
+        if let Some(material) = uniform(scene, hit, n) {
+            // Inside a smooth surface a diagonal of samples says as much as all of them.
+            for i in 0..n {
+                sum += scene.shade(&hit(i, i));
+            }
+            return (sum / n as f32, class_of(material));
+        }
         let mut votes = [0_u8; 7];
         let mut behind = None;
         for sy in 0..n {
             for sx in 0..n {
-                let hit = band.hits[(y * n + sy) * band.width + x * n + sx];
+                let hit = hit(sx, sy);
                 if hit.triangle == Hit::NONE {
                     let scale = n as f32 / scene.side() as f32;
                     sum += *behind.get_or_insert_with(|| {
@@ -145,6 +153,24 @@ impl Actor {
         }
         (sum / (n * n) as f32, shown as u8)
     }
+}
+
+/// The material of a pixel whose samples all see the same one, if it is smooth.
+fn uniform(scene: &Scene<'_>, hit: impl Fn(usize, usize) -> Hit, n: usize) -> Option<Material> {
+    let first = hit(0, 0).triangle;
+    if first == Hit::NONE {
+        return None;
+    }
+    let material = scene.material(first);
+    let smooth = matches!(
+        material,
+        Material::Skin | Material::Neck | Material::Ear | Material::Knit | Material::Collar
+    );
+    let same = |i: usize| {
+        let triangle = hit(i % n, i / n).triangle;
+        triangle != Hit::NONE && scene.material(triangle) == material
+    };
+    (smooth && (1..n * n).all(same)).then_some(material)
 }
 
 fn class_of(material: Material) -> u8 {

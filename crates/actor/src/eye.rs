@@ -97,8 +97,8 @@ impl Eye {
         let to_eye = turned(-direction);
         // The cornea bulges: its highlights wander less than the ball turns.
         let bulge = turned((normal + self.sight * 0.35 * f32::from(!behind)).normalize_or(normal));
-        let glint = light::highlight(bulge, to_eye, 420.0, 1.0) * 2.2
-            + light::highlight(bulge, to_eye, 40.0, 1.0) * 0.05;
+        let glint = light::highlight(bulge, to_eye, 420, 1.0) * 2.2
+            + light::highlight(bulge, to_eye, 40, 1.0) * 0.05;
         color * light * open.sqrt() + glint * wet * smoothstep(0.0, 0.0012, below_upper)
     }
 }

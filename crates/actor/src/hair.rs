@@ -97,8 +97,9 @@ impl Hair {
             uv: Vec::new(),
             triangles: Vec::new(),
         };
-        for shell in 0..SHELLS {
-            let height = 0.74 + 0.3 * f32::from(shell) / f32::from(SHELLS - 1);
+        // Outermost first: what it hides need not be looked at.
+        for shell in (0..SHELLS).rev() {
+            let height = 0.80 + 0.22 * f32::from(shell) / f32::from(SHELLS - 1);
             let base = hair.vertices.len();
             for row in 0..=ROWS {
                 for column in 0..=COLUMNS {
@@ -188,6 +189,6 @@ impl Strands {
         let out = f32::from(shell) / f32::from(SHELLS - 1);
         let edge = smoothstep(0.09, 0.0, uv[1]);
         self.at(uv)[1]
-            > 0.12 + 0.62 * out + if shell == 0 { 0.42 * edge - 0.12 } else { 0.5 * edge }
+            > 0.12 + 0.50 * out + if shell == 0 { 0.42 * edge - 0.12 } else { 0.5 * edge }
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use glam::Vec3;
 
 /// Directions to the lights, camera space, and their linear colors: a window on the left, the
@@ -35,11 +37,11 @@ pub(crate) fn diffuse(normal: Vec3, wrap: Vec3, shadow: f32, open: f32) -> Vec3 
 }
 
 /// Highlights of key, fill and rim on a glossy surface; `to_eye` points at the camera.
-pub(crate) fn highlight(normal: Vec3, to_eye: Vec3, power: f32, shadow: f32) -> Vec3 {
+pub(crate) fn highlight(normal: Vec3, to_eye: Vec3, power: i32, shadow: f32) -> Vec3 {
     let lobe = |(direction, color): (Vec3, Vec3)| {
         let half = (direction + to_eye).normalize_or(normal);
         let facing = smooth(normal.dot(direction) * 3.0);
-        color * (normal.dot(half).max(0.0).powf(power) * facing)
+        color * (normal.dot(half).max(0.0).powi(power) * facing)
     };
     lobe(KEY) * shadow + lobe(FILL) + lobe(RIM) * 0.8
 }
@@ -52,23 +54,42 @@ fn smooth(x: f32) -> f32 {
 ///
 /// # Source
 /// Kajiya and Kay 1989, "Rendering fur with three dimensional textures".
-pub(crate) fn strand_highlight(tangent: Vec3, to_eye: Vec3, power: f32, shadow: f32) -> Vec3 {
+pub(crate) fn strand_highlight(tangent: Vec3, to_eye: Vec3, power: i32, shadow: f32) -> Vec3 {
     let lobe = |(direction, color): (Vec3, Vec3)| {
         let half = (direction + to_eye).normalize_or(to_eye);
         let along = tangent.dot(half);
-        color * (1.0 - along * along).max(0.0).sqrt().powf(power)
+        color * (1.0 - along * along).max(0.0).powi(power / 2)
     };
     lobe(KEY) * shadow + lobe(FILL) * 0.7 + lobe(RIM) * 0.5
 }
 
+/// Steps of [`srgb_table`]: over square roots, as the eye sees, up to linear 4.
+const TABLE: usize = 16_384;
+const TABLE_END: f32 = 2.0;
+
+/// [`encoded`] of the squares of `0..=TABLE_END` in even steps.
+fn srgb_table() -> &'static [u8] {
+    static TABLE_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        (0..TABLE).map(|i| encoded((i as f32 / (TABLE - 1) as f32 * TABLE_END).powi(2))).collect()
+    });
+    &TABLE_BYTES
+}
+
+/// The sRGB curve, its brightest parts bent instead of cut.
+fn encoded(linear: f32) -> u8 {
+    let over = linear - 0.6;
+    let bent = if over > 0.0 { 0.6 + 0.4 * (1.0 - (-over / 0.4).exp()) } else { linear };
+    let encoded =
+        if bent <= 0.003_130_8 { 12.92 * bent } else { 1.055 * bent.powf(1.0 / 2.4) - 0.055 };
+    (encoded * 255.0 + 0.5) as u8
+}
+
 /// 8-bit sRGB of linear light, the brightest parts bent instead of cut.
 pub(crate) fn srgb_from_linear(color: Vec3) -> [u8; 3] {
+    let table = srgb_table();
     color.to_array().map(|c| {
-        let c = c.max(0.0);
-        let bent = if c > 0.6 { 0.6 + 0.4 * (1.0 - (-(c - 0.6) / 0.4).exp()) } else { c };
-        let encoded =
-            if bent <= 0.003_130_8 { 12.92 * bent } else { 1.055 * bent.powf(1.0 / 2.4) - 0.055 };
-        (encoded * 255.0 + 0.5) as u8
+        let at = c.max(0.0).sqrt() * ((TABLE - 1) as f32 / TABLE_END) + 0.5;
+        table[(at as usize).min(TABLE - 1)]
     })
 }
 

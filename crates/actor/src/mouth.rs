@@ -56,7 +56,9 @@ impl MouthInside {
     ) -> Vec3 {
         let below_lip = surface.y - height(&self.upper_lip, surface.x);
         let above_lip = height(&self.lower_lip, surface.x) - surface.y;
-        let open = 0.25
+        // Nothing shines through lips that almost touch.
+        let ajar = smoothstep(0.0004, 0.0030, below_lip + above_lip);
+        let open = 0.25 * ajar
             + 0.75
                 * smoothstep(-0.0005, 0.0055, below_lip)
                 * smoothstep(-0.0005, 0.0030, above_lip);
@@ -84,7 +86,7 @@ impl MouthInside {
                 let depth = if bottom { 0.62 } else { 0.85 } * side * open;
                 let facing = turned(normal);
                 return color * light::diffuse(facing, Vec3::splat(0.35), 0.6, 1.0) * depth
-                    + light::highlight(facing, to_eye, 60.0, 0.5) * 0.10 * depth;
+                    + light::highlight(facing, to_eye, 60, 0.5) * 0.10 * depth;
             }
         }
         if let Some((point, normal)) = self.tongue(origin, direction) {
@@ -93,7 +95,7 @@ impl MouthInside {
             let facing = turned(normal);
             let depth = 0.55 * open * smoothstep(0.045, 0.005, point.z - self.front);
             return color * light::diffuse(facing, Vec3::splat(0.4), 0.5, 1.0) * depth
-                + light::highlight(facing, to_eye, 30.0, 0.4) * 0.05 * depth;
+                + light::highlight(facing, to_eye, 30, 0.4) * 0.05 * depth;
         }
         Vec3::new(0.040, 0.010, 0.009) * open
     }

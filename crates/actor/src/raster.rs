@@ -16,9 +16,9 @@ pub(crate) enum Material {
 }
 
 impl Material {
-    /// Whether only its outer side is seen.
+    /// Whether only its outer side is seen. Hair that stands off the temples shows its inside.
     fn one_sided(self) -> bool {
-        matches!(self, Self::RightEye | Self::LeftEye | Self::Mouth)
+        !matches!(self, Self::Ear | Self::Hair(0))
     }
 }
 

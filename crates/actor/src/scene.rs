@@ -39,6 +39,8 @@ pub(crate) struct Body {
     uv: Vec<[f32; 2]>,
     /// How open each vertex is to the sky at rest.
     open: Vec<f32>,
+    /// Folds and blotches too fine for light and too coarse for a texture, a factor near one.
+    tint: Vec<f32>,
     skin: Skin,
     strands: Strands,
 }
@@ -95,6 +97,7 @@ impl Body {
         let mut rigid = hair.vertices;
         let mut tangents = hair.tangents;
         let mut torso = vec![0.0; n_hair];
+        let mut tint = vec![1.0; base];
 
         let parts = [
             clothes::neck(),
@@ -111,6 +114,7 @@ impl Body {
             };
             point_away(&mut part.normals, &part.vertices, middle);
             open.extend(openness(&part, material));
+            tint.extend(part.uv.iter().map(|&uv| blotches(uv, material)));
             triangles.extend(offset(&part.triangles, base));
             base += part.vertices.len();
             tangents.extend(part.vertices.iter().map(|_| Vec3::ZERO));
@@ -119,6 +123,7 @@ impl Body {
             uv.extend(part.uv);
             torso.extend(part.torso);
         }
+        turn_outwards(&mut triangles, mean.len(), &rigid, &rigid_normals);
         let skin = Skin::new(&shape);
         Self {
             shape,
@@ -132,6 +137,7 @@ impl Body {
             triangles,
             uv,
             open,
+            tint,
             skin,
             strands: Strands::new(),
         }
@@ -226,7 +232,8 @@ impl Body {
             };
             if blocks {
                 let corners = triangle.vertices.map(|v| points[v as usize]);
-                map.draw(i as u32, Material::Skin, corners, |_, _| true);
+                // Two-sided: the light sees backs too.
+                map.draw(i as u32, Material::Ear, corners, |_, _| true);
             }
         }
         let n_head = self.n_head();
@@ -272,7 +279,8 @@ impl Body {
                     Vec3::splat(0.15)
                 };
                 let open = self.open[v];
-                light::diffuse(normal, wrap, shadow[v], open) * (0.25 + 0.75 * open)
+                light::diffuse(normal, wrap, shadow[v], open)
+                    * ((0.25 + 0.75 * open) * self.tint[v])
             })
             .collect()
     }
@@ -301,6 +309,26 @@ fn point_away(normals: &mut [Vec3], vertices: &[Vec3], middle: Vec3) {
     let outwards: f32 = normals.iter().zip(vertices).map(|(n, v)| n.dot(*v - middle)).sum();
     if outwards < 0.0 {
         normals.iter_mut().for_each(|n| *n = -*n);
+    }
+}
+
+/// Winds the triangles of rigid surfaces, numbered from `base`, to face where their normals point.
+fn turn_outwards(triangles: &mut [Triangle], base: usize, vertices: &[Vec3], normals: &[Vec3]) {
+    for triangle in triangles.iter_mut().filter(|t| t.vertices[0] as usize >= base) {
+        let [a, b, c] = triangle.vertices.map(|v| v as usize - base);
+        let facing = (vertices[b] - vertices[a]).cross(vertices[c] - vertices[a]);
+        if facing.dot(normals[a] + normals[b] + normals[c]) < 0.0 {
+            triangle.vertices.swap(1, 2);
+        }
+    }
+}
+
+/// Folds of the clothes and unevenness of the neck, a factor near one.
+fn blotches([u, v]: [f32; 2], material: Material) -> f32 {
+    match material {
+        Material::Knit => 1.0 + 0.16 * fractal(u * 22.0 + v * 5.0, v * 3.5 - u * 9.0, 3, 92),
+        Material::Neck => 1.0 + 0.04 * fractal(u * 30.0, v * 9.0, 2, 91),
+        _ => 1.0,
     }
 }
 
@@ -419,8 +447,7 @@ impl Scene<'_> {
                 )
             }
             Material::Neck => {
-                let [u, v] = self.uv(triangle, b, c);
-                let color = NECK * (1.0 + 0.04 * fractal(u * 30.0, v * 9.0, 2, 91));
+                let color = NECK;
                 self.skin(
                     color,
                     0.25,
@@ -455,8 +482,8 @@ impl Scene<'_> {
                 let base = Vec3::new(0.066, 0.035, 0.020);
                 let tilted =
                     (along + self.normal_of(hit) * (brightness - 0.5) * 0.4).normalize_or(along);
-                let shine = light::strand_highlight(tilted, to_eye, 60.0, shadow) * 0.030
-                    + light::strand_highlight(tilted, to_eye, 14.0, shadow)
+                let shine = light::strand_highlight(tilted, to_eye, 60, shadow) * 0.030
+                    + light::strand_highlight(tilted, to_eye, 14, shadow)
                         * Vec3::new(0.040, 0.024, 0.015);
                 (base * mix(&self.light) + shine * (0.4 + 0.6 * shadow)) * dark
             }
@@ -466,13 +493,10 @@ impl Scene<'_> {
                 let slant = (column.fract() - 0.5).abs();
                 let stitch = ((row + slant * 1.2).fract() - 0.5).abs() * 2.0;
                 let groove = smoothstep(0.36, 0.5, slant);
-                let folds = fractal(u * 22.0 + v * 5.0, v * 3.5 - u * 9.0, 3, 92);
                 // Where the sleeves are set in.
                 let seam = (-0.5 * (((u - 0.5).abs() - 0.165 - 0.02 * v) / 0.0022).powi(2)).exp()
                     * smoothstep(0.42, 0.50, v);
-                let bright = (0.86 + 0.24 * stitch - 0.20 * groove)
-                    * (1.0 + 0.16 * folds)
-                    * (1.0 - 0.35 * seam);
+                let bright = (0.86 + 0.24 * stitch - 0.20 * groove) * (1.0 - 0.35 * seam);
                 KNIT * bright * mix(&self.light)
             }
             Material::Collar => {
@@ -503,8 +527,8 @@ impl Scene<'_> {
         // Oil reflects more at grazing angles (Schlick).
         let grazing = (1.0 - normal.dot(to_eye).max(0.0)).powi(5);
         let strength = gloss * (0.045 + 0.35 * grazing);
-        let sheen = light::highlight(normal, to_eye, 16.0, shadow)
-            + light::highlight(normal, to_eye, 70.0, shadow) * 0.9 * gloss;
+        let sheen = light::highlight(normal, to_eye, 16, shadow)
+            + light::highlight(normal, to_eye, 64, shadow) * 0.9 * gloss;
         color * light + sheen * strength
     }
 

@@ -133,17 +133,28 @@ impl Painter {
             at: shape.mean.iter().map(|&p| Vec2::from_array(place(p))).collect(),
             skin: linear_from_srgb([214, 168, 143]),
             hair: linear_from_srgb([58, 38, 27]),
-            lips: linear_from_srgb([168, 88, 84]),
+            lips: linear_from_srgb([166, 87, 83]),
         }
     }
 
     fn near(&self, landmark: usize, p: Vec2, width: f32) -> f32 {
-        bell(p.distance(self.at[landmark]), width)
+        let distance = p.distance(self.at[landmark]);
+        if distance > 4.0 * width { 0.0 } else { bell(distance, width) }
     }
 
     /// Linear color and gloss at a place.
     fn paint(&self, p: Vec2) -> (Vec3, f32) {
         let mm = p * 1000.0;
+        // Scalp: what shows between strands, with a soft hairline.
+        let azimuth = p.x / ARC;
+        let rise = (SKULL.y - p.y).clamp(-0.104, 0.104);
+        let elevation = (rise / (0.096 * (1.0 - (rise / 0.105).powi(2)).sqrt())).atan();
+        let above = elevation - hair::hairline(azimuth);
+        let tufts = 0.05 * plane(mm.x / 1.1, mm.y / 6.0, 48);
+        let scalp = smoothstep(-0.035, 0.055, above + tufts);
+        if scalp >= 1.0 {
+            return (self.hair * 0.8, 0.0);
+        }
         let blotch = fractal(mm.x / 17.0, mm.y / 17.0, 3, 41);
         let pores =
             plane(mm.x / 0.9, mm.y / 0.9, 42) * 0.6 + plane(mm.x / 2.1, mm.y / 2.1, 43) * 0.4;
@@ -177,6 +188,9 @@ impl Painter {
             (&RIGHT_CREASE, &RIGHT_LASHES, &RIGHT_LOWER_LASHES),
             (&LEFT_CREASE, &LEFT_LASHES, &LEFT_LOWER_LASHES),
         ] {
+            if p.distance(self.at[lashes[4]]) > 0.035 {
+                continue;
+            }
             let fold = bell(self.from_line(crease, p), 0.0012);
             color *= 1.0 - 0.34 * fold;
             let rim = smoothstep(0.0026, 0.0009, self.from_line(lashes, p));
@@ -186,7 +200,12 @@ impl Painter {
             gloss *= 1.0 - 0.5 * fold;
         }
 
-        let lip = smoothstep(0.0012, -0.0012, self.outside(&OUTER_LIPS, p));
+        let near_mouth = p.distance(0.5 * (self.at[13] + self.at[14])) < 0.045;
+        let lip = if near_mouth {
+            smoothstep(0.0012, -0.0012, self.outside(&OUTER_LIPS, p))
+        } else {
+            0.0
+        };
         if lip > 0.0 {
             let wrinkles =
                 plane(mm.x / 0.8, mm.y / 5.0, 44) + 0.6 * plane(mm.x / 1.9, mm.y / 7.0, 45);
@@ -195,11 +214,14 @@ impl Painter {
             let lips = self.lips
                 * (1.0 + 0.06 * wrinkles - 0.28 * seam - 0.12 * upper)
                 * Vec3::new(1.0, 1.0, 1.0);
-            color = color.lerp(lips, 0.86 * lip);
+            color = color.lerp(lips, 0.88 * lip);
             gloss = lerp(gloss, 0.75 + 0.1 * wrinkles, lip);
         }
 
         for (brow, side) in [(&RIGHT_BROW, -1.0_f32), (&LEFT_BROW, 1.0)] {
+            if p.distance(self.at[brow[2]]) > 0.045 {
+                continue;
+            }
             let outside = self.outside(brow, p);
             if outside < 0.004 {
                 // Hairs lean outwards and up; the inner end is sparser.
@@ -217,13 +239,6 @@ impl Painter {
             }
         }
 
-        // Scalp: what shows between strands, with a soft hairline.
-        let azimuth = p.x / ARC;
-        let rise = (SKULL.y - p.y).clamp(-0.104, 0.104);
-        let elevation = (rise / (0.096 * (1.0 - (rise / 0.105).powi(2)).sqrt())).atan();
-        let above = elevation - hair::hairline(azimuth);
-        let tufts = 0.05 * plane(mm.x / 1.1, mm.y / 6.0, 48);
-        let scalp = smoothstep(-0.035, 0.055, above + tufts);
         color = color.lerp(self.hair * 0.8, scalp);
         gloss *= 1.0 - scalp;
         (color, gloss)
