@@ -7,6 +7,9 @@
 
 override TILE_X: u32 = 16u;
 override TILE_Y: u32 = 16u;
+// Shade pixels without a head too. Software adapters run both sides of a branch anyway, and read
+// the network four times as fast outside of one; hardware skips what it need not do.
+override SHADE_ALL: bool = false;
 
 @group(1) @binding(0) var picture: texture_storage_2d<rgba8unorm, write>;
 
@@ -17,14 +20,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_inde
     }
     workgroupBarrier();
 
+    // No early return for pixels outside: all that follows would be inside a branch (SHADE_ALL).
     let size = textureDimensions(picture);
-    if any(id.xy >= size) {
-        return;
-    }
     let point = (vec2f(id.xy) + 0.5) / vec2f(size);
     let from_middle = point - 0.5;
     let toward = frame.axis_x.xyz * from_middle.x + frame.axis_y.xyz * from_middle.y + frame.axis_z.xyz;
-    let head = render_head(frame.origin.xyz, normalize(toward));
-    let rgb = head.rgb + (1.0 - head.a) * read_behind(point);
-    textureStore(picture, id.xy, vec4f(clamp(rgb, vec3f(0.0), vec3f(1.0)), 1.0));
+    let direction = normalize(toward);
+    let head = read_head(frame.origin.xyz, direction);
+    var rgb = read_behind(point);
+    if SHADE_ALL || head.alpha > 0.0 {
+        let scale = 1.0 / (head.alpha + MEAN_FLOOR);
+        let shaded = shade(head.low * scale, head.high * scale, vec4f(head.alpha, direction.xy, 0.0));
+        rgb = head.alpha * shaded + (1.0 - head.alpha) * rgb;
+    }
+    if all(id.xy < size) {
+        textureStore(picture, id.xy, vec4f(clamp(rgb, vec3f(0.0), vec3f(1.0)), 1.0));
+    }
 }

@@ -324,6 +324,7 @@ fn picture_pipeline(device: &Device, precision: Precision) -> ComputePipeline {
         ("LOG_DENSITY_MAX", f64::from(face::LOG_DENSITY.1)),
         ("LOGIT_SCALE", f64::from(face::LOGIT_SCALE)),
         ("MEAN_FLOOR", f64::from(face::MEAN_FLOOR)),
+        ("SHADE_ALL", f64::from(u8::from(device.adapter_info().device_type == DeviceType::Cpu))),
     ];
     compute_pipeline(device, &PICTURE, precision, &constants)
 }

@@ -1,4 +1,4 @@
-// The head along one ray: march, samples, shading.
+// The head along one ray: march and samples.
 
 // Rust twin: `face::BINS`.
 const BINS: u32 = 32u;
@@ -7,7 +7,6 @@ override MIN_MASS: f32;
 override LOG_DENSITY_MIN: f32;
 override LOG_DENSITY_MAX: f32;
 override LOGIT_SCALE: f32;
-override MEAN_FLOOR: f32;
 // The march stops here: what is left behind cannot be seen in 8 bits.
 const OPAQUE: f32 = 1e-4;
 
@@ -25,13 +24,21 @@ fn head_span(origin: vec3f, direction: vec3f) -> vec2f {
     );
 }
 
-// Color of the head, premultiplied, and its alpha. Rust twins: `face::march`,
+// What a ray meets of the head: features weighted by alpha, and their alpha.
+struct Head {
+    low: vec4f,
+    high: vec4f,
+    alpha: f32,
+}
+
+// Marches a ray and reads the features along it. Rust twins: `face::march`,
 // `face::place_samples`, `face::read_planes`, `face::sample_opacity`, in `face::render_ray`.
-fn render_head(origin: vec3f, direction: vec3f) -> vec4f {
+fn read_head(origin: vec3f, direction: vec3f) -> Head {
+    var head = Head(vec4f(0.0), vec4f(0.0), 0.0);
     let span = head_span(origin, direction);
     let length = span.y - span.x;
     if length <= 1e-4 {
-        return vec4f(0.0);
+        return head;
     }
 
     // Mass passed at the end of each bin: one minus the transmittance.
@@ -50,14 +57,11 @@ fn render_head(origin: vec3f, direction: vec3f) -> vec4f {
     }
     let mass = 1.0 - transmittance;
     if mass < MIN_MASS {
-        return vec4f(0.0);
+        return head;
     }
 
     // One sample in the middle of each of n equal parts of the mass.
     let share = mass / f32(frame.n_samples);
-    var low = vec4f(0.0);
-    var high = vec4f(0.0);
-    var alpha = 0.0;
     var bin = 0u;
     var before = 0.0;
     var after = passed[0];
@@ -84,12 +88,9 @@ fn render_head(origin: vec3f, direction: vec3f) -> vec4f {
 
         let logit = dot(feature_low, field.opacity_low) + dot(feature_high, field.opacity_high);
         let a = sigmoid(LOGIT_SCALE * logit + field.opacity_bias.x) * share;
-        low += a * feature_low;
-        high += a * feature_high;
-        alpha += a;
+        head.low += a * feature_low;
+        head.high += a * feature_high;
+        head.alpha += a;
     }
-
-    let scale = 1.0 / (alpha + MEAN_FLOOR);
-    let rgb = shade(low * scale, high * scale, vec4f(alpha, direction.xy, 0.0));
-    return vec4f(alpha * rgb, alpha);
+    return head;
 }

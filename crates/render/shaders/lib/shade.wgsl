@@ -5,6 +5,8 @@
 // blocks in order: 24 of layer 1, 64 of layer 2, 8 of layer 3 (its fourth row zero).
 // Rust twins: `face::shade`, `gpu_layout::network_matrices`.
 
+// Rust twin: `face::MEAN_FLOOR`; set when the pipeline is made.
+override MEAN_FLOOR: f32;
 const NETWORK_MATRICES: u32 = 96u;
 var<workgroup> network: array<mat4x4f, NETWORK_MATRICES>;
 

@@ -1,0 +1,197 @@
+//! The shaders are sound, and draw what the field's definition draws.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use face::{FaceModel, Sizes, render_cpu};
+use glam::Vec3;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use render::{MAX_SIDE, MIN_SIDE, Precision, RenderError, Renderer, shader_sources};
+use tests::compare::difference;
+use tests::gpu::{self, Gpu};
+use types::{Code, Feature, HeadPose, MediaTime};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/render/shaders")
+}
+
+fn wgsl_files(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wgsl"))
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn every_shader_passes_the_validator_without_a_gpu() {
+    for (name, text) in shader_sources() {
+        let module = naga::front::wgsl::parse_str(text)
+            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, name)));
+        assert_eq!(module.entry_points.len(), 1, "{name}: one entry point a file");
+        Validator::new(ValidationFlags::all(), Capabilities::default())
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, name)));
+    }
+}
+
+#[test]
+fn every_file_of_the_folder_is_part_of_a_shader() {
+    let sources = shader_sources();
+    let entries: BTreeSet<String> = sources.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(wgsl_files(&folder()), entries);
+    for piece in wgsl_files(&folder().join("lib")) {
+        let text = fs::read_to_string(folder().join("lib").join(&piece)).unwrap();
+        assert!(sources.iter().any(|(_, source)| source.contains(&text)), "nobody uses {piece}");
+    }
+}
+
+/// Poses and codes that show the head near and far, turned, half outside the picture and not at
+/// all.
+fn features() -> Vec<Feature> {
+    let code = |seed: u64| {
+        let mut noise = face::Noise(seed);
+        let mut values = [0.0; types::CODE_DIMS];
+        for value in &mut values[..types::LEARNED_DIMS] {
+            *value = noise.gaussian().clamp(-3.0, 3.0);
+        }
+        for value in &mut values[types::LEARNED_DIMS..] {
+            *value = 0.02 * noise.gaussian();
+        }
+        Code::new(values).unwrap()
+    };
+    [
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 1.2], Code::NEUTRAL),
+        ([0.1, 0.5, -0.1], [0.02, 0.03, 1.0], code(1)),
+        ([-0.3, -0.6, 0.2], [-0.05, 0.0, 1.5], code(2)),
+        ([0.0, 0.1, 0.0], [0.15, -0.12, 0.9], code(3)),
+        ([0.2, 0.0, 0.0], [0.0, 0.0, 0.5], code(4)),
+        ([0.0, 0.0, 0.0], [2.0, 0.0, 1.0], code(5)),
+    ]
+    .into_iter()
+    .map(|(rotation, translation, code)| Feature {
+        time: MediaTime::ZERO,
+        pose: HeadPose::new(Vec3::from_array(rotation), Vec3::from_array(translation)).unwrap(),
+        code,
+    })
+    .collect()
+}
+
+/// How far a picture may be from the definition, in levels of 8-bit color.
+///
+/// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds
+/// (measured 0.005 of a level), the 11 bits of half floats (0.5), and, on hardware alone, the 8
+/// bits to which samplers round the shares of neighbouring texels, through a noise field whose
+/// texels are unrelated.
+fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
+    let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
+    match (software, precision) {
+        (true, Precision::Float) => 0.55,
+        (true, Precision::Half) => 1.5,
+        (false, _) => 8.0,
+    }
+}
+
+fn precisions(gpu: &Gpu) -> Vec<Precision> {
+    let filterable = gpu.device.features().contains(wgpu::Features::FLOAT32_FILTERABLE);
+    if filterable { vec![Precision::Float, Precision::Half] } else { vec![Precision::Half] }
+}
+
+#[test]
+fn the_gpu_draws_what_the_definition_draws() {
+    const SIDE: u32 = 64;
+    let Some(gpu) = gpu::for_tests() else { return };
+    let Gpu { device, queue, .. } = gpu;
+    let model = FaceModel::noise(Sizes::tiny(), 7);
+    for precision in precisions(gpu) {
+        let most = tolerance(gpu, precision);
+        let mut renderer = Renderer::with_precision(device, queue, &model, precision).unwrap();
+        renderer.resize(SIDE).unwrap();
+        for (index, feature) in features().iter().enumerate() {
+            let inputs = model.frame_inputs(feature);
+            renderer.render(device, queue, &inputs);
+            let frame = renderer.read_back(device, queue, feature.time).unwrap();
+            let expected = render_cpu(&model, &inputs, SIDE, face::DEFAULT_SAMPLES);
+            let got = difference(&frame, &expected);
+            assert!(
+                got.worst <= most && got.mean < 0.3,
+                "feature {index}, {precision:?} on {}: {got:?}, wanted at most {most}",
+                gpu.info.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_compared_pictures_have_a_head_in_them() {
+    let model = FaceModel::noise(Sizes::tiny(), 7);
+    let features = features();
+    let (with, without) = (&features[0], features.last().unwrap());
+    let inputs = model.frame_inputs(with);
+    let mut away = inputs.clone();
+    away.origin = model.frame_inputs(without).origin;
+    let pictures = [inputs, away].map(|i| render_cpu(&model, &i, 32, face::DEFAULT_SAMPLES));
+    let n_different = pictures[0].iter().zip(&pictures[1]).filter(|(a, b)| a != b).count();
+    assert!(n_different > 32 * 32 / 4, "only {n_different} pixels show the head");
+}
+
+#[test]
+fn a_real_face_of_full_size_is_drawn_at_any_side_and_sample_count() {
+    let Some(gpu) = gpu::for_tests() else { return };
+    let Gpu { device, queue, .. } = gpu;
+    let model = FaceModel::noise(Sizes::for_side(256), 8);
+    let inputs = model.frame_inputs(&features()[1]);
+    let mut renderer = Renderer::new(device, queue, &model).unwrap();
+    let most = tolerance(gpu, Precision::best_for(device));
+    // Rows of 17 and 50 pixels are padded in a read-back, rows of 64 are not.
+    for (side, n_samples) in [(17, 1), (50, 4), (64, 8)] {
+        renderer.resize(side).unwrap();
+        renderer.set_samples(n_samples);
+        renderer.render(device, queue, &inputs);
+        let frame = renderer.read_back(device, queue, MediaTime::ZERO).unwrap();
+        assert_eq!((frame.width(), frame.height()), (side, side));
+        let got = difference(&frame, &render_cpu(&model, &inputs, side, n_samples));
+        assert!(got.worst <= most, "side {side}: {got:?}, wanted at most {most}");
+    }
+}
+
+#[test]
+fn a_new_size_is_refused_at_once_or_taken_with_the_next_picture() {
+    let Some(gpu) = gpu::for_tests() else { return };
+    let Gpu { device, queue, .. } = gpu;
+    let model = FaceModel::untrained(Sizes::tiny(), 1);
+    let mut renderer = Renderer::new(device, queue, &model).unwrap();
+    for side in [0, MIN_SIDE - 1, MAX_SIDE + 1] {
+        assert!(matches!(renderer.resize(side), Err(RenderError::Side { .. })), "{side}");
+    }
+    let before = renderer.side();
+    renderer.resize(32).unwrap();
+    assert_eq!(renderer.side(), before);
+    renderer.render(device, queue, &model.frame_inputs(&features()[0]));
+    assert_eq!((renderer.side(), renderer.texture().width()), (32, 32));
+}
+
+#[test]
+fn pictures_come_back_in_the_order_they_were_drawn() {
+    let Some(gpu) = gpu::for_tests() else { return };
+    let Gpu { device, queue, .. } = gpu;
+    let model = FaceModel::noise(Sizes::tiny(), 9);
+    let mut renderer = Renderer::new(device, queue, &model).unwrap();
+    renderer.resize(16).unwrap();
+    assert!(matches!(renderer.finish_read_back(device), Err(RenderError::NothingStarted)));
+    let features = &features()[..3];
+    let time = |index| MediaTime::of_frame(index as u64, 25);
+    for (index, feature) in features.iter().enumerate() {
+        renderer.render(device, queue, &model.frame_inputs(feature));
+        renderer.start_read_back(device, queue, time(index));
+    }
+    assert_eq!(renderer.read_backs_under_way(), 3);
+    for (index, feature) in features.iter().enumerate() {
+        let frame = renderer.finish_read_back(device).unwrap();
+        assert_eq!(frame.time(), time(index));
+        let expected = render_cpu(&model, &model.frame_inputs(feature), 16, face::DEFAULT_SAMPLES);
+        assert!(difference(&frame, &expected).mean < 0.5, "picture {index} is another one");
+    }
+}
