@@ -225,6 +225,9 @@ pub struct Seen {
     pub points: Vec<[f32; 3]>,
     /// How sure it is that a face is there, 0..=1.
     pub presence: f32,
+    /// Mean distance between the answers for the crop and for its mirror image, in sides of the
+    /// crop. Small when the network knows what it sees.
+    pub doubt: f32,
 }
 
 /// Everything one run of the network computed, kept for the backward pass and for reuse of memory.
@@ -321,7 +324,8 @@ impl LandmarkNet {
         &self.mean_shape
     }
 
-    /// Looks at one crop of a picture and at its mirror image, and takes the mean of both answers.
+    /// Looks at one crop of a picture and at its mirror image: the mean of both landmarks, the
+    /// lesser of both presences.
     pub fn look(&self, picture: &impl Luma, crop: &Crop, tape: &mut Tape) -> Seen {
         let mut both = crop.sample(picture, CROP_SIDE);
         normalize(&mut both);
@@ -340,9 +344,14 @@ impl LandmarkNet {
             let [x, y] = crop.picture_from_crop([x, mean[1] + f32::midpoint(p[1], q[1])]);
             [x, y, (mean[2] + f32::midpoint(p[2], q[2])) * side]
         };
+        let doubt = |i: usize| {
+            let (p, q) = (plain[i], mirrored[self.mirror[i]]);
+            (p[0] + q[0]).hypot(p[1] - q[1])
+        };
         Seen {
+            doubt: (0..LANDMARKS).map(doubt).sum::<f32>() / LANDMARKS as f32,
             points: (0..LANDMARKS).map(point).collect(),
-            presence: f32::midpoint(tape.probability(0), tape.probability(1)),
+            presence: tape.probability(0).min(tape.probability(1)),
         }
     }
 

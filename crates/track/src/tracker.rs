@@ -9,7 +9,11 @@ const WEIGHTS: &[u8] = include_bytes!("../../../assets/tracker.safetensors");
 /// A face being followed is given up when its presence falls below this.
 const LOST: f32 = 0.3;
 /// A new face is believed from this presence on.
-const FOUND: f32 = 0.8;
+const FOUND: f32 = 0.9;
+/// A new face is believed up to this doubt. Faces have 0.004 to 0.012, other things 0.02 and more.
+const FOUND_DOUBT: f32 = 0.016;
+/// A face being followed is given up above this doubt.
+const LOST_DOUBT: f32 = 0.05;
 /// A window of the scan is worth a closer look from this presence on.
 const PROMISING: f32 = 0.4;
 /// Pictures with a shorter side than this hold no face worth the name.
@@ -17,14 +21,12 @@ const SMALLEST_PICTURE: usize = 24;
 /// Smallest side of a crop in pixels; the face in it is about 0.6 of that.
 const SMALLEST_CROP: f32 = 24.0;
 /// Looks at one frame while following, at most.
-const FOLLOW_PASSES: usize = 3;
+const FOLLOW_PASSES: usize = 4;
 /// Looks at a promising window before deciding.
-const FIND_PASSES: usize = 4;
+const FIND_PASSES: usize = 6;
 /// A look is repeated when the face lay further than this from where the crop expected it: a
 /// share of the crop's side, also for the change of its `axis` (so radians, and log scale).
 const STEADY: f32 = 0.06;
-/// After the last look a new face must lie where its crop says, by the same measure.
-const SETTLED: f32 = 0.1;
 /// Windows looked at in one frame, which bounds the cost of having no face.
 const SCAN_LIMIT: usize = 80;
 /// Sides of the scan's windows in shorter sides of the picture, large faces first.
@@ -100,33 +102,35 @@ impl Tracker {
         }
         let expected = self.followed.take().and_then(|last| last.in_picture_of(size));
         let seen = expected
-            .and_then(|crop| self.refine(frame, crop, FOLLOW_PASSES, LOST, f32::INFINITY))
+            .and_then(|crop| {
+                let believed = |seen: &Seen| seen.presence > LOST && seen.doubt < LOST_DOUBT;
+                self.refine(frame, crop, FOLLOW_PASSES, believed)
+            })
             .or_else(|| self.find(frame));
         let (seen, crop) = seen?;
         self.followed = Some(Followed { crop, size });
         self.next_window = 0;
-        Some(Landmarks { points: seen.points, confidence: seen.presence })
+        // Doubt that would lose the face halves the confidence.
+        let confidence = seen.presence * (1.0 - 0.5 * seen.doubt / LOST_DOUBT);
+        Some(Landmarks { points: seen.points, confidence })
     }
 
     /// Looks, and looks again from where the face really was, until it lies as expected.
     ///
-    /// `None` if the presence after that is below `least`, or the face still lies further than
-    /// `settled` from where it was expected.
+    /// `None` if that does not happen within `passes`, or what is seen then is not believed.
     fn refine(
         &mut self,
         frame: &Frame,
         mut crop: Crop,
         passes: usize,
-        least: f32,
-        settled: f32,
+        believed: impl Fn(&Seen) -> bool,
     ) -> Option<(Seen, Crop)> {
-        for pass in 1.. {
+        for _ in 0..passes {
             let seen = self.net.look(frame, &crop, &mut self.tape);
             let next = Crop::aligning(self.net.mean_shape(), &seen.points)
                 .filter(|next| plausible(next, frame.size()))?;
-            let off = distance(&crop, &next);
-            if off < STEADY || pass == passes {
-                return (seen.presence >= least && off <= settled).then_some((seen, next));
+            if distance(&crop, &next) < STEADY {
+                return believed(&seen).then_some((seen, next));
             }
             crop = next;
         }
@@ -175,7 +179,8 @@ impl Tracker {
         promising.sort_by(|a, b| b.0.total_cmp(&a.0));
         promising.iter().take(2).find_map(|(_, window)| {
             let crop = small.crop_in_frame(window);
-            self.refine(frame, crop, FIND_PASSES, FOUND, SETTLED)
+            let believed = |seen: &Seen| seen.presence > FOUND && seen.doubt < FOUND_DOUBT;
+            self.refine(frame, crop, FIND_PASSES, believed)
         })
     }
 }

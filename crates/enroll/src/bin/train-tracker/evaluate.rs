@@ -19,30 +19,32 @@ pub(crate) struct Report {
     passes: [Vec<Error>; 2],
     kinds: Vec<String>,
     presence: Vec<f32>,
+    doubt: Vec<f32>,
 }
 
 /// Runs the network as the tracker does: first upright, then cropped by its own answer.
 pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
-    let found: Vec<([Error; 2], f32)> = faces
+    let found: Vec<([Error; 2], f32, f32)> = faces
         .par_iter()
         .map_init(Tape::default, |tape, face| {
             let middle = SIDE as f32 / 2.0;
             let mut crop = Crop::upright([middle; 2], SIDE as f32);
             let mut errors = [Error { by_corners: 9.0, by_irises: 9.0 }; 2];
-            let mut presence = 0.0;
+            let (mut presence, mut doubt) = (0.0, 0.0);
             for error in &mut errors {
                 let seen = net.look(face, &crop, tape);
-                presence = seen.presence;
+                (presence, doubt) = (seen.presence, seen.doubt);
                 *error = compare(&seen.points, &face.points);
                 crop = Crop::aligning(net.mean_shape(), &seen.points).unwrap_or(crop);
             }
-            (errors, presence)
+            (errors, presence, doubt)
         })
         .collect();
     Report {
-        passes: [0, 1].map(|p| found.iter().map(|(errors, _)| errors[p]).collect()),
+        passes: [0, 1].map(|p| found.iter().map(|(errors, ..)| errors[p]).collect()),
         kinds: faces.iter().map(|face| face.kind.clone()).collect(),
-        presence: found.iter().map(|(_, presence)| *presence).collect(),
+        presence: found.iter().map(|(_, presence, _)| *presence).collect(),
+        doubt: found.iter().map(|(_, _, doubt)| *doubt).collect(),
     }
 }
 
@@ -69,9 +71,8 @@ impl Report {
             .collect();
         let corners = self.passes.each_ref().map(|errors| values(errors, |e| e.by_corners));
         let irises = values(&self.passes[1], |e| e.by_irises);
-        let seen = self.presence.iter().filter(|&&p| p > 0.5).count() as f32;
         format!(
-            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence {:.3}",
+            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, doubt p50 {:.4} p99 {:.4}",
             100.0 * mean(&corners[0]),
             100.0 * quantile(&corners[0], 0.5),
             100.0 * mean(&corners[1]),
@@ -79,7 +80,9 @@ impl Report {
             100.0 * quantile(&corners[1], 0.9),
             100.0 * mean(&irises),
             kinds.join(", "),
-            seen / self.presence.len().max(1) as f32,
+            quantile(&self.presence, 0.01),
+            quantile(&self.doubt, 0.5),
+            quantile(&self.doubt, 0.99),
         )
     }
 }
