@@ -35,6 +35,8 @@ impl FfmpegClip {
         let stdout = child.stdout.take().expect("stdout is piped above");
         let stdout = BufReader::with_capacity(1 << 20, stdout);
         if let Ok(Some(reader)) = Y4mReader::new(stdout, None) {
+            // Nobody reads what else it says; a full pipe would stop it.
+            child.stderr = None;
             Ok(Self { child, reader })
         } else {
             let says = last_line(&mut child);
