@@ -41,6 +41,9 @@ impl Profile {
     /// Pose and torso steps follow from geometry, so that one step moves the face by what
     /// `quality` says; a learned number's step is the same part of its standard deviation (a
     /// third at [`Quality::Normal`]). Too few features give the default predictor.
+    ///
+    /// # Panics
+    /// Never: every step is bounded, whatever the features are.
     pub fn from_features(features: &[Feature], quality: Quality) -> Self {
         let steps = steps(features, quality);
         Self::with_steps(features, &steps)
@@ -62,13 +65,13 @@ impl Profile {
             model.mean = 0;
         }
         // Steps first: a bad one must not reach a division.
-        Self::new(dims)?;
+        Self::new(&dims)?;
         if features.is_empty() {
             let usual = *Self::default().dims();
             for (model, usual) in dims.iter_mut().zip(usual) {
                 model.mean = (usual.mean as f32 * usual.step / model.step).round() as i32;
             }
-            return Self::new(dims);
+            return Self::new(&dims);
         }
         for (dim, model) in dims.iter_mut().enumerate() {
             let mut levels: Vec<i32> = features
@@ -77,7 +80,10 @@ impl Profile {
                 .map(|level| level.clamp(-MAX_LEVEL, MAX_LEVEL))
                 .collect();
             let sum: i64 = levels.iter().map(|&level| i64::from(level)).sum();
-            model.mean = (sum as f64 / levels.len() as f64).round() as i32;
+            // Far enough from what no feature may be: see `Profile::new`.
+            let limit = (990.0 / model.step) as i32;
+            let mean = (sum as f64 / levels.len() as f64).round() as i32;
+            model.mean = mean.clamp(-limit, limit);
             if levels.len() >= ENOUGH {
                 for level in &mut levels {
                     *level -= model.mean;
@@ -85,7 +91,7 @@ impl Profile {
                 fit(model, &levels);
             }
         }
-        Self::new(dims)
+        Self::new(&dims)
     }
 }
 
@@ -120,7 +126,7 @@ impl Profile {
                 age.still_class = octave(age.still_class, by);
             }
         }
-        Self::new(dims)
+        Self::new(&dims)
     }
 }
 
@@ -144,12 +150,12 @@ fn steps(features: &[Feature], quality: Quality) -> [f32; FEATURE_DIMS] {
     ]);
 
     let fraction = displacement * 512.0 / 1.5;
-    for dim in POSE_DIMS..POSE_DIMS + LEARNED_DIMS {
+    for (dim, step) in steps.iter_mut().enumerate().skip(POSE_DIMS).take(LEARNED_DIMS) {
         let values = || features.iter().map(|f| f64::from(f.to_array()[dim]));
         let mean = values().sum::<f64>() / f64::from(n);
         let variance = values().map(|v| (v - mean).powi(2)).sum::<f64>() / f64::from(n);
         // A number that hardly moves does not matter much either.
-        steps[dim] = fraction * (variance.sqrt() as f32).clamp(0.1, 10.0);
+        *step = fraction * (variance.sqrt() as f32).clamp(0.1, 10.0);
     }
     // The torso's points are a quarter of a side from its middle.
     let slope = displacement / 0.25;
@@ -178,7 +184,7 @@ fn fit(model: &mut DimModel, levels: &[i32]) {
                 .map(|window| {
                     let before = tap.then_some((window[0], 1));
                     magnitude(
-                        window[age + 1] - promised_level(weights, window[1], age as u32, before),
+                        window[age + 1] - promised_level(*weights, window[1], age as u32, before),
                     )
                 })
                 .sum()
@@ -272,6 +278,17 @@ mod tests {
         for n in [0, 1, 49, 50] {
             let profile = Profile::from_features(&features(n), Quality::Normal);
             assert_eq!(Profile::parse(&profile.to_bytes()), Ok(profile));
+        }
+        let far = [1000.0; FEATURE_DIMS];
+        let far = Feature::from_array(MediaTime::ZERO, &far).unwrap();
+        let wild = Feature::from_array(MediaTime::ZERO, &[0.01; FEATURE_DIMS]).unwrap();
+        for odd in
+            [vec![far; 60], [[far, wild]; 30].concat(), [[wild; 100].to_vec(), vec![far]].concat()]
+        {
+            for quality in [Quality::Low, Quality::High] {
+                let profile = Profile::from_features(&odd, quality);
+                assert_eq!(Profile::parse(&profile.to_bytes()), Ok(profile));
+            }
         }
         let wrong = Profile::with_steps(&features(60), &[f32::NAN; FEATURE_DIMS]);
         assert!(matches!(wrong, Err(ProfileError::Impossible { what: "step", dim: 0 })));

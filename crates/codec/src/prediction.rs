@@ -58,7 +58,7 @@ fn rounded(numerator: i64, denominator: i64) -> i64 {
 ///
 /// `keep / 16` of it, plus `go_on / 16` of `age` units of the motion between it and `before`.
 pub(crate) fn promised_level(
-    model: &AgeModel,
+    model: AgeModel,
     reference: i32,
     age: u32,
     before: Option<(i32, u32)>,
@@ -124,8 +124,8 @@ impl<'a> Predictor<'a> {
                 let age_model = &model.ages[age_index(age)];
                 let before = before.map(|(state, tap)| (state.levels[dim], tap));
                 let class = if before.is_some() { age_model.class } else { age_model.still_class };
-                let activity = (state.activity[dim] + self.groups[group_of(dim)]) / 2;
-                (promised_level(age_model, state.levels[dim], age, before), class, activity)
+                let activity = u32::midpoint(state.activity[dim], self.groups[group_of(dim)]);
+                (promised_level(*age_model, state.levels[dim], age, before), class, activity)
             }
         };
         let usual = expected_magnitude(i32::from(class));
@@ -166,7 +166,7 @@ mod tests {
             (8, 0, -9, 1, None, -4), // halves go up
             (16, 16, MAX_LEVEL, 32, Some((-MAX_LEVEL, 1)), MAX_LEVEL),
         ] {
-            assert_eq!(promised_level(&model(keep, go_on), reference, age, before), want);
+            assert_eq!(promised_level(model(keep, go_on), reference, age, before), want);
         }
     }
 }

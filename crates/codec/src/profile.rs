@@ -70,7 +70,7 @@ impl Profile {
     /// Bytes of a serialized profile.
     pub const BYTES: usize = 2 + FEATURE_DIMS * DIM_BYTES;
 
-    pub(crate) fn new(dims: [DimModel; FEATURE_DIMS]) -> Result<Self, ProfileError> {
+    pub(crate) fn new(dims: &[DimModel; FEATURE_DIMS]) -> Result<Self, ProfileError> {
         for (dim, model) in dims.iter().enumerate() {
             let bad = |what| Err(ProfileError::Impossible { what, dim });
             if !(1e-6..=16.0).contains(&model.step) {
@@ -96,7 +96,7 @@ impl Profile {
                 }
             }
         }
-        Ok(Self { dims })
+        Ok(Self { dims: *dims })
     }
 
     pub(crate) fn dims(&self) -> &[DimModel; FEATURE_DIMS] {
@@ -147,7 +147,7 @@ impl Profile {
                 *age = AgeModel { keep, go_on, class, still_class };
             }
         }
-        Self::new(dims)
+        Self::new(&dims)
     }
 }
 
