@@ -1,0 +1,96 @@
+//! The same chain without a network: a clip becomes access units in a file, and features again.
+
+use capture::{OpenError, ReadError, Source, SourceSpec};
+use codec::{Decoder, Encoder, Profile, ProfileError, Quality, Reference, Stream, StreamError};
+use face::FaceFile;
+use track::{PersonError, PersonTracker};
+use types::Feature;
+
+/// Why a clip could not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeStreamError {
+    /// The clip cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The clip is damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A face without its private part drives nothing.
+    #[error("this face file has no private part, so it cannot be sent; use the one you enrolled")]
+    NotOurFace,
+    /// The private part is damaged.
+    #[error("the private part of the face file: {0}")]
+    Sender(#[from] PersonError),
+    /// The codec's part is damaged.
+    #[error("the face file: {0}")]
+    Profile(#[from] ProfileError),
+}
+
+/// Why a stream could not be decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeStreamError {
+    /// The bytes are no stream.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The codec's part of the face is damaged.
+    #[error("the face file: {0}")]
+    Profile(#[from] ProfileError),
+    /// A unit does not decode with this face: it belongs to another, or is damaged.
+    #[error("unit {index} does not decode with this face: {reason}")]
+    Unit {
+        /// Which.
+        index: usize,
+        /// Why.
+        #[source]
+        reason: codec::DecodeError,
+    },
+}
+
+/// Runs a clip through tracker and encoder as a call does, each unit built on the one before.
+///
+/// `progress` is told the frames read so far. Frames without a face give no unit.
+///
+/// # Errors
+/// If the clip or the face cannot be used.
+pub fn encode_stream(
+    clip: &SourceSpec,
+    face: &FaceFile,
+    quality: Quality,
+    mut progress: impl FnMut(u64),
+) -> Result<Stream, EncodeStreamError> {
+    let sender = face.sender.as_deref().ok_or(EncodeStreamError::NotOurFace)?;
+    let mut tracker = PersonTracker::from_bytes(sender)?;
+    let profile = Profile::parse(&face.codec_profile)?.at(quality)?;
+    let mut encoder = Encoder::with_reference(profile, Reference::Previous);
+    let mut source = Source::open(clip)?;
+    let (mut stream, mut n_frames) = (Stream { quality, ..Stream::default() }, 0);
+    while let Some(frame) = source.next_frame()? {
+        if let Some(feature) = tracker.track(&frame) {
+            stream.units.push((feature.time, encoder.encode(&feature)));
+        }
+        n_frames += 1;
+        progress(n_frames);
+    }
+    Ok(stream)
+}
+
+/// The features of a stream, in order.
+///
+/// # Errors
+/// If the bytes are not a stream, or not of this face.
+pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, DecodeStreamError> {
+    let stream = Stream::parse(bytes)?;
+    let profile = Profile::parse(&face.codec_profile)?.at(stream.quality)?;
+    let mut decoder = Decoder::new(profile);
+    stream
+        .units
+        .iter()
+        .enumerate()
+        .map(|(index, (time, unit))| match decoder.decode(unit) {
+            Ok(decoded) => Ok(decoded.at(*time)),
+            Err(reason) => Err(DecodeStreamError::Unit { index, reason }),
+        })
+        .collect()
+}

@@ -1,0 +1,110 @@
+//! From packets to features: order, decode, hold for playout.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use codec::{AccessUnit, Decoder, Profile};
+use transport::{Receiver, Report, Unit};
+
+use crate::shared::Shared;
+
+/// Units that wait for the face model: twenty seconds at 25 a second.
+const WAITING: usize = 512;
+/// Decoded features kept for a recording that takes them later: over five minutes.
+const RECORDED: usize = 8192;
+
+/// The receive side of one link.
+pub(crate) struct Receiving {
+    pub(crate) transport: Receiver,
+    decoder: Option<Decoder>,
+    waiting: VecDeque<Unit>,
+    shared: Arc<Shared>,
+    pub(crate) counts: Counts,
+}
+
+/// What became of units.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) features: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) decode_errors: u64,
+    pub(crate) bad_packets: u64,
+}
+
+impl Receiving {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            transport: Receiver::new(),
+            decoder: None,
+            waiting: VecDeque::new(),
+            shared,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Begins again with a new link; the face stays.
+    pub(crate) fn restart(&mut self, profile: Option<Profile>) {
+        self.transport = Receiver::new();
+        self.decoder = profile.map(Decoder::new);
+        self.waiting.clear();
+    }
+
+    /// Takes a packet; gives the report that rode on it.
+    pub(crate) fn take_packet(&mut self, now: Instant, bytes: &[u8]) -> Option<Report> {
+        match self.transport.handle_packet(now, bytes) {
+            Ok(report) => report,
+            Err(_) => {
+                self.counts.bad_packets += 1;
+                None
+            }
+        }
+    }
+
+    /// Decodes what is due, or keeps it for the model.
+    pub(crate) fn pump(&mut self, now: Instant) {
+        while let Some(unit) = self.transport.poll_unit(now) {
+            self.counts.payload_bytes += unit.bytes.len() as u64;
+            if self.decoder.is_some() {
+                self.decode(&unit);
+            } else {
+                if self.waiting.len() == WAITING {
+                    self.waiting.pop_front();
+                }
+                self.waiting.push_back(unit);
+            }
+        }
+    }
+
+    /// The face model is here: everything that waited is decoded.
+    pub(crate) fn model_ready(&mut self, profile: Profile) {
+        self.decoder = Some(Decoder::new(profile));
+        for unit in std::mem::take(&mut self.waiting) {
+            self.decode(&unit);
+        }
+    }
+
+    fn decode(&mut self, unit: &Unit) {
+        let Some(decoder) = &mut self.decoder else { return };
+        let decoded =
+            AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(&unit).ok());
+        let Some(decoded) = decoded else {
+            self.counts.decode_errors += 1;
+            self.transport.want_key();
+            return;
+        };
+        self.counts.features += 1;
+        self.transport.confirm(unit.number);
+        let feature = decoded.at(unit.time);
+        self.shared
+            .playout
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(unit.arrived, feature);
+        let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
+        if received.len() == RECORDED {
+            received.pop_front();
+        }
+        received.push_back(feature);
+    }
+}

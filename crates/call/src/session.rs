@@ -1,0 +1,734 @@
+//! One call from the first signal to the last: a single task that owns all of its state.
+#![expect(clippy::disallowed_methods, reason = "the call's clock is read here")]
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use codec::{Profile, UnitId};
+use face::FaceFile;
+use tokio::sync::mpsc;
+use transport::{
+    Answer, Bye, Control, ModelReceiver, ModelSender, OpenError, PeerReport, Report, Role, Seal,
+    Secret, Sender, SenderSettings, Signal, UnitNumber, VERSION,
+};
+use types::Sound;
+
+use crate::event::{CallFailure, Command, End, Event, ModelRefusal};
+use crate::link::{Link, LinkEvent, LinkSettings};
+use crate::receiving::Receiving;
+use crate::sending::{Coded, Order, Sending};
+use crate::shared::Shared;
+use crate::signaling::{Line, LineEvent};
+use crate::sound::{Listening, Playing, SoundEncoder};
+use crate::tally::Tally;
+use crate::wire::WireMeter;
+
+/// Things that wait for the session. Feature packets beyond are lost, as on a bad network.
+pub(crate) const INPUTS: usize = 512;
+/// The session looks around at least this often.
+const TICK: Duration = Duration::from_millis(40);
+/// A peer not heard of for this long is lost,
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// and for this long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(20);
+/// A guest says that it is here this often, until it is offered something.
+const HERE_EVERY: Duration = Duration::from_secs(2);
+/// A lost guest starts again this often.
+const REJOIN_EVERY: Duration = Duration::from_secs(4);
+/// A path through the network is found by then, or there is none.
+const PATH_WITHIN: Duration = Duration::from_secs(30);
+/// The goodbye has this long to arrive.
+const FAREWELL: Duration = Duration::from_millis(600);
+/// The peer is told this often how the call looks from here.
+const REPORT_EVERY: u64 = 5;
+
+/// Everything that can happen to a session.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// On the link of this generation.
+    Link(u32, LinkEvent),
+    Line(LineEvent),
+    Command(Command),
+    /// A frame went through the tracker; `coded` if there was a face in it.
+    Tracked {
+        coded: Option<Coded>,
+        took: Duration,
+    },
+    Sounds(Vec<Sound>),
+    /// A device for sound is missing.
+    NoSound(String),
+    SourceEnded(Option<String>),
+}
+
+/// How the two ends meet.
+pub(crate) enum Way {
+    Line(Line),
+    /// The host holds the link it has offered, the guest the offer to answer.
+    ManualHost(Link, mpsc::Receiver<LinkEvent>),
+    ManualGuest(Vec<u8>),
+}
+
+/// What a session is made of.
+pub(crate) struct Parts {
+    pub(crate) role: Role,
+    pub(crate) secret: Secret,
+    pub(crate) seal: Seal,
+    pub(crate) link_settings: LinkSettings,
+    pub(crate) name: String,
+    pub(crate) units_per_packet: usize,
+    pub(crate) resolution: u32,
+    /// Public bytes of our face, if the peer is to see it.
+    pub(crate) face: Option<Bytes>,
+    pub(crate) camera_off: bool,
+    pub(crate) muted: bool,
+    pub(crate) sending: Option<Sending>,
+    /// Sound of a camera's owner comes from a microphone, once the peer is there.
+    pub(crate) wants_microphone: bool,
+    pub(crate) sound_encoder: Option<SoundEncoder>,
+    pub(crate) playing: Option<Playing>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) meter: Arc<WireMeter>,
+    pub(crate) events: SyncSender<Event>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+}
+
+/// Fresh randomness for a seal.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+pub(crate) struct Session {
+    parts: Parts,
+    line: Option<Line>,
+    link: Option<Link>,
+    generation: u32,
+    /// When the link in the making was begun, until it is up.
+    linking_since: Option<Instant>,
+    open_channels: u32,
+    greeted: bool,
+    ever_connected: bool,
+    lost: bool,
+    last_here: Option<Instant>,
+    last_rejoin: Option<Instant>,
+    sender: Sender,
+    ids: VecDeque<(UnitNumber, UnitId)>,
+    receiving: Receiving,
+    profile: Option<Profile>,
+    model_out: Option<ModelSender>,
+    model_in: Option<ModelReceiver>,
+    model_percent: u32,
+    listening: Option<Listening>,
+    tally: Tally,
+    end: Option<End>,
+}
+
+impl Session {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let now = Instant::now();
+        Self {
+            sender: new_sender(parts.units_per_packet),
+            receiving: Receiving::new(Arc::clone(&parts.shared)),
+            tally: Tally::new(now, Arc::clone(&parts.meter)),
+            parts,
+            line: None,
+            link: None,
+            generation: 0,
+            linking_since: None,
+            open_channels: 0,
+            greeted: false,
+            ever_connected: false,
+            lost: false,
+            last_here: None,
+            last_rejoin: None,
+            ids: VecDeque::new(),
+            profile: None,
+            model_out: None,
+            model_in: None,
+            model_percent: 0,
+            listening: None,
+            end: None,
+        }
+    }
+
+    /// Runs until the call has ended, and says so.
+    pub(crate) async fn run(mut self, way: Way, mut inputs: mpsc::Receiver<Input>) {
+        if let Err(failure) = self.begin(way).await {
+            self.end = Some(End::Failed(failure));
+        }
+        let mut next_second = Instant::now() + Duration::from_secs(1);
+        while self.end.is_none() {
+            let now = Instant::now();
+            let due = [self.sender.timeout(), self.receiving.transport.timeout()];
+            let due = due.into_iter().flatten().fold(next_second.min(now + TICK), Instant::min);
+            match tokio::time::timeout_at(due.into(), inputs.recv()).await {
+                Ok(Some(input)) => self.take(input).await,
+                Ok(None) => self.end = Some(End::HungUp),
+                Err(_) => {}
+            }
+            for _ in 0..64 {
+                let Ok(input) = inputs.try_recv() else { break };
+                self.take(input).await;
+            }
+            let now = Instant::now();
+            self.pump(now).await;
+            self.watch(now).await;
+            if now >= next_second {
+                next_second += Duration::from_secs(1);
+                self.second(now).await;
+            }
+        }
+        // Whoever waits to tell us something waits no longer.
+        drop(inputs);
+        self.leave().await;
+    }
+
+    async fn begin(&mut self, way: Way) -> Result<(), CallFailure> {
+        match way {
+            Way::Line(line) => {
+                self.line = Some(line);
+                if self.parts.role == Role::Guest {
+                    self.say_here(Instant::now());
+                }
+            }
+            Way::ManualHost(link, events) => self.adopt(link, events),
+            Way::ManualGuest(offer) => {
+                let opened = self.parts.seal.open(&offer).ok();
+                let Some(Ok(Signal::Offer(offer))) = opened.map(|bytes| Signal::parse(&bytes))
+                else {
+                    return Err(CallFailure::WrongAnswer);
+                };
+                let answer = self.answer(offer).await?;
+                let sealed = self.parts.seal.seal(&Signal::Answer(answer).to_bytes());
+                self.tell(Event::AnswerReady(Answer(sealed).to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, input: Input) {
+        let now = Instant::now();
+        match input {
+            Input::Link(generation, event) if generation == self.generation => {
+                self.take_link(now, event).await;
+            }
+            Input::Link(..) => {}
+            Input::Line(LineEvent::Sealed(sealed)) => {
+                if let Err(failure) = self.take_sealed(now, &sealed).await {
+                    self.fail(failure);
+                }
+            }
+            Input::Line(LineEvent::RoomIsFull) => {
+                if !self.ever_connected {
+                    self.fail(CallFailure::RoomIsFull);
+                }
+            }
+            Input::Command(command) => self.obey(command).await,
+            Input::Tracked { coded, took } => self.take_coded(now, coded, took),
+            Input::Sounds(sounds) => self.take_sounds(&sounds).await,
+            Input::NoSound(why) => self.tell(Event::NoSound(why)),
+            Input::SourceEnded(error) => self.tell(Event::SourceEnded { error }),
+        }
+    }
+
+    // Meeting.
+
+    fn say_here(&mut self, now: Instant) {
+        self.last_here = Some(now);
+        self.signal(&Signal::Here(VERSION));
+    }
+
+    fn signal(&mut self, signal: &Signal) {
+        if let Some(line) = &self.line {
+            line.send(self.parts.seal.seal(&signal.to_bytes()));
+        }
+    }
+
+    async fn take_sealed(&mut self, now: Instant, sealed: &[u8]) -> Result<(), CallFailure> {
+        let opened = match self.parts.seal.open(sealed) {
+            Err(OpenError::AnotherPeer) if !self.is_alive(now) => {
+                // It has started again, and what we had of it is dead: so do we.
+                self.parts.seal = self.fresh_seal();
+                self.parts.seal.open(sealed)
+            }
+            opened => opened,
+        };
+        // What does not open is a stranger's, or late: the call does not care.
+        let Some(signal) = opened.ok().and_then(|bytes| Signal::parse(&bytes).ok()) else {
+            return Ok(());
+        };
+        match (signal, self.parts.role) {
+            (Signal::Here(theirs), Role::Host) => {
+                if theirs != VERSION {
+                    return Err(CallFailure::OtherVersion { theirs, ours: VERSION });
+                }
+                if self.linking_since.is_some() && self.open_channels == 0 && !self.lost {
+                    return Ok(());
+                }
+                let (link, events) = self.new_link().await?;
+                self.adopt(link, events);
+                if let Some(link) = &mut self.link {
+                    let offer = link.offer().await?;
+                    self.signal(&Signal::Offer(offer));
+                }
+            }
+            (Signal::Offer(offer), Role::Guest) => {
+                let answer = self.answer(offer).await?;
+                self.signal(&Signal::Answer(answer));
+            }
+            (Signal::Answer(answer), Role::Host) => {
+                if let Some(link) = &self.link {
+                    link.accept(answer).await?;
+                }
+            }
+            (Signal::Candidate(candidate), _) => {
+                if let Some(link) = &self.link {
+                    // A candidate of a kind this machine does not know is not worth a call.
+                    let _ = link.add_candidate(candidate).await;
+                }
+            }
+            (Signal::Leave, _) if self.open_channels == 0 => self.end = Some(End::PeerHungUp),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fresh_seal(&self) -> Seal {
+        Seal::new(self.parts.secret.clone(), self.parts.role, random())
+    }
+
+    async fn new_link(&self) -> Result<(Link, mpsc::Receiver<LinkEvent>), CallFailure> {
+        Ok(Link::new(&self.parts.link_settings, Arc::clone(&self.parts.meter)).await?)
+    }
+
+    async fn answer(&mut self, offer: String) -> Result<String, CallFailure> {
+        let (link, events) = self.new_link().await?;
+        self.adopt(link, events);
+        match &mut self.link {
+            Some(link) => Ok(link.answer(offer).await?),
+            None => Err(CallFailure::NoPath),
+        }
+    }
+
+    /// Makes `link` the one that counts; what an older one still says is not heard.
+    fn adopt(&mut self, link: Link, mut events: mpsc::Receiver<LinkEvent>) {
+        if let Some(old) = self.link.replace(link) {
+            tokio::spawn(async move { old.close().await });
+        }
+        self.generation += 1;
+        self.linking_since = Some(Instant::now());
+        self.open_channels = 0;
+        self.greeted = false;
+        self.sender = new_sender(self.parts.units_per_packet);
+        self.ids.clear();
+        self.receiving.restart(self.profile.clone());
+        let (generation, inputs) = (self.generation, self.parts.inputs.clone());
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if inputs.send(Input::Link(generation, event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    // The link.
+
+    async fn take_link(&mut self, now: Instant, event: LinkEvent) {
+        match event {
+            LinkEvent::FeaturesOpen | LinkEvent::ControlOpen => {
+                self.open_channels += 1;
+                if self.open_channels == 2 {
+                    self.linked().await;
+                }
+            }
+            LinkEvent::Features(packet) => {
+                self.tally.packets_in += 1;
+                if let Some(report) = self.receiving.take_packet(now, &packet) {
+                    self.take_report(now, &report);
+                }
+            }
+            LinkEvent::Control(bytes) => match Control::parse(&bytes) {
+                Ok(message) => self.take_control(now, message).await,
+                Err(_) => self.tally.bad_messages += 1,
+            },
+            LinkEvent::Sound(packet) => {
+                self.tally.sound_packets_in += 1;
+                self.tally.sound_bytes_in += packet.opus.len() as u64;
+                if let Some(playing) = &self.parts.playing {
+                    playing.push(packet);
+                }
+            }
+            LinkEvent::Candidate(candidate) => self.signal(&Signal::Candidate(candidate)),
+            LinkEvent::Failed => {
+                if !self.ever_connected {
+                    self.fail(CallFailure::NoPath);
+                }
+            }
+        }
+    }
+
+    /// Both channels are open: introduce ourselves.
+    async fn linked(&mut self) {
+        self.linking_since = None;
+        let name = self.parts.name.clone();
+        self.control(&Control::Hello { version: VERSION, name }).await;
+    }
+
+    async fn control(&mut self, message: &Control) {
+        if let Some(link) = &self.link
+            && self.open_channels == 2
+        {
+            // A message that cannot be sent has no link to go over; the watch will notice.
+            let _ = link.send_control(&message.to_bytes()).await;
+        }
+    }
+
+    async fn take_control(&mut self, now: Instant, message: Control) {
+        if !self.greeted && !matches!(message, Control::Hello { .. } | Control::Bye(_)) {
+            self.tally.bad_messages += 1;
+            return;
+        }
+        match message {
+            Control::Hello { version, name } => self.greet(now, version, name).await,
+            Control::ModelOffer { n_bytes, hash } => {
+                let before = self.model_in.take();
+                match ModelReceiver::new(n_bytes, hash, before) {
+                    Ok((receiver, want)) => {
+                        self.tally.model_bytes_in = Some(u64::from(n_bytes));
+                        self.model_in = Some(receiver);
+                        self.control(&want).await;
+                        self.model_moved(now);
+                    }
+                    Err(refusal) => self.tell(Event::ModelRefused(refusal.into())),
+                }
+            }
+            Control::ModelWant { hash, from } => {
+                if let Some(model) = &mut self.model_out {
+                    model.handle_want(hash, from);
+                }
+            }
+            Control::ModelChunk { offset, bytes } => {
+                let Some(receiver) = &mut self.model_in else { return };
+                match receiver.handle_chunk(offset, &bytes) {
+                    Ok(reply) => {
+                        if let Some(reply) = reply {
+                            self.control(&reply).await;
+                        }
+                        self.model_moved(now);
+                    }
+                    Err(refusal) => {
+                        self.model_in = None;
+                        self.tell(Event::ModelRefused(refusal.into()));
+                    }
+                }
+            }
+            Control::Resolution(side) => {
+                self.tally.peer_resolution = Some(u32::from(side));
+                self.tell(Event::PeerResolution(u32::from(side)));
+            }
+            Control::Media { muted, camera_off } => {
+                self.tell(Event::PeerMedia { muted, camera_off });
+            }
+            Control::Chat(text) => self.tell(Event::Chat(text)),
+            Control::Report(_) => {}
+            Control::Bye(Bye::HungUp) => self.end = Some(End::PeerHungUp),
+            Control::Bye(Bye::Failed) => self.fail(CallFailure::PeerFailed),
+            Control::Bye(Bye::OtherVersion) if !self.greeted => {
+                // Its hello says which, and comes first; without one we can only guess.
+                self.fail(CallFailure::OtherVersion { theirs: 0, ours: VERSION });
+            }
+            Control::Bye(Bye::OtherVersion) => self.end = Some(End::PeerHungUp),
+        }
+    }
+
+    async fn greet(&mut self, now: Instant, version: u16, name: String) {
+        if version != VERSION {
+            self.control(&Control::Bye(Bye::OtherVersion)).await;
+            self.fail(CallFailure::OtherVersion { theirs: version, ours: VERSION });
+            return;
+        }
+        if std::mem::replace(&mut self.greeted, true) {
+            return;
+        }
+        if std::mem::replace(&mut self.ever_connected, true) {
+            if std::mem::replace(&mut self.lost, false) {
+                self.tell(Event::PeerBack);
+            }
+        } else {
+            self.tally.connected_at = Some(now);
+            self.tell(Event::Connected { peer_name: name });
+        }
+        self.control(&Control::Resolution(self.parts.resolution as u16)).await;
+        self.say_media().await;
+        if let Some(face) = &self.parts.face
+            && let Ok(model) = ModelSender::new(face.clone())
+        {
+            let offer = model.offer();
+            self.model_out = Some(model);
+            self.control(&offer).await;
+        }
+        if let Some(sending) = &self.parts.sending {
+            sending.order(Order::Start);
+        }
+        if self.parts.wants_microphone && self.listening.is_none() {
+            // Without a thread there is no sound, as without a microphone.
+            self.listening = Listening::start(self.parts.inputs.clone()).ok();
+        }
+    }
+
+    async fn say_media(&mut self) {
+        let (muted, camera_off) = (self.parts.muted, self.parts.camera_off);
+        self.control(&Control::Media { muted, camera_off }).await;
+    }
+
+    /// Says how far the peer's model is, and uses it once it is whole.
+    fn model_moved(&mut self, now: Instant) {
+        let Some(receiver) = &self.model_in else { return };
+        let percent = (receiver.progress() * 100.0) as u32;
+        self.tally.model_progress = Some(f64::from(receiver.progress()));
+        if percent > self.model_percent || percent == 0 {
+            self.model_percent = percent;
+            self.tell(Event::ModelProgress(receiver.progress()));
+        }
+        let Some(bytes) = self.model_in.as_ref().and_then(ModelReceiver::model) else { return };
+        if self.profile.is_some() {
+            return;
+        }
+        let face = FaceFile::parse(bytes).map_err(ModelRefusal::from);
+        let parsed = face.and_then(|face| Ok((Profile::parse(&face.codec_profile)?, face.model)));
+        match parsed {
+            Ok((profile, model)) => {
+                *self.parts.shared.model.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::new(model));
+                self.profile = Some(profile.clone());
+                self.receiving.model_ready(profile);
+                self.tally.model_ready(now);
+                self.tell(Event::ModelReady);
+            }
+            Err(refusal) => self.tell(Event::ModelRefused(refusal)),
+        }
+    }
+
+    // Features.
+
+    fn take_coded(&mut self, now: Instant, coded: Option<Coded>, took: Duration) {
+        self.tally.tracked(took, coded.is_some());
+        let Some(coded) = coded.filter(|_| self.greeted) else { return };
+        if let Ok(number) = self.sender.push_unit(now, coded.time, &coded.bytes) {
+            self.tally.payload_bytes_out += coded.bytes.len() as u64;
+            self.ids.push_back((number, coded.id));
+            if self.ids.len() > 512 {
+                self.ids.pop_front();
+            }
+        }
+    }
+
+    async fn take_sounds(&mut self, sounds: &[Sound]) {
+        let Some(encoder) = &mut self.parts.sound_encoder else { return };
+        let muted = self.parts.muted || !self.greeted;
+        for packet in sounds.iter().flat_map(|sound| encoder.encode(sound, muted)) {
+            if let Some(link) = &self.link
+                && link.send_sound(&packet).await
+            {
+                self.tally.sound_packets_out += 1;
+                self.tally.sound_bytes_out += packet.opus.len() as u64;
+            }
+        }
+    }
+
+    fn take_report(&mut self, now: Instant, report: &Report) {
+        self.sender.handle_report(now, report);
+        let Some(sending) = &self.parts.sending else { return };
+        if report.key_wanted() {
+            self.tally.key_requests += 1;
+            sending.order(Order::Key);
+        }
+        while let Some(number) = self.sender.poll_decoded() {
+            if let Some((_, id)) = self.ids.iter().find(|(sent, _)| *sent == number) {
+                sending.order(Order::Acknowledge(*id));
+            }
+        }
+    }
+
+    /// Moves everything that can move now.
+    async fn pump(&mut self, now: Instant) {
+        self.receiving.pump(now);
+        let Some(link) = self.link.as_ref().filter(|_| self.greeted) else { return };
+        while let Some(packet) = self.sender.poll_packet(now, &mut self.receiving.transport) {
+            if link.send_features(&packet).await {
+                self.tally.packets_out += 1;
+            }
+        }
+        if let Some(model) = &mut self.model_out {
+            while let Some(chunk) = model.poll_chunk() {
+                let _ = link.send_control(&chunk.to_bytes()).await;
+            }
+        }
+    }
+
+    // Watching.
+
+    /// Whether anything was heard of the peer lately.
+    fn is_alive(&self, now: Instant) -> bool {
+        let heard = self.parts.meter.last_in();
+        self.open_channels == 2
+            && heard.is_some_and(|at| now.saturating_duration_since(at) < LOST_AFTER)
+    }
+
+    async fn watch(&mut self, now: Instant) {
+        let is_guest = self.parts.role == Role::Guest;
+        if self.link.is_none() && is_guest {
+            if self.last_here.is_some_and(|at| now.duration_since(at) >= HERE_EVERY) {
+                self.say_here(now);
+            }
+            return;
+        }
+        if !self.ever_connected {
+            let since = self.linking_since.filter(|_| self.line.is_some());
+            if since.is_some_and(|since| now.duration_since(since) > PATH_WITHIN) {
+                self.fail(CallFailure::NoPath);
+            }
+            return;
+        }
+        let heard = self.parts.meter.last_in().unwrap_or(now);
+        let silent = now.saturating_duration_since(heard);
+        if self.lost && silent > GONE_AFTER {
+            self.end = Some(End::PeerVanished);
+        } else if self.greeted && !self.lost && silent > LOST_AFTER {
+            self.lost = true;
+            self.last_rejoin = Some(now);
+            self.tell(Event::PeerLost);
+        } else if self.greeted && self.lost && silent < LOST_AFTER {
+            self.lost = false;
+            self.tell(Event::PeerBack);
+        }
+        let rejoin_due = self.last_rejoin.is_some_and(|at| now.duration_since(at) >= REJOIN_EVERY);
+        if self.lost && is_guest && self.line.is_some() && rejoin_due {
+            self.last_rejoin = Some(now);
+            self.parts.seal = self.fresh_seal();
+            self.say_here(now);
+        }
+    }
+
+    async fn second(&mut self, now: Instant) {
+        self.tally.second(now, &self.receiving);
+        if self.greeted && self.tally.seconds.is_multiple_of(REPORT_EVERY) {
+            let stats = self.receiving.transport.stats();
+            let delay = self.playout_delay();
+            let report = PeerReport {
+                features_per_s: self.tally.features_fps_in.round() as u16,
+                loss_permille: (stats.loss * 1000.0) as u16,
+                playout_delay_ms: (delay * 1000.0) as u16,
+                resolution: self.parts.resolution as u16,
+            };
+            self.control(&Control::Report(report)).await;
+        }
+        self.publish(now);
+    }
+
+    fn playout_delay(&self) -> f64 {
+        let playout = self.parts.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);
+        playout.delay().as_secs_f64()
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let mut stats = self.tally.stats(now, &self.receiving, &self.sender);
+        stats.connected = self.greeted && !self.lost;
+        stats.playout_delay_ms = self.playout_delay() * 1000.0;
+        stats.resolution = self.parts.resolution;
+        stats.sound_samples_in = self.parts.playing.as_ref().map_or(0, Playing::samples);
+        stats.muted = self.parts.muted;
+        stats.camera_off = self.parts.camera_off;
+        *self.parts.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+
+    // Commands.
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Mute(muted) => {
+                self.parts.muted = muted;
+                self.say_media().await;
+            }
+            Command::CameraOff(off) => {
+                self.parts.camera_off = off;
+                if let Some(sending) = &self.parts.sending {
+                    sending.order(Order::CameraOff(off));
+                }
+                self.say_media().await;
+            }
+            Command::Resolution(side) => {
+                self.parts.resolution = side.min(u32::from(u16::MAX));
+                self.control(&Control::Resolution(self.parts.resolution as u16)).await;
+            }
+            Command::Chat(text) => self.control(&Control::Chat(text)).await,
+            Command::Answer(text) => {
+                if let Err(failure) = self.take_answer(&text).await {
+                    self.fail(failure);
+                }
+            }
+            Command::HangUp => self.end = Some(End::HungUp),
+        }
+    }
+
+    async fn take_answer(&mut self, text: &str) -> Result<(), CallFailure> {
+        let sealed = text.parse::<Answer>().map_err(|_| CallFailure::WrongAnswer)?;
+        let opened = self.parts.seal.open(&sealed.0).map_err(|_| CallFailure::WrongAnswer)?;
+        match (Signal::parse(&opened), &self.link) {
+            (Ok(Signal::Answer(answer)), Some(link)) => Ok(link.accept(answer).await?),
+            _ => Err(CallFailure::WrongAnswer),
+        }
+    }
+
+    // The end.
+
+    fn fail(&mut self, failure: CallFailure) {
+        self.end.get_or_insert(End::Failed(failure));
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody who leaves a thousand events unread misses one.
+        let _ = self.parts.events.try_send(event);
+    }
+
+    async fn leave(mut self) {
+        let bye = match &self.end {
+            Some(End::HungUp) | None => Some(Bye::HungUp),
+            Some(End::Failed(CallFailure::OtherVersion { .. })) => Some(Bye::OtherVersion),
+            Some(End::Failed(_)) => Some(Bye::Failed),
+            Some(End::PeerHungUp | End::PeerVanished) => None,
+        };
+        self.listening = None;
+        self.parts.sending = None;
+        if let Some(bye) = bye {
+            if self.open_channels == 2 && !self.lost {
+                self.control(&Control::Bye(bye)).await;
+                let until = Instant::now() + FAREWELL;
+                while let Some(link) = &self.link
+                    && link.control_under_way().await > 0
+                    && Instant::now() < until
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            } else {
+                self.signal(&Signal::Leave);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        self.publish(Instant::now());
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+        let end = self.end.take().unwrap_or(End::HungUp);
+        self.tell(Event::Ended(end));
+    }
+}
+
+fn new_sender(units_per_packet: usize) -> Sender {
+    Sender::new(SenderSettings { units_per_packet, ..SenderSettings::default() })
+}
