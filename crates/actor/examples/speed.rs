@@ -1,5 +1,7 @@
 //! Times frames of the actor on this machine: `cargo run --release -p actor --example speed`.
 
+#![expect(clippy::disallowed_methods, reason = "a stopwatch reads the clock")]
+
 use std::time::Instant;
 
 use actor::Actor;

@@ -1,4 +1,4 @@
-//! Writes pictures of the actor: `cargo run --release -p actor --example stills -- OUT_DIR SIDE FPS SECONDS`.
+//! Writes pictures of the actor and its landmarks in pixels: `cargo run --release -p actor --example stills -- OUT_DIR SIDE FPS SECONDS`.
 
 use std::path::PathBuf;
 
@@ -17,13 +17,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let shown = actor.render(&actor.script(MediaTime::of_frame(i, fps)), side);
         let path = out.join(format!("{i:05}.png"));
         image::save_buffer(path, shown.frame.rgb(), side, side, image::ExtendedColorType::Rgb8)?;
-        let points: String = shown
+        let lines: Vec<String> = shown
             .landmarks
             .points
             .iter()
-            .map(|p| format!("{:.3} {:.3} {:.3}\n", p[0], p[1], p[2]))
+            .map(|p| format!("{:.3} {:.3} {:.3}", p[0], p[1], p[2]))
             .collect();
-        std::fs::write(out.join(format!("{i:05}.txt")), points)?;
+        std::fs::write(out.join(format!("{i:05}.txt")), lines.join("\n"))?;
     }
     Ok(())
 }

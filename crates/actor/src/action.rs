@@ -89,7 +89,9 @@ impl Actions {
                 let wishes = wishes(action, &resting);
                 let mut coefficients = solve(shape, &wishes);
                 let gain = gain(shape, &coefficients, &wishes);
-                coefficients.iter_mut().for_each(|c| *c *= gain);
+                for c in &mut coefficients {
+                    *c *= gain;
+                }
                 coefficients
             })
             .collect();

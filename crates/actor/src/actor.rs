@@ -110,9 +110,10 @@ impl Actor {
                     *class = shown;
                 }
             });
+        let landmarks = landmarks(&scene, performance, side);
+        #[expect(clippy::missing_panics_doc, reason = "it cannot")]
         let frame = Frame::new(side, side, performance.time, rgb)
             .expect("the buffer was made for this size");
-        let landmarks = landmarks(&scene, performance, side);
         ActorFrame { frame, classes, landmarks, performance: performance.clone() }
     }
 

@@ -13,6 +13,9 @@ pub(crate) struct Part {
     pub torso: Vec<f32>,
 }
 
+/// Step of the differences behind normals, in surface coordinates.
+const H: f32 = 1e-3;
+
 /// Samples a surface on a grid; `u` and `v` run over 0..=1, and normals are by difference.
 pub(crate) fn surface(
     columns: usize,
@@ -28,7 +31,6 @@ pub(crate) fn surface(
         triangles: Vec::new(),
         torso: Vec::new(),
     };
-    const H: f32 = 1e-3;
     for row in 0..=rows {
         for column in 0..=columns {
             let (u, v) = (column as f32 / columns as f32, row as f32 / rows as f32);

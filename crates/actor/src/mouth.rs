@@ -60,6 +60,7 @@ impl MouthInside {
         let ajar = smoothstep(0.0004, 0.0030, below_lip + above_lip);
         let open = 0.25 * ajar
             + 0.75
+                * ajar
                 * smoothstep(-0.0005, 0.0055, below_lip)
                 * smoothstep(-0.0005, 0.0030, above_lip);
         let to_eye = turned(-direction);

@@ -134,7 +134,7 @@ mod tests {
             let mut band = Band::new(8, 0, 8);
             for i in order {
                 let corners = if i == 0 { far } else { near };
-                band.draw(i, Material::Skin, corners, |_, _| true);
+                band.draw(i, Material::Ear, corners, |_, _| true);
             }
             assert_eq!(band.hits[0].triangle, 1);
             assert_eq!(band.hits[63].triangle, Hit::NONE);
@@ -149,7 +149,7 @@ mod tests {
         let mut drawn = [0; 2];
         for (i, t) in [[a, b, c], [a, c, d]].into_iter().enumerate() {
             let mut band = Band::new(8, 0, 8);
-            band.draw(0, Material::Skin, t, |_, _| true);
+            band.draw(0, Material::Ear, t, |_, _| true);
             drawn[i] = band.hits.iter().filter(|h| h.triangle == 0).count();
         }
         assert!(drawn[0] + drawn[1] >= 64 && drawn[0] + drawn[1] <= 72, "{drawn:?}");

@@ -308,7 +308,9 @@ fn cavities(vertices: &[Vec3], triangles: &[Triangle]) -> Vec<f32> {
 fn point_away(normals: &mut [Vec3], vertices: &[Vec3], middle: Vec3) {
     let outwards: f32 = normals.iter().zip(vertices).map(|(n, v)| n.dot(*v - middle)).sum();
     if outwards < 0.0 {
-        normals.iter_mut().for_each(|n| *n = -*n);
+        for normal in normals.iter_mut() {
+            *normal = -*normal;
+        }
     }
 }
 
@@ -437,7 +439,7 @@ impl Scene<'_> {
             }
             Material::Skin => {
                 let (color, gloss) = self.body.skin.at(self.uv(triangle, b, c), self.level);
-                self.skin(
+                skin_light(
                     color,
                     gloss,
                     mix(&self.camera),
@@ -448,7 +450,7 @@ impl Scene<'_> {
             }
             Material::Neck => {
                 let color = NECK;
-                self.skin(
+                skin_light(
                     color,
                     0.25,
                     mix(&self.camera),
@@ -459,7 +461,7 @@ impl Scene<'_> {
             }
             Material::Ear => {
                 let color = EAR;
-                self.skin(
+                skin_light(
                     color,
                     0.35,
                     mix(&self.camera),
@@ -513,27 +515,20 @@ impl Scene<'_> {
         p + (q - p) * hit.b + (r - p) * hit.c
     }
 
-    fn skin(
-        &self,
-        color: Vec3,
-        gloss: f32,
-        at: Vec3,
-        normal: Vec3,
-        light: Vec3,
-        shadow: f32,
-    ) -> Vec3 {
-        let normal = normal.normalize_or(Vec3::NEG_Z);
-        let to_eye = -at.normalize_or(Vec3::Z);
-        // Oil reflects more at grazing angles (Schlick).
-        let grazing = (1.0 - normal.dot(to_eye).max(0.0)).powi(5);
-        let strength = gloss * (0.045 + 0.35 * grazing);
-        let sheen = light::highlight(normal, to_eye, 16, shadow)
-            + light::highlight(normal, to_eye, 64, shadow) * 0.9 * gloss;
-        color * light + sheen * strength
-    }
-
     /// Samples a side of the grid this scene is drawn on.
     pub(crate) fn side(&self) -> usize {
         self.side
     }
+}
+
+/// Light from skin towards the camera at a point of camera space.
+fn skin_light(color: Vec3, gloss: f32, at: Vec3, normal: Vec3, light: Vec3, shadow: f32) -> Vec3 {
+    let normal = normal.normalize_or(Vec3::NEG_Z);
+    let to_eye = -at.normalize_or(Vec3::Z);
+    // Oil reflects more at grazing angles (Schlick).
+    let grazing = (1.0 - normal.dot(to_eye).max(0.0)).powi(5);
+    let strength = gloss * (0.045 + 0.35 * grazing);
+    let sheen = light::highlight(normal, to_eye, 16, shadow)
+        + light::highlight(normal, to_eye, 64, shadow) * 0.9 * gloss;
+    color * light + sheen * strength
 }

@@ -191,11 +191,11 @@ impl Painter {
             if p.distance(self.at[lashes[4]]) > 0.035 {
                 continue;
             }
-            let fold = bell(self.from_line(crease, p), 0.0012);
+            let fold = bell(self.line_distance(crease, p), 0.0012);
             color *= 1.0 - 0.34 * fold;
-            let rim = smoothstep(0.0026, 0.0009, self.from_line(lashes, p));
+            let rim = smoothstep(0.0026, 0.0009, self.line_distance(lashes, p));
             color = color.lerp(self.hair * 0.35, 0.92 * rim);
-            let rim = smoothstep(0.0013, 0.0003, self.from_line(lower, p));
+            let rim = smoothstep(0.0013, 0.0003, self.line_distance(lower, p));
             color = color.lerp(self.hair, 0.45 * rim);
             gloss *= 1.0 - 0.5 * fold;
         }
@@ -245,7 +245,7 @@ impl Painter {
     }
 
     /// Distance to a line through landmarks.
-    fn from_line(&self, line: &[usize], p: Vec2) -> f32 {
+    fn line_distance(&self, line: &[usize], p: Vec2) -> f32 {
         line.windows(2)
             .map(|w| from_segment(self.at[w[0]], self.at[w[1]], p))
             .fold(f32::INFINITY, f32::min)
