@@ -318,7 +318,7 @@ impl<'a> Maker<'a> {
             self.weights.as_entire_binding(),
             BindingResource::TextureView(&to.all),
         ];
-        self.job(pipeline, resources, to.size)
+        self.job(pipeline, &resources, to.size)
     }
 
     fn add_pictures(&self, base: &Buffer, small: &FieldTexture, to: &FieldTexture) -> Job {
@@ -342,18 +342,18 @@ impl<'a> Maker<'a> {
             BindingResource::Sampler(self.sampler),
             BindingResource::TextureView(&to.all),
         ];
-        self.job(pipeline, resources, to.size)
+        self.job(pipeline, &resources, to.size)
     }
 
     fn job(
         &self,
         pipeline: &ComputePipeline,
-        resources: [BindingResource<'_>; 4],
+        resources: &[BindingResource<'_>],
         size: [u32; 3],
     ) -> Job {
         Job {
             pipeline: pipeline.clone(),
-            bindings: bind(self.device, pipeline, 0, &resources),
+            bindings: bind(self.device, pipeline, 0, resources),
             // Workgroups are 8x8x1.
             workgroups: [size[0].div_ceil(8), size[1].div_ceil(8), size[2]],
         }
