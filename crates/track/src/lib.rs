@@ -23,25 +23,37 @@
 mod cholesky;
 mod crop;
 mod eigen;
+mod embedder;
 mod face_shape;
 mod fitter;
+mod history;
 mod identity;
 mod landmark_net;
+mod observer;
+mod person_tracker;
 mod pose_fit;
+mod sender_part;
 mod smoothing;
 mod torso_tracker;
 mod tracker;
+mod whitening;
 
 pub use crop::{Crop, Luma, luma_from_srgb};
+pub use embedder::Embedder;
 pub use eigen::eigen_symmetric;
 pub use face_shape::{FaceShape, FaceShapeError, MESH_POINTS};
 pub use fitter::{Fit, Fitter};
+pub use history::{History, INPUT_DIMS, Observation, WINDOW};
 pub use identity::{Identity, IdentityError, solve_identity};
 pub use landmark_net::{
     COEFFICIENTS, CONVS, CROP_SIDE, Conv, FLAT, HIDDEN, LEAK, LandmarkNet, OUTPUTS, Parameter,
     Role, Seen, Tape, WeightsError, matrix, matrix_mut, mirror_pairs, multiply, normalize,
     parameter_layout,
 };
+pub use observer::Observer;
+pub use person_tracker::{PersonTracker, PersonTrackerError};
+pub use sender_part::{SenderPart, SenderPartError};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
 pub use torso_tracker::{TorsoReference, TorsoTracker};
 pub use tracker::Tracker;
+pub use whitening::Whitening;

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
+use track::eigen_symmetric;
 
 const POINTS: usize = 478;
 const MESH: usize = 468;
@@ -290,9 +291,9 @@ fn in_head_space(shape: &Shape) -> Shape {
     head
 }
 
-/// How much an error of each coordinate counts: what viewers look at counts most, the outline
-/// (where the labels slide) and depth (which no picture shows) least.
-fn metric() -> Vec<f64> {
+/// How much an error of each point counts: what viewers look at counts most, the outline, where
+/// the labels slide, least.
+fn point_weights() -> [f64; POINTS] {
     let mut point = [1.0; POINTS];
     for (indices, weight) in [
         (&OVAL[..], 0.5),
@@ -305,7 +306,12 @@ fn metric() -> Vec<f64> {
         indices.iter().for_each(|&i| point[i] = weight);
     }
     point[MESH..].fill(5.0);
-    point.iter().flat_map(|&w| [w, w, 0.5 * w]).collect()
+    point
+}
+
+/// [`point_weights`] of every coordinate, depth at half: no picture shows it.
+fn metric() -> Vec<f64> {
+    point_weights().iter().flat_map(|&w| [w, w, 0.5 * w]).collect()
 }
 
 /// Covariance of change within a person, and of the difference between persons, in the metric,
@@ -508,43 +514,6 @@ fn orthonormalize(basis: &mut [Vec<f64>]) {
     }
 }
 
-/// Eigenvalues, largest first, and eigenvectors (rows) of a symmetric matrix: cyclic Jacobi.
-fn eigen_symmetric(mut m: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut v: Vec<f64> = (0..n * n).map(|i| f64::from(u8::from(i / n == i % n))).collect();
-    for _ in 0..30 {
-        let off: f64 = (0..n * n).filter(|i| i / n != i % n).map(|i| m[i] * m[i]).sum();
-        if off <= 1e-26 * m.iter().map(|x| x * x).sum::<f64>() {
-            break;
-        }
-        for p in 0..n {
-            for q in p + 1..n {
-                if m[p * n + q] == 0.0 {
-                    continue;
-                }
-                let theta = (m[q * n + q] - m[p * n + p]) / (2.0 * m[p * n + q]);
-                let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
-                let c = 1.0 / (t * t + 1.0).sqrt();
-                let s = t * c;
-                for k in 0..n {
-                    let (a, b) = (m[k * n + p], m[k * n + q]);
-                    (m[k * n + p], m[k * n + q]) = (c * a - s * b, s * a + c * b);
-                }
-                for k in 0..n {
-                    let (a, b) = (m[p * n + k], m[q * n + k]);
-                    (m[p * n + k], m[q * n + k]) = (c * a - s * b, s * a + c * b);
-                    let (a, b) = (v[p * n + k], v[q * n + k]);
-                    (v[p * n + k], v[q * n + k]) = (c * a - s * b, s * a + c * b);
-                }
-            }
-        }
-    }
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&a, &b| m[b * n + b].total_cmp(&m[a * n + a]));
-    let values = order.iter().map(|&i| m[i * n + i]).collect();
-    let vectors = order.iter().flat_map(|&i| v[i * n..(i + 1) * n].to_vec()).collect();
-    (values, vectors)
-}
-
 /// Delaunay triangles of the mesh points, unrolled from a cylinder around the head, without the
 /// insides of eyes and mouth; seen from the front, corners run clockwise in the picture.
 fn triangulate(mean: &Shape) -> Result<Vec<[u32; 3]>> {
@@ -662,6 +631,7 @@ fn write(
             "triangles",
             Tensor::from_vec(triangles.iter().flatten().copied().collect(), (n, 3), &device)?,
         ),
+        ("weight", tensor(point_weights().to_vec(), &[POINTS], DType::F32)?),
         ("rigid", Tensor::from_vec(rigid, RIGID.len(), &device)?),
     ]);
     let part = out.with_extension("part");

@@ -1,0 +1,92 @@
+/// The lower factor `L` of a symmetric positive definite matrix `A = L Lᵀ`.
+pub(crate) struct Cholesky {
+    n: usize,
+    /// `[n, n]`, row-major; what lies above the diagonal is not read.
+    factor: Vec<f64>,
+}
+
+impl Cholesky {
+    /// Factors an `[n, n]` matrix, of which only the lower half is read; `None` if it is not
+    /// positive definite.
+    pub(crate) fn new(mut a: Vec<f64>, n: usize) -> Option<Self> {
+        for i in 0..n {
+            for j in 0..=i {
+                let (upper, lower) = a.split_at(i * n);
+                let (row_i, row_j) =
+                    (&lower[..j], if j < i { &upper[j * n..j * n + j] } else { &lower[..j] });
+                let sum = dot(row_i, row_j);
+                let rest = a[i * n + j] - sum;
+                a[i * n + j] = if i == j {
+                    if rest <= 0.0 || !rest.is_finite() {
+                        return None;
+                    }
+                    rest.sqrt()
+                } else {
+                    rest / a[j * n + j]
+                };
+            }
+        }
+        Some(Self { n, factor: a })
+    }
+
+    /// Solves `A x = b` in place.
+    pub(crate) fn solve(&self, b: &mut [f64]) {
+        let n = self.n;
+        for i in 0..n {
+            let sum = dot(&self.factor[i * n..i * n + i], &b[..i]);
+            b[i] = (b[i] - sum) / self.factor[i * n + i];
+        }
+        for i in (0..n).rev() {
+            let x = b[i] / self.factor[i * n + i];
+            b[i] = x;
+            for (value, l) in b[..i].iter_mut().zip(&self.factor[i * n..i * n + i]) {
+                *value -= l * x;
+            }
+        }
+    }
+
+    /// `L v`.
+    pub(crate) fn lower_times(&self, v: &[f64]) -> Vec<f64> {
+        (0..self.n).map(|i| dot(&self.factor[i * self.n..=i * self.n + i], &v[..=i])).collect()
+    }
+
+    /// `Lᵀ v`.
+    pub(crate) fn upper_times(&self, v: &[f64]) -> Vec<f64> {
+        (0..self.n).map(|i| (i..self.n).map(|k| self.factor[k * self.n + i] * v[k]).sum()).collect()
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (a, a_rest) = a.as_chunks::<4>();
+    let (b, b_rest) = b.as_chunks::<4>();
+    let mut lanes = [0.0; 4];
+    for (a, b) in a.iter().zip(b) {
+        (0..4).for_each(|i| lanes[i] += a[i] * b[i]);
+    }
+    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_solution_satisfies_its_equations() {
+        let n = 9;
+        let a: Vec<f64> =
+            (0..n * n)
+                .map(|i: usize| {
+                    if i / n == i % n { 3.0 } else { 1.0 / (1.0 + (i / n).abs_diff(i % n) as f64) }
+                })
+                .collect();
+        let x: Vec<f64> = (0..n).map(|i| i as f64 - 3.5).collect();
+        let mut b: Vec<f64> = (0..n).map(|i| (0..n).map(|j| a[i * n + j] * x[j]).sum()).collect();
+        Cholesky::new(a, n).unwrap().solve(&mut b);
+        assert!(b.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-12));
+    }
+
+    #[test]
+    fn an_indefinite_matrix_has_no_factor() {
+        assert!(Cholesky::new(vec![1.0, 2.0, 2.0, 1.0], 2).is_none());
+    }
+}

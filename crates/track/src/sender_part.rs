@@ -1,0 +1,135 @@
+use crate::{Identity, IdentityError, Smoothing, TorsoReference};
+
+/// First bytes of a sender part.
+const MAGIC: &[u8; 4] = b"FCSP";
+/// The layout below.
+const VERSION: u8 = 1;
+/// No embedder of ours comes near: a bound on what is parsed.
+const MAX_EMBEDDER: usize = 16 << 20;
+const HEADER: usize = 4 + 1 + 8 + 4;
+
+/// What only the owner of a face needs to send it: never given to peers.
+///
+/// Bytes, little-endian: `"FCSP"`, version 1, smoothing (rest Hz, opening: f32 each, infinite =
+/// off), embedder length (u32), identity (`[478, 3]` f32), torso reference (112 x 31 gray bytes,
+/// then as many 0/1), embedder (safetensors).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SenderPart {
+    /// The resting face.
+    pub identity: Identity,
+    /// How poses are steadied in a call.
+    pub smoothing: Smoothing,
+    /// The torso at enrollment.
+    pub torso: TorsoReference,
+    /// Weights of the [`crate::Embedder`], a safetensors file.
+    pub embedder: Vec<u8>,
+}
+
+/// Why bytes are not a sender part. The face file is damaged or from another version: enroll again.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SenderPartError {
+    /// Something else altogether.
+    #[error("these bytes are not the sender part of a face file")]
+    NotOne,
+    /// Written by a newer build. Update.
+    #[error("sender part version {found} is newer than {newest}")]
+    UnsupportedVersion { found: u8, newest: u8 },
+    /// Cut short, or longer than its header says.
+    #[error("a sender part of {want} bytes has {got}")]
+    Length { want: usize, got: usize },
+    /// Smoothing that is negative or not a number.
+    #[error("the smoothing of a sender part is implausible")]
+    Smoothing,
+    /// The resting face is damaged.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl SenderPart {
+    /// The bytes described above.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.push(VERSION);
+        bytes.extend(self.smoothing.rest_hz.to_le_bytes());
+        bytes.extend(self.smoothing.opening.to_le_bytes());
+        bytes.extend((self.embedder.len() as u32).to_le_bytes());
+        bytes.extend(self.identity.to_bytes());
+        bytes.extend(self.torso.to_bytes());
+        bytes.extend(&self.embedder);
+        bytes
+    }
+
+    /// The inverse of [`SenderPart::to_bytes`].
+    ///
+    /// # Errors
+    /// If the bytes are no sender part of a known version, or damaged.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SenderPartError> {
+        let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+            return Err(SenderPartError::NotOne);
+        };
+        if !header.starts_with(MAGIC) {
+            return Err(SenderPartError::NotOne);
+        }
+        if header[4] != VERSION {
+            return Err(SenderPartError::UnsupportedVersion { found: header[4], newest: VERSION });
+        }
+        let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+        let smoothing = Smoothing {
+            rest_hz: f32::from_le_bytes(word(5)),
+            opening: f32::from_le_bytes(word(9)),
+        };
+        if !(smoothing.rest_hz > 0.0 && (0.0..1e6).contains(&smoothing.opening)) {
+            return Err(SenderPartError::Smoothing);
+        }
+        let n_embedder = u32::from_le_bytes(word(13)) as usize;
+        let want = HEADER + Identity::BYTES + TorsoReference::BYTES + n_embedder;
+        if bytes.len() != want || n_embedder > MAX_EMBEDDER {
+            return Err(SenderPartError::Length { want, got: bytes.len() });
+        }
+        let (identity, rest) = rest.split_at(Identity::BYTES);
+        let (torso, embedder) = rest.split_at(TorsoReference::BYTES);
+        let torso = TorsoReference::parse(torso)
+            .ok_or(SenderPartError::Length { want, got: bytes.len() })?;
+        let identity = Identity::parse(identity)?;
+        Ok(Self { identity, smoothing, torso, embedder: embedder.to_vec() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FaceShape;
+    use types::{Frame, MediaTime};
+
+    fn part() -> SenderPart {
+        let frame = Frame::new(8, 8, MediaTime::ZERO, vec![77; 192]).unwrap();
+        SenderPart {
+            identity: Identity::of_mesh(FaceShape::builtin().unwrap().mean().to_vec()).unwrap(),
+            smoothing: Smoothing::CALL,
+            torso: TorsoReference::of_frame(&frame, None),
+            embedder: vec![1, 2, 3],
+        }
+    }
+
+    #[test]
+    fn a_sender_part_survives_its_bytes() {
+        let bytes = part().to_bytes();
+        assert_eq!(SenderPart::parse(&bytes).unwrap().to_bytes(), bytes);
+    }
+
+    #[test]
+    fn bytes_that_are_cut_longer_newer_or_foreign_are_refused() {
+        let bytes = part().to_bytes();
+        for end in [0, 3, HEADER, HEADER + 100, bytes.len() - 1] {
+            assert!(SenderPart::parse(&bytes[..end]).is_err(), "{end}");
+        }
+        assert!(SenderPart::parse(&[&bytes[..], &[0]].concat()).is_err());
+        for (at, value) in [(0, b'X'), (4, 2), (8, 0xff), (16, 0xff)] {
+            let mut broken = bytes.clone();
+            broken[at] = value;
+            assert!(SenderPart::parse(&broken).is_err(), "byte {at}");
+        }
+    }
+}
