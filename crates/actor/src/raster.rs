@@ -16,9 +16,10 @@ pub(crate) enum Material {
 }
 
 impl Material {
-    /// Whether only its outer side is seen. Hair that stands off the temples shows its inside.
+    /// Whether only its outer side is seen. Hair that stands off the temples
+    /// and the back of the collar show their insides.
     fn one_sided(self) -> bool {
-        !matches!(self, Self::Ear | Self::Hair(0))
+        !matches!(self, Self::Ear | Self::Collar | Self::Hair(0))
     }
 }
 
