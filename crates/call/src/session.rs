@@ -729,6 +729,9 @@ impl Session {
     }
 }
 
+/// At four units a packet, a repetition costs as much as the next packet's headers: it begins with
+/// the first loss.
 fn new_sender(units_per_packet: usize) -> Sender {
-    Sender::new(SenderSettings { units_per_packet, ..SenderSettings::default() })
+    let min_redundancy = usize::from(units_per_packet < 4);
+    Sender::new(SenderSettings { units_per_packet, min_redundancy, ..SenderSettings::default() })
 }

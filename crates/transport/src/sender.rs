@@ -188,6 +188,7 @@ impl Sender {
     /// one unit in a thousand never arrives.
     fn redundancy(&self) -> usize {
         let needed = match self.loss {
+            loss if loss < 0.003 => 0,
             loss if loss < 0.01 => 1,
             loss if loss < 0.05 => 2,
             loss if loss < 0.12 => 3,
