@@ -87,7 +87,7 @@ fn look(faces: &[Face], face: &Face, crop: &Crop, rng: &mut Rng) -> Vec<f32> {
     let rect = [x0 + inset(), y0 + inset(), x1 - inset(), y1 - inset()];
     let softness = if rng.chance(0.5) { rng.between(2.0, 20.0) } else { 0.5 };
     let mut fill = None;
-    for i in 0..PIXELS {
+    for (i, value) in picture.iter_mut().enumerate() {
         let at = |v: usize| (v as f32 + 0.5) / CROP_SIDE as f32 - 0.5;
         let [x, y] = crop.picture_from_crop([at(i % CROP_SIDE), at(i / CROP_SIDE)]);
         let depth = (x - rect[0]).min(rect[2] - x).min(y - rect[1]).min(rect[3] - y);
@@ -98,7 +98,7 @@ fn look(faces: &[Face], face: &Face, crop: &Crop, rng: &mut Rng) -> Vec<f32> {
             } else {
                 fill.get_or_insert_with(|| filling(faces, rng))[i]
             };
-            picture[i] = own * picture[i] + (1.0 - own) * other;
+            *value = own * *value + (1.0 - own) * other;
         }
     }
     picture
@@ -237,7 +237,7 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut Rng, covered: f32) ->
             blur(&mut picture, rng.chance(0.7), rng.chance(0.7));
         }
     }
-    let gamma = if rng.chance(0.5) { rng.between(-0.6, 0.6).exp() } else { 1.0 };
+    let gamma = rng.chance(0.5).then(|| rng.between(-0.6, 0.6).exp());
     let dark = rng.chance(0.12);
     let gain = if dark { rng.between(0.06, 0.3) } else { rng.between(0.7, 1.3) };
     let lift = if dark { 0.0 } else { rng.between(-30.0, 30.0) };
@@ -249,14 +249,17 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut Rng, covered: f32) ->
         let at = |v: usize| v as f32 / CROP_SIDE as f32 - 0.5;
         let light = (1.0 + ramp[0] * at(i % CROP_SIDE) + ramp[1] * at(i / CROP_SIDE)).max(0.1);
         let v = (*value / 255.0).clamp(0.0, 1.0);
-        let v = if gamma == 1.0 { v } else { v.powf(gamma) };
+        let v = gamma.map_or(v, |gamma| v.powf(gamma));
         *value = (v * 255.0 * gain * light + lift + noise * rng.normal()).clamp(0.0, 255.0);
         if dark {
             *value = value.round();
         }
     }
     if rng.chance(0.02) {
-        picture.iter_mut().for_each(|v| *v = 255.0 - *v); // thermal-like and odd cameras
+        // Negatives: thermal-like and odd cameras.
+        for value in &mut picture {
+            *value = 255.0 - *value;
+        }
     }
     normalize(&mut picture);
     picture

@@ -51,7 +51,8 @@ struct Row {
 /// Reads `crops.tar`, `index.csv` and `landmarks.safetensors` from `folder`.
 pub(crate) fn load(folder: &Path) -> Result<Faces> {
     let read = |name: &str| {
-        fs::read(folder.join(name)).with_context(|| format!("cannot read {name} in {folder:?}"))
+        fs::read(folder.join(name))
+            .with_context(|| format!("cannot read {name} in {}", folder.display()))
     };
     let rows = parse_index(&String::from_utf8(read("index.csv")?)?)?;
     let (tar, labels) = (read("crops.tar")?, read("landmarks.safetensors")?);

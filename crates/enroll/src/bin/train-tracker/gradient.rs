@@ -134,15 +134,15 @@ impl Lane {
         let (rows, columns) = (weight.rows, weight.columns);
         let after = matrix(after, n, columns);
         multiply(
-            matrix(input, n, rows).reversed_axes(),
-            after,
+            &matrix(input, n, rows).reversed_axes(),
+            &after,
             1.0,
             &mut matrix_mut(&mut self.gradient[weight.range()], rows, columns),
         );
-        add_columns(after, &mut self.gradient[bias.range()]);
+        add_columns(&after, &mut self.gradient[bias.range()]);
         if let Some((before, keep)) = before {
             let weight = matrix(&net.parameters()[weight.range()], rows, columns);
-            multiply(after, weight.reversed_axes(), keep, &mut matrix_mut(before, n, rows));
+            multiply(&after, &weight.reversed_axes(), keep, &mut matrix_mut(before, n, rows));
         }
     }
 
@@ -163,7 +163,7 @@ impl Lane {
         let at_once = conv.pictures_at_once();
         let kernel = matrix(&net.parameters()[weight.range()], rows, columns);
         add_columns(
-            matrix(after, after.len() / columns, columns),
+            &matrix(after, after.len() / columns, columns),
             &mut self.gradient[bias.range()],
         );
         let mut gradient = matrix_mut(&mut self.gradient[weight.range()], rows, columns);
@@ -180,13 +180,13 @@ impl Lane {
             {
                 conv.gather(picture, patches);
             }
-            multiply(matrix(patches, m, rows).reversed_axes(), after, 1.0, &mut gradient);
+            multiply(&matrix(patches, m, rows).reversed_axes(), &after, 1.0, &mut gradient);
             if before.is_empty() {
                 continue;
             }
             self.patches_gradient.resize((m * rows).max(self.patches_gradient.len()), 0.0);
             let back = &mut self.patches_gradient[..m * rows];
-            multiply(after, kernel.reversed_axes(), 0.0, &mut matrix_mut(back, m, rows));
+            multiply(&after, &kernel.reversed_axes(), 0.0, &mut matrix_mut(back, m, rows));
             let before = &mut before[start * len_in..(start + pictures) * len_in];
             for (picture, back) in
                 before.chunks_exact_mut(len_in).zip(back.chunks_exact(places * rows))
@@ -205,7 +205,7 @@ fn through_activation(gradient: &mut [f32], output: &[f32]) {
     }
 }
 
-fn add_columns(values: ArrayView2<'_, f32>, sums: &mut [f32]) {
+fn add_columns(values: &ArrayView2<'_, f32>, sums: &mut [f32]) {
     for row in values.rows() {
         for (s, v) in sums.iter_mut().zip(row) {
             *s += v;

@@ -127,7 +127,8 @@ impl Optimizer {
 
     /// Continues from what [`Optimizer::save`] wrote.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot resume from {path:?}"))?;
+        let bytes =
+            fs::read(path).with_context(|| format!("cannot resume from {}", path.display()))?;
         let file = SafeTensors::deserialize(&bytes)?;
         let read = |name: &str| -> Result<Vec<f32>> {
             let data = file.tensor(name)?;
@@ -141,7 +142,8 @@ impl Optimizer {
         let lengths = [&loaded.parameters, &loaded.average, &loaded.first, &loaded.second];
         ensure!(
             lengths.iter().all(|v| v.len() == n) && small.len() == 2,
-            "{path:?} belongs to another network"
+            "{} belongs to another network",
+            path.display()
         );
         loaded.usual_length = small[0];
         loaded.step = small[1] as u64;
@@ -152,6 +154,7 @@ impl Optimizer {
 /// Writes a file under a temporary name, then renames it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("part");
-    fs::write(&temporary, bytes).with_context(|| format!("cannot write {temporary:?}"))?;
-    fs::rename(&temporary, path).with_context(|| format!("cannot write {path:?}"))
+    fs::write(&temporary, bytes)
+        .with_context(|| format!("cannot write {}", temporary.display()))?;
+    fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -103,7 +103,7 @@ pub(crate) fn principal_components(samples: &[Vec<f32>]) -> Array2<f32> {
     let mut deviations = vec![0.0; COEFFICIENTS];
     for _ in 0..20 {
         basis = covariance.dot(&basis);
-        for k in 0..COEFFICIENTS {
+        for (k, deviation) in deviations.iter_mut().enumerate() {
             let (done, mut rest) = basis.view_mut().split_at(ndarray::Axis(1), k);
             let mut column = rest.column_mut(0);
             for other in done.columns() {
@@ -112,7 +112,7 @@ pub(crate) fn principal_components(samples: &[Vec<f32>]) -> Array2<f32> {
             }
             let norm = column.dot(&column).sqrt().max(1e-12);
             column /= norm;
-            deviations[k] = norm.sqrt();
+            *deviation = norm.sqrt();
         }
     }
     let mut components = basis.t().to_owned();

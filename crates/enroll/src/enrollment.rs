@@ -1,0 +1,119 @@
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use codec::{Profile, Quality};
+use face::{FaceFile, FaceModel, Sizes, ssim};
+use track::{SenderPart, Smoothing};
+use types::{Feature, FeatureError, LEARNED_DIMS};
+
+use crate::checkpoint::write_whole;
+use crate::clock::Clock;
+use crate::embedding::Embedding;
+use crate::learning::{feature, learn};
+use crate::measuring::{HeldOut, draw, measure};
+use crate::observing::{Observations, Seen, observe};
+use crate::options::{Budget, EnrollOptions, Progress, Report};
+use crate::recording::record;
+
+/// Sides that can be learned.
+const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
+/// Most of a time budget that is kept for packing, measuring and writing.
+const MOST_RESERVE: f32 = 0.2;
+/// Time to pack and to write, about.
+const PACKING: Duration = Duration::from_secs(3);
+
+/// Enrolls a person: writes `options.out`, and `<out>.part` while at it.
+///
+/// `on_progress` hears how far it is a few times a second, and ends it by returning false.
+///
+/// # Errors
+/// If the source cannot be read, shows no face or too little of one, or the disk is full. A face
+/// file that was there before is then left as it was, and `<out>.part` stays for `resume`.
+pub fn enroll(
+    options: EnrollOptions,
+    on_progress: &mut dyn FnMut(&Progress) -> bool,
+) -> anyhow::Result<Report> {
+    ensure!(
+        SIDES.contains(&options.side),
+        "the size must be {} to {} pixels, not {}",
+        SIDES.start(),
+        SIDES.end(),
+        options.side
+    );
+    let mut clock = Clock::new(options.budget, on_progress);
+    let recording = record(&options, &mut clock)?;
+    let seen = observe(recording, options.holdout, &mut clock)?;
+    let budget = match options.budget {
+        Budget::Time(all) => Some(all),
+        Budget::Steps(_) => None,
+    };
+    let measuring = time_to_measure(&seen, &clock)?;
+    let reserve =
+        budget.map_or(Duration::ZERO, |all| (PACKING + measuring).min(all.mul_f32(MOST_RESERVE)));
+    let learned = learn(&options, &seen, reserve, &mut clock)?;
+
+    clock.report("writing", 0.0, 0, None)?;
+    let features = features(&learned.embedding, &seen.train)?;
+    let profile = Profile::from_features(&features, Quality::Normal);
+    let sender = SenderPart {
+        identity: seen.identity.clone(),
+        smoothing: Smoothing::CALL,
+        torso: seen.torso.clone(),
+        embedder: learned.embedding.to_bytes()?,
+    };
+    let file = FaceFile::new(&learned.model, profile.to_bytes(), Some(sender.to_bytes()))
+        .context("packing the face")?;
+    // Written before it is measured: the face is what the time was spent on.
+    write_whole(&options.out, &file.to_bytes())?;
+
+    let quality = if seen.held_out.is_empty() {
+        None
+    } else {
+        let held: Vec<HeldOut<'_>> = seen
+            .held_out
+            .iter()
+            .zip(self::features(&learned.embedding, &seen.held_out)?)
+            .map(|(s, feature)| HeldOut { frame: &s.frame, feature })
+            .collect();
+        let deadline = budget.map(|all| all.saturating_sub(Duration::from_millis(500)));
+        Some(measure(&file.model, &profile, &held, deadline, &mut clock)?)
+    };
+    // The face is there; its state is of use to nobody any more.
+    drop(fs::remove_file(options.part_path()));
+    Ok(Report {
+        psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
+        ssim: quality.map_or(f64::NAN, |q| q.ssim),
+        n_train: seen.train.len(),
+        n_heldout: quality.map_or(0, |q| q.n),
+        steps: learned.steps,
+        seconds: clock.elapsed().as_secs_f64(),
+        bytes: file.info().public_bytes,
+    })
+}
+
+/// What a call would send for these frames.
+fn features(embedding: &Embedding, seen: &[Seen]) -> anyhow::Result<Vec<Feature>> {
+    let windows: Vec<&[f32]> = seen.iter().map(|s| &s.window[..]).collect();
+    let codes = embedding.codes(&windows)?;
+    let features: Result<Vec<Feature>, FeatureError> = seen
+        .iter()
+        .zip(&codes)
+        .map(|(s, code)| Feature::from_array(s.observation.time, &feature(&s.observation, code)))
+        .collect();
+    Ok(features?)
+}
+
+/// How long it will take to measure the frames kept back, from one of them.
+fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Duration> {
+    let Some(first) = seen.held_out.first() else {
+        return Ok(Duration::ZERO);
+    };
+    let model = FaceModel::untrained(Sizes::for_side(seen.side), 0);
+    let array = feature(&first.observation, &[0.0; LEARNED_DIMS]);
+    let rest = Feature::from_array(first.observation.time, &array)?;
+    let before = clock.elapsed();
+    let picture = draw(&model, &rest, seen.side)?;
+    ssim(&picture, &first.frame);
+    Ok((clock.elapsed() - before) * seen.held_out.len() as u32)
+}

@@ -1,0 +1,219 @@
+//! Field and embedder, learned together from what was observed.
+
+use std::time::Duration;
+
+use face::{FaceModel, Noise, Sizes};
+use track::Observation;
+use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
+
+use crate::background::background;
+use crate::checkpoint::Checkpoint;
+use crate::clock::Clock;
+use crate::embedding::Embedding;
+use crate::frame_pass::FrameJob;
+use crate::observing::Observations;
+use crate::options::{Budget, EnrollOptions};
+use crate::pixels::{RayCounts, Regions};
+use crate::trainer::{FRAMES_PER_STEP, Trainer, learning_rate};
+
+/// Rays of a frame in one step.
+const RAYS: RayCounts = RayCounts { uniform: 400, head: 560, mouth: 192, eyes: 128 };
+/// Samples on a ray, one of these at random in each step: the field then looks the same at all.
+const SAMPLES: [usize; 3] = [6, 8, 12];
+/// From this share of the training on, the code is blurred as quantizing will blur it.
+const BLUR_FROM: f32 = 0.5;
+/// Half a quantizer step of a learned number, in its standard deviations: the codec's normal
+/// quality takes steps of a third.
+const HALF_STEP: f32 = 1.0 / 6.0;
+/// Weight of the code's square: it stays small where nothing needs it.
+const CODE_SMALL: f32 = 1e-5;
+/// Time between two states on disk.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
+/// How slowly the shown quality follows that of each step.
+const SHOWN: f64 = 0.98;
+
+/// What learning leaves.
+pub(crate) struct Learned {
+    pub(crate) model: FaceModel,
+    pub(crate) embedding: Embedding,
+    pub(crate) steps: u32,
+}
+
+/// Learns until the budget is used up, `reserve` kept for what comes after.
+pub(crate) fn learn(
+    options: &EnrollOptions,
+    seen: &Observations,
+    reserve: Duration,
+    clock: &mut Clock<'_>,
+) -> anyhow::Result<Learned> {
+    let mut embedding = embedder_of(seen, options.seed)?;
+    let mut trainer = start(options, seen, &embedding)?;
+    let mut noise = Noise(options.seed);
+    let mut resumed = 0.0;
+    let fingerprint = fingerprint(options, seen, &trainer, &embedding)?;
+    let part = options.part_path();
+    if options.resume
+        && let Some(state) = Checkpoint::read(&part, &fingerprint)?
+    {
+        trainer.params = state.field;
+        trainer.adam = state.field_adam;
+        embedding.restore(&state.embedder, state.embedder_adam)?;
+        noise.0 = state.noise;
+        resumed = state.progress;
+    }
+    let regions: Vec<Regions> =
+        seen.train.iter().map(|s| Regions::new(&s.observation.landmarks, seen.side)).collect();
+    let deviations = embedding.deviations(seen)?;
+
+    let begun = clock.elapsed();
+    let mut saved = begun;
+    let first_step = trainer.adam.steps;
+    let mut error: Option<f64> = None;
+    let checkpoint = |trainer: &Trainer, embedding: &Embedding, noise: &Noise, progress| {
+        Checkpoint {
+            fingerprint: fingerprint.clone(),
+            field: trainer.params.clone(),
+            field_adam: trainer.adam.clone(),
+            embedder: embedding.values()?,
+            embedder_adam: embedding.adam.clone(),
+            progress,
+            noise: noise.0,
+        }
+        .write(&part)
+    };
+    let mut deviations_now = deviations;
+    loop {
+        let progress = match options.budget {
+            Budget::Steps(steps) => trainer.adam.steps as f32 / steps.max(1) as f32,
+            Budget::Time(all) => {
+                let span = all.saturating_sub(reserve + begun).as_secs_f32().max(1e-3);
+                let share = (clock.elapsed() - begun).as_secs_f32() / span;
+                // What a resumed enrollment did before counts as done.
+                if share < 1.0 { resumed + (1.0 - resumed) * share } else { 1.0 }
+            }
+        };
+        if progress >= 1.0 {
+            break;
+        }
+        if trainer.adam.steps.is_multiple_of(DEVIATIONS_EVERY) {
+            deviations_now = embedding.deviations(seen)?;
+        }
+        let chosen: Vec<usize> = (0..FRAMES_PER_STEP)
+            .map(|_| (noise.bits() % seen.train.len() as u64) as usize)
+            .collect();
+        let windows: Vec<&[f32]> = chosen.iter().map(|&i| &seen.train[i].window[..]).collect();
+        let codes = embedding.forward(&windows)?;
+        let jobs: Vec<FrameJob> = chosen
+            .iter()
+            .zip(codes.values())
+            .map(|(&i, code)| {
+                let observed = &seen.train[i];
+                let mut code = *code;
+                if progress > BLUR_FROM {
+                    for (c, d) in code.iter_mut().zip(&deviations_now) {
+                        *c += (noise.uniform() * 2.0 - 1.0) * HALF_STEP * d;
+                    }
+                }
+                FrameJob {
+                    feature: feature(&observed.observation, &code),
+                    pixels: regions[i].draw(observed.frame.rgb(), seen.side, &RAYS, &mut noise),
+                    seed: noise.bits(),
+                }
+            })
+            .collect();
+        let n_samples = SAMPLES[(noise.bits() % SAMPLES.len() as u64) as usize];
+        let steps = trainer.adam.steps;
+        let mut step = trainer.step(&jobs, n_samples, progress);
+        for (g, code) in step.g_codes.iter_mut().zip(codes.values()) {
+            for (g, c) in g.iter_mut().zip(code) {
+                *g += 2.0 * CODE_SMALL * c / FRAMES_PER_STEP as f32;
+            }
+        }
+        embedding.learn(&codes, &step.g_codes, learning_rate(steps, progress))?;
+
+        let shown =
+            error.map_or(step.squared_error, |e| SHOWN * e + (1.0 - SHOWN) * step.squared_error);
+        error = Some(shown);
+        let db = (-10.0 * shown.max(1e-10).log10()) as f32;
+        let done = u64::from(trainer.adam.steps - first_step);
+        clock.report("learning", progress, done, Some(db))?;
+        let now = clock.elapsed();
+        if now.saturating_sub(saved) >= CHECKPOINT_EVERY {
+            checkpoint(&trainer, &embedding, &noise, progress)?;
+            saved = now;
+        }
+    }
+    let steps = trainer.adam.steps;
+    checkpoint(&trainer, &embedding, &noise, 1.0)?;
+    Ok(Learned { model: trainer.model()?, embedding, steps })
+}
+
+/// Steps between two looks at how far the code spreads.
+const DEVIATIONS_EVERY: u32 = 200;
+
+/// A field that knows the background, the size of the poses, and how the lips move.
+fn start(
+    options: &EnrollOptions,
+    seen: &Observations,
+    embedding: &Embedding,
+) -> anyhow::Result<Trainer> {
+    let mut sizes = Sizes::for_side(seen.side);
+    let n = seen.train.len() as f32;
+    for k in 0..POSE_DIMS {
+        let values = || seen.train.iter().map(|s| s.observation.pose.to_array()[k]);
+        let mean = values().sum::<f32>() / n;
+        let variance = values().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
+        sizes.pose_mean[k] = mean;
+        sizes.pose_scale[k] = 1.0 / variance.sqrt().max(1e-3);
+    }
+    let mut trainer = Trainer::new(FaceModel::untrained(sizes, options.seed));
+    let frames: Vec<_> =
+        seen.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();
+    trainer.start_pictures(&background(&frames, seen.side, trainer.sizes.background));
+    let (at, moves) = embedding.landmark_moves(seen)?;
+    trainer.start_warp(&at, &moves);
+    Ok(trainer)
+}
+
+/// What a state on disk belongs to.
+fn fingerprint(
+    options: &EnrollOptions,
+    seen: &Observations,
+    trainer: &Trainer,
+    embedding: &Embedding,
+) -> anyhow::Result<String> {
+    // The frames themselves count: a sum over the first and last tells clips apart.
+    let sum =
+        |rgb: &[u8]| rgb.iter().fold(0_u32, |s, v| s.wrapping_mul(31).wrapping_add(u32::from(*v)));
+    let frames = [seen.train.first(), seen.train.last()];
+    let sums = frames.map(|o| o.map_or(0, |o| sum(o.frame.rgb())));
+    Ok(format!(
+        "seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {}",
+        options.seed,
+        seen.side,
+        seen.train.len(),
+        seen.held_out.len(),
+        sums[0],
+        sums[1],
+        trainer.layout.len,
+        embedding.values()?.len(),
+    ))
+}
+
+/// An embedder for what was seen.
+fn embedder_of(seen: &Observations, seed: u64) -> anyhow::Result<Embedding> {
+    let observations: Vec<Observation> = seen.train.iter().map(|s| s.observation.clone()).collect();
+    Embedding::new(&seen.shape, &observations, seed)
+}
+
+/// Pose, learned code, torso.
+pub(crate) fn feature(
+    observation: &Observation,
+    code: &[f32; LEARNED_DIMS],
+) -> [f32; FEATURE_DIMS] {
+    let mut all = [0.0; FEATURE_DIMS];
+    all[..POSE_DIMS].copy_from_slice(&observation.pose.to_array());
+    all[POSE_DIMS..POSE_DIMS + LEARNED_DIMS].copy_from_slice(code);
+    all[POSE_DIMS + LEARNED_DIMS..].copy_from_slice(&observation.torso);
+    all
+}
