@@ -42,6 +42,7 @@ mod wire;
 
 pub use call::{Call, StartError};
 pub use capture::SourceSpec;
+pub use codec::Quality;
 pub use event::{CallFailure, Command, End, Event, ModelRefusal};
 pub use link::LinkError;
 pub use offline::{DecodeStreamError, EncodeStreamError, decode_stream, encode_stream};

@@ -222,18 +222,17 @@ mod tests {
     use super::*;
     use types::MediaTime;
 
-    /// One second of a voice-like hum, in blocks of 20 ms.
+    /// One second of something like a voice: its pitch wanders, or it would pass for noise.
     fn hum() -> Vec<Sound> {
+        let sample = |n: u64| {
+            let t = n as f32 / 48_000.0;
+            let phase = std::f32::consts::TAU * 140.0 * t + 4.0 * (t * 25.0).sin();
+            (1..6).map(|k| (phase * k as f32).sin() / k as f32).sum::<f32>() * 0.2
+        };
         (0..50_u64)
             .map(|block| Sound {
                 time: MediaTime::from_micros(block * 20_000),
-                samples: (0..960)
-                    .map(|i| {
-                        let t = (block * 960 + i) as f32 / 48_000.0;
-                        (1..6).map(|k| (t * 140.0 * k as f32 * 6.283).sin() / k as f32).sum::<f32>()
-                            * 0.2
-                    })
-                    .collect(),
+                samples: (block * 960..(block + 1) * 960).map(sample).collect(),
             })
             .collect()
     }
