@@ -399,8 +399,8 @@ impl LandmarkNet {
             out.extend_from_slice(bias);
         }
         multiply(
-            matrix(input, n, shape.rows),
-            matrix(weight, shape.rows, shape.columns),
+            &matrix(input, n, shape.rows),
+            &matrix(weight, shape.rows, shape.columns),
             1.0,
             &mut matrix_mut(out, n, shape.columns),
         );
@@ -448,7 +448,9 @@ pub fn normalize(crop: &mut [f32]) {
     let variance = crop.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
     // Two grey levels of spread are no picture but noise: leave those small.
     let scale = 1.0 / variance.sqrt().max(2.0);
-    crop.iter_mut().for_each(|v| *v = (*v - mean) * scale);
+    for value in crop {
+        *value = (*value - mean) * scale;
+    }
 }
 
 fn activate(value: f32) -> f32 {
@@ -474,8 +476,8 @@ fn convolve(conv: &Conv, input: &[f32], weight: &[f32], patches: &mut Vec<f32>, 
             &patches[..rows * conv.patch()]
         };
         multiply(
-            matrix(source, rows, conv.patch()),
-            weight,
+            &matrix(source, rows, conv.patch()),
+            &weight,
             0.0,
             &mut matrix_mut(out, rows, conv.output),
         );
@@ -501,12 +503,12 @@ fn add_bias_and_activate(out: &mut [f32], bias: &[f32], shortcut: Option<&[f32]>
 
 /// `out = a b + keep * out`.
 pub fn multiply(
-    a: ArrayView2<'_, f32>,
-    b: ArrayView2<'_, f32>,
+    a: &ArrayView2<'_, f32>,
+    b: &ArrayView2<'_, f32>,
     keep: f32,
     out: &mut ArrayViewMut2<'_, f32>,
 ) {
-    general_mat_mul(1.0, &a, &b, keep, out);
+    general_mat_mul(1.0, a, b, keep, out);
 }
 
 /// Numbers seen as a matrix, row by row.

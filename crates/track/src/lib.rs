@@ -51,7 +51,7 @@ pub use landmark_net::{
     parameter_layout,
 };
 pub use observer::Observer;
-pub use person_tracker::{PersonTracker, PersonTrackerError};
+pub use person_tracker::{PersonTracker, PersonError};
 pub use sender_part::{SenderPart, SenderPartError};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
 pub use torso_tracker::{TorsoReference, TorsoTracker};

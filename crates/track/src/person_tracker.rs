@@ -15,7 +15,7 @@ pub struct PersonTracker {
 /// Why a person cannot be tracked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PersonTrackerError {
+pub enum PersonError {
     /// The private part of the face file is damaged. Enroll again.
     #[error(transparent)]
     SenderPart(#[from] SenderPartError),
@@ -35,9 +35,9 @@ impl PersonTracker {
     ///
     /// # Errors
     /// If the bytes, or a weight that ships with the product, are damaged.
-    pub fn from_bytes(sender_part: &[u8]) -> Result<Self, PersonTrackerError> {
+    pub fn from_bytes(sender_part: &[u8]) -> Result<Self, PersonError> {
         let part = SenderPart::parse(sender_part)?;
-        let embedder = Embedder::parse(&part.embedder).map_err(PersonTrackerError::Embedder)?;
+        let embedder = Embedder::parse(&part.embedder).map_err(PersonError::Embedder)?;
         let shape = FaceShape::builtin()?;
         let torso = TorsoTracker::against(part.torso);
         let tracker = Tracker::builtin()?;

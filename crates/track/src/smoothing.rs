@@ -19,7 +19,7 @@ impl Smoothing {
     pub const OFF: Self = Self { rest_hz: f32::INFINITY, opening: 0.0 };
 
     /// Takes the tremble out of a resting head and lags a moving one by less than a frame.
-    pub const CALL: Self = Self { rest_hz: 3.0, opening: 60.0 };
+    pub const CALL: Self = Self { rest_hz: 3.0, opening: 30.0 };
 }
 
 /// The one-euro filter on a head pose: causal, and the faster the head the lighter.

@@ -295,7 +295,7 @@ mod tests {
         Frame::new(width, height, MediaTime::ZERO, rgb).unwrap()
     }
 
-    /// Bits that look random: SplitMix64's mixing of the position.
+    /// Bits that look random: `SplitMix64`'s mixing of the position.
     fn noise(x: u32, y: u32) -> [u8; 3] {
         let mut z = (u64::from(x) << 32 | u64::from(y)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
