@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "this module measures how long things take")]
+
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;

@@ -1,9 +1,8 @@
 //! How good and how small: real units of a clip, decoded, rendered and held against the clip.
 //!
 //! [`evaluate`] runs a clip through tracker, encoder and decoder as a call does and measures what
-//! a peer would see. [`encode_clip`] and [`decode_stream`] are the same two halves with a file in
-//! between, [`track_clip`] the landmarks alone. Pictures are painted by whoever asks, on the GPU or
-//! not: a [`Paint`] closure.
+//! a peer would see; [`track_clip`] gives the landmarks alone. Pictures are painted by whoever asks,
+//! on the GPU or not: a [`Paint`] closure.
 //!
 //! ```
 //! use eval::{FrameScore, Summary};
@@ -21,7 +20,7 @@ mod report;
 mod score;
 
 pub use bench::{BenchRow, actor_features, bench_codec, bench_track};
-pub use clip::{Rate, decode_stream, encode_clip, track_clip};
+pub use clip::track_clip;
 pub use evaluate::{Options, Paint, Progress, evaluate};
 pub use npz::npz_of_landmarks;
 pub use picture::scaled;
