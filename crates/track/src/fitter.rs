@@ -88,7 +88,7 @@ impl Fitter {
         let seen = seen_in_sides(landmarks, side)?;
         let warm = self.last.take();
         // A head that jumped is found again from nothing.
-        warm.and_then(|warm| self.fit_from(&seen, side, Some(warm)))
+        warm.and_then(|warm| self.fit_from(&seen, side, Some(&warm)))
             .or_else(|| self.fit_from(&seen, side, None))
     }
 
@@ -96,16 +96,16 @@ impl Fitter {
         &mut self,
         seen_deep: &[Vec3],
         side: u32,
-        warm: Option<(Placement, [f64; K])>,
+        warm: Option<&(Placement, [f64; K])>,
     ) -> Option<Fit> {
         let seen: Vec<Vec2> = seen_deep.iter().map(|p| p.truncate()).collect();
-        let (mut placement, mut coefficients, steps) = match warm {
-            Some((placement, coefficients)) => (placement, coefficients, POSE_STEPS.0),
-            None => {
-                let mut guess = Placement::guess(&self.neutral, seen_deep, &self.rigid);
-                guess.refine(&self.neutral, &seen, &self.steady, false, 4);
-                (guess, [0.0; K], POSE_STEPS.1)
-            }
+        let (mut placement, mut coefficients, steps) = if let Some((placement, coefficients)) = warm
+        {
+            (*placement, *coefficients, POSE_STEPS.0)
+        } else {
+            let mut guess = Placement::guess(&self.neutral, seen_deep, &self.rigid);
+            guess.refine(&self.neutral, &seen, &self.steady, false, 4);
+            (guess, [0.0; K], POSE_STEPS.1)
         };
         let mut leading = [0.0; LEADING];
         leading.copy_from_slice(&coefficients[..LEADING]);
@@ -127,7 +127,8 @@ impl Fitter {
             .collect();
         let (_, median, _) = errors.select_nth_unstable_by(LANDMARKS / 2, f32::total_cmp);
         let face_sides = types::FOCAL * FACE_HEIGHT_M / pose.translation().z;
-        if !(*median <= WORST_RESIDUAL * face_sides) {
+        let believable = *median <= WORST_RESIDUAL * face_sides;
+        if !believable {
             return None;
         }
         let residual_px = *median * side as f32;

@@ -61,7 +61,7 @@ impl Identity {
 
     /// Little-endian f32, `[LANDMARKS, 3]`.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.neutral.iter().flat_map(|p| p.to_array()).flat_map(f32::to_le_bytes).collect()
+        self.neutral.iter().flat_map(Vec3::to_array).flat_map(f32::to_le_bytes).collect()
     }
 
     /// The inverse of [`Identity::to_bytes`].

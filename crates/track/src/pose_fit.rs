@@ -134,9 +134,7 @@ pub(crate) fn rotation_between(a: &[Vec3], b: &[Vec3]) -> Quat {
     let mut n = vec![trace, twist[0], twist[1], twist[2]];
     for (i, w) in twist.into_iter().enumerate() {
         n.push(w);
-        for j in 0..3 {
-            n.push(h[i][j] + h[j][i] - if i == j { trace } else { 0.0 });
-        }
+        n.extend((0..3).map(|j| h[i][j] + h[j][i] - if i == j { trace } else { 0.0 }));
     }
     let (_, q) = eigen_symmetric(n, 4);
     Quat::from_xyzw(q[1] as f32, q[2] as f32, q[3] as f32, q[0] as f32).normalize()
