@@ -21,7 +21,9 @@ const NOISE: f64 = 6.0;
 /// How far a torso turns and stretches, and how far it moves, in sides: a prior for what the
 /// picture does not show.
 const PRIOR: [f64; TORSO_DIMS] = [0.1, 0.1, 0.2, 0.1, 0.1, 0.2];
-/// No torso does more.
+/// No torso does more; a track that says so is no track.
+const PLAUSIBLE: f32 = 0.25;
+/// Where a search that runs away is held.
 const LARGEST: f32 = 0.5;
 /// Cells that must be comparable, or there is nothing to track.
 const MIN_CELLS: usize = CELLS / 10;
@@ -171,6 +173,10 @@ impl TorsoTracker {
             if step > 0 && moved * (WIDTH as f64) < 0.01 {
                 break;
             }
+        }
+        // Where the torso is hidden, hair fits somewhere: no torso turns or stretches that much.
+        if p.iter().any(|v| v.abs() > PLAUSIBLE) {
+            return (p, 0.0);
         }
         (p, self.correlation(strip, &p))
     }
