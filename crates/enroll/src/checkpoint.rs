@@ -130,6 +130,19 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
+/// Makes sure that `path` can be written later, before minutes of work: leaves nothing behind.
+///
+/// # Errors
+/// If its folder is missing or not ours to write to.
+pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    let temporary = Path::new(&name);
+    fs::File::create(temporary)
+        .and_then(|_| fs::remove_file(temporary))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use face::{FaceFile, FaceModel, Sizes, ssim};
 use track::{SenderPart, Smoothing};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
-use crate::checkpoint::write_whole;
+use crate::checkpoint::{can_write, write_whole};
 use crate::clock::Clock;
 use crate::embedding::Embedding;
 use crate::learning::{feature, learn};
@@ -41,6 +41,7 @@ pub fn enroll(
         SIDES.end(),
         options.side
     );
+    can_write(&options.part_path())?;
     let mut clock = Clock::new(options.budget, on_progress);
     let recording = record(&options, &mut clock)?;
     let seen = observe(recording, options.holdout, &mut clock)?;
@@ -116,4 +117,58 @@ fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Dur
     let picture = draw(&model, &rest, seen.side)?;
     ssim(&picture, &first.frame);
     Ok((clock.elapsed() - before) * seen.held_out.len() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use capture::SourceSpec;
+    use std::path::Path;
+
+    fn folder(name: &str) -> std::path::PathBuf {
+        let folder = std::env::temp_dir().join(format!("enroll-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn error_of(source: &Path, out: &Path) -> String {
+        let options = EnrollOptions {
+            budget: Budget::Steps(1),
+            ..EnrollOptions::new(SourceSpec::Clip(source.into()), out.into())
+        };
+        format!("{:#}", enroll(options, &mut |_| true).unwrap_err())
+    }
+
+    #[test]
+    fn a_clip_without_a_face_or_without_an_end_leaves_the_old_face_alone() {
+        let folder = folder("errors");
+        let out = folder.join("me.face");
+        fs::write(&out, b"the face of before").unwrap();
+        let mut clip = b"YUV4MPEG2 W64 H64 F25:1 Ip C420jpeg\n".to_vec();
+        for _ in 0..4 {
+            clip.extend(b"FRAME\n");
+            clip.extend([128; 64 * 64 * 3 / 2]);
+        }
+        let gray = folder.join("gray.y4m");
+        fs::write(&gray, &clip).unwrap();
+        let error = error_of(&gray, &out);
+        assert!(error.contains("no face was found in 4 frames"), "{error}");
+        let cut = folder.join("cut.y4m");
+        fs::write(&cut, &clip[..clip.len() - 100]).unwrap();
+        let error = error_of(&cut, &out);
+        assert!(error.contains("too little to enroll from"), "{error}");
+        let error = error_of(&folder.join("missing.mp4"), &out);
+        assert!(error.contains("missing.mp4"), "{error}");
+        assert_eq!(fs::read(&out).unwrap(), b"the face of before");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whoever_listens_can_stop_it() {
+        let folder = folder("stopped");
+        let options = EnrollOptions::new(SourceSpec::Actor, folder.join("me.face"));
+        let error = enroll(options, &mut |_| false).unwrap_err().to_string();
+        assert!(error.contains("stopped"), "{error}");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -217,3 +217,115 @@ pub(crate) fn feature(
     all[POSE_DIMS + LEARNED_DIMS..].copy_from_slice(&observation.torso);
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observing::Seen;
+    use capture::SourceSpec;
+    use glam::Vec3;
+    use track::{FaceShape, History, Identity, TorsoReference};
+    use types::{EXPRESSION_DIMS, Expression, FOCAL, Frame, HeadPose, Landmarks, MediaTime};
+
+    const SIDE: u32 = 64;
+
+    /// A disc for a head that nods, with a mouth that opens.
+    fn seen() -> Observations {
+        let shape = FaceShape::builtin().unwrap();
+        let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
+        let mut history = History::new();
+        let train: Vec<Seen> = (0..10)
+            .map(|i| {
+                let phase = i as f32 * 0.7;
+                let pose =
+                    HeadPose::new(Vec3::new(0.1 * phase.sin(), 0.0, 0.0), Vec3::new(0.0, 0.0, 1.2))
+                        .unwrap();
+                let mut e = [0.0; EXPRESSION_DIMS];
+                e[0] = phase.cos();
+                let expression = Expression::new(e).unwrap();
+                let points = shape
+                    .with_expression(identity.neutral(), &expression)
+                    .into_iter()
+                    .map(|p| {
+                        let [x, y] = pose.image_from_head(p);
+                        [x * SIDE as f32, y * SIDE as f32, p.z * FOCAL / 1.2 * SIDE as f32]
+                    })
+                    .collect();
+                let rgb: Vec<u8> = (0..SIDE * SIDE)
+                    .flat_map(|at| {
+                        let (x, y) = ((at % SIDE) as f32 - 32.0, (at / SIDE) as f32 - 30.0);
+                        let mouth = x.abs() < 6.0 && (y - 8.0).abs() < 1.0 + 2.0 * (1.0 + e[0]);
+                        if x.hypot(y) > 18.0 {
+                            [40, 60, 90]
+                        } else if mouth {
+                            [90, 20, 20]
+                        } else {
+                            [200, 150, 120]
+                        }
+                    })
+                    .collect();
+                let time = MediaTime::of_frame(i, 25);
+                let observation = Observation {
+                    time,
+                    pose,
+                    expression,
+                    torso: [0.0; 6],
+                    torso_correlation: 1.0,
+                    landmarks: Landmarks { points, confidence: 1.0 },
+                };
+                let window = history.push(&observation);
+                Seen { frame: Frame::new(SIDE, SIDE, time, rgb).unwrap(), observation, window }
+            })
+            .collect();
+        let torso = TorsoReference::of_frame(&train[0].frame, None);
+        Observations { train, held_out: Vec::new(), side: SIDE, shape, identity, torso }
+    }
+
+    fn options(steps: u32, name: &str, resume: bool) -> EnrollOptions {
+        let out = std::env::temp_dir().join(format!("enroll-{name}-{}.face", std::process::id()));
+        EnrollOptions {
+            side: SIDE,
+            budget: Budget::Steps(steps),
+            resume,
+            ..EnrollOptions::new(SourceSpec::Actor, out)
+        }
+    }
+
+    fn run(options: &EnrollOptions, seen: &Observations) -> (Learned, f32) {
+        let mut shown = 0.0;
+        let mut hear = |p: &crate::Progress| {
+            shown = p.psnr_db.unwrap_or(shown);
+            true
+        };
+        let learned =
+            learn(options, seen, Duration::ZERO, &mut Clock::new(options.budget, &mut hear));
+        (learned.unwrap(), shown)
+    }
+
+    #[test]
+    fn twenty_steps_run_and_give_the_same_face_twice() {
+        let seen = seen();
+        let options = options(20, "twice", false);
+        let (a, _) = run(&options, &seen);
+        let (b, _) = run(&options, &seen);
+        assert_eq!(a.steps, 20);
+        assert_eq!(a.model, b.model);
+        assert_eq!(a.embedding.values().unwrap(), b.embedding.values().unwrap());
+        std::fs::remove_file(options.part_path()).unwrap();
+    }
+
+    #[test]
+    fn a_resumed_enrollment_goes_on_where_it_was_and_no_other_can() {
+        let seen = seen();
+        let first = options(6, "resumed", false);
+        run(&first, &seen);
+        let again = options(12, "resumed", true);
+        assert_eq!(run(&again, &seen).0.steps, 12);
+        let other = EnrollOptions { seed: 99, ..again };
+        let mut hear = |_: &crate::Progress| true;
+        let mut clock = Clock::new(other.budget, &mut hear);
+        let error = learn(&other, &seen, Duration::ZERO, &mut clock).map(drop).unwrap_err();
+        assert!(error.to_string().contains("another enrollment"), "{error}");
+        std::fs::remove_file(other.part_path()).unwrap();
+    }
+}

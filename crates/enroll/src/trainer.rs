@@ -127,6 +127,11 @@ impl Trainer {
         let d = s.density;
         let weight = DENSITY_SMOOTH * every / l.density.len() as f32;
         smooth(params, grads, &l.density, &[d, d, d], 1, weight);
+        // Where the head or the torso hides them nothing else says what these are.
+        let weight = PICTURE_SMOOTH * every / l.background.len() as f32;
+        smooth(params, grads, &l.background, &[s.background, s.background], 3, weight);
+        let weight = PICTURE_SMOOTH * every / l.torso.len() as f32;
+        smooth(params, grads, &l.torso, &[s.torso_height, s.torso_width], 4, weight);
         for range in [&l.expression_xy, &l.expression_xz, &l.expression_yz] {
             let weight = EXPRESSION_SPARSE * every / range.len() as f32;
             let params = &params[range.clone()];
@@ -198,6 +203,7 @@ const SPLAT_FLOOR: f32 = 0.1;
 /// Weights of the regularisers (mean over the numbers).
 const PLANE_SMOOTH: f32 = 1e-3;
 const DENSITY_SMOOTH: f32 = 1e-3;
+const PICTURE_SMOOTH: f32 = 1e-3;
 const EXPRESSION_SPARSE: f32 = 1e-4;
 const TORSO_BLEND_SMALL: f32 = 3e-3;
 
