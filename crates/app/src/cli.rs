@@ -1,0 +1,364 @@
+//! The command line: a contract, because scripts and measurements use it.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use capture::SourceSpec;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A face-to-face call in the bandwidth of a phone call. Without a command: the window.
+#[derive(Debug, Parser)]
+#[command(name = "feathercall", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Two peers on this machine, real WebRTC on loopback, the built-in actor and its enrolled face
+    Demo(Demo),
+    /// Learn a face from a camera, a clip or the actor
+    Enroll(Enroll),
+    /// Start a call: prints the invite link and waits
+    Call(Host),
+    /// Join a call by its invite link
+    Join(Join),
+    /// Run the signaling service that peers meet at
+    Rendezvous {
+        /// Address to listen on, such as 0.0.0.0:7300
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Turn a clip into a stream of access units, as a call would send them
+    Encode {
+        clip: PathBuf,
+        #[arg(long)]
+        face: PathBuf,
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long, value_enum, default_value_t = Rate::Normal)]
+        rate: Rate,
+    },
+    /// Render a stream of access units
+    Decode {
+        stream: PathBuf,
+        #[arg(long)]
+        face: PathBuf,
+        /// OUT.mp4, OUT.y4m, or a folder for PNG pictures
+        #[arg(long)]
+        out: PathBuf,
+        #[arg(long, default_value = "256")]
+        resolution: Resolution,
+        /// Pictures a second, 1 to 240
+        #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=240))]
+        fps: u32,
+    },
+    /// Measure a face on a clip: quality, payload, pictures beside their originals
+    Eval {
+        #[arg(long)]
+        clip: PathBuf,
+        #[arg(long)]
+        face: PathBuf,
+        /// Frames A..B of the clip, B not included; the whole clip unless given
+        #[arg(long, value_parser = parse_frames)]
+        frames: Option<Range<u64>>,
+        #[arg(long, value_delimiter = ',', default_value = "256")]
+        resolutions: Vec<u32>,
+        #[arg(long)]
+        json: bool,
+        /// Folder for the table and the pictures
+        #[arg(long)]
+        report: Option<PathBuf>,
+    },
+    /// Write the 478 landmarks of every frame to a NumPy archive
+    Track {
+        clip: PathBuf,
+        #[arg(long)]
+        landmarks: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    /// List cameras, microphones, speakers and graphics adapters
+    Devices,
+    /// Look into a face file
+    #[command(subcommand)]
+    Model(Model),
+    /// Measure the speed of one part on this machine
+    Bench {
+        #[arg(value_enum)]
+        part: Part,
+        /// The built-in actor's face unless given
+        #[arg(long)]
+        face: Option<PathBuf>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How long the call lasts
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// No window even where there is a display
+    #[arg(long)]
+    pub(crate) headless: bool,
+    /// Where the call is recorded: FILE.mp4, FILE.y4m, or a folder
+    #[arg(long)]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Enroll {
+    /// camera, camera:NAME, actor, or a clip
+    #[arg(long)]
+    pub(crate) from: SourceSpec,
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Side of the square picture that is learnt from, in pixels
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=512))]
+    pub(crate) size: u32,
+    /// Wall-clock limit for everything, such as 90s or 10m
+    #[arg(long, value_parser = parse_duration, conflicts_with = "steps")]
+    pub(crate) budget: Option<Duration>,
+    /// Training steps instead of a time limit: the result is then the same on every run
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// Frames that are kept back to measure on: the last share (0.15) or every N-th (every:7)
+    #[arg(long, default_value = "0.15")]
+    pub(crate) holdout: enroll::Holdout,
+    /// Go on from what an interrupted run left
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Progress and result as JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Host {
+    /// URL of a rendezvous service; without it, one is run here for the local network
+    #[arg(long, conflicts_with = "manual")]
+    pub(crate) rendezvous: Option<String>,
+    /// No service at all: copy a link over, copy an answer back
+    #[arg(long)]
+    pub(crate) manual: bool,
+    #[command(flatten)]
+    pub(crate) peer: Peer,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The invite link
+    pub(crate) link: String,
+    #[command(flatten)]
+    pub(crate) peer: Peer,
+}
+
+/// What `call` and `join` share.
+#[derive(Debug, Args)]
+pub(crate) struct Peer {
+    /// Your enrolled face; without it the peer hears but does not see you
+    #[arg(long)]
+    pub(crate) face: Option<PathBuf>,
+    /// camera, camera:NAME, actor, or a clip
+    #[arg(long)]
+    pub(crate) source: Option<SourceSpec>,
+    /// No window
+    #[arg(long)]
+    pub(crate) headless: bool,
+    /// Record the peer: OUT.mp4, OUT.y4m, or a folder
+    #[arg(long)]
+    pub(crate) record: Option<PathBuf>,
+    /// Side of the peer's picture: 128, 256, 512, 1024 or auto
+    #[arg(long, default_value = "auto")]
+    pub(crate) resolution: Resolution,
+    /// Write figures once a second as JSON lines
+    #[arg(long)]
+    pub(crate) stats: Option<PathBuf>,
+    /// Hang up after this long, such as 10s
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    #[arg(long)]
+    pub(crate) no_audio: bool,
+    #[arg(long)]
+    pub(crate) no_video: bool,
+    /// A scripted action, such as 4s=resolution:512, 2s=mute, 3s=camera-off, 9s=hang-up
+    #[arg(long, value_name = "TIME=ACTION", num_args = 1..)]
+    pub(crate) at: Vec<Scripted>,
+    /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478
+    #[arg(long, value_name = "URL")]
+    pub(crate) ice_server: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Sizes, layers and hashes of a face file
+    Info {
+        face: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Part {
+    Render,
+    Track,
+    Codec,
+}
+
+/// How fine the quantizer is.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Rate {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+/// Side of the rendered picture.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Resolution {
+    /// Follows the window; 256 where there is none.
+    #[default]
+    Auto,
+    /// So many pixels.
+    Side(u32),
+}
+
+impl Resolution {
+    /// All there are.
+    pub const CHOICES: [Self; 5] =
+        [Self::Auto, Self::Side(128), Self::Side(256), Self::Side(512), Self::Side(1024)];
+
+    /// The side to render at in a place of `place_px` pixels.
+    pub fn side(self, place_px: u32) -> u32 {
+        match self {
+            Self::Side(side) => side,
+            Self::Auto => [128, 256, 512].into_iter().find(|&s| s >= place_px).unwrap_or(1024),
+        }
+    }
+}
+
+impl std::fmt::Display for Resolution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Side(side) => write!(f, "{side}"),
+        }
+    }
+}
+
+impl FromStr for Resolution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::CHOICES
+            .into_iter()
+            .find(|choice| choice.to_string() == text)
+            .ok_or_else(|| "resolution is one of 128, 256, 512, 1024, auto".to_owned())
+    }
+}
+
+/// Something a person would do in a call, at a given time after it connected.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scripted {
+    pub(crate) at: Duration,
+    pub(crate) action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    Resolution(Resolution),
+    Mute(bool),
+    Camera(bool),
+    HangUp,
+}
+
+impl FromStr for Scripted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (time, action) = text.split_once('=').ok_or("write TIME=ACTION, such as 4s=mute")?;
+        let action = match action.split_once(':').unwrap_or((action, "")) {
+            ("resolution", side) => Action::Resolution(side.parse()?),
+            ("mute", "") => Action::Mute(true),
+            ("unmute", "") => Action::Mute(false),
+            ("camera-off", "") => Action::Camera(false),
+            ("camera-on", "") => Action::Camera(true),
+            ("hang-up", "") => Action::HangUp,
+            _ => {
+                return Err("actions are resolution:SIDE, mute, unmute, camera-off, camera-on, hang-up".into());
+            }
+        };
+        Ok(Self { at: parse_duration(time)?, action })
+    }
+}
+
+/// `90s`, `1500ms`, `10m`, or plain seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a time is a number with ms, s, m or h behind it".to_owned()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| "a time is a number, such as 10s".to_owned())?;
+    Duration::try_from_secs_f64(seconds * scale)
+        .map_err(|_| "a time is not negative and not endless".to_owned())
+}
+
+fn parse_frames(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || "write A..B, such as 170..200".to_owned();
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let range = from.parse().map_err(|_| wrong())?..to.parse().map_err(|_| wrong())?;
+    if range.is_empty() { Err(format!("{text} holds no frame")) } else { Ok(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, ms) in [("10s", 10_000), ("1500ms", 1500), ("2m", 120_000), ("0.5", 500)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1s", "4x", "1e99s", "NaN"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn scripted_actions_are_read() {
+        let want = Scripted {
+            at: Duration::from_secs(4),
+            action: Action::Resolution(Resolution::Side(512)),
+        };
+        assert_eq!("4s=resolution:512".parse(), Ok(want));
+        for text in ["4s", "4s=dance", "x=mute", "4s=resolution:300", "4s=mute:1"] {
+            assert!(text.parse::<Scripted>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn auto_takes_the_next_size_up() {
+        for (place, side) in [(90, 128), (200, 256), (512, 512), (700, 1024), (3000, 1024)] {
+            assert_eq!(Resolution::Auto.side(place), side, "{place}");
+        }
+    }
+}

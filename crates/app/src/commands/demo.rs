@@ -1,0 +1,42 @@
+//! `feathercall demo`: two peers on this machine, real WebRTC on loopback.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use call::{Call, Settings};
+use capture::SourceSpec;
+
+use super::calls;
+use crate::cli::{Demo, Resolution};
+use crate::live::{Live, Options};
+use crate::window;
+
+pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
+    let ours = Settings {
+        face: Some(super::face_or_demo(None)?),
+        source: Some(SourceSpec::Actor),
+        loopback: true,
+        name: "Actor".to_owned(),
+        ..Settings::default()
+    };
+    let theirs = Settings { loopback: true, ..Settings::default() };
+    let has_window = !args.headless && window::has_display();
+    let (host, link) = Call::host(ours)?;
+    let guest = Call::join(&link.to_string(), theirs)?;
+    let duration = Duration::from_secs(args.seconds);
+    let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
+    let options = Options {
+        record,
+        resolution: if has_window { Resolution::Auto } else { Resolution::Side(256) },
+        duration: (!has_window).then_some(duration),
+        ..Options::default()
+    };
+    if has_window {
+        return window::open(window::Start::Demo(Box::new((host, guest, options))));
+    }
+    let seconds = args.seconds;
+    eprintln!("a call of {seconds} s between two peers on this machine, over WebRTC on loopback");
+    let summary = calls::drive(Live::new(guest, options)?)?;
+    drop(host);
+    calls::report(&summary)
+}

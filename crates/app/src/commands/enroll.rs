@@ -1,0 +1,47 @@
+//! `feathercall enroll`
+
+use enroll::{Budget, EnrollOptions};
+
+use crate::cli::Enroll;
+use crate::progress::Progress;
+
+pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
+    let budget = match (args.budget, args.steps) {
+        (Some(time), _) => Budget::Time(time),
+        (None, Some(steps)) => Budget::Steps(steps),
+        (None, None) => Budget::default(),
+    };
+    let options = EnrollOptions {
+        side: args.size,
+        budget,
+        holdout: args.holdout,
+        resume: args.resume,
+        ..EnrollOptions::new(args.from, args.out.clone())
+    };
+    let mut progress = Progress::new(args.json);
+    let result = enroll::enroll(options, &mut |at| {
+        progress.report(at.stage, at.fraction, &at.detail);
+        true
+    });
+    progress.finish();
+    let report = result?;
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    println!(
+        "{}: {} bytes for a peer, learnt from {} frames in {:.0} s and {} steps",
+        args.out.display(),
+        report.bytes,
+        report.n_train,
+        report.seconds,
+        report.steps
+    );
+    if report.n_heldout > 0 {
+        println!(
+            "held out: {:.2} dB PSNR, {:.4} SSIM over {} frames never learnt from",
+            report.psnr_db, report.ssim, report.n_heldout
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! One file a command, or a family of them.
+
+mod bench;
+mod calls;
+mod demo;
+mod devices;
+mod enroll;
+mod evaluate;
+mod model;
+mod offline;
+mod track;
+
+use std::path::Path;
+
+use anyhow::Context;
+use face::FaceFile;
+
+use crate::cli::{Command, Model};
+use crate::window;
+
+/// Runs one command to its end.
+pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
+    match command {
+        None => window::open(window::Start::Home),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Enroll(args)) => enroll::run(args),
+        Some(Command::Call(args)) => calls::host(args),
+        Some(Command::Join(args)) => calls::join(args),
+        Some(Command::Rendezvous { listen }) => calls::rendezvous(listen),
+        Some(Command::Encode { clip, face, out, rate }) => offline::encode(&clip, &face, &out, rate),
+        Some(Command::Decode { stream, face, out, resolution, fps }) => {
+            offline::decode(&stream, &face, &out, resolution, fps)
+        }
+        Some(Command::Eval { clip, face, frames, resolutions, json, report }) => {
+            evaluate::run(&clip, &face, frames, &resolutions, json, report.as_deref())
+        }
+        Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
+        Some(Command::Devices) => devices::run(),
+        Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
+        Some(Command::Bench { part, face, json }) => bench::run(part, face.as_deref(), json),
+    }
+}
+
+/// The face that ships with the program: the actor's.
+const DEMO_FACE: &[u8] = include_bytes!("../../../../assets/demo.face");
+
+fn read_face(path: &Path) -> anyhow::Result<FaceFile> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    FaceFile::parse(&bytes).with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// The face at `path`, or the built-in one.
+pub(crate) fn face_or_demo(path: Option<&Path>) -> anyhow::Result<FaceFile> {
+    match path {
+        Some(path) => read_face(path),
+        None => FaceFile::parse(DEMO_FACE).context("the built-in face is damaged; reinstall"),
+    }
+}

@@ -1,0 +1,97 @@
+//! `feathercall encode` and `decode`: the call's own code path, with a file in place of the wire.
+
+use std::path::Path;
+
+use anyhow::Context;
+use call::{Quality, SourceSpec};
+use capture::Source;
+use types::{Feature, MediaTime};
+
+use crate::cli::{Rate, Resolution};
+use crate::painter::Painter;
+use crate::progress::Progress;
+
+pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow::Result<()> {
+    let face = super::read_face(face)?;
+    let mut progress = Progress::new(false);
+    let source = SourceSpec::Clip(clip.to_owned());
+    let n_frames = Source::open(&source)?.n_frames();
+    let quality = match rate {
+        Rate::Low => Quality::Low,
+        Rate::Normal => Quality::Normal,
+        Rate::High => Quality::High,
+    };
+    let stream = call::encode_stream(&source, &face, quality, |done| {
+        let share = n_frames.map_or(0.0, |n| done as f32 / n.max(1) as f32);
+        progress.report("encode", share, &format!("{done} frames"));
+    })
+    .with_context(|| format!("cannot encode {}", clip.display()))?;
+    progress.finish();
+    write_file(out, &stream.to_bytes())?;
+    let bytes = stream.payload_bytes();
+    let (Some((first, _)), Some((last, _))) = (stream.units.first(), stream.units.last()) else {
+        anyhow::bail!("no face was found in {}", clip.display());
+    };
+    // The last unit is shown as long as the mean of the others.
+    let shown = last.saturating_since(*first).as_secs_f64();
+    let seconds = shown * stream.units.len() as f64 / (stream.units.len() - 1).max(1) as f64;
+    println!(
+        "{}: {} units, {bytes} bytes, {:.3} kbit/s of payload",
+        out.display(),
+        stream.units.len(),
+        bytes as f64 * 8e-3 / seconds.max(1e-3)
+    );
+    Ok(())
+}
+
+pub(super) fn decode(
+    stream: &Path,
+    face: &Path,
+    out: &Path,
+    resolution: Resolution,
+    fps: u32,
+) -> anyhow::Result<()> {
+    let face = super::read_face(face)?;
+    let bytes =
+        std::fs::read(stream).with_context(|| format!("cannot read {}", stream.display()))?;
+    let features = call::decode_stream(&bytes, &face)
+        .with_context(|| format!("cannot decode the stream {}", stream.display()))?;
+    let (Some(first), Some(last)) = (features.first(), features.last()) else {
+        anyhow::bail!("the stream {} holds no picture", stream.display());
+    };
+    let mut painter = Painter::new(face.model.into())?;
+    painter.resize(resolution.side(256));
+    let mut writer = capture::ClipWriter::create(out, fps)
+        .with_context(|| format!("cannot write to {}", out.display()))?;
+    let mut progress = Progress::new(false);
+    let step = MediaTime::of_frame(1, fps).as_micros();
+    let (start, end) = (first.time.as_micros(), last.time.as_micros());
+    let mut pairs = features.windows(2).peekable();
+    let mut n_frames = 0_u64;
+    for micros in (start..=end).step_by(usize::try_from(step)?) {
+        let time = MediaTime::from_micros(micros);
+        while pairs.next_if(|pair| pair[1].time < time).is_some() {}
+        let feature =
+            pairs.peek().map_or(*last, |pair| Feature::between(&pair[0], &pair[1], time));
+        writer.push(&painter.paint(&feature)?)?;
+        n_frames += 1;
+        progress.report("decode", (micros - start) as f32 / (end - start).max(1) as f32, "");
+    }
+    progress.finish();
+    for path in writer.finish()? {
+        println!("{}: {n_frames} frames, rendered by {}", path.display(), painter.name());
+    }
+    Ok(())
+}
+
+/// Writes a file whole or not at all.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&part);
+        anyhow::Error::new(error).context(format!("cannot write {}", path.display()))
+    })
+}

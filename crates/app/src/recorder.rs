@@ -1,0 +1,165 @@
+//! Records the peer's rendered face: every moment of media time is painted once, in order, on a
+//! thread of its own, so that a slow renderer makes the recording late and never short.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use capture::ClipWriter;
+use face::FaceModel;
+use types::{Feature, MediaTime};
+
+use crate::painter::Painter;
+
+/// Pictures a second of a recording.
+pub(crate) const FPS: u32 = 25;
+/// Features that may wait to be painted: an hour of them.
+const MAX_WAITING: usize = 90_000;
+/// A longer silence is cut out of the recording instead of being shown as a still.
+const MAX_STILL: u64 = 10_000_000;
+
+enum Job {
+    Feature(Box<Feature>),
+    /// From this media time on, pictures have this side.
+    Side(MediaTime, u32),
+}
+
+/// A recording in progress.
+pub(crate) struct Recorder {
+    jobs: SyncSender<Job>,
+    worker: JoinHandle<anyhow::Result<Recorded>>,
+    state: Arc<Mutex<RecorderState>>,
+}
+
+/// How far a recording is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecorderState {
+    /// Pictures painted.
+    pub(crate) n_frames: u64,
+    /// Side of the newest one.
+    pub(crate) side: u32,
+    /// Media time of the newest one.
+    pub(crate) time: MediaTime,
+}
+
+/// A finished recording.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    /// Files or folders, one for each stretch of the same size.
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) n_frames: u64,
+    /// Media time of the first picture.
+    pub(crate) first: MediaTime,
+}
+
+impl Recorder {
+    /// Starts a recording of `model` at `side` pixels into `path`.
+    pub(crate) fn start(path: &Path, model: Arc<FaceModel>, side: u32) -> anyhow::Result<Self> {
+        let writer = ClipWriter::create(path, FPS)
+            .with_context(|| format!("cannot record to {}", path.display()))?;
+        let mut painter = Painter::new(model)?;
+        painter.resize(side);
+        let (jobs, queue) = sync_channel(MAX_WAITING);
+        let state = Arc::new(Mutex::new(RecorderState::default()));
+        let shared = Arc::clone(&state);
+        let worker = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || record(&queue, writer, painter, side, &shared))?;
+        Ok(Self { jobs, worker, state })
+    }
+
+    /// Hands over decoded features, in the order of their media time.
+    pub(crate) fn push(&self, features: Vec<Feature>) {
+        for feature in features {
+            // A full queue or a failed writer is told by `finish`; the call goes on.
+            let _ = self.jobs.try_send(Job::Feature(Box::new(feature)));
+        }
+    }
+
+    /// Changes the size of the pictures that show `from` and later.
+    pub(crate) fn resize(&self, from: MediaTime, side: u32) {
+        let _ = self.jobs.try_send(Job::Side(from, side));
+    }
+
+    pub(crate) fn state(&self) -> RecorderState {
+        self.state.lock().map(|state| *state).unwrap_or_default()
+    }
+
+    /// Paints what is left and closes the files.
+    pub(crate) fn finish(self) -> anyhow::Result<Recorded> {
+        drop(self.jobs);
+        self.worker.join().map_err(|_| anyhow::anyhow!("the recorder stopped unexpectedly"))?
+    }
+}
+
+fn record(
+    queue: &Receiver<Job>,
+    mut writer: ClipWriter,
+    mut painter: Painter,
+    mut side: u32,
+    shared: &Mutex<RecorderState>,
+) -> anyhow::Result<Recorded> {
+    let step = MediaTime::of_frame(1, FPS).as_micros();
+    let mut last: Option<Feature> = None;
+    let mut sides: Vec<(MediaTime, u32)> = Vec::new();
+    // The moment the next picture shows.
+    let mut next = MediaTime::ZERO;
+    let mut recorded = Recorded { paths: Vec::new(), n_frames: 0, first: MediaTime::ZERO };
+    for job in queue {
+        let feature = match job {
+            Job::Side(from, side) => {
+                sides.push((from, side));
+                continue;
+            }
+            Job::Feature(feature) => *feature,
+        };
+        let Some(before) = last else {
+            recorded.first = feature.time;
+            next = feature.time;
+            last = Some(feature);
+            continue;
+        };
+        if feature.time <= before.time {
+            continue;
+        }
+        if feature.time.as_micros() - before.time.as_micros() > MAX_STILL {
+            next = feature.time;
+        }
+        while next < feature.time {
+            paint(&mut painter, &mut writer, &mut sides, &mut side, &before, &feature, next)?;
+            recorded.n_frames += 1;
+            if let Ok(mut state) = shared.lock() {
+                *state = RecorderState { n_frames: recorded.n_frames, side, time: next };
+            }
+            next = MediaTime::from_micros(next.as_micros() + step);
+        }
+        last = Some(feature);
+    }
+    if let Some(feature) = last.filter(|feature| feature.time >= next) {
+        paint(&mut painter, &mut writer, &mut sides, &mut side, &feature, &feature, next)?;
+        recorded.n_frames += 1;
+    }
+    recorded.paths = writer.finish().context("cannot finish the recording")?;
+    Ok(recorded)
+}
+
+/// Paints one moment between two features, at the size that moment asks for.
+fn paint(
+    painter: &mut Painter,
+    writer: &mut ClipWriter,
+    sides: &mut Vec<(MediaTime, u32)>,
+    side: &mut u32,
+    before: &Feature,
+    after: &Feature,
+    time: MediaTime,
+) -> anyhow::Result<()> {
+    while let Some((_, new)) = sides.first().filter(|(from, _)| *from <= time) {
+        *side = *new;
+        painter.resize(*side);
+        sides.remove(0);
+    }
+    let frame = painter.paint(&Feature::between(before, after, time))?;
+    writer.push(&frame).context("cannot write the recording")
+}

@@ -1,0 +1,111 @@
+//! The enrollment screen: what it is doing, how far it is, a way out.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use capture::SourceSpec;
+
+use super::theme;
+
+/// How long the window's enrollment takes at most.
+const BUDGET: Duration = Duration::from_secs(600);
+
+/// An enrollment that runs in the background.
+pub(super) struct Enrolling {
+    name: String,
+    messages: Receiver<Message>,
+    is_cancelled: Arc<AtomicBool>,
+    stage: String,
+    fraction: f32,
+    detail: String,
+}
+
+enum Message {
+    Progress { stage: String, fraction: f32, detail: String },
+    Done(String),
+}
+
+/// Where this computer keeps the faces of its owner.
+pub(super) fn faces_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let data = variable("XDG_DATA_HOME")
+        .or_else(|| variable("APPDATA"))
+        .or_else(|| Some(variable("HOME")?.join(".local/share")))?;
+    Some(data.join("feathercall").join("faces"))
+}
+
+impl Enrolling {
+    pub(super) fn start(name: &str, source: SourceSpec) -> anyhow::Result<Self> {
+        let folder = faces_folder().context("this system names no home folder to keep a face in")?;
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let file: String =
+            name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let options = enroll::EnrollOptions {
+            budget: enroll::Budget::Time(BUDGET),
+            ..enroll::EnrollOptions::new(source, folder.join(format!("{file}.face")))
+        };
+        let (sender, messages) = sync_channel(16);
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let cancel = Arc::clone(&is_cancelled);
+        std::thread::Builder::new().name("enroll".to_owned()).spawn(move || {
+            let result = enroll::enroll(options, &mut |at| {
+                // Progress that finds no room is replaced by the next.
+                let _ = sender.try_send(Message::Progress {
+                    stage: at.stage.to_owned(),
+                    fraction: at.fraction,
+                    detail: at.detail.clone(),
+                });
+                !cancel.load(Ordering::Relaxed)
+            });
+            let told = match result {
+                Ok(report) => format!("Enrolled: {:.1} dB on frames kept back", report.psnr_db),
+                Err(error) => format!("{error:#}"),
+            };
+            let _ = sender.send(Message::Done(told));
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            messages,
+            is_cancelled,
+            stage: "starting".to_owned(),
+            fraction: 0.0,
+            detail: String::new(),
+        })
+    }
+
+    /// Shows the screen; gives back the outcome once there is one.
+    pub(super) fn show(&mut self, ui: &mut egui::Ui) -> Option<String> {
+        loop {
+            match self.messages.try_recv() {
+                Ok(Message::Progress { stage, fraction, detail }) => {
+                    (self.stage, self.fraction, self.detail) = (stage, fraction, detail);
+                }
+                Ok(Message::Done(outcome)) => return Some(outcome),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    return Some("The enrollment stopped unexpectedly".to_owned());
+                }
+            }
+        }
+        egui::CentralPanel::default().show(ui, |ui| {
+            ui.vertical_centered(|ui| {
+                ui.set_max_width(520.0);
+                ui.add_space(ui.available_height() * 0.25);
+                ui.heading(format!("Learning the face of {}", self.name));
+                ui.label("Look at the camera, speak, turn your head slowly, blink, smile.");
+                ui.add(egui::ProgressBar::new(self.fraction).show_percentage().fill(theme::ACCENT));
+                ui.label(egui::RichText::new(format!("{} {}", self.stage, self.detail)).weak());
+                if ui.button("Cancel").clicked() {
+                    self.is_cancelled.store(true, Ordering::Relaxed);
+                }
+            });
+        });
+        ui.ctx().request_repaint_after(Duration::from_millis(100));
+        None
+    }
+}

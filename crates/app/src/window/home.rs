@@ -1,0 +1,139 @@
+//! The first screen: start a call, join one, enroll a face.
+
+use std::path::PathBuf;
+
+use super::theme;
+
+/// What the person has chosen so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Home {
+    /// Faces enrolled on this computer.
+    pub faces: Vec<PathBuf>,
+    /// Index into `faces`; none means the built-in actor.
+    pub face: Option<usize>,
+    /// Cameras, by name.
+    pub cameras: Vec<String>,
+    /// The invite link that was pasted.
+    pub link: String,
+    /// Enroll from this clip instead of the camera.
+    pub clip: String,
+    /// What the new face will be called.
+    pub name: String,
+    /// The person agreed to a model of their face.
+    pub consents: bool,
+    /// What went wrong last.
+    pub message: Option<String>,
+}
+
+/// What the person asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HomeAction {
+    /// Start a call and show its link.
+    StartCall,
+    /// Join by this link.
+    Join(String),
+    /// Learn a face.
+    Enroll {
+        /// What it is called.
+        name: String,
+        /// What to learn from; the camera unless given.
+        clip: Option<PathBuf>,
+    },
+}
+
+/// Shows the screen; gives back what was asked for, if anything.
+pub fn show(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
+    let mut action = None;
+    egui::ScrollArea::vertical().show(ui, |ui| {
+        ui.vertical_centered(|ui| {
+            ui.set_max_width(560.0);
+            ui.add_space(28.0);
+            ui.label(egui::RichText::new("Feathercall").size(34.0).strong());
+            ui.label(
+                egui::RichText::new("A face-to-face call in the bandwidth of a phone call").weak(),
+            );
+            ui.add_space(12.0);
+            if let Some(message) = &home.message {
+                ui.colored_label(theme::DANGER, message);
+            }
+            theme::card().show(ui, |ui| {
+                ui.vertical(|ui| {
+                    ui.heading("Call");
+                    face_choice(ui, home);
+                    if ui.add(theme::primary("Start a call")).clicked() {
+                        action = Some(HomeAction::StartCall);
+                    }
+                    ui.separator();
+                    ui.horizontal(|ui| {
+                        let label = ui.label("Invite link");
+                        let edit = egui::TextEdit::singleline(&mut home.link)
+                            .hint_text("feathercall://…")
+                            .desired_width(ui.available_width() - 90.0);
+                        let typed = ui.add(edit).labelled_by(label.id);
+                        let is_entered =
+                            typed.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Enter));
+                        let has_link = !home.link.trim().is_empty();
+                        let join = ui.add_enabled(has_link, egui::Button::new("Join"));
+                        if has_link && (join.clicked() || is_entered) {
+                            action = Some(HomeAction::Join(home.link.trim().to_owned()));
+                        }
+                    });
+                });
+            });
+            ui.add_space(6.0);
+            theme::card().show(ui, |ui| {
+                ui.vertical(|ui| {
+                    if let Some(asked) = enrollment(ui, home) {
+                        action = Some(asked);
+                    }
+                });
+            });
+            ui.add_space(12.0);
+        });
+    });
+    action
+}
+
+fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
+    let name_of = |face: Option<usize>| match face.and_then(|i| home.faces.get(i)) {
+        Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        None => "built-in actor (no camera)".to_owned(),
+    };
+    let mut chosen = home.face;
+    egui::ComboBox::from_label("Your face").selected_text(name_of(home.face)).show_ui(ui, |ui| {
+        for face in (0..home.faces.len()).map(Some).chain([None]) {
+            ui.selectable_value(&mut chosen, face, name_of(face));
+        }
+    });
+    home.face = chosen;
+    let camera = match (home.face, home.cameras.first()) {
+        (None, _) => "The peer sees a synthetic person.".to_owned(),
+        (Some(_), Some(camera)) => format!("Driven by the camera: {camera}"),
+        (Some(_), None) => "No camera found: connect one, or call as the built-in actor.".to_owned(),
+    };
+    ui.label(egui::RichText::new(camera).weak());
+}
+
+fn enrollment(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
+    ui.heading("Enroll a face");
+    ui.label("One minute of you, speaking and turning your head. It stays on this computer; in a call your peer gets a copy that lives in memory until you hang up.");
+    ui.horizontal(|ui| {
+        let label = ui.label("Name");
+        ui.add(egui::TextEdit::singleline(&mut home.name).desired_width(150.0))
+            .labelled_by(label.id);
+        let label = ui.label("Clip");
+        ui.add(
+            egui::TextEdit::singleline(&mut home.clip)
+                .hint_text("path, or empty for the camera")
+                .desired_width(ui.available_width()),
+        )
+        .labelled_by(label.id);
+    });
+    ui.checkbox(&mut home.consents, "This is my own face, and I agree to a model of it being made");
+    let is_ready = home.consents && !home.name.trim().is_empty();
+    let button = ui.add_enabled(is_ready, egui::Button::new("Enroll"));
+    button.clicked().then(|| HomeAction::Enroll {
+        name: home.name.trim().to_owned(),
+        clip: Some(home.clip.trim()).filter(|c| !c.is_empty()).map(PathBuf::from),
+    })
+}

@@ -1,0 +1,152 @@
+//! The call screen: the peer's face, the own preview, the live figures, the controls.
+
+use egui::{Align2, Color32, Key, Rect, TextureId, Vec2};
+
+use super::theme;
+use crate::cli::Resolution;
+
+/// Everything the screen shows.
+#[derive(Clone, Debug, Default)]
+pub struct CallView {
+    /// The rendered face, square.
+    pub remote: Option<TextureId>,
+    /// What the own camera sees, square.
+    pub preview: Option<TextureId>,
+    /// Shown large while there is no remote face.
+    pub status: String,
+    /// The invite link, while somebody has yet to join.
+    pub link: Option<String>,
+    /// The own sound is off.
+    pub is_muted: bool,
+    /// The own face is off.
+    pub is_camera_off: bool,
+    /// What was chosen.
+    pub resolution: Resolution,
+    /// Side at which the face is drawn now, pixels.
+    pub rendered_side: u32,
+    /// Name and value of each live figure.
+    pub figures: Vec<(&'static str, String)>,
+}
+
+/// What the person asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallAction {
+    /// Sound off or on.
+    ToggleMute,
+    /// Face off or on.
+    ToggleCamera,
+    /// Draw at another size.
+    Resolution(Resolution),
+    /// Put the invite on the clipboard.
+    CopyLink,
+    /// End the call.
+    HangUp,
+}
+
+/// Shows the screen; gives back what was asked for, and the side in physical pixels of the place
+/// where the face is shown.
+pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
+    let mut actions = shortcuts(ui);
+    egui::Panel::bottom("controls").exact_size(58.0).show(ui, |ui| {
+        ui.horizontal_centered(|ui| controls(ui, view, &mut actions));
+    });
+    egui::Panel::right("figures").exact_size(196.0).resizable(false).show(ui, |ui| {
+        ui.add_space(8.0);
+        figures(ui, view);
+    });
+    let side = egui::CentralPanel::default().show(ui, |ui| stage(ui, view, &mut actions)).inner;
+    (actions, (side * ui.ctx().pixels_per_point()) as u32)
+}
+
+fn shortcuts(ui: &egui::Ui) -> Vec<CallAction> {
+    if ui.ctx().egui_wants_keyboard_input() {
+        return Vec::new();
+    }
+    ui.input(|input| {
+        [
+            (Key::M, CallAction::ToggleMute),
+            (Key::V, CallAction::ToggleCamera),
+            (Key::Escape, CallAction::HangUp),
+        ]
+        .into_iter()
+        .filter(|(key, _)| input.key_pressed(*key))
+        .map(|(_, action)| action)
+        .collect()
+    })
+}
+
+fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
+    let mute = if view.is_muted { "Unmute" } else { "Mute" };
+    if ui.selectable_label(view.is_muted, mute).on_hover_text("M").clicked() {
+        actions.push(CallAction::ToggleMute);
+    }
+    let camera = if view.is_camera_off { "Camera on" } else { "Camera off" };
+    if ui.selectable_label(view.is_camera_off, camera).on_hover_text("V").clicked() {
+        actions.push(CallAction::ToggleCamera);
+    }
+    ui.separator();
+    ui.label("Resolution").on_hover_text("Yours alone: it changes nothing on the wire");
+    for choice in Resolution::CHOICES {
+        if ui.selectable_label(view.resolution == choice, choice.to_string()).clicked() {
+            actions.push(CallAction::Resolution(choice));
+        }
+    }
+    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+        let text = egui::RichText::new("Hang up").color(Color32::WHITE).strong();
+        if ui.add(egui::Button::new(text).fill(theme::DANGER)).on_hover_text("Esc").clicked() {
+            actions.push(CallAction::HangUp);
+        }
+    });
+}
+
+fn figures(ui: &mut egui::Ui, view: &CallView) {
+    ui.label(egui::RichText::new("This call").strong());
+    egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]).show(ui, |ui| {
+        for (name, value) in &view.figures {
+            ui.label(egui::RichText::new(*name).weak());
+            ui.label(egui::RichText::new(value).monospace());
+            ui.end_row();
+        }
+    });
+    if let Some(preview) = view.preview.filter(|_| !view.is_camera_off) {
+        ui.with_layout(egui::Layout::bottom_up(egui::Align::Center), |ui| {
+            ui.add_space(8.0);
+            let size = Vec2::splat(ui.available_width().min(176.0));
+            ui.add(egui::Image::new((preview, size)).corner_radius(10).alt_text("Your own camera"));
+            ui.label(egui::RichText::new("You").weak());
+        });
+    }
+}
+
+/// The peer's face as large as it fits, or what is being waited for. Returns its side in points.
+fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) -> f32 {
+    let side = ui.available_size().min_elem().max(1.0);
+    let Some(remote) = view.remote else {
+        ui.vertical_centered(|ui| {
+            ui.add_space(side * 0.3);
+            ui.spinner();
+            ui.label(egui::RichText::new(&view.status).size(18.0));
+            if let Some(link) = &view.link {
+                ui.add_space(10.0);
+                ui.label("Send this link to the person you want to see:");
+                ui.label(egui::RichText::new(link).monospace().small());
+                if ui.add(theme::primary("Copy the link")).clicked() {
+                    actions.push(CallAction::CopyLink);
+                }
+            }
+        });
+        return side;
+    };
+    let place = Rect::from_center_size(ui.available_rect_before_wrap().center(), Vec2::splat(side));
+    let image = egui::Image::new((remote, place.size())).corner_radius(12);
+    ui.put(place, image.alt_text("The peer's face, rendered"));
+    // A rendered face is always marked as one.
+    let badge = format!("synthetic · {} px", view.rendered_side);
+    let at = place.left_top() + Vec2::splat(14.0);
+    let font = egui::FontId::proportional(13.0);
+    let galley = ui.painter().layout_no_wrap(badge, font, Color32::from_white_alpha(220));
+    let text = Align2::LEFT_TOP.anchor_size(at, galley.size());
+    ui.painter().rect_filled(text.expand2(egui::vec2(8.0, 4.0)), 8, Color32::from_black_alpha(120));
+    ui.painter().galley(text.min, galley, Color32::WHITE);
+    side
+}

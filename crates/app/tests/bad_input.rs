@@ -1,0 +1,146 @@
+//! Bad input of every kind: one clear line, exit code 1 (or 2 for wrong usage), nothing left behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn feathercall(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_feathercall")).args(args).output().expect("it starts")
+}
+
+/// An empty folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn demo_face() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo.face")
+}
+
+/// Runs it, and checks that it fails with one line that holds `says`.
+#[track_caller]
+fn fails_with(args: &[&str], says: &str) {
+    let output = feathercall(args);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let errors: Vec<&str> = told.lines().filter(|line| line.starts_with("feathercall: ")).collect();
+    assert_eq!(output.status.code(), Some(1), "{args:?} said {told}");
+    assert_eq!(errors.len(), 1, "{args:?} said {told}");
+    assert!(errors[0].to_lowercase().contains(says), "{args:?} said {told}");
+    assert!(!told.contains("panicked"), "{args:?} said {told}");
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    for args in [
+        &["call", "--resolution", "300"][..],
+        &["enroll"],
+        &["dance"],
+        &["join"],
+        &["call", "--at", "4s=dance"],
+        &["enroll", "--from", "actor", "--out", "x.face", "--budget", "1m", "--steps", "3"],
+    ] {
+        assert_eq!(feathercall(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_clip_that_is_none_is_refused() {
+    let folder = folder("clips");
+    let text = folder.join("notes.mp4");
+    std::fs::write(&text, "not a video at all").unwrap();
+    let empty = folder.join("empty.y4m");
+    std::fs::write(&empty, "").unwrap();
+    let out = folder.join("me.face");
+    let missing = folder.join("missing.mp4");
+    for (clip, says) in [(&text, "notes.mp4"), (&empty, "empty.y4m"), (&missing, "missing.mp4")] {
+        let clip = clip.to_str().unwrap();
+        fails_with(
+            &["enroll", "--from", clip, "--out", out.to_str().unwrap(), "--budget", "20s"],
+            says,
+        );
+    }
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
+    assert_eq!(left.len(), 2, "only what was there before: {left:?}");
+}
+
+#[test]
+fn a_clip_without_a_face_is_refused() {
+    let folder = folder("no-face");
+    let clip = folder.join("grey.y4m");
+    let mut bytes = b"YUV4MPEG2 W128 H128 F25:1 Ip A1:1 C444\n".to_vec();
+    for _ in 0..60 {
+        bytes.extend_from_slice(b"FRAME\n");
+        bytes.extend(std::iter::repeat_n(120, 128 * 128 * 3));
+    }
+    std::fs::write(&clip, bytes).unwrap();
+    let out = folder.join("me.face");
+    let args = ["enroll", "--from", clip.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    fails_with(&[&args[..], &["--budget", "30s"]].concat(), "face");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_damaged_or_foreign_face_file_is_refused() {
+    let folder = folder("faces");
+    let good = std::fs::read(demo_face()).unwrap();
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let mut newer = good.clone();
+    // The version stands behind the eight bytes of magic.
+    newer[8] = newer[8].wrapping_add(1);
+    for (name, bytes, says) in [
+        ("flipped.face", &flipped[..], "damaged"),
+        ("newer.face", &newer[..], "version"),
+        ("short.face", &good[..good.len() / 3], "cut short"),
+        ("foreign.face", b"\x89PNG\r\n\x1a\n not a face", "not a face file"),
+    ] {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        fails_with(&["model", "info", path.to_str().unwrap()], says);
+    }
+}
+
+#[test]
+fn a_link_with_a_typo_is_refused() {
+    for link in ["feathercall://127.0.0.1:1/abc#wrong", "https://example.org", ""] {
+        fails_with(&["join", link, "--headless"], "link");
+    }
+}
+
+#[test]
+fn a_stream_that_is_none_is_refused() {
+    let folder = folder("streams");
+    let stream = folder.join("noise.fcs");
+    std::fs::write(&stream, [7; 100]).unwrap();
+    let out = folder.join("out.y4m");
+    let face = demo_face();
+    let args = ["decode", stream.to_str().unwrap(), "--face", face.to_str().unwrap()];
+    fails_with(&[&args[..], &["--out", out.to_str().unwrap()]].concat(), "stream");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let args = ["track", "/nonexistent.mp4", "--landmarks", "/dev/full"];
+    fails_with(&args, "nonexistent.mp4");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_display_the_window_says_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_feathercall"))
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .output()
+        .expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("display"), "{told}");
+}

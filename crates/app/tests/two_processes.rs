@@ -1,0 +1,72 @@
+//! A whole call between two processes: the invite link is printed by one and given to the other.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+fn feathercall() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_feathercall"))
+}
+
+fn demo_face() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo.face")
+}
+
+/// Ends a peer even when the test fails.
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-processes");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let (pictures, stats) = (folder.join("pictures"), folder.join("stats.jsonl"));
+    let mut caller = feathercall();
+    caller.args(["call", "--headless", "--no-audio", "--source", "actor", "--duration", "60s"]);
+    caller.arg("--face").arg(demo_face()).stdout(Stdio::piped());
+    let mut caller = Peer(caller.spawn().expect("it starts"));
+    let output = BufReader::new(caller.0.stdout.take().unwrap());
+    let link = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
+        .expect("the caller prints an invite link");
+
+    let mut joiner = feathercall();
+    joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
+    joiner.args(["--duration", "4s", "--at", "2s=resolution:256"]);
+    joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
+    let output = joiner.output().expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+
+    let rows = std::fs::read_to_string(&stats).unwrap();
+    let last = rows.lines().last().expect("there are statistics");
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    let number = |name: &str| last[name].as_f64().unwrap_or_else(|| panic!("{name} in {last}"));
+    assert!(number("features_in") > 10.0, "{last}");
+    assert!(number("wire_bytes_in") > number("payload_bytes_in"), "{last}");
+    assert!(number("wire_bytes_out") > 0.0, "{last}");
+
+    let mut sizes = std::collections::BTreeSet::new();
+    let mut folders = vec![folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "png") {
+                let bytes = std::fs::read(&path).unwrap();
+                sizes.insert(u32::from_be_bytes(bytes[16..20].try_into().unwrap()));
+            }
+        }
+    }
+    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [128, 256], "both sizes were recorded");
+}

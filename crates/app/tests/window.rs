@@ -1,0 +1,66 @@
+//! Does the button do it? The window's screens, driven as a person would, without a window.
+
+use app::{CallAction, CallView, Home, HomeAction, Resolution, show_call, show_home};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+
+#[test]
+fn a_pasted_link_is_joined() {
+    let mut state = (Home { link: " feathercall://host/room#secret ".into(), ..Home::default() }, None);
+    let mut harness = Harness::new_ui_state(
+        |ui, (home, action): &mut (Home, Option<HomeAction>)| {
+            *action = show_home(ui, home).or(action.take());
+        },
+        std::mem::take(&mut state),
+    );
+    harness.get_by_label("Join").click();
+    harness.run();
+    let want = HomeAction::Join("feathercall://host/room#secret".into());
+    assert_eq!(harness.state().1, Some(want));
+}
+
+#[test]
+fn nobody_is_enrolled_without_consent() {
+    let home = Home { name: "Ada".into(), ..Home::default() };
+    let mut harness = Harness::builder().with_size([700.0, 900.0]).build_ui_state(
+        |ui, (home, action): &mut (Home, Option<HomeAction>)| {
+            *action = show_home(ui, home).or(action.take());
+        },
+        (home, None),
+    );
+    harness.get_by_label("Enroll").click();
+    harness.run();
+    assert_eq!(harness.state().1, None);
+    harness.get_by_label_contains("This is my own face").click();
+    harness.run();
+    harness.get_by_label("Enroll").click();
+    harness.run();
+    let want = HomeAction::Enroll { name: "Ada".into(), clip: None };
+    assert_eq!(harness.state().1, Some(want));
+}
+
+#[test]
+fn every_control_of_a_call_does_what_it_says() {
+    for (label, want) in [
+        ("Mute", CallAction::ToggleMute),
+        ("Camera off", CallAction::ToggleCamera),
+        ("512", CallAction::Resolution(Resolution::Side(512))),
+        ("Hang up", CallAction::HangUp),
+        ("Copy the link", CallAction::CopyLink),
+    ] {
+        let view = CallView {
+            status: "Waiting for your peer".into(),
+            link: Some("feathercall://host/room#secret".into()),
+            figures: vec![("down, wire", "5.1 kbit/s".into())],
+            ..CallView::default()
+        };
+        let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
+            |ui, (view, all): &mut (CallView, Vec<CallAction>)| all.extend(show_call(ui, view).0),
+            (view, Vec::new()),
+        );
+        harness.run_steps(2);
+        harness.get_by_label(label).click();
+        harness.run_steps(2);
+        assert_eq!(harness.state().1, [want], "{label}");
+    }
+}
