@@ -21,7 +21,7 @@ fn on_canvas(frame: &Frame, width: u32, left: u32) -> Frame {
             _ => [110; 3],
         })
         .collect();
-    Frame::new(width, frame.height(), frame.time(), rgb).unwrap()
+    Frame::new(width, frame.height(), frame.time(), rgb).expect("as many bytes as the size says")
 }
 
 #[test]
