@@ -11,8 +11,8 @@ use crate::SOUND_SAMPLES;
 const SEED: u64 = 7;
 /// Frames in a second: a camera's usual rate, and that of the clips we measure with.
 pub(crate) const ACTOR_FPS: u32 = 25;
-/// Pixels of a side, as the clips have.
-const SIDE: u32 = 512;
+/// Pixels of a side: what enrollment learns from, drawn in real time on one core.
+const SIDE: u32 = 256;
 
 /// Frames and voice of the actor, without an end.
 pub(crate) struct ActorSource {

@@ -12,15 +12,18 @@ use crate::live::{Live, Options};
 use crate::window;
 
 pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
+    let has_window = !args.headless && window::has_display();
+    // Nobody listens to a demo without a window.
+    let audio = has_window;
     let ours = Settings {
         face: Some(super::face_or_demo(None)?),
         source: Some(SourceSpec::Actor),
         loopback: true,
         name: "Actor".to_owned(),
+        audio,
         ..Settings::default()
     };
-    let theirs = Settings { loopback: true, ..Settings::default() };
-    let has_window = !args.headless && window::has_display();
+    let theirs = Settings { loopback: true, audio, ..Settings::default() };
     let (host, link) = Call::host(ours)?;
     let guest = Call::join(&link.to_string(), theirs)?;
     let duration = Duration::from_secs(args.seconds);
