@@ -40,7 +40,6 @@ pub(crate) struct FramePass {
     small: FoldedField,
     inputs: Option<FrameInputs>,
     /// Sum over the rays.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests differentiate it"))]
     pub(crate) loss: f64,
     /// Sum over the rays of the mean squared error of their three channels.
     pub(crate) squared_error: f64,
