@@ -293,7 +293,10 @@ impl FromStr for Scripted {
             ("camera-on", "") => Action::Camera(true),
             ("hang-up", "") => Action::HangUp,
             _ => {
-                return Err("actions are resolution:SIDE, mute, unmute, camera-off, camera-on, hang-up".into());
+                return Err(
+                    "actions are resolution:SIDE, mute, unmute, camera-off, camera-on, hang-up"
+                        .into(),
+                );
             }
         };
         Ok(Self { at: parse_duration(time)?, action })
@@ -311,7 +314,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err("a time is a number with ms, s, m or h behind it".to_owned()),
     };
-    let seconds = number.parse::<f64>().map_err(|_| "a time is a number, such as 10s".to_owned())?;
+    let seconds =
+        number.parse::<f64>().map_err(|_| "a time is a number, such as 10s".to_owned())?;
     Duration::try_from_secs_f64(seconds * scale)
         .map_err(|_| "a time is not negative and not endless".to_owned())
 }

@@ -6,7 +6,8 @@ use egui_kittest::kittest::Queryable as _;
 
 #[test]
 fn a_pasted_link_is_joined() {
-    let mut state = (Home { link: " feathercall://host/room#secret ".into(), ..Home::default() }, None);
+    let mut state =
+        (Home { link: " feathercall://host/room#secret ".into(), ..Home::default() }, None);
     let mut harness = Harness::new_ui_state(
         |ui, (home, action): &mut (Home, Option<HomeAction>)| {
             *action = show_home(ui, home).or(action.take());

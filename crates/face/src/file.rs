@@ -1,7 +1,7 @@
 use sha2::{Digest, Sha256};
 use types::POSE_DIMS;
 
-use crate::pack::{pack, unpack};
+use crate::pack::{PartLengths, pack, unpack};
 use crate::{Bounds, CHANNELS, FaceModel, HIDDEN, Layout, ModelError, Sizes};
 
 /// First bytes of every face file.
@@ -55,7 +55,7 @@ pub struct FaceFile {
     /// The sections that `model` was read from.
     sizes_bytes: Vec<u8>,
     field_bytes: Vec<u8>,
-    part_bytes: Vec<(&'static str, usize)>,
+    part_bytes: PartLengths,
 }
 
 /// Why bytes are not a face file. None of these changes anything on disk.
@@ -142,9 +142,12 @@ impl FaceFile {
                 limit: MAX_FACE_FILE,
             });
         }
-        let need = |want: usize| match bytes.len() < want {
-            true => Err(FaceFileError::Truncated { want, got: bytes.len() }),
-            false => Ok(()),
+        let need = |want: usize| {
+            if bytes.len() < want {
+                Err(FaceFileError::Truncated { want, got: bytes.len() })
+            } else {
+                Ok(())
+            }
         };
         need(MAGIC.len() + 4)?;
         let found = u16::from_le_bytes([bytes[8], bytes[9]]);

@@ -68,6 +68,9 @@ impl FaceModel {
 }
 
 /// [`FaceModel::frame_inputs`] over bare parameters; `feature` as [`Feature::to_array`] gives it.
+///
+/// # Panics
+/// If `layout` is not that of `sizes`, or `params` are too few for it.
 pub fn frame_inputs(
     sizes: &Sizes,
     layout: &Layout,
@@ -84,14 +87,13 @@ pub fn frame_inputs(
     let canonical_from_camera = Mat3::from_quat(rotation);
 
     let mixed = |weights: &[f32], n: usize, scale: f32| {
-        let mut sum = weights[LEARNED_DIMS * n..].to_vec();
+        let mut sum: Vec<f32> = weights[LEARNED_DIMS * n..].to_vec();
         for (row, value) in weights.chunks_exact(n).zip(learned) {
             for (s, w) in sum.iter_mut().zip(row) {
                 *s += value * w;
             }
         }
-        sum.iter_mut().for_each(|s| *s *= scale);
-        sum
+        sum.into_iter().map(|s| s * scale).collect()
     };
 
     let mut shade_bias = [0.0; HIDDEN];
@@ -147,7 +149,9 @@ fn torso_net(
     let mut hidden = [0.0; HIDDEN];
     hidden.copy_from_slice(&params[layout.torso_b1.clone()]);
     layer(&params[layout.torso_w1.clone()], &inputs, &mut hidden);
-    hidden.iter_mut().for_each(|h| *h = h.max(0.0));
+    for h in &mut hidden {
+        *h = h.max(0.0);
+    }
     let mut outputs = params[layout.torso_b2.clone()].to_vec();
     layer(&params[layout.torso_w2.clone()], &hidden, &mut outputs);
     TorsoNet { inputs, hidden, outputs }

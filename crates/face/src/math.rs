@@ -11,8 +11,8 @@ pub fn exp(x: f32) -> f32 {
     let whole = shifted - 12_582_912.0;
     let f = x - whole;
     let p = 1.0
-        + f * (0.693_147_2
-            + f * (0.240_226_51
+        + f * (std::f32::consts::LN_2
+            + f * (0.240_226_5
                 + f * (0.055_504_11 + f * (0.009_618_13 + f * (0.001_333_36 + f * 0.000_154)))));
     f32::from_bits((shifted.to_bits() << 23).wrapping_add(p.to_bits()))
 }

@@ -172,7 +172,7 @@ const ELLIPSOID_AT: [f32; 3] = [0.0, -0.35, 0.55];
 pub struct Noise(pub u64);
 
 impl Noise {
-    /// The next 64 bits (SplitMix64).
+    /// The next 64 bits (`SplitMix64`).
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -30,12 +30,15 @@ pub(crate) fn pack(sizes: &Sizes, layout: &Layout, params: &[f32]) -> Vec<u8> {
     bytes
 }
 
+/// Parts and the bytes they took.
+pub(crate) type PartLengths = Vec<(&'static str, usize)>;
+
 /// The inverse of [`pack`], up to rounding. Also gives the bytes each part took.
 pub(crate) fn unpack(
     sizes: &Sizes,
     layout: &Layout,
     mut bytes: &[u8],
-) -> Result<(Vec<f32>, Vec<(&'static str, usize)>), FaceFileError> {
+) -> Result<(Vec<f32>, PartLengths), FaceFileError> {
     let mut params = vec![0.0; layout.len];
     let mut lengths = Vec::new();
     for (part, range, storage) in layout.parts(sizes) {
@@ -146,7 +149,7 @@ fn unpack_pictures(
 /// left + above - above left (LOCO-I).
 #[inline]
 fn predict(levels: &[u8], at: usize, width: usize) -> u8 {
-    match (at % width > 0, at >= width) {
+    match (!at.is_multiple_of(width), at >= width) {
         (false, false) => 0,
         (true, false) => levels[at - 1],
         (false, true) => levels[at - width],

@@ -75,8 +75,8 @@ pub fn render_ray(
                 part(&layout.shade_b3),
                 &shade_inputs(&sum, alpha, direction),
             );
-            for c in 0..3 {
-                rgb[c] = alpha * shading.rgb[c] + (1.0 - alpha) * rgb[c];
+            for (c, head) in rgb.iter_mut().zip(shading.rgb) {
+                *c = alpha * head + (1.0 - alpha) * *c;
             }
         }
     }
@@ -283,13 +283,17 @@ pub fn shade(
     for (row, value) in w1.as_chunks::<HIDDEN>().0.iter().zip(inputs) {
         add_scaled(&mut hidden1, *value, row);
     }
-    hidden1.iter_mut().for_each(|h| *h = h.max(0.0));
+    for h in &mut hidden1 {
+        *h = h.max(0.0);
+    }
     let mut hidden2 = [0.0; HIDDEN];
     hidden2.copy_from_slice(b2);
     for (row, value) in w2.as_chunks::<HIDDEN>().0.iter().zip(&hidden1) {
         add_scaled(&mut hidden2, *value, row);
     }
-    hidden2.iter_mut().for_each(|h| *h = h.max(0.0));
+    for h in &mut hidden2 {
+        *h = h.max(0.0);
+    }
     let rgb = std::array::from_fn(|c| {
         let row = &w3.as_chunks::<HIDDEN>().0[c];
         // Eight sums at a time, so that the order of additions suits a vector register.

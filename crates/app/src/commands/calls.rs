@@ -59,7 +59,9 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
     // The actor brings its own face.
     let face = match (&face, &peer.source) {
         (None, Some(capture::SourceSpec::Actor)) => Some(super::face_or_demo(None)?),
-        (None, Some(_)) => anyhow::bail!("--source needs --face: your own, from `feathercall enroll`"),
+        (None, Some(_)) => {
+            anyhow::bail!("--source needs --face: your own, from `feathercall enroll`")
+        }
         _ => face,
     };
     let settings = Settings {

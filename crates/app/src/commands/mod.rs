@@ -27,7 +27,9 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Call(args)) => calls::host(args),
         Some(Command::Join(args)) => calls::join(args),
         Some(Command::Rendezvous { listen }) => calls::rendezvous(listen),
-        Some(Command::Encode { clip, face, out, rate }) => offline::encode(&clip, &face, &out, rate),
+        Some(Command::Encode { clip, face, out, rate }) => {
+            offline::encode(&clip, &face, &out, rate)
+        }
         Some(Command::Decode { stream, face, out, resolution, fps }) => {
             offline::decode(&stream, &face, &out, resolution, fps)
         }

@@ -71,8 +71,7 @@ pub(super) fn decode(
     for micros in (start..=end).step_by(usize::try_from(step)?) {
         let time = MediaTime::from_micros(micros);
         while pairs.next_if(|pair| pair[1].time < time).is_some() {}
-        let feature =
-            pairs.peek().map_or(*last, |pair| Feature::between(&pair[0], &pair[1], time));
+        let feature = pairs.peek().map_or(*last, |pair| Feature::between(&pair[0], &pair[1], time));
         writer.push(&painter.paint(&feature)?)?;
         n_frames += 1;
         progress.report("decode", (micros - start) as f32 / (end - start).max(1) as f32, "");

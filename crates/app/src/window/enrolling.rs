@@ -1,9 +1,9 @@
 //! The enrollment screen: what it is doing, how far it is, a way out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -40,7 +40,8 @@ pub(super) fn faces_folder() -> Option<PathBuf> {
 
 impl Enrolling {
     pub(super) fn start(name: &str, source: SourceSpec) -> anyhow::Result<Self> {
-        let folder = faces_folder().context("this system names no home folder to keep a face in")?;
+        let folder =
+            faces_folder().context("this system names no home folder to keep a face in")?;
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let file: String =

@@ -109,7 +109,9 @@ fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
     let camera = match (home.face, home.cameras.first()) {
         (None, _) => "The peer sees a synthetic person.".to_owned(),
         (Some(_), Some(camera)) => format!("Driven by the camera: {camera}"),
-        (Some(_), None) => "No camera found: connect one, or call as the built-in actor.".to_owned(),
+        (Some(_), None) => {
+            "No camera found: connect one, or call as the built-in actor.".to_owned()
+        }
     };
     ui.label(egui::RichText::new(camera).weak());
 }

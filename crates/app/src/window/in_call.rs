@@ -12,6 +12,8 @@ pub struct CallView {
     pub remote: Option<TextureId>,
     /// What the own camera sees, square.
     pub preview: Option<TextureId>,
+    /// What the preview is called.
+    pub preview_label: &'static str,
     /// Shown large while there is no remote face.
     pub status: String,
     /// The invite link, while somebody has yet to join.
@@ -112,8 +114,9 @@ fn figures(ui: &mut egui::Ui, view: &CallView) {
         ui.with_layout(egui::Layout::bottom_up(egui::Align::Center), |ui| {
             ui.add_space(8.0);
             let size = Vec2::splat(ui.available_width().min(176.0));
-            ui.add(egui::Image::new((preview, size)).corner_radius(10).alt_text("Your own camera"));
-            ui.label(egui::RichText::new("You").weak());
+            let image = egui::Image::new((preview, size)).corner_radius(10);
+            ui.add(image.alt_text(view.preview_label));
+            ui.label(egui::RichText::new(view.preview_label).weak());
         });
     }
 }

@@ -19,8 +19,8 @@ use render::Renderer;
 pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallAction, CallView, show as show_call};
 
-pub use crate::cli::Resolution;
 use crate::cli::Action;
+pub use crate::cli::Resolution;
 use crate::commands::face_or_demo;
 use crate::live::{Live, Options};
 use enrolling::Enrolling;
@@ -77,11 +77,14 @@ enum Screen {
     Call(Box<CallScreen>),
 }
 
+/// What `auto` asks of an adapter that is no GPU.
+const SOFTWARE_SIDE: u32 = 256;
+
 /// A call and how it is shown.
 struct CallScreen {
     live: Live,
-    /// In the demo, the peer that is seen; dropped with the call.
-    _companion: Option<Call>,
+    /// In the demo, the peer that is seen: its camera is shown in place of the own.
+    companion: Option<Call>,
     link: Option<String>,
     status: String,
     painter: Option<FacePainter>,
@@ -104,11 +107,8 @@ struct FacePainter {
 
 impl Window {
     fn new(gpu: egui_wgpu::RenderState, start: Start) -> anyhow::Result<Self> {
-        let home = Home {
-            faces: known_faces(),
-            cameras: capture::devices().cameras,
-            ..Home::default()
-        };
+        let home =
+            Home { faces: known_faces(), cameras: capture::devices().cameras, ..Home::default() };
         let mut window = Self { gpu, home, screen: Screen::Home };
         window.home.face = (!window.home.faces.is_empty()).then_some(0);
         match start {
@@ -118,7 +118,7 @@ impl Window {
             Start::Demo(calls) => {
                 let (companion, shown, options) = *calls;
                 let mut screen = CallScreen::new(Live::new(shown, options)?, None);
-                screen._companion = Some(companion);
+                screen.companion = Some(companion);
                 window.screen = Screen::Call(Box::new(screen));
             }
         }
@@ -220,7 +220,7 @@ impl CallScreen {
     fn new(live: Live, link: Option<String>) -> Self {
         Self {
             live,
-            _companion: None,
+            companion: None,
             status: if link.is_some() { "Waiting for your peer" } else { "Connecting" }.to_owned(),
             link,
             painter: None,
@@ -251,6 +251,7 @@ impl CallScreen {
         let view = CallView {
             remote: self.painter.as_ref().map(|painter| painter.texture),
             preview: self.preview.as_ref().map(egui::TextureHandle::id),
+            preview_label: if self.companion.is_some() { "The camera's picture" } else { "You" },
             status: self.status.clone(),
             link: self.link.clone(),
             is_muted: self.live.is_muted(),
@@ -297,9 +298,16 @@ impl CallScreen {
         }
     }
 
+    /// The pixels that `auto` should fill: those of the window, but no more than a software
+    /// adapter can draw in motion.
+    fn auto_px(&self, gpu: &egui_wgpu::RenderState) -> u32 {
+        let is_software = gpu.adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+        if is_software { self.place_px.min(SOFTWARE_SIDE) } else { self.place_px }
+    }
+
     /// Draws what is due now into the texture that egui shows: no read-back.
     fn paint_face(&mut self, gpu: &egui_wgpu::RenderState) -> anyhow::Result<()> {
-        let side = self.live.resolution().side(self.place_px);
+        let side = self.live.resolution().side(self.auto_px(gpu));
         if self.painter.is_none() {
             let Some(model) = self.live.model() else { return Ok(()) };
             let renderer = Renderer::new(&gpu.device, &gpu.queue, &model)?;
@@ -330,7 +338,8 @@ impl CallScreen {
     }
 
     fn update_preview(&mut self, ctx: &egui::Context) {
-        let Some(frame) = self.live.call().preview() else { return };
+        let seen = self.companion.as_ref().unwrap_or(self.live.call());
+        let Some(frame) = seen.preview() else { return };
         if self.preview_time == Some(frame.time()) {
             return;
         }
