@@ -59,7 +59,10 @@ impl HeadEllipse {
         };
         let ((x0, x1), (y0, y1)) = (bound(0), bound(1));
         let (w, h) = (x1 - x0, y1 - y0);
-        Self { middle: [(x0 + x1) / 2.0, (y0 + y1) / 2.0 - 0.18 * h], half: [0.85 * w, 0.95 * h] }
+        Self {
+            middle: [f32::midpoint(x0, x1), f32::midpoint(y0, y1) - 0.18 * h],
+            half: [0.85 * w, 0.95 * h],
+        }
     }
 
     fn covers(&self, p: [f32; 2]) -> bool {
@@ -83,7 +86,7 @@ fn fill_unknown(rgb: &mut [f32], known: &[bool], side: usize) {
         // A weight is a degree of knowing, at most one.
         for texel in &mut smaller {
             let scale = 1.0 / texel[3].max(1.0);
-            texel.iter_mut().for_each(|v| *v *= scale);
+            *texel = texel.map(|v| v * scale);
         }
         levels.push((half, smaller));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
@@ -87,10 +87,8 @@ impl Checkpoint {
             let view = tensors.tensor(key).with_context(damaged)?;
             let values: Vec<f32> =
                 view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            match values.iter().all(|v| v.is_finite()) {
-                true => Ok(values),
-                false => bail!(damaged()),
-            }
+            ensure!(values.iter().all(|v| v.is_finite()), damaged());
+            Ok(values)
         };
         let adam = |name: &str, steps: &str| -> anyhow::Result<Adam> {
             Ok(Adam {

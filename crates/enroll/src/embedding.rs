@@ -38,6 +38,14 @@ impl Codes {
     }
 }
 
+/// How the landmarks move with the code; canonical `x, y`.
+pub(crate) struct Motion {
+    /// Mean place of each landmark.
+    pub(crate) at: Vec<[f32; 2]>,
+    /// For each code number the displacement of each landmark for one unit of it.
+    pub(crate) moves: Vec<Vec<[f32; 2]>>,
+}
+
 impl Embedding {
     /// An embedder that knows how the enrolled person's face varies, and nothing else yet.
     pub(crate) fn new(shape: &FaceShape, seen: &[Observation], seed: u64) -> anyhow::Result<Self> {
@@ -113,12 +121,8 @@ impl Embedding {
         }))
     }
 
-    /// Mean places of the landmarks, and their displacement for one unit of each code number;
-    /// canonical `x, y`.
-    pub(crate) fn landmark_moves(
-        &self,
-        seen: &Observations,
-    ) -> anyhow::Result<(Vec<[f32; 2]>, Vec<Vec<[f32; 2]>>)> {
+    /// How the landmarks move with the code as it is now, by least squares.
+    pub(crate) fn landmark_moves(&self, seen: &Observations) -> anyhow::Result<Motion> {
         let stride = seen.train.len().div_ceil(MAX_MOTION_FRAMES);
         let chosen: Vec<_> = seen.train.iter().step_by(stride).collect();
         let windows: Vec<&[f32]> = chosen.iter().map(|s| &s.window[..]).collect();
@@ -139,7 +143,7 @@ impl Embedding {
         let at = (0..LANDMARKS)
             .map(|i| [0, 1].map(|axis| faces.iter().map(|f| f[i][axis]).sum::<f32>() / n))
             .collect();
-        Ok((at, moves))
+        Ok(Motion { at, moves })
     }
 }
 

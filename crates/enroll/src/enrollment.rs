@@ -30,6 +30,7 @@ const PACKING: Duration = Duration::from_secs(3);
 /// # Errors
 /// If the source cannot be read, shows no face or too little of one, or the disk is full. A face
 /// file that was there before is then left as it was, and `<out>.part` stays for `resume`.
+#[expect(clippy::needless_pass_by_value, reason = "an enrollment uses its options up")]
 pub fn enroll(
     options: EnrollOptions,
     on_progress: &mut dyn FnMut(&Progress) -> bool,
@@ -116,7 +117,7 @@ fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Dur
     let before = clock.elapsed();
     let picture = draw(&model, &rest, seen.side)?;
     ssim(&picture, &first.frame);
-    Ok((clock.elapsed() - before) * seen.held_out.len() as u32)
+    Ok(clock.elapsed().saturating_sub(before) * seen.held_out.len() as u32)
 }
 
 #[cfg(test)]

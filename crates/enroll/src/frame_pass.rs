@@ -104,7 +104,7 @@ impl FramePass {
                 }
             },
         );
-        self.back_through_folding(sizes, layout, params, &inputs, &net, &job.feature);
+        self.back_through_folding(sizes, layout, params, &net, &job.feature);
         self.inputs = Some(inputs);
     }
 
@@ -113,7 +113,6 @@ impl FramePass {
         sizes: &Sizes,
         layout: &Layout,
         params: &[f32],
-        inputs: &FrameInputs,
         net: &TorsoNet,
         feature: &[f32; FEATURE_DIMS],
     ) {
@@ -152,7 +151,9 @@ impl FramePass {
             g_mix.iter_mut().zip(more).for_each(|(g, m)| *g += m);
         }
         let mut g_density_mix = against(&layout.density_expression, &small.density);
-        g_density_mix.iter_mut().for_each(|g| *g *= DENSITY_MIX_SCALE);
+        for g in &mut g_density_mix {
+            *g *= DENSITY_MIX_SCALE;
+        }
         let g_torso_mix = against(&layout.torso_blend, small.torso.as_flattened());
         let g_warp = against(&layout.warp, g.folded.warp.as_flattened());
 
@@ -194,7 +195,6 @@ impl FramePass {
         add_to(&mut g_code, &g_inputs[..LEARNED_DIMS]);
         add_to(&mut g_shared, &g_inputs[TORSO_INPUTS - SHARED_DIMS..]);
         back.bias(&layout.shared, &g_shared);
-        debug_assert_eq!(inputs.warp_mix, *code);
         self.g_code = g_code;
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn learn(
             Budget::Steps(steps) => trainer.adam.steps as f32 / steps.max(1) as f32,
             Budget::Time(all) => {
                 let span = all.saturating_sub(reserve + begun).as_secs_f32().max(1e-3);
-                let share = (clock.elapsed() - begun).as_secs_f32() / span;
+                let share = clock.elapsed().saturating_sub(begun).as_secs_f32() / span;
                 // What a resumed enrollment did before counts as done.
                 if share < 1.0 { resumed + (1.0 - resumed) * share } else { 1.0 }
             }
@@ -170,8 +170,8 @@ fn start(
     let frames: Vec<_> =
         seen.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();
     trainer.start_pictures(&background(&frames, seen.side, trainer.sizes.background));
-    let (at, moves) = embedding.landmark_moves(seen)?;
-    trainer.start_warp(&at, &moves);
+    let motion = embedding.landmark_moves(seen)?;
+    trainer.start_warp(&motion.at, &motion.moves);
     Ok(trainer)
 }
 

@@ -69,12 +69,11 @@ pub(crate) fn observe(
     let n = shots.len();
     for (index, (shot, held)) in shots.into_iter().zip(held_back).enumerate() {
         clock.report("fitting", index as f32 / n as f32, index as u64, None)?;
-        let found = match shot.landmarks {
-            Some(landmarks) => observer.observe_landmarks(&shot.frame, landmarks),
-            None => {
-                observer.reset();
-                None
-            }
+        let found = if let Some(landmarks) = shot.landmarks {
+            observer.observe_landmarks(&shot.frame, landmarks)
+        } else {
+            observer.reset();
+            None
         };
         let Some(observation) = found else {
             history.reset();

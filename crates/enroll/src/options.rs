@@ -36,7 +36,7 @@ impl EnrollOptions {
             holdout: Holdout::default(),
             resume: false,
             seed: 1,
-            record: Duration::from_secs(60),
+            record: Duration::from_mins(1),
         }
     }
 
@@ -59,7 +59,7 @@ pub enum Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self::Time(Duration::from_secs(600))
+        Self::Time(Duration::from_mins(10))
     }
 }
 

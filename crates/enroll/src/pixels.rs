@@ -111,10 +111,8 @@ impl Rect {
     }
 
     fn grown(mut self, by: [f32; 2]) -> Self {
-        for i in 0..2 {
-            self.min[i] -= by[i];
-            self.max[i] += by[i];
-        }
+        self.min = [self.min[0] - by[0], self.min[1] - by[1]];
+        self.max = [self.max[0] + by[0], self.max[1] + by[1]];
         self
     }
 
