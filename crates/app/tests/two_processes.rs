@@ -29,7 +29,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
     std::fs::create_dir_all(&folder).unwrap();
     let (pictures, stats) = (folder.join("pictures"), folder.join("stats.jsonl"));
     let mut caller = feathercall();
-    caller.args(["call", "--headless", "--no-audio", "--source", "actor", "--duration", "60s"]);
+    caller.args(["call", "--headless", "--no-audio", "--source", "actor", "--duration", "10m"]);
     caller.arg("--face").arg(demo_face()).stdout(Stdio::piped());
     let mut caller = Peer(caller.spawn().expect("it starts"));
     let output = BufReader::new(caller.0.stdout.take().unwrap());
@@ -41,7 +41,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
 
     let mut joiner = feathercall();
     joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
-    joiner.args(["--duration", "4s", "--at", "2s=resolution:256"]);
+    joiner.args(["--duration", "12s", "--at", "6s=resolution:256"]);
     joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
     let output = joiner.output().expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr);

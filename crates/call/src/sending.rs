@@ -27,6 +27,8 @@ pub(crate) enum Order {
     Start,
     CameraOff(bool),
     Acknowledge(UnitId),
+    /// Whether the channel has lost nothing lately.
+    Lossless(bool),
     Key,
     Stop,
 }
@@ -161,6 +163,9 @@ impl Worker {
             }
             Order::Acknowledge(id) => {
                 self.encoder.iter_mut().for_each(|encoder| encoder.acknowledge(*id));
+            }
+            Order::Lossless(is_lossless) => {
+                self.encoder.iter_mut().for_each(|encoder| encoder.set_lossless(*is_lossless));
             }
             Order::Key => self.encoder.iter_mut().for_each(Encoder::request_key),
             Order::Stop => return false,

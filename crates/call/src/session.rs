@@ -28,6 +28,8 @@ use crate::wire::WireMeter;
 
 /// Things that wait for the session. Feature packets beyond are lost, as on a bad network.
 pub(crate) const INPUTS: usize = 512;
+/// A smaller share of lost packets is none: where the sender repeats nothing either.
+const LOSSLESS: f32 = 0.003;
 /// The session looks around at least this often.
 const TICK: Duration = Duration::from_millis(40);
 /// A peer not heard of for this long is lost,
@@ -548,6 +550,7 @@ impl Session {
             self.tally.key_requests += 1;
             sending.order(Order::Key);
         }
+        sending.order(Order::Lossless(self.sender.loss() < LOSSLESS));
         while let Some(number) = self.sender.poll_decoded() {
             if let Some((_, id)) = self.ids.iter().find(|(sent, _)| *sent == number) {
                 sending.order(Order::Acknowledge(*id));

@@ -39,6 +39,8 @@ pub struct Encoder {
     last_key: Option<UnitId>,
     key_interval: u32,
     key_requested: bool,
+    /// Nothing was lost lately: see [`Encoder::set_lossless`].
+    is_lossless: bool,
     last: Option<Decoded>,
 }
 
@@ -59,6 +61,7 @@ impl Encoder {
             last_key: None,
             key_interval: KEY_INTERVAL,
             key_requested: false,
+            is_lossless: false,
             last: None,
         }
     }
@@ -67,6 +70,13 @@ impl Encoder {
     /// told, 32 at most.
     pub fn set_key_interval(&mut self, units: u32) {
         self.key_interval = units.clamp(1, MAX_AGE);
+    }
+
+    /// Says whether the channel has lost anything lately. While it has not, and the peer has
+    /// acknowledged something within the last second, units build on the one before, which is
+    /// smaller; the first loss then costs what is under way until the peer's key request.
+    pub fn set_lossless(&mut self, is_lossless: bool) {
+        self.is_lossless = is_lossless;
     }
 
     /// The peer has decoded this unit: those to come build on the newest such.
@@ -120,6 +130,12 @@ impl Encoder {
             Reference::Previous => key,
             Reference::Acknowledged => {
                 let newest = self.acknowledged.back().copied();
+                let is_followed =
+                    newest.is_some_and(|newest| id.since(newest) <= KEY_INTERVAL as i32);
+                if self.is_lossless && is_followed {
+                    let has_two = self.history.state(id.offset(-2)).is_some();
+                    return Header { id, age: 1, tap: u32::from(has_two) };
+                }
                 match newest {
                     // A key unit newer than any acknowledgement is no safer, only nearer.
                     Some(reference) => {
@@ -220,6 +236,49 @@ mod tests {
             ids.push(encoder.reconstruction().unwrap().id);
         }
         sum
+    }
+
+    #[test]
+    fn on_a_channel_that_loses_nothing_units_build_on_the_one_before_and_a_loss_asks_for_a_key() {
+        let features = speech(60);
+        let profile = Profile::from_features(&features, Quality::Normal);
+        let mut encoder = Encoder::new(profile.clone());
+        let mut decoder = Decoder::new(profile);
+        encoder.set_lossless(true);
+        let mut bytes = [0; 2];
+        for (i, feature) in features.iter().enumerate() {
+            let unit = encoder.encode(feature);
+            let id = encoder.reconstruction().unwrap().id;
+            bytes[usize::from(i >= 30)] += unit.as_bytes().len();
+            if i == 40 {
+                // Lost: the units after it cannot be decoded, and say so.
+                continue;
+            }
+            match decoder.decode(&unit) {
+                Ok(decoded) => {
+                    assert_eq!(Some(decoded), encoder.reconstruction(), "unit {i}");
+                    encoder.acknowledge(id);
+                }
+                Err(_) => {
+                    assert_eq!(i, 41, "only the unit after the lost one");
+                    encoder.set_lossless(false);
+                    encoder.request_key();
+                }
+            }
+        }
+        let mut safe = Encoder::new(encoder.profile.clone());
+        let plain: usize = features
+            .iter()
+            .enumerate()
+            .map(|(i, feature)| {
+                let unit = safe.encode(feature);
+                if i >= 6 {
+                    safe.acknowledge(safe.reconstruction().unwrap().id.offset(-6));
+                }
+                unit.as_bytes().len()
+            })
+            .sum();
+        assert!(bytes[0] * 60 < plain * 30, "{bytes:?} against {plain} in all");
     }
 
     #[test]

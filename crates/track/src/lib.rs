@@ -39,8 +39,8 @@ mod tracker;
 mod whitening;
 
 pub use crop::{Crop, Luma, luma_from_srgb};
-pub use embedder::Embedder;
 pub use eigen::eigen_symmetric;
+pub use embedder::Embedder;
 pub use face_shape::{FaceShape, FaceShapeError, MESH_POINTS};
 pub use fitter::{Fit, Fitter};
 pub use history::{History, INPUT_DIMS, Observation, WINDOW};
@@ -51,7 +51,7 @@ pub use landmark_net::{
     parameter_layout,
 };
 pub use observer::Observer;
-pub use person_tracker::{PersonTracker, PersonError};
+pub use person_tracker::{PersonError, PersonTracker};
 pub use sender_part::{SenderPart, SenderPartError};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
 pub use torso_tracker::{TorsoReference, TorsoTracker};

@@ -93,7 +93,9 @@ const MANAGERS: &[Manager] = &[
 pub(crate) fn install_missing() -> Result<(), String> {
     let Some(manager) = MANAGERS.iter().find(|m| is_on_path(m.program)) else {
         if cfg!(target_os = "linux") {
-            eprintln!("xtask: no apt, dnf, pacman or brew here; if the build fails, install by hand: a C and C++ compiler, cmake, libclang, ALSA headers, a Vulkan loader and driver");
+            eprintln!(
+                "xtask: no apt, dnf, pacman or brew here; if the build fails, install by hand: a C and C++ compiler, cmake, libclang, ALSA headers, a Vulkan loader and driver"
+            );
         }
         return Ok(());
     };
