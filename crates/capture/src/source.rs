@@ -93,8 +93,8 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The file ends early. Go on with the frames there are, or get the rest of the file.
-    #[error("the clip ends inside frame {at} of {of}")]
+    /// The file ends early; every whole frame was returned before. Get the rest of the file.
+    #[error("the clip is cut short inside frame {at} of {of}; copy it again")]
     Truncated { at: u64, of: u64 },
     /// The bytes of a frame make no picture.
     #[error("frame {at} of the clip is damaged")]

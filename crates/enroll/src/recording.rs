@@ -1,7 +1,7 @@
 //! Frames of a source, held in memory at the side that is learned, with their landmarks.
 
 use anyhow::{Context, bail, ensure};
-use capture::{ReadError, Source, SourceSpec};
+use capture::{Source, SourceSpec};
 use track::Tracker;
 use types::{Frame, Landmarks};
 
@@ -48,14 +48,6 @@ pub(crate) fn record(options: &EnrollOptions, clock: &mut Clock<'_>) -> anyhow::
         let frame = match source.next_frame() {
             Ok(Some(frame)) => frame.center_square(),
             Ok(None) => break,
-            // What came before is whole: a clip cut short is a shorter clip, if not too short.
-            Err(error @ (ReadError::Truncated { .. } | ReadError::Corrupt { .. })) => {
-                ensure!(
-                    shots.len() as f32 >= MIN_SECONDS * fps as f32,
-                    "{error}; that leaves too little to enroll from"
-                );
-                break;
-            }
             Err(error) => return Err(error).context("reading the source"),
         };
         let landmarks = tracker.track(&frame);
