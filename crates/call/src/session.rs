@@ -30,6 +30,10 @@ use crate::wire::WireMeter;
 pub(crate) const INPUTS: usize = 512;
 /// A smaller share of lost packets is none: where the sender repeats nothing either.
 const LOSSLESS: f32 = 0.003;
+/// Index of the features channel among those that are open.
+const FEATURES: usize = 0;
+/// Index of the control channel.
+const CONTROL: usize = 1;
 /// The session looks around at least this often.
 const TICK: Duration = Duration::from_millis(40);
 /// A peer not heard of for this long is lost,
@@ -111,7 +115,8 @@ pub(crate) struct Session {
     generation: u32,
     /// When the link in the making was begun, until it is up.
     linking_since: Option<Instant>,
-    open_channels: u32,
+    /// Which channels are known to be open: features, control.
+    open: [bool; 2],
     greeted: bool,
     ever_connected: bool,
     lost: bool,
@@ -141,7 +146,7 @@ impl Session {
             link: None,
             generation: 0,
             linking_since: None,
-            open_channels: 0,
+            open: [false; 2],
             greeted: false,
             ever_connected: false,
             lost: false,
@@ -268,7 +273,7 @@ impl Session {
                 if theirs != VERSION {
                     return Err(CallFailure::OtherVersion { theirs, ours: VERSION });
                 }
-                if self.linking_since.is_some() && self.open_channels == 0 && !self.lost {
+                if self.linking_since.is_some() && self.open == [false; 2] && !self.lost {
                     return Ok(());
                 }
                 let (link, events) = self.new_link().await?;
@@ -293,7 +298,7 @@ impl Session {
                     let _ = link.add_candidate(candidate).await;
                 }
             }
-            (Signal::Leave, _) if self.open_channels == 0 => self.end = Some(End::PeerHungUp),
+            (Signal::Leave, _) if self.open == [false; 2] => self.end = Some(End::PeerHungUp),
             _ => {}
         }
         Ok(())
@@ -323,7 +328,7 @@ impl Session {
         }
         self.generation += 1;
         self.linking_since = Some(Instant::now());
-        self.open_channels = 0;
+        self.open = [false; 2];
         self.greeted = false;
         self.sender = new_sender(self.parts.units_per_packet);
         self.ids.clear();
@@ -342,22 +347,22 @@ impl Session {
 
     async fn take_link(&mut self, now: Instant, event: LinkEvent) {
         match event {
-            LinkEvent::FeaturesOpen | LinkEvent::ControlOpen => {
-                self.open_channels += 1;
-                if self.open_channels == 2 {
-                    self.linked().await;
-                }
-            }
+            LinkEvent::FeaturesOpen => self.opened(FEATURES).await,
+            LinkEvent::ControlOpen => self.opened(CONTROL).await,
             LinkEvent::Features(packet) => {
+                self.opened(FEATURES).await;
                 self.tally.packets_in += 1;
                 if let Some(report) = self.receiving.take_packet(now, &packet) {
                     self.take_report(now, &report);
                 }
             }
-            LinkEvent::Control(bytes) => match Control::parse(&bytes) {
-                Ok(message) => self.take_control(now, message).await,
-                Err(_) => self.tally.bad_messages += 1,
-            },
+            LinkEvent::Control(bytes) => {
+                self.opened(CONTROL).await;
+                match Control::parse(&bytes) {
+                    Ok(message) => self.take_control(now, message).await,
+                    Err(_) => self.tally.bad_messages += 1,
+                }
+            }
             LinkEvent::Sound(packet) => {
                 self.tally.sound_packets_in += 1;
                 self.tally.sound_bytes_in += packet.opus.len() as u64;
@@ -374,16 +379,27 @@ impl Session {
         }
     }
 
-    /// Both channels are open: introduce ourselves.
-    async fn linked(&mut self) {
-        self.linking_since = None;
+    /// A channel is open: it said so, or something came over it. With both open the link is made.
+    async fn opened(&mut self, channel: usize) {
+        if !std::mem::replace(&mut self.open[channel], true) && self.open == [true; 2] {
+            self.linking_since = None;
+            self.introduce().await;
+            if self.greeted {
+                self.present().await;
+            }
+        }
+    }
+
+    /// Says hello. Repeated until the peer's own has come, which asks it for its answer again:
+    /// what is sent before the other end listens may be lost.
+    async fn introduce(&mut self) {
         let name = self.parts.name.clone();
         self.control(&Control::Hello { version: VERSION, name }).await;
     }
 
     async fn control(&mut self, message: &Control) {
         if let Some(link) = &self.link
-            && self.open_channels == 2
+            && self.open == [true; 2]
         {
             // A message that cannot be sent has no link to go over; the watch will notice.
             let _ = link.send_control(&message.to_bytes()).await;
@@ -455,6 +471,9 @@ impl Session {
             return;
         }
         if std::mem::replace(&mut self.greeted, true) {
+            // It has not heard ours.
+            self.introduce().await;
+            self.present().await;
             return;
         }
         if std::mem::replace(&mut self.ever_connected, true) {
@@ -465,6 +484,18 @@ impl Session {
             self.tally.connected_at = Some(now);
             self.tell(Event::Connected { peer_name: name });
         }
+        self.present().await;
+        if let Some(sending) = &self.parts.sending {
+            sending.order(Order::Start);
+        }
+        if self.parts.wants_microphone && self.listening.is_none() {
+            // Without a thread there is no sound, as without a microphone.
+            self.listening = Listening::start(self.parts.inputs.clone()).ok();
+        }
+    }
+
+    /// Tells the peer what it needs to know of us, and offers our face.
+    async fn present(&mut self) {
         self.control(&Control::Resolution(self.parts.resolution as u16)).await;
         self.say_media().await;
         if let Some(face) = &self.parts.face
@@ -473,13 +504,6 @@ impl Session {
             let offer = model.offer();
             self.model_out = Some(model);
             self.control(&offer).await;
-        }
-        if let Some(sending) = &self.parts.sending {
-            sending.order(Order::Start);
-        }
-        if self.parts.wants_microphone && self.listening.is_none() {
-            // Without a thread there is no sound, as without a microphone.
-            self.listening = Listening::start(self.parts.inputs.clone()).ok();
         }
     }
 
@@ -579,7 +603,7 @@ impl Session {
     /// Whether anything was heard of the peer lately.
     fn is_alive(&self, now: Instant) -> bool {
         let heard = self.parts.meter.last_in();
-        self.open_channels == 2
+        self.open == [true; 2]
             && heard.is_some_and(|at| now.saturating_duration_since(at) < LOST_AFTER)
     }
 
@@ -620,6 +644,9 @@ impl Session {
 
     async fn second(&mut self, now: Instant) {
         self.tally.second(now, &self.receiving);
+        if !self.greeted {
+            self.introduce().await;
+        }
         if self.greeted && self.tally.seconds.is_multiple_of(REPORT_EVERY) {
             let stats = self.receiving.transport.stats();
             let delay = self.playout_delay();
@@ -709,7 +736,7 @@ impl Session {
         self.listening = None;
         self.parts.sending = None;
         if let Some(bye) = bye {
-            if self.open_channels == 2 && !self.lost {
+            if self.open == [true; 2] && !self.lost {
                 self.control(&Control::Bye(bye)).await;
                 let until = Instant::now() + FAREWELL;
                 while let Some(link) = &self.link
