@@ -162,12 +162,19 @@ pub fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()> {
     write_whole(&folder.join("report.md"), report.to_markdown().as_bytes())
 }
 
-/// Writes under another name first, so that nobody ever reads half a file.
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+/// Writes a file whole or not at all: under another name first, so that nobody reads half of it.
+///
+/// # Errors
+/// If it cannot be written; nothing is then left behind.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&part);
+        anyhow::Error::new(error).context(format!("cannot write {}", path.display()))
+    })
 }
 
 /// A PNG of clip, rendered picture, and their difference times four around gray.

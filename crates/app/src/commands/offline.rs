@@ -27,7 +27,7 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     })
     .with_context(|| format!("cannot encode {}", clip.display()))?;
     progress.finish();
-    write_file(out, &stream.to_bytes())?;
+    eval::write_whole(out, &stream.to_bytes())?;
     let bytes = stream.payload_bytes();
     let (Some((first, _)), Some((last, _))) = (stream.units.first(), stream.units.last()) else {
         anyhow::bail!("no face was found in {}", clip.display());
@@ -81,16 +81,4 @@ pub(super) fn decode(
         println!("{}: {n_frames} frames, rendered by {}", path.display(), painter.name());
     }
     Ok(())
-}
-
-/// Writes a file whole or not at all.
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&part);
-        anyhow::Error::new(error).context(format!("cannot write {}", path.display()))
-    })
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::offline::write_file;
 use crate::progress::Progress;
 
 pub(super) fn run(clip: &Path, landmarks: &Path, is_json: bool) -> anyhow::Result<()> {
@@ -11,7 +10,7 @@ pub(super) fn run(clip: &Path, landmarks: &Path, is_json: bool) -> anyhow::Resul
         progress.report(stage, share, detail);
     })?;
     progress.finish();
-    write_file(landmarks, &eval::npz_of_landmarks(&frames))?;
+    eval::write_whole(landmarks, &eval::npz_of_landmarks(&frames))?;
     let n_found = frames.iter().flatten().count();
     println!("{}: a face in {n_found} of {} frames", landmarks.display(), frames.len());
     Ok(())
