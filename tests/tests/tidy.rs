@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("actor", &["types"]),
     ("capture", &["types", "actor"]),
-    ("track", &["types"]),
+    ("track", &["types", "face"]),
     ("codec", &["types"]),
     ("transport", &["types"]),
     ("face", &["types"]),

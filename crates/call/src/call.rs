@@ -219,7 +219,7 @@ impl Setup {
         let face = match &settings.face {
             Some(file) if sends_face => {
                 let sender = file.sender.as_deref().ok_or(StartError::NotOurFace)?;
-                let tracker = PersonTracker::from_bytes(sender)?;
+                let tracker = PersonTracker::new(sender, &file.model)?;
                 Some(Face { tracker, profile: Profile::parse(&file.codec_profile)? })
             }
             _ => None,

@@ -61,7 +61,7 @@ pub fn encode_stream(
     mut progress: impl FnMut(u64),
 ) -> Result<Stream, EncodeStreamError> {
     let sender = face.sender.as_deref().ok_or(EncodeStreamError::NotOurFace)?;
-    let mut tracker = PersonTracker::from_bytes(sender)?;
+    let mut tracker = PersonTracker::new(sender, &face.model)?;
     let profile = Profile::parse(&face.codec_profile)?.at(quality)?;
     let mut encoder = Encoder::with_reference(profile, Reference::Previous);
     let mut source = Source::open(clip)?;

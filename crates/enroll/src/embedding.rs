@@ -5,7 +5,7 @@ use track::{Embedder, FaceShape, INPUT_DIMS, Identity, Observation, WINDOW, Whit
 use types::{LANDMARKS, LEARNED_DIMS};
 
 use crate::adam::{Adam, Group};
-use crate::observing::Observations;
+use crate::observing::{Observations, Seen};
 use crate::regression::regress;
 use crate::trainer::canonical;
 use crate::vars::Vars;
@@ -106,6 +106,12 @@ impl Embedding {
             all.extend(self.forward(batch)?.values);
         }
         Ok(all)
+    }
+
+    /// Codes of all these frames.
+    pub(crate) fn codes_of(&self, seen: &[Seen]) -> anyhow::Result<Vec<[f32; LEARNED_DIMS]>> {
+        let windows: Vec<&[f32]> = seen.iter().map(|s| &s.window[..]).collect();
+        self.codes(&windows)
     }
 
     /// Standard deviation of each learned number over the frames learned from.

@@ -4,13 +4,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use codec::{Profile, Quality};
 use face::{FaceFile, FaceModel, Sizes, ssim};
-use track::{SenderPart, Smoothing};
+use track::{PhotometricRefiner, SenderPart, Smoothing};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
 use crate::checkpoint::{can_write, write_whole};
 use crate::clock::Clock;
 use crate::embedding::Embedding;
-use crate::learning::{feature, learn};
+use crate::learning::learn;
 use crate::measuring::{HeldOut, draw, measure};
 use crate::observing::{Observations, Seen, observe};
 use crate::options::{Budget, EnrollOptions, Progress, Report};
@@ -56,8 +56,7 @@ pub fn enroll(
     let learned = learn(&options, &seen, reserve, &mut clock)?;
 
     clock.report("writing", 0.0, 0, None)?;
-    let features = features(&learned.embedding, &seen.train)?;
-    let profile = Profile::from_features(&features, Quality::Normal);
+    let profile = Profile::from_features(&learned.features, Quality::Normal);
     let sender = SenderPart {
         identity: seen.identity.clone(),
         smoothing: Smoothing::CALL,
@@ -75,7 +74,7 @@ pub fn enroll(
         let held: Vec<HeldOut<'_>> = seen
             .held_out
             .iter()
-            .zip(self::features(&learned.embedding, &seen.held_out)?)
+            .zip(as_called(&file.model, &learned.embedding, &seen.held_out)?)
             .map(|(s, feature)| HeldOut { frame: &s.frame, feature })
             .collect();
         let deadline = budget.map(|all| all.saturating_sub(Duration::from_millis(500)));
@@ -95,13 +94,17 @@ pub fn enroll(
 }
 
 /// What a call would send for these frames.
-fn features(embedding: &Embedding, seen: &[Seen]) -> anyhow::Result<Vec<Feature>> {
-    let windows: Vec<&[f32]> = seen.iter().map(|s| &s.window[..]).collect();
-    let codes = embedding.codes(&windows)?;
+fn as_called(
+    model: &FaceModel,
+    embedding: &Embedding,
+    seen: &[Seen],
+) -> anyhow::Result<Vec<Feature>> {
+    let mut refiner = PhotometricRefiner::new(model.clone());
+    let codes = embedding.codes_of(seen)?;
     let features: Result<Vec<Feature>, FeatureError> = seen
         .iter()
         .zip(&codes)
-        .map(|(s, code)| Feature::from_array(s.observation.time, &feature(&s.observation, code)))
+        .map(|(s, code)| Ok(refiner.refine(&s.frame, &s.observation.feature(code)?)))
         .collect();
     Ok(features?)
 }
@@ -112,9 +115,9 @@ fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Dur
         return Ok(Duration::ZERO);
     };
     let model = FaceModel::untrained(Sizes::for_side(seen.side), 0);
-    let array = feature(&first.observation, &[0.0; LEARNED_DIMS]);
-    let rest = Feature::from_array(first.observation.time, &array)?;
+    let rest = first.observation.feature(&[0.0; LEARNED_DIMS])?;
     let before = clock.elapsed();
+    let rest = PhotometricRefiner::new(model.clone()).refine(&first.frame, &rest);
     let picture = draw(&model, &rest, seen.side)?;
     ssim(&picture, &first.frame);
     Ok(clock.elapsed().saturating_sub(before) * seen.held_out.len() as u32)

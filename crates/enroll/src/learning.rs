@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use face::{FaceModel, Noise, Sizes};
 use track::Observation;
-use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
+use types::{Feature, FeatureError, POSE_DIMS};
 
 use crate::background::background;
 use crate::checkpoint::Checkpoint;
@@ -14,6 +14,7 @@ use crate::frame_pass::FrameJob;
 use crate::observing::Observations;
 use crate::options::{Budget, EnrollOptions};
 use crate::pixels::{RayCounts, Regions};
+use crate::posing::Posing;
 use crate::trainer::{FRAMES_PER_STEP, Trainer, learning_rate};
 
 /// Rays of a frame in one step.
@@ -36,6 +37,8 @@ const SHOWN: f64 = 0.98;
 pub(crate) struct Learned {
     pub(crate) model: FaceModel,
     pub(crate) embedding: Embedding,
+    /// Of the frames learned from, as a call would send them.
+    pub(crate) features: Vec<Feature>,
     pub(crate) steps: u32,
 }
 
@@ -82,6 +85,7 @@ pub(crate) fn learn(
         .write(&part)
     };
     let mut deviations_now = deviations;
+    let mut posing = Posing::new(&seen.train);
     loop {
         let progress = match options.budget {
             Budget::Steps(steps) => trainer.adam.steps as f32 / steps.max(1) as f32,
@@ -97,6 +101,9 @@ pub(crate) fn learn(
         }
         if trainer.adam.steps.is_multiple_of(DEVIATIONS_EVERY) {
             deviations_now = embedding.deviations(seen)?;
+        }
+        if posing.is_due(progress) {
+            posing.align(&trainer.model()?, &embedding.codes_of(&seen.train)?, progress)?;
         }
         let chosen: Vec<usize> = (0..FRAMES_PER_STEP)
             .map(|_| (noise.bits() % seen.train.len() as u64) as usize)
@@ -114,13 +121,13 @@ pub(crate) fn learn(
                         *c += (noise.uniform() * 2.0 - 1.0) * HALF_STEP * d;
                     }
                 }
-                FrameJob {
-                    feature: feature(&observed.observation, &code),
+                Ok(FrameJob {
+                    feature: posing.feature(i, &code)?.to_array(),
                     pixels: regions[i].draw(observed.frame.rgb(), seen.side, &RAYS, &mut noise),
                     seed: noise.bits(),
-                }
+                })
             })
-            .collect();
+            .collect::<Result<_, FeatureError>>()?;
         let n_samples = SAMPLES[(noise.bits() % SAMPLES.len() as u64) as usize];
         let steps = trainer.adam.steps;
         let mut step = trainer.step(&jobs, n_samples, progress);
@@ -145,7 +152,10 @@ pub(crate) fn learn(
     }
     let steps = trainer.adam.steps;
     checkpoint(&trainer, &embedding, &noise, 1.0)?;
-    Ok(Learned { model: trainer.model()?, embedding, steps })
+    let codes = embedding.codes_of(&seen.train)?;
+    let features: Result<_, _> =
+        codes.iter().enumerate().map(|(i, code)| posing.feature(i, code)).collect();
+    Ok(Learned { model: trainer.model()?, features: features?, embedding, steps })
 }
 
 /// Steps between two looks at how far the code spreads.
@@ -204,18 +214,6 @@ fn fingerprint(
 fn embedder_of(seen: &Observations, seed: u64) -> anyhow::Result<Embedding> {
     let observations: Vec<Observation> = seen.train.iter().map(|s| s.observation.clone()).collect();
     Embedding::new(&seen.shape, &observations, seed)
-}
-
-/// Pose, learned code, torso.
-pub(crate) fn feature(
-    observation: &Observation,
-    code: &[f32; LEARNED_DIMS],
-) -> [f32; FEATURE_DIMS] {
-    let mut all = [0.0; FEATURE_DIMS];
-    all[..POSE_DIMS].copy_from_slice(&observation.pose.to_array());
-    all[POSE_DIMS..POSE_DIMS + LEARNED_DIMS].copy_from_slice(code);
-    all[POSE_DIMS + LEARNED_DIMS..].copy_from_slice(&observation.torso);
-    all
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod measuring;
 mod observing;
 mod options;
 mod pixels;
+mod posing;
 mod ray_pass;
 mod recording;
 mod regression;

@@ -44,43 +44,82 @@ pub fn render_ray(
     y: f32,
     n_samples: u32,
 ) -> [f32; 3] {
-    let (sizes, layout) = (model.sizes(), model.layout());
-    let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
-    let (torso, torso_alpha) = read_torso(sizes, folded, inputs, x, y);
-    let behind = read_background(sizes, part(&layout.background), inputs, x, y);
-    let mut rgb: [f32; 3] =
-        std::array::from_fn(|c| behind[c] + (torso[c] - behind[c]) * torso_alpha);
-
-    let (origin, direction) = ray(inputs, x, y);
-    if let Some(span) = head_span(&sizes.head, origin, direction) {
-        let march = march(sizes, &folded.density, origin, direction, span);
-        if march.mass >= MIN_MASS {
-            let n = n_samples.clamp(1, MAX_SAMPLES);
-            let opacity = part(&layout.opacity);
-            let mut sum = [0.0; CHANNELS];
-            let mut alpha = 0.0;
-            place_samples(&march, n, |t| {
-                let p = at(origin, direction, span.0 + t * (span.1 - span.0));
-                let feature = read_planes(sizes, folded, p);
-                let a = sample_opacity(opacity, &feature) * march.mass / n as f32;
-                add_scaled(&mut sum, a, &feature);
-                alpha += a;
-            });
-            let shading = shade(
-                part(&layout.shade_w1),
-                &inputs.shade_bias,
-                part(&layout.shade_w2),
-                part(&layout.shade_b2),
-                part(&layout.shade_w3),
-                part(&layout.shade_b3),
-                &shade_inputs(&sum, alpha, direction),
-            );
-            for (c, head) in rgb.iter_mut().zip(shading.rgb) {
-                *c = alpha * head + (1.0 - alpha) * *c;
-            }
+    let mut rgb = read_behind(model, folded, inputs, x, y);
+    if let Some(head) = trace_head(model, folded, inputs, x, y, n_samples) {
+        for (c, head_c) in rgb.iter_mut().zip(head.rgb) {
+            *c = head.alpha * head_c + (1.0 - head.alpha) * *c;
         }
     }
     rgb.map(|v| v.clamp(0.0, 1.0))
+}
+
+/// What a ray meets of the head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadSample {
+    /// Its color, 0..=1, not yet weighted by `alpha`.
+    pub rgb: [f32; 3],
+    /// How much of what is behind it hides, 0..=1.
+    pub alpha: f32,
+    /// Mean distance of its samples from the camera, canonical units.
+    pub depth: f32,
+}
+
+/// Steps 1 to 3 of [`render_ray`]; `None` where there is no head.
+#[inline(always)]
+pub fn trace_head(
+    model: &FaceModel,
+    folded: &FoldedField,
+    inputs: &FrameInputs,
+    x: f32,
+    y: f32,
+    n_samples: u32,
+) -> Option<HeadSample> {
+    let (sizes, layout) = (model.sizes(), model.layout());
+    let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
+    let (origin, direction) = ray(inputs, x, y);
+    let span = head_span(&sizes.head, origin, direction)?;
+    let march = march(sizes, &folded.density, origin, direction, span);
+    if march.mass < MIN_MASS {
+        return None;
+    }
+    let n = n_samples.clamp(1, MAX_SAMPLES);
+    let opacity = part(&layout.opacity);
+    let mut sum = [0.0; CHANNELS];
+    let (mut alpha, mut depth) = (0.0, 0.0);
+    place_samples(&march, n, |t| {
+        let distance = span.0 + t * (span.1 - span.0);
+        let feature = read_planes(sizes, folded, at(origin, direction, distance));
+        let a = sample_opacity(opacity, &feature) * march.mass / n as f32;
+        add_scaled(&mut sum, a, &feature);
+        alpha += a;
+        depth += distance / n as f32;
+    });
+    let shading = shade(
+        part(&layout.shade_w1),
+        &inputs.shade_bias,
+        part(&layout.shade_w2),
+        part(&layout.shade_b2),
+        part(&layout.shade_w3),
+        part(&layout.shade_b3),
+        &shade_inputs(&sum, alpha, direction),
+    );
+    Some(HeadSample { rgb: shading.rgb, alpha, depth })
+}
+
+/// The torso over the background at an image point: step 4 of [`render_ray`] without the head.
+#[inline(always)]
+pub fn read_behind(
+    model: &FaceModel,
+    folded: &FoldedField,
+    inputs: &FrameInputs,
+    x: f32,
+    y: f32,
+) -> [f32; 3] {
+    let (sizes, layout) = (model.sizes(), model.layout());
+    let (torso, alpha) = read_torso(sizes, folded, inputs, x, y);
+    let background = &model.params()[layout.background.clone()];
+    let behind = read_background(sizes, background, inputs, x, y);
+    std::array::from_fn(|c| behind[c] + (torso[c] - behind[c]) * alpha)
 }
 
 /// A square picture of `side` pixels, row by row: [`render_ray`] through the middle of each pixel.

@@ -1,7 +1,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use types::{EXPRESSION_DIMS, Expression, FOCAL, HeadPose, Landmarks, MediaTime, TORSO_DIMS};
+use types::{
+    Code, EXPRESSION_DIMS, Expression, FOCAL, Feature, FeatureError, HeadPose, LEARNED_DIMS,
+    Landmarks, MediaTime, TORSO_DIMS,
+};
 
 /// Frames the embedder looks at.
 pub const WINDOW: usize = 8;
@@ -25,6 +28,17 @@ pub struct Observation {
     pub torso_correlation: f32,
     /// The face's points, in pixels of the frame's centred square.
     pub landmarks: Landmarks,
+}
+
+impl Observation {
+    /// The feature a peer is sent for it, with the embedder's numbers.
+    ///
+    /// # Errors
+    /// If one of those is not finite and plausible.
+    pub fn feature(&self, learned: &[f32; LEARNED_DIMS]) -> Result<Feature, FeatureError> {
+        let code = Code::from_parts(learned, &self.torso)?;
+        Ok(Feature { time: self.time, pose: self.pose, code })
+    }
 }
 
 /// The last [`WINDOW`] frames, as the embedder wants them: the one definition that training and

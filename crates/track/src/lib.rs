@@ -1,11 +1,12 @@
 //! Frames in, features out: where the head is and what the face does, for one known person.
 //!
 //! ```text
-//! Frame ─ Tracker ─ landmarks ─ Fitter ─ pose, expression ─┐
-//!   └──── TorsoTracker ───────────────── torso ────────────┴─ Embedder ─ code
+//! Frame ─ Tracker ─ landmarks ─ Fitter ─ pose, expression ─ Embedder ─┐
+//!   ├──── TorsoTracker ───────────────── torso ───────────────────────┤
+//!   └──────────────────────────────────────────────── PhotometricRefiner ─ feature
 //! ```
 //!
-//! [`PersonTracker`] is the whole chain, made from the private part of a face file. Enrollment
+//! [`PersonTracker`] is the whole chain, made from a face file with its private part. Enrollment
 //! uses the links: [`Tracker`] finds the 478 landmarks, [`solve_identity`] the person's resting
 //! face, [`Observer`] everything that is measured in a frame, [`History`] the windows that the
 //! [`Embedder`] is trained on and run with. docs/MODEL.md describes every network.
@@ -31,6 +32,7 @@ mod identity;
 mod landmark_net;
 mod observer;
 mod person_tracker;
+mod photometric;
 mod pose_fit;
 mod sender_part;
 mod smoothing;
@@ -52,6 +54,7 @@ pub use landmark_net::{
 };
 pub use observer::Observer;
 pub use person_tracker::{PersonError, PersonTracker};
+pub use photometric::{Aligned, Exposure, PhotometricRefiner, align};
 pub use sender_part::{SenderPart, SenderPartError};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
 pub use torso_tracker::{TorsoReference, TorsoTracker};

@@ -1,8 +1,9 @@
-use types::{CODE_DIMS, Code, Feature, Frame, LEARNED_DIMS};
+use face::FaceModel;
+use types::{Feature, Frame};
 
 use crate::{
-    Embedder, FaceShape, FaceShapeError, History, Observation, Observer, SenderPart,
-    SenderPartError, TorsoTracker, Tracker, WeightsError,
+    Embedder, FaceShape, FaceShapeError, History, Observation, Observer, PhotometricRefiner,
+    SenderPart, SenderPartError, TorsoTracker, Tracker, WeightsError,
 };
 
 /// Frames of one enrolled person in, features out: the sender's whole measuring chain.
@@ -10,6 +11,7 @@ pub struct PersonTracker {
     observer: Observer,
     history: History,
     embedder: Embedder,
+    refiner: PhotometricRefiner,
 }
 
 /// Why a person cannot be tracked.
@@ -31,50 +33,45 @@ pub enum PersonError {
 }
 
 impl PersonTracker {
-    /// A tracker from the private part of a face file (see [`SenderPart`]).
+    /// A tracker from the private part of a face file (see [`SenderPart`]) and its field.
     ///
     /// # Errors
     /// If the bytes, or a weight that ships with the product, are damaged.
-    pub fn from_bytes(sender_part: &[u8]) -> Result<Self, PersonError> {
+    pub fn new(sender_part: &[u8], model: &FaceModel) -> Result<Self, PersonError> {
         let part = SenderPart::parse(sender_part)?;
         let embedder = Embedder::parse(&part.embedder).map_err(PersonError::Embedder)?;
         let shape = FaceShape::builtin()?;
         let torso = TorsoTracker::against(part.torso);
         let tracker = Tracker::builtin()?;
         let observer = Observer::new(tracker, &shape, &part.identity, torso, part.smoothing);
-        Ok(Self { observer, history: History::new(), embedder })
+        let refiner = PhotometricRefiner::new(model.clone());
+        Ok(Self { observer, history: History::new(), embedder, refiner })
     }
 
     /// The feature of a frame (of its centred square); `None`, and a fresh start with the next
     /// frame, if it shows no face.
     pub fn track(&mut self, frame: &Frame) -> Option<Feature> {
-        let observation = self.observer.observe(frame);
-        self.feature(observation.as_ref())
-    }
-
-    /// What was measured in a frame, for those who want landmarks as well as the feature.
-    pub fn observe(&mut self, frame: &Frame) -> Option<Observation> {
-        self.observer.observe(frame)
-    }
-
-    /// The feature of the next observation; `None` stands for a frame without a face.
-    pub fn feature(&mut self, observation: Option<&Observation>) -> Option<Feature> {
-        let Some(observation) = observation else {
+        let frame = frame.center_square();
+        let Some(observation) = self.observer.observe(&frame) else {
             self.history.reset();
+            self.refiner.reset();
             return None;
         };
+        let measured = self.embedded(&observation)?;
+        Some(self.refiner.refine(&frame, &measured))
+    }
+
+    /// The feature of the next observation, as landmarks and torso tracker alone see it.
+    fn embedded(&mut self, observation: &Observation) -> Option<Feature> {
         let learned = self.embedder.embed(&self.history.push(observation)).ok()?;
-        let mut code = [0.0; CODE_DIMS];
-        code[..LEARNED_DIMS].copy_from_slice(&learned);
-        code[LEARNED_DIMS..].copy_from_slice(&observation.torso);
-        let code = Code::new(code).ok()?;
-        Some(Feature { time: observation.time, pose: observation.pose, code })
+        observation.feature(&learned).ok()
     }
 
     /// Starts afresh with the next frame.
     pub fn reset(&mut self) {
         self.observer.reset();
         self.history.reset();
+        self.refiner.reset();
     }
 }
 
@@ -85,6 +82,10 @@ mod tests {
     use candle_core::{DType, Device};
     use candle_nn::{VarBuilder, VarMap};
     use types::{Expression, HeadPose, Landmarks, MediaTime};
+
+    fn model() -> FaceModel {
+        FaceModel::untrained(face::Sizes::tiny(), 1)
+    }
 
     fn part() -> SenderPart {
         let vars = VarMap::new();
@@ -101,14 +102,14 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_face_has_no_feature() {
-        let mut tracker = PersonTracker::from_bytes(&part().to_bytes()).unwrap();
+        let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
         let gray = Frame::new(96, 64, MediaTime::ZERO, vec![128; 96 * 64 * 3]).unwrap();
         assert_eq!(tracker.track(&gray), None);
     }
 
     #[test]
     fn an_observation_becomes_its_feature() {
-        let mut tracker = PersonTracker::from_bytes(&part().to_bytes()).unwrap();
+        let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
         let observation = Observation {
             time: MediaTime::from_micros(40_000),
             pose: HeadPose::new(glam::Vec3::ZERO, glam::Vec3::Z).unwrap(),
@@ -117,17 +118,16 @@ mod tests {
             torso_correlation: 0.9,
             landmarks: Landmarks { points: vec![], confidence: 1.0 },
         };
-        let feature = tracker.feature(Some(&observation)).unwrap();
+        let feature = tracker.embedded(&observation).unwrap();
         assert_eq!((feature.time, feature.pose), (observation.time, observation.pose));
         assert_eq!(feature.code.torso(), observation.torso);
-        assert_eq!(tracker.feature(None), None);
     }
 
     #[test]
     fn damaged_bytes_make_no_tracker() {
         let mut part = part();
         part.embedder.truncate(1000);
-        assert!(PersonTracker::from_bytes(&part.to_bytes()).is_err());
-        assert!(PersonTracker::from_bytes(&[]).is_err());
+        assert!(PersonTracker::new(&part.to_bytes(), &model()).is_err());
+        assert!(PersonTracker::new(&[], &model()).is_err());
     }
 }

@@ -153,19 +153,33 @@ impl Code {
         Ok(Self(values))
     }
 
+    /// From its two parts.
+    ///
+    /// # Errors
+    /// If a number is not finite and plausible.
+    pub fn from_parts(
+        learned: &[f32; LEARNED_DIMS],
+        torso: &[f32; TORSO_DIMS],
+    ) -> Result<Self, FeatureError> {
+        let mut values = [0.0; CODE_DIMS];
+        values[..LEARNED_DIMS].copy_from_slice(learned);
+        values[LEARNED_DIMS..].copy_from_slice(torso);
+        Self::new(values)
+    }
+
     /// All numbers.
     pub fn as_array(&self) -> &[f32; CODE_DIMS] {
         &self.0
     }
 
     /// The learned part.
-    pub fn learned(&self) -> &[f32] {
-        &self.0[..LEARNED_DIMS]
+    pub fn learned(&self) -> [f32; LEARNED_DIMS] {
+        std::array::from_fn(|i| self.0[i])
     }
 
     /// The torso track.
-    pub fn torso(&self) -> &[f32] {
-        &self.0[LEARNED_DIMS..]
+    pub fn torso(&self) -> [f32; TORSO_DIMS] {
+        std::array::from_fn(|i| self.0[LEARNED_DIMS + i])
     }
 }
 
