@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use codec::{Profile, Quality};
 use face::{FaceFile, FaceModel, Sizes, ssim};
-use track::{PhotometricRefiner, SenderPart, Smoothing};
+use track::{PhotometricRefiner, SenderPart, Smoothing, measuring_fingerprint};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
 use crate::checkpoint::{can_write, write_whole};
@@ -58,6 +58,7 @@ pub fn enroll(
     clock.report("writing", 0.0, 0, None)?;
     let profile = Profile::from_features(&learned.features, Quality::Normal);
     let sender = SenderPart {
+        measured_with: measuring_fingerprint(),
         identity: seen.identity.clone(),
         smoothing: Smoothing::CALL,
         torso: seen.torso.clone(),

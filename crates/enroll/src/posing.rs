@@ -2,7 +2,7 @@
 
 use face::FaceModel;
 use rayon::prelude::*;
-use track::{Aligned, Exposure, align};
+use track::{Aligned, Exposure, Unknowns, align};
 use types::{Code, Feature, FeatureError, LEARNED_DIMS};
 
 use crate::observing::Seen;
@@ -46,7 +46,7 @@ impl<'a> Posing<'a> {
                 let measured = seen.observation.feature(code)?;
                 let start = self.feature(i, code)?;
                 let exposure = self.aligned.get(i).map_or(Exposure::SAME, |a| a.exposure);
-                Ok(align(model, &seen.frame, &measured, &start, exposure, 1))
+                Ok(align(model, &seen.frame, &measured, &start, exposure, Unknowns::Place, 1))
             })
             .collect();
         self.aligned = aligned?;

@@ -53,8 +53,8 @@ pub(crate) fn sender_of(face: &FaceFile) -> anyhow::Result<(PersonTracker, Profi
         .sender
         .as_deref()
         .context("this face file can only be looked at: its owner's file can send, too")?;
-    let tracker = PersonTracker::new(sender, &face.model)
-        .context("cannot use the face's sender part")?;
+    let tracker =
+        PersonTracker::new(sender, &face.model).context("cannot use the face's sender part")?;
     let profile =
         Profile::parse(&face.codec_profile).context("cannot use the face's codec profile")?;
     Ok((tracker, profile))

@@ -5,6 +5,8 @@ use types::{EXPRESSION_DIMS, Expression, LANDMARKS};
 
 /// Points of the mesh proper, without the irises.
 pub const MESH_POINTS: usize = 468;
+/// The shape that ships with the product; docs/MODEL.md tells how it was made.
+pub(crate) const BUILTIN: &[u8] = include_bytes!("../../../assets/face_shape.safetensors");
 
 /// More identity components than any asset of ours has: a bound on what is parsed.
 const MAX_IDENTITY: usize = 256;
@@ -53,7 +55,7 @@ impl FaceShape {
     /// # Errors
     /// Only if the asset was replaced by a broken one at build time.
     pub fn builtin() -> Result<Self, FaceShapeError> {
-        Self::parse(include_bytes!("../../../assets/face_shape.safetensors"))
+        Self::parse(BUILTIN)
     }
 
     /// A shape from a safetensors file's bytes.
@@ -244,7 +246,7 @@ mod tests {
 
     #[test]
     fn broken_bytes_are_refused_and_never_panic() {
-        let bytes = include_bytes!("../../../assets/face_shape.safetensors");
+        let bytes = BUILTIN;
         for end in [0, 7, 8, 100, bytes.len() - 1] {
             assert!(FaceShape::parse(&bytes[..end]).is_err());
         }

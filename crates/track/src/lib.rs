@@ -22,6 +22,7 @@
 //! ```
 
 mod cholesky;
+mod code_slopes;
 mod crop;
 mod eigen;
 mod embedder;
@@ -54,8 +55,8 @@ pub use landmark_net::{
 };
 pub use observer::Observer;
 pub use person_tracker::{PersonError, PersonTracker};
-pub use photometric::{Aligned, Exposure, PhotometricRefiner, align};
-pub use sender_part::{SenderPart, SenderPartError};
+pub use photometric::{Aligned, Exposure, PhotometricRefiner, Unknowns, align};
+pub use sender_part::{SenderPart, SenderPartError, measuring_fingerprint};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
 pub use torso_tracker::{TorsoReference, TorsoTracker};
 pub use tracker::Tracker;

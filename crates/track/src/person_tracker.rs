@@ -3,7 +3,7 @@ use types::{Feature, Frame};
 
 use crate::{
     Embedder, FaceShape, FaceShapeError, History, Observation, Observer, PhotometricRefiner,
-    SenderPart, SenderPartError, TorsoTracker, Tracker, WeightsError,
+    SenderPart, SenderPartError, TorsoTracker, Tracker, WeightsError, measuring_fingerprint,
 };
 
 /// Frames of one enrolled person in, features out: the sender's whole measuring chain.
@@ -21,6 +21,9 @@ pub enum PersonError {
     /// The private part of the face file is damaged. Enroll again.
     #[error(transparent)]
     SenderPart(#[from] SenderPartError),
+    /// Enrolled with another version of the tracker, so it would move wrongly. Enroll again.
+    #[error("this face was enrolled with another version of the tracker: enroll it again")]
+    OtherTracker,
     /// Its embedder is damaged. Enroll again.
     #[error("the embedder of the face file cannot be read: {0}")]
     Embedder(#[source] candle_core::Error),
@@ -39,6 +42,9 @@ impl PersonTracker {
     /// If the bytes, or a weight that ships with the product, are damaged.
     pub fn new(sender_part: &[u8], model: &FaceModel) -> Result<Self, PersonError> {
         let part = SenderPart::parse(sender_part)?;
+        if part.measured_with != measuring_fingerprint() {
+            return Err(PersonError::OtherTracker);
+        }
         let embedder = Embedder::parse(&part.embedder).map_err(PersonError::Embedder)?;
         let shape = FaceShape::builtin()?;
         let torso = TorsoTracker::against(part.torso);
@@ -93,6 +99,7 @@ mod tests {
         let shape = FaceShape::builtin().unwrap();
         let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
         SenderPart {
+            measured_with: measuring_fingerprint(),
             identity: Identity::of_mesh(shape.mean().to_vec()).unwrap(),
             smoothing: Smoothing::OFF,
             torso: TorsoReference::of_frame(&gray, None),
@@ -121,6 +128,16 @@ mod tests {
         let feature = tracker.embedded(&observation).unwrap();
         assert_eq!((feature.time, feature.pose), (observation.time, observation.pose));
         assert_eq!(feature.code.torso(), observation.torso);
+    }
+
+    #[test]
+    fn the_demo_person_can_send_and_a_face_of_another_tracker_cannot() {
+        let demo = include_bytes!("../../../assets/demo.face");
+        let demo = face::FaceFile::parse(demo).unwrap();
+        PersonTracker::new(demo.sender.as_deref().unwrap(), &demo.model).unwrap();
+        let part = SenderPart { measured_with: 1, ..part() };
+        let error = PersonTracker::new(&part.to_bytes(), &model()).err().unwrap();
+        assert!(error.to_string().contains("enroll it again"), "{error}");
     }
 
     #[test]

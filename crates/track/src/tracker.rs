@@ -4,7 +4,7 @@ use crate::crop::{Crop, Luma};
 use crate::landmark_net::{CROP_SIDE, LandmarkNet, Seen, Tape, WeightsError, normalize};
 
 /// The weights that ship with the product; docs/MODEL.md tells how they were made.
-const WEIGHTS: &[u8] = include_bytes!("../../../assets/tracker.safetensors");
+pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../../assets/tracker.safetensors");
 
 /// A face being followed is given up when its presence falls below this.
 const LOST: f32 = 0.3;
