@@ -2,7 +2,6 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use codec::{Profile, Quality};
 use face::{FaceFile, FaceModel, Sizes, ssim};
 use track::{SenderPart, Smoothing};
 use types::{Feature, FeatureError, LEARNED_DIMS};
@@ -15,13 +14,14 @@ use crate::measuring::{HeldOut, draw, measure};
 use crate::observing::{Observations, Seen, observe};
 use crate::options::{Budget, EnrollOptions, Progress, Report};
 use crate::recording::record;
+use crate::visibility::profile;
 
 /// Sides that can be learned.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
 /// Most of a time budget that is kept for packing, measuring and writing.
 const MOST_RESERVE: f32 = 0.2;
-/// Time to pack and to write, about.
-const PACKING: Duration = Duration::from_secs(3);
+/// Time to pack, to see what shows, and to write, about.
+const PACKING: Duration = Duration::from_secs(6);
 
 /// Enrolls a person: writes `options.out`, and `<out>.part` while at it.
 ///
@@ -57,15 +57,23 @@ pub fn enroll(
 
     clock.report("writing", 0.0, 0, None)?;
     let features = features(&learned.embedding, &seen.train)?;
-    let profile = Profile::from_features(&features, Quality::Normal);
     let sender = SenderPart {
         identity: seen.identity.clone(),
         smoothing: Smoothing::CALL,
         torso: seen.torso.clone(),
         embedder: learned.embedding.to_bytes()?,
     };
-    let file = FaceFile::new(&learned.model, profile.to_bytes(), Some(sender.to_bytes()))
+    let mut file = FaceFile::new(&learned.model, Vec::new(), Some(sender.to_bytes()))
         .context("packing the face")?;
+    let unseen = self::features(&learned.embedding, &seen.held_out)?;
+    let (frames, of_frames) = match &unseen[..] {
+        [] => (&seen.train, &features),
+        _ => (&seen.held_out, &unseen),
+    };
+    let pictures: Vec<_> =
+        frames.iter().zip(of_frames).map(|(s, feature)| (&s.frame, *feature)).collect();
+    let profile = profile(&file.model, &features, &pictures)?;
+    file.codec_profile = profile.to_bytes();
     // Written before it is measured: the face is what the time was spent on.
     write_whole(&options.out, &file.to_bytes())?;
 
@@ -75,7 +83,7 @@ pub fn enroll(
         let held: Vec<HeldOut<'_>> = seen
             .held_out
             .iter()
-            .zip(self::features(&learned.embedding, &seen.held_out)?)
+            .zip(unseen)
             .map(|(s, feature)| HeldOut { frame: &s.frame, feature })
             .collect();
         let deadline = budget.map(|all| all.saturating_sub(Duration::from_millis(500)));

@@ -38,6 +38,8 @@ mod recording;
 mod regression;
 mod trainer;
 mod vars;
+mod visibility;
 
 pub use enrollment::enroll;
 pub use options::{Budget, EnrollOptions, Holdout, HoldoutError, Progress, Report};
+pub use visibility::refit_profile;
