@@ -101,7 +101,7 @@ pub(crate) fn code_residual(
 static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
     (0..N_TABLES as usize)
         .map(|class| {
-            Table::from_nonzero_fixed_point_probabilities(&frequencies(class), false)
+            Table::from_nonzero_fixed_point_probabilities(frequencies(class), false)
                 .expect("the center took what was missing from 2^14")
         })
         .collect()

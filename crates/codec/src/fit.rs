@@ -158,7 +158,7 @@ impl Profile {
             }
             DimModel { mean: mean[d] as f32, scale }
         });
-        let draft = Self::new(dims, components.clone(), FEATURE_DIMS)?;
+        let draft = Self::new(&dims, components.clone(), FEATURE_DIMS)?;
         let positions: Vec<[i32; FEATURE_DIMS]> =
             rows.iter().map(|row| draft.positions(&row.map(|v| v as f32))).collect();
         let mut n_coded = 1;
@@ -170,7 +170,7 @@ impl Profile {
             }
             fit(component, &positions);
         }
-        Self::new(dims, components, n_coded)
+        Self::new(&dims, components, n_coded)
     }
 }
 

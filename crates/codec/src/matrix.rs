@@ -25,7 +25,9 @@ pub(crate) fn inverse(of: &Matrix) -> Option<Matrix> {
         if !(size > 0.0 && size.is_finite()) {
             return None;
         }
-        row.iter_mut().for_each(|v| *v /= size);
+        for v in row.iter_mut() {
+            *v /= size;
+        }
         right[i][i] = 1.0 / size;
     }
     for column in 0..FEATURE_DIMS {
@@ -75,8 +77,9 @@ pub(crate) fn eigen(of: &Matrix) -> ([f64; FEATURE_DIMS], Matrix) {
                     (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
                 }
                 for m in [&mut a, &mut vectors] {
-                    for k in 0..FEATURE_DIMS {
-                        (m[p][k], m[q][k]) = (c * m[p][k] - s * m[q][k], s * m[p][k] + c * m[q][k]);
+                    let (head, tail) = m.split_at_mut(q);
+                    for (p, q) in head[p].iter_mut().zip(&mut tail[0]) {
+                        (*p, *q) = (c * *p - s * *q, s * *p + c * *q);
                     }
                 }
             }

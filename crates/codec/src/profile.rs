@@ -91,7 +91,7 @@ impl Profile {
     pub const BYTES: usize = HEADER_BYTES + FEATURE_DIMS * (DIM_BYTES + COMPONENT_BYTES);
 
     pub(crate) fn new(
-        dims: [DimModel; FEATURE_DIMS],
+        dims: &[DimModel; FEATURE_DIMS],
         components: Box<[ComponentModel; FEATURE_DIMS]>,
         n_coded: usize,
     ) -> Result<Self, ProfileError> {
@@ -99,8 +99,8 @@ impl Profile {
         if !(1..=FEATURE_DIMS).contains(&n_coded) {
             return bad("number of components");
         }
-        for dim in &dims {
-            if !(dim.mean.abs() <= 999.0) {
+        for dim in dims {
+            if !(-999.0..=999.0).contains(&dim.mean) {
                 return bad("mean");
             }
             if !(1e-12..=1.0).contains(&dim.scale) {
@@ -130,7 +130,9 @@ impl Profile {
             })
         });
         match matrix::inverse(&synthesis) {
-            Some(analysis) => Ok(Self { dims, components, n_coded, analysis: Box::new(analysis) }),
+            Some(analysis) => {
+                Ok(Self { dims: *dims, components, n_coded, analysis: Box::new(analysis) })
+            }
             None => bad("set of components"),
         }
     }
@@ -225,12 +227,13 @@ impl Profile {
                 *age = AgeModel { keep, go_on, class, still_class };
             }
         }
-        Self::new(dims, components, n_coded)
+        Self::new(&dims, components, n_coded)
     }
 }
 
 impl Default for Profile {
     fn default() -> Self {
+        const ONE: i16 = 1 << 14;
         // Classes: four an octave, 28 is one level. A straight line keeps part of its promise.
         let ages = |class: u8| {
             [0, 3, 6, 9, 12, 16].map(|growth| AgeModel {
@@ -240,7 +243,6 @@ impl Default for Profile {
                 still_class: class + growth + 2,
             })
         };
-        const ONE: i16 = 1 << 14;
         let mut dims = [DimModel { mean: 0.0, scale: 0.0 }; FEATURE_DIMS];
         let rest = ComponentModel { moves: [0; FEATURE_DIMS], key_class: 0, ages: ages(0) };
         let mut components = Box::new([rest; FEATURE_DIMS]);
@@ -259,7 +261,7 @@ impl Default for Profile {
             components[i].ages = ages(class);
         }
         dims[DEPTH].mean = 1.1;
-        Self::new(dims, components, FEATURE_DIMS).expect("a diagonal of positive steps")
+        Self::new(&dims, components, FEATURE_DIMS).expect("a diagonal of positive steps")
     }
 }
 

@@ -29,12 +29,12 @@ impl Header {
     pub(crate) const KEY: Self = Self { age: 0, tap: 0 };
 
     /// The unit that unit `id` builds on.
-    pub(crate) fn reference(&self, id: UnitId) -> Option<UnitId> {
+    pub(crate) fn reference(self, id: UnitId) -> Option<UnitId> {
         (self.age > 0).then(|| id.offset(-(self.age as i32)))
     }
 
     /// The unit its motion is measured from.
-    pub(crate) fn before(&self, id: UnitId) -> Option<UnitId> {
+    pub(crate) fn before(self, id: UnitId) -> Option<UnitId> {
         let start = self.reference(id)?;
         (self.tap > 0).then(|| start.offset(-(self.tap as i32)))
     }
