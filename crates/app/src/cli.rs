@@ -68,6 +68,8 @@ pub(crate) enum Command {
         frames: Option<Range<u64>>,
         #[arg(long, value_delimiter = ',', default_value = "256")]
         resolutions: Vec<u32>,
+        #[arg(long, value_enum, default_value_t = Rate::Normal)]
+        rate: Rate,
         #[arg(long)]
         json: bool,
         /// Folder for the table and the pictures
@@ -219,6 +221,17 @@ pub(crate) enum Rate {
     #[default]
     Normal,
     High,
+}
+
+impl Rate {
+    /// What the codec calls it.
+    pub(crate) fn quality(self) -> call::Quality {
+        match self {
+            Self::Low => call::Quality::Low,
+            Self::Normal => call::Quality::Normal,
+            Self::High => call::Quality::High,
+        }
+    }
 }
 
 /// Side of the rendered picture.

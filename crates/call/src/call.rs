@@ -220,7 +220,8 @@ impl Setup {
             Some(file) if sends_face => {
                 let sender = file.sender.as_deref().ok_or(StartError::NotOurFace)?;
                 let tracker = PersonTracker::new(sender, &file.model)?;
-                Some(Face { tracker, profile: Profile::parse(&file.codec_profile)? })
+                let profile = Profile::parse(&file.codec_profile)?;
+                Some(Face { tracker, profile, quality: settings.rate.quality() })
             }
             _ => None,
         };
@@ -251,7 +252,7 @@ impl Setup {
                 audio: settings.audio,
             },
             name: settings.name.clone(),
-            units_per_packet: settings.rate.units_per_packet(),
+            rate: settings.rate,
             resolution: settings.resolution,
             face: public.map(Bytes::from),
             camera_off: !sends_face,
@@ -413,7 +414,7 @@ mod tests {
                 bytes: unit.as_bytes().to_vec(),
             });
             let took = Duration::ZERO;
-            host.commands.blocking_send(Input::Tracked { coded, took }).unwrap();
+            host.commands.blocking_send(Input::Tracked { found: true, coded, took }).unwrap();
             // At the pace of the other side, so that nothing is dropped on the way.
             while host.commands.capacity() < INPUTS {
                 std::thread::yield_now();

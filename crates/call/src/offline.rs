@@ -62,16 +62,24 @@ pub fn encode_stream(
 ) -> Result<Stream, EncodeStreamError> {
     let sender = face.sender.as_deref().ok_or(EncodeStreamError::NotOurFace)?;
     let mut tracker = PersonTracker::new(sender, &face.model)?;
-    let profile = Profile::parse(&face.codec_profile)?.at(quality)?;
+    let profile = Profile::parse(&face.codec_profile)?;
     let mut encoder = Encoder::with_reference(profile, Reference::Previous);
+    encoder.set_quality(quality);
     let mut source = Source::open(clip)?;
-    let (mut stream, mut n_frames) = (Stream { quality, ..Stream::default() }, 0);
+    let (mut stream, mut n_frames, mut passed_over) = (Stream::default(), 0, None);
     while let Some(frame) = source.next_frame()? {
         if let Some(feature) = tracker.track(&frame) {
-            stream.units.push((feature.time, encoder.encode(&feature)));
+            passed_over = Some(feature).filter(|feature| !encoder.wants(feature.time));
+            if passed_over.is_none() {
+                stream.units.push((feature.time, encoder.encode(&feature)));
+            }
         }
         n_frames += 1;
         progress(n_frames);
+    }
+    // A call goes on; a file ends with its last face.
+    if let Some(feature) = passed_over {
+        stream.units.push((feature.time, encoder.encode(&feature)));
     }
     Ok(stream)
 }
@@ -82,14 +90,13 @@ pub fn encode_stream(
 /// If the bytes are not a stream, or not of this face.
 pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, DecodeStreamError> {
     let stream = Stream::parse(bytes)?;
-    let profile = Profile::parse(&face.codec_profile)?.at(stream.quality)?;
+    let profile = Profile::parse(&face.codec_profile)?;
     let mut decoder = Decoder::new(profile);
     stream
-        .units
-        .iter()
+        .numbered()
         .enumerate()
-        .map(|(index, (time, unit))| match decoder.decode(unit) {
-            Ok(decoded) => Ok(decoded.at(*time)),
+        .map(|(index, (id, time, unit))| match decoder.decode(id, unit) {
+            Ok(decoded) => Ok(decoded.at(time)),
             Err(reason) => Err(DecodeStreamError::Unit { index, reason }),
         })
         .collect()

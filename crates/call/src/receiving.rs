@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use codec::{AccessUnit, Decoder, Profile};
+use codec::{AccessUnit, Decoder, Profile, UnitId};
 use transport::{Receiver, Report, Unit};
 
 use crate::shared::Shared;
@@ -86,8 +86,9 @@ impl Receiving {
 
     fn decode(&mut self, unit: &Unit) {
         let Some(decoder) = &mut self.decoder else { return };
+        let id = UnitId::from_count(unit.number.0 as u32);
         let decoded =
-            AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(&unit).ok());
+            AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(id, &unit).ok());
         let Some(decoded) = decoded else {
             self.counts.decode_errors += 1;
             self.transport.want_key();

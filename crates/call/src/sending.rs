@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use capture::{Paced, Source, SourceSpec};
-use codec::{Encoder, Profile, UnitId};
+use codec::{Encoder, Profile, Quality, UnitId};
 use tokio::sync::mpsc;
 use track::PersonTracker;
 use types::{MediaTime, Sound};
@@ -45,6 +45,7 @@ pub(crate) struct Coded {
 pub(crate) struct Face {
     pub(crate) tracker: PersonTracker,
     pub(crate) profile: Profile,
+    pub(crate) quality: Quality,
 }
 
 /// The running thread.
@@ -66,7 +67,11 @@ impl Sending {
         let is_live = matches!(spec, SourceSpec::Camera(_));
         let worker = Worker {
             orders: receiver,
-            encoder: face.as_ref().map(|face| Encoder::new(face.profile.clone())),
+            encoder: face.as_ref().map(|face| {
+                let mut encoder = Encoder::new(face.profile.clone());
+                encoder.set_quality(face.quality);
+                encoder
+            }),
             tracker: face.map(|face| face.tracker),
             shared,
             out,
@@ -183,12 +188,13 @@ impl Worker {
         };
         let begun = Instant::now();
         let feature = tracker.track(frame);
-        let coded = feature.and_then(|feature| {
+        let found = feature.is_some();
+        let coded = feature.filter(|feature| encoder.wants(feature.time)).and_then(|feature| {
             let unit = encoder.encode(&feature);
             let id = encoder.reconstruction()?.id;
             Some(Coded { time: feature.time, id, bytes: unit.as_bytes().to_vec() })
         });
-        let _ = self.out.blocking_send(Input::Tracked { coded, took: begun.elapsed() });
+        let _ = self.out.blocking_send(Input::Tracked { found, coded, took: begun.elapsed() });
     }
 
     /// Hands sound on; whether anybody is there.

@@ -1,7 +1,6 @@
 //! One call from the first signal to the last: a single task that owns all of its state.
 #![expect(clippy::disallowed_methods, reason = "the call's clock is read here")]
 
-use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use transport::{
 };
 use types::Sound;
 
+use crate::Rate;
 use crate::event::{CallFailure, Command, End, Event, ModelRefusal};
 use crate::link::{Link, LinkEvent, LinkSettings};
 use crate::receiving::Receiving;
@@ -58,8 +58,11 @@ pub(crate) enum Input {
     Link(u32, LinkEvent),
     Line(LineEvent),
     Command(Command),
-    /// A frame went through the tracker; `coded` if there was a face in it.
+    /// A frame went through the tracker.
     Tracked {
+        /// Whether there was a face in it.
+        found: bool,
+        /// The unit made of it, if one was due.
         coded: Option<Coded>,
         took: Duration,
     },
@@ -84,7 +87,7 @@ pub(crate) struct Parts {
     pub(crate) seal: Seal,
     pub(crate) link_settings: LinkSettings,
     pub(crate) name: String,
-    pub(crate) units_per_packet: usize,
+    pub(crate) rate: Rate,
     pub(crate) resolution: u32,
     /// Public bytes of our face, if the peer is to see it.
     pub(crate) face: Option<Bytes>,
@@ -123,7 +126,6 @@ pub(crate) struct Session {
     last_here: Option<Instant>,
     last_rejoin: Option<Instant>,
     sender: Sender,
-    ids: VecDeque<(UnitNumber, UnitId)>,
     receiving: Receiving,
     profile: Option<Profile>,
     model_out: Option<ModelSender>,
@@ -138,7 +140,7 @@ impl Session {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
         Self {
-            sender: new_sender(parts.units_per_packet),
+            sender: new_sender(parts.rate),
             receiving: Receiving::new(Arc::clone(&parts.shared)),
             tally: Tally::new(now, Arc::clone(&parts.meter)),
             parts,
@@ -152,7 +154,6 @@ impl Session {
             lost: false,
             last_here: None,
             last_rejoin: None,
-            ids: VecDeque::new(),
             profile: None,
             model_out: None,
             model_in: None,
@@ -235,7 +236,10 @@ impl Session {
                 }
             }
             Input::Command(command) => self.obey(command).await,
-            Input::Tracked { coded, took } => self.take_coded(now, coded, took),
+            Input::Tracked { found, coded, took } => {
+                self.tally.tracked(took, found);
+                self.take_coded(now, coded);
+            }
             Input::Sounds(sounds) => self.take_sounds(&sounds).await,
             Input::NoSound(why) => self.tell(Event::NoSound(why)),
             Input::SourceEnded(error) => self.tell(Event::SourceEnded { error }),
@@ -330,8 +334,7 @@ impl Session {
         self.linking_since = Some(Instant::now());
         self.open = [false; 2];
         self.greeted = false;
-        self.sender = new_sender(self.parts.units_per_packet);
-        self.ids.clear();
+        self.sender = new_sender(self.parts.rate);
         self.receiving.restart(self.profile.clone());
         let (generation, inputs) = (self.generation, self.parts.inputs.clone());
         tokio::spawn(async move {
@@ -542,15 +545,12 @@ impl Session {
 
     // Features.
 
-    fn take_coded(&mut self, now: Instant, coded: Option<Coded>, took: Duration) {
-        self.tally.tracked(took, coded.is_some());
+    fn take_coded(&mut self, now: Instant, coded: Option<Coded>) {
         let Some(coded) = coded.filter(|_| self.greeted) else { return };
-        if let Ok(number) = self.sender.push_unit(now, coded.time, &coded.bytes) {
+        // Both ends know a unit by its number in the packets.
+        self.sender.begin_at(UnitNumber(u64::from(coded.id.get())));
+        if self.sender.push_unit(now, coded.time, &coded.bytes).is_ok() {
             self.tally.payload_bytes_out += coded.bytes.len() as u64;
-            self.ids.push_back((number, coded.id));
-            if self.ids.len() > 512 {
-                self.ids.pop_front();
-            }
         }
     }
 
@@ -576,9 +576,7 @@ impl Session {
         }
         sending.order(Order::Lossless(self.sender.loss() < LOSSLESS));
         while let Some(number) = self.sender.poll_decoded() {
-            if let Some((_, id)) = self.ids.iter().find(|(sent, _)| *sent == number) {
-                sending.order(Order::Acknowledge(*id));
-            }
+            sending.order(Order::Acknowledge(UnitId::from_count(number.0 as u32)));
         }
     }
 
@@ -759,9 +757,11 @@ impl Session {
     }
 }
 
-/// At four units a packet, a repetition costs as much as the next packet's headers: it begins with
-/// the first loss.
-fn new_sender(units_per_packet: usize) -> Sender {
-    let min_redundancy = usize::from(units_per_packet < 4);
-    Sender::new(SenderSettings { units_per_packet, min_redundancy, ..SenderSettings::default() })
+/// One unit a packet: the encoder already sends only what is needed. At the low rate nothing is
+/// repeated before the first loss.
+fn new_sender(rate: Rate) -> Sender {
+    let min_redundancy = usize::from(rate != Rate::Low);
+    let settings =
+        SenderSettings { units_per_packet: 1, min_redundancy, ..SenderSettings::default() };
+    Sender::new(settings)
 }

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use capture::SourceSpec;
+use codec::Quality;
 use face::FaceFile;
 
 /// How the two ends find each other.
@@ -41,22 +42,22 @@ pub struct IceServer {
 /// What is traded between delay and headers: packets a second cost more than the face in them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Rate {
-    /// Four features a packet: least bytes.
+    /// Six coarse features a second: least bytes.
     Low,
-    /// Two features a packet.
+    /// 12 features a second.
     #[default]
     Normal,
-    /// A packet for every feature: least delay.
+    /// 25 fine features a second: least delay.
     High,
 }
 
 impl Rate {
-    /// Features in a packet.
-    pub fn units_per_packet(self) -> usize {
+    /// How finely and how often features are coded; each goes in a packet of its own.
+    pub fn quality(self) -> Quality {
         match self {
-            Self::Low => 4,
-            Self::Normal => 2,
-            Self::High => 1,
+            Self::Low => Quality::Low,
+            Self::Normal => Quality::Normal,
+            Self::High => Quality::High,
         }
     }
 }

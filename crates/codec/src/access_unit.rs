@@ -6,21 +6,21 @@ pub const MAX_UNIT_BYTES: usize = 255;
 /// Number of a unit in its stream: a counter of [`UnitId::BITS`] bits that wraps.
 ///
 /// One unit per feature, so the difference of two ids is an age in features. Two ids are compared
-/// along the shorter way around, right while they are fewer than 2048 apart: 80 s at 25 a second.
+/// along the shorter way around, right while they are fewer than 32,768 apart: 20 minutes at 25 a
+/// second. A unit does not hold its id: whoever carries it does, as packets and files do.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct UnitId(u16);
 
 impl UnitId {
     /// Bits of the counter.
-    pub const BITS: u32 = 12;
-    const MASK: u16 = (1 << Self::BITS) - 1;
+    pub const BITS: u32 = 16;
 
     /// From the low [`UnitId::BITS`] bits of a count.
     pub const fn from_count(count: u32) -> Self {
-        Self(count as u16 & Self::MASK)
+        Self(count as u16)
     }
 
-    /// The counter, below 4096.
+    /// The counter.
     pub const fn get(self) -> u16 {
         self.0
     }
@@ -31,10 +31,9 @@ impl UnitId {
         Self::from_count((self.0 as i32 + by) as u32)
     }
 
-    /// How many units `self` comes after `earlier`: -2048..2048, negative when it comes before.
+    /// How many units `self` comes after `earlier`: -32768..32768, negative when it comes before.
     pub const fn since(self, earlier: Self) -> i32 {
-        let half = 1 << (Self::BITS - 1);
-        ((self.0 as i32 - earlier.0 as i32 + half) & Self::MASK as i32) - half
+        self.0.wrapping_sub(earlier.0).cast_signed() as i32
     }
 }
 
@@ -53,7 +52,7 @@ pub struct AccessUnit(Vec<u8>);
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// Nothing at all: a unit has at least its number.
+    /// Nothing at all.
     #[error("an access unit has at least one byte")]
     Empty,
     /// No encoder makes units this long.
@@ -79,17 +78,10 @@ impl AccessUnit {
         &self.0
     }
 
-    /// First byte (the low bits of the id) and what the range coder wrote.
-    pub(crate) fn split(&self) -> (u8, &[u8]) {
-        (self.0[0], &self.0[1..])
-    }
-
-    pub(crate) fn join(low_id: u8, coded: &[u8]) -> Self {
-        debug_assert!(coded.len() < MAX_UNIT_BYTES, "syntax.rs bounds the length");
-        let mut bytes = Vec::with_capacity(1 + coded.len());
-        bytes.push(low_id);
-        bytes.extend_from_slice(coded);
-        Self(bytes)
+    pub(crate) fn new(coded: Vec<u8>) -> Self {
+        debug_assert!(coded.len() <= MAX_UNIT_BYTES, "syntax.rs bounds the length");
+        // What takes no bits at all takes a byte, so that there is something to carry.
+        Self(if coded.is_empty() { vec![0] } else { coded })
     }
 }
 
@@ -99,7 +91,9 @@ mod tests {
 
     #[test]
     fn ids_are_compared_the_shorter_way_around() {
-        for (later, earlier, want) in [(5, 3, 2), (1, 4095, 2), (4095, 1, -2), (2048, 0, -2048)] {
+        for (later, earlier, want) in
+            [(5, 3, 2), (1, 65_535, 2), (65_535, 1, -2), (32_768, 0, -32_768)]
+        {
             let (later, earlier) = (UnitId::from_count(later), UnitId::from_count(earlier));
             assert_eq!(later.since(earlier), want, "{later} since {earlier}");
             assert_eq!(earlier.offset(want), later);

@@ -7,18 +7,18 @@
 //! it only integers, so two machines never disagree. The bytes are specified in docs/BITSTREAM.md.
 //!
 //! ```
-//! use codec::{Decoder, Encoder, Profile};
+//! use codec::{Decoder, Encoder, Profile, UnitId};
 //! use types::{Code, Feature, HeadPose, MediaTime};
 //!
 //! let (mut encoder, mut decoder) = (Encoder::new(Profile::default()), Decoder::new(Profile::default()));
 //! let pose = HeadPose::from_array([0.0, 0.1, 0.0, 0.01, 0.0, 1.1])?;
 //! let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
 //!
-//! let unit = encoder.encode(&feature);
+//! let unit = encoder.encode(&feature); // the first is number 0
 //! assert!(unit.as_bytes().len() < 40);
-//! let decoded = decoder.decode(&unit)?;
+//! let decoded = decoder.decode(UnitId::from_count(0), &unit)?;
 //! encoder.acknowledge(decoded.id); // what the peer reports back; later units build on it
-//! assert!((decoded.pose.rotation().y - 0.1).abs() < 0.005);
+//! assert!((decoded.pose.rotation().y - 0.1).abs() < 0.01);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -28,8 +28,10 @@ mod encoder;
 mod entropy_model;
 mod fit;
 mod history;
+mod matrix;
 mod prediction;
 mod profile;
+mod quality;
 mod range_coder;
 mod stream;
 mod syntax;
@@ -37,6 +39,7 @@ mod syntax;
 pub use access_unit::{AccessUnit, MAX_UNIT_BYTES, ParseError, UnitId};
 pub use decoder::{DecodeError, Decoded, Decoder};
 pub use encoder::{Encoder, Reference};
-pub use fit::Quality;
+pub use fit::Visibility;
 pub use profile::{Profile, ProfileError};
+pub use quality::Quality;
 pub use stream::{Stream, StreamError};

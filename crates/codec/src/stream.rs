@@ -1,15 +1,13 @@
 use types::MediaTime;
 
-use crate::{AccessUnit, Quality};
+use crate::{AccessUnit, UnitId};
 
-const MAGIC: [u8; 4] = *b"FCS1";
+const MAGIC: [u8; 4] = *b"FCS2";
 
 /// Access units with their times: what `feathercall encode` writes into a `.fcs` file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stream {
-    /// The steps of the units: the face's codec profile is used [`crate::Profile::at`] this.
-    pub quality: Quality,
-    /// Units in coding order and the media times of their features, which never go back.
+    /// Units in coding order, numbered from 0, and the media times of their features, which never go back.
     pub units: Vec<(MediaTime, AccessUnit)>,
 }
 
@@ -19,7 +17,7 @@ pub struct Stream {
 #[non_exhaustive]
 pub enum StreamError {
     /// Another kind of file, or one of a newer build.
-    #[error("not a Feathercall stream (it does not begin with FCS1)")]
+    #[error("not a Feathercall stream (it does not begin with FCS2)")]
     Magic,
     /// Cut short or damaged.
     #[error("the stream is damaged at byte {at}")]
@@ -32,14 +30,14 @@ impl Stream {
         self.units.iter().map(|(_, unit)| unit.as_bytes().len()).sum()
     }
 
+    /// The units with the ids that a decoder wants to know.
+    pub fn numbered(&self) -> impl Iterator<Item = (UnitId, MediaTime, &AccessUnit)> {
+        (0..).zip(&self.units).map(|(i, (time, unit))| (UnitId::from_count(i), *time, unit))
+    }
+
     /// The file, as docs/BITSTREAM.md lays it out.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.push(match self.quality {
-            Quality::Low => 0,
-            Quality::Normal => 1,
-            Quality::High => 2,
-        });
         let mut before = MediaTime::ZERO;
         for (time, unit) in &self.units {
             let mut micros = time.as_micros().saturating_sub(before.as_micros());
@@ -59,14 +57,8 @@ impl Stream {
     /// # Errors
     /// If the bytes are something else, or end inside a unit.
     pub fn parse(bytes: &[u8]) -> Result<Self, StreamError> {
-        let rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
-        let (quality, mut rest) = match rest.split_first() {
-            Some((0, rest)) => (Quality::Low, rest),
-            Some((1, rest)) => (Quality::Normal, rest),
-            Some((2, rest)) => (Quality::High, rest),
-            _ => return Err(StreamError::Damaged { at: MAGIC.len() }),
-        };
-        let mut stream = Self { quality, units: Vec::new() };
+        let mut rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
+        let mut stream = Self::default();
         let mut micros = 0_u64;
         while !rest.is_empty() {
             let damaged = StreamError::Damaged { at: bytes.len() - rest.len() };
@@ -109,7 +101,7 @@ mod tests {
                 micros += delta;
                 (MediaTime::from_micros(micros), AccessUnit::parse(bytes).unwrap())
             }).collect();
-            let stream = Stream { quality: Quality::High, units };
+            let stream = Stream { units };
             prop_assert_eq!(Stream::parse(&stream.to_bytes()), Ok(stream));
         }
 
@@ -123,9 +115,9 @@ mod tests {
     fn a_cut_stream_says_where() {
         let unit = AccessUnit::parse(&[1, 2, 3]).unwrap();
         let units = vec![(MediaTime::from_micros(40_000), unit)];
-        let bytes = Stream { quality: Quality::Normal, units }.to_bytes();
-        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 5 }));
-        assert_eq!(Stream::parse(b"FCS1\x07"), Err(StreamError::Damaged { at: 4 }));
+        let bytes = Stream { units }.to_bytes();
+        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 4 }));
+        assert_eq!(Stream::parse(b"FCS1\x07"), Err(StreamError::Magic));
         assert_eq!(Stream::parse(b"RIFF"), Err(StreamError::Magic));
     }
 }

@@ -2,7 +2,6 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use codec::{Profile, Quality};
 use face::{FaceFile, FaceModel, Sizes, ssim};
 use track::{PhotometricRefiner, SenderPart, Smoothing, measuring_fingerprint};
 use types::{Feature, FeatureError, LEARNED_DIMS};
@@ -15,13 +14,16 @@ use crate::measuring::{HeldOut, draw, measure};
 use crate::observing::{Observations, Seen, observe};
 use crate::options::{Budget, EnrollOptions, Progress, Report};
 use crate::recording::record;
+use crate::visibility::profile;
 
 /// Sides that can be learned.
 const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
 /// Most of a time budget that is kept for packing, measuring and writing.
 const MOST_RESERVE: f32 = 0.2;
-/// Time to pack and to write, about.
-const PACKING: Duration = Duration::from_secs(3);
+/// The last so many frames learned from tell the codec how the person moves.
+const PROFILED: usize = 600;
+/// Time to pack, to see what shows, and to write, about.
+const PACKING: Duration = Duration::from_secs(6);
 
 /// Enrolls a person: writes `options.out`, and `<out>.part` while at it.
 ///
@@ -56,7 +58,6 @@ pub fn enroll(
     let learned = learn(&options, &seen, reserve, &mut clock)?;
 
     clock.report("writing", 0.0, 0, None)?;
-    let profile = Profile::from_features(&learned.features, Quality::Normal);
     let sender = SenderPart {
         measured_with: measuring_fingerprint(),
         identity: seen.identity.clone(),
@@ -64,8 +65,14 @@ pub fn enroll(
         torso: seen.torso.clone(),
         embedder: learned.embedding.to_bytes()?,
     };
-    let file = FaceFile::new(&learned.model, profile.to_bytes(), Some(sender.to_bytes()))
+    let mut file = FaceFile::new(&learned.model, Vec::new(), Some(sender.to_bytes()))
         .context("packing the face")?;
+    let last = &seen.train[seen.train.len().saturating_sub(PROFILED)..];
+    let features = as_called(&file.model, &learned.embedding, last)?;
+    let pictures: Vec<_> =
+        last.iter().zip(&features).map(|(s, feature)| (&s.frame, *feature)).collect();
+    let profile = profile(&file.model, &features, &pictures)?;
+    file.codec_profile = profile.to_bytes();
     // Written before it is measured: the face is what the time was spent on.
     write_whole(&options.out, &file.to_bytes())?;
 
@@ -110,9 +117,9 @@ fn as_called(
     Ok(features?)
 }
 
-/// How long it will take to measure the frames kept back, from one of them.
+/// How long it will take to refine and measure frames at the end, from one of them.
 fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Duration> {
-    let Some(first) = seen.held_out.first() else {
+    let Some(first) = seen.train.first() else {
         return Ok(Duration::ZERO);
     };
     let model = FaceModel::untrained(Sizes::for_side(seen.side), 0);
@@ -121,7 +128,8 @@ fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Dur
     let rest = PhotometricRefiner::new(model.clone()).refine(&first.frame, &rest);
     let picture = draw(&model, &rest, seen.side)?;
     ssim(&picture, &first.frame);
-    Ok(clock.elapsed().saturating_sub(before) * seen.held_out.len() as u32)
+    let n_frames = seen.held_out.len() + seen.train.len().min(PROFILED);
+    Ok(clock.elapsed().saturating_sub(before) * n_frames as u32)
 }
 
 #[cfg(test)]

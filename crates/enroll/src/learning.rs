@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use face::{FaceModel, Noise, Sizes};
 use track::Observation;
-use types::{Feature, FeatureError, POSE_DIMS};
+use types::{FeatureError, POSE_DIMS};
 
 use crate::background::background;
 use crate::checkpoint::Checkpoint;
@@ -37,8 +37,6 @@ const SHOWN: f64 = 0.98;
 pub(crate) struct Learned {
     pub(crate) model: FaceModel,
     pub(crate) embedding: Embedding,
-    /// Of the frames learned from, as a call would send them.
-    pub(crate) features: Vec<Feature>,
     pub(crate) steps: u32,
 }
 
@@ -152,10 +150,7 @@ pub(crate) fn learn(
     }
     let steps = trainer.adam.steps;
     checkpoint(&trainer, &embedding, &noise, 1.0)?;
-    let codes = embedding.codes_of(&seen.train)?;
-    let features: Result<_, _> =
-        codes.iter().enumerate().map(|(i, code)| posing.feature(i, code)).collect();
-    Ok(Learned { model: trainer.model()?, features: features?, embedding, steps })
+    Ok(Learned { model: trainer.model()?, embedding, steps })
 }
 
 /// Steps between two looks at how far the code spreads.

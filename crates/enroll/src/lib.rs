@@ -39,6 +39,7 @@ mod recording;
 mod regression;
 mod trainer;
 mod vars;
+mod visibility;
 
 pub use enrollment::enroll;
 pub use options::{Budget, EnrollOptions, Holdout, HoldoutError, Progress, Report};

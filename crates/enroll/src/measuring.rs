@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use codec::{Decoder, Encoder, Profile};
+use codec::{Decoder, Encoder, Profile, UnitId};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
 use types::{Feature, Frame};
 
@@ -34,15 +34,7 @@ pub(crate) fn measure(
     deadline: Option<Duration>,
     clock: &mut Clock<'_>,
 ) -> anyhow::Result<Quality> {
-    let mut encoder = Encoder::new(profile.clone());
-    let mut decoder = Decoder::new(profile.clone());
-    let mut decoded = Vec::with_capacity(frames.len());
-    for held in frames {
-        let unit = encoder.encode(&held.feature);
-        let out = decoder.decode(&unit).context("a unit that was just encoded must decode")?;
-        encoder.acknowledge(out.id);
-        decoded.push(Feature { time: held.feature.time, pose: out.pose, code: out.code });
-    }
+    let decoded = through_codec(profile, frames)?;
     let (mut psnr_sum, mut ssim_sum, mut n) = (0.0, 0.0, 0);
     for (count, at) in spread(frames.len()).into_iter().enumerate() {
         if n > 0 && deadline.is_some_and(|d| clock.elapsed() >= d) {
@@ -56,6 +48,35 @@ pub(crate) fn measure(
         clock.report("measuring", count as f32 / frames.len() as f32, n as u64, None)?;
     }
     Ok(Quality { psnr_db: psnr_sum / n as f64, ssim: ssim_sum / n as f64, n })
+}
+
+/// What a peer makes of the features kept back: units of some of them, straight lines in between.
+fn through_codec(profile: &Profile, frames: &[HeldOut<'_>]) -> anyhow::Result<Vec<Feature>> {
+    let mut encoder = Encoder::new(profile.clone());
+    encoder.set_lossless(true);
+    let mut decoder = Decoder::new(profile.clone());
+    let mut units: Vec<Feature> = Vec::new();
+    for (i, held) in frames.iter().enumerate() {
+        let time = held.feature.time;
+        if encoder.wants(time) || i + 1 == frames.len() {
+            let unit = encoder.encode(&held.feature);
+            let id = UnitId::from_count(units.len() as u32);
+            let out =
+                decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
+            encoder.acknowledge(id);
+            units.push(out.at(time));
+        }
+    }
+    let mut at = 0;
+    let decoded = frames.iter().map(|held| {
+        let time = held.feature.time;
+        while at + 2 < units.len() && units[at + 1].time < time {
+            at += 1;
+        }
+        let after = units.get(at + 1).unwrap_or(&units[at]);
+        Feature::between(&units[at], after, time)
+    });
+    Ok(decoded.collect())
 }
 
 /// The picture of a feature, as a peer's screen shows it.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use capture::{Source, SourceSpec};
-use codec::{Decoder, Encoder};
+use codec::{Decoder, Encoder, UnitId};
 use face::FaceFile;
 use serde::Serialize;
 use types::{Feature, Frame};
@@ -88,12 +88,12 @@ pub fn bench_codec(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let mut encoder = Encoder::new(profile.clone());
     let mut decoder = Decoder::new(profile);
     let (mut encode, mut decode) = (Vec::new(), Vec::new());
-    for feature in features.iter().cycle().take(2000) {
+    for (i, feature) in (0..).zip(features.iter().cycle().take(2000)) {
         let mut unit = None;
         encode.push(timed(|| unit = Some(encoder.encode(feature))));
         let Some(unit) = unit else { continue };
         let mut decoded = None;
-        decode.push(timed(|| decoded = decoder.decode(&unit).ok()));
+        decode.push(timed(|| decoded = decoder.decode(UnitId::from_count(i), &unit).ok()));
         if let Some(decoded) = decoded {
             encoder.acknowledge(decoded.id);
         }

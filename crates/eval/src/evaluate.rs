@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
+use codec::{Profile, Quality};
 use face::FaceFile;
 use types::{Feature, Frame, MediaTime};
 
@@ -21,6 +22,8 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, f32, &str);
 const WARM_UP: u64 = 50;
 /// Pictures kept for a report.
 const N_PICTURES: u64 = 8;
+/// Frames kept for the next unit; units come more often while there is a face.
+const MOST_WAITING: usize = 8;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -29,17 +32,20 @@ pub struct Options {
     pub frames: Option<Range<u64>>,
     /// Sides of the rendered pictures, pixels, 16 at least.
     pub resolutions: Vec<u32>,
+    /// How finely and how often features are coded.
+    pub quality: Quality,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { frames: None, resolutions: vec![256] }
+        Self { frames: None, resolutions: vec![256], quality: Quality::Normal }
     }
 }
 
 /// Measures what a peer sees of a clip: tracker, real units, decoder, picture, against the clip.
 ///
-/// Every frame counts, whole. Where the tracker finds no face the last picture stays, as in a
+/// Every frame counts, whole: between units the picture moves in a straight line, as a call's
+/// playout moves it. Where the tracker finds no face the last picture stays, as in a
 /// call; frames before the first face are counted as untracked and not scored. The first
 /// resolution is rendered a second time from features that were not quantized, to tell what
 /// quantizing costs.
@@ -69,7 +75,7 @@ pub fn evaluate(
     anyhow::ensure!(!frames.is_empty(), "the clip has no frames {frames:?}");
     let picture_every = ((frames.end.min(n_clip) - frames.start) / N_PICTURES).max(1);
 
-    let mut measured = Measured::new(&options.resolutions, RateMeter::new(profile));
+    let mut measured = Measured::new(&options.resolutions, &profile, options.quality);
     while let Some((index, frame)) = reader.next()? {
         if index >= frames.end {
             break;
@@ -85,21 +91,36 @@ pub fn evaluate(
             continue;
         }
         let keep_picture = (index - frames.start) % picture_every == picture_every / 2;
-        measured.push(index, &frame, feature, track_ms, keep_picture, paint)?;
+        let waiting = Waiting { index, frame, feature, track_ms, keep_picture };
+        measured.push(waiting, paint)?;
         let psnr = measured.psnr_db().map_or(String::new(), |db| format!("{db:.2} dB"));
         progress("evaluate", reader.fraction(Some(frames.end)), &psnr);
     }
+    measured.finish(paint)?;
     anyhow::ensure!(measured.rate_units() > 0, "no face was found in frames {frames:?}");
     Ok(measured.report(clip, frames.start, fps, face.public_bytes().len()))
+}
+
+/// A frame whose picture is known once the next unit is.
+struct Waiting {
+    index: u64,
+    frame: Frame,
+    feature: Option<Feature>,
+    track_ms: f64,
+    keep_picture: bool,
 }
 
 /// What has been measured so far.
 struct Measured {
     meter: RateMeter,
+    quality: Quality,
     sides: Vec<u32>,
     scorers: Vec<Scorer>,
     unquantized: Scorer,
     features: Vec<Feature>,
+    waiting: Vec<Waiting>,
+    /// What the last unit said.
+    last: Option<Feature>,
     /// What the peer shows, and what it would show without a quantizer.
     shown: Option<(Feature, Feature)>,
     rows: Vec<FrameRow>,
@@ -109,13 +130,16 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(sides: &[u32], meter: RateMeter) -> Self {
+    fn new(sides: &[u32], profile: &Profile, quality: Quality) -> Self {
         Self {
-            meter,
+            meter: RateMeter::new(profile, quality),
+            quality,
             sides: sides.to_vec(),
             scorers: vec![Scorer::default(); sides.len()],
             unquantized: Scorer::default(),
             features: Vec::new(),
+            waiting: Vec::new(),
+            last: None,
             shown: None,
             rows: Vec::new(),
             pictures: Vec::new(),
@@ -124,28 +148,54 @@ impl Measured {
         }
     }
 
-    fn push(
-        &mut self,
-        index: u64,
-        frame: &Frame,
-        feature: Option<Feature>,
-        track_ms: f64,
-        keep_picture: bool,
-        paint: Paint<'_>,
-    ) -> anyhow::Result<()> {
+    fn push(&mut self, frame: Waiting, paint: Paint<'_>) -> anyhow::Result<()> {
         self.n_frames += 1;
-        match feature {
-            Some(feature) => {
-                let decoded = self.meter.push(&feature)?.at(feature.time);
-                self.features.push(decoded);
-                self.shown = Some((decoded, feature));
+        let unit = match &frame.feature {
+            Some(feature) => self.meter.push(feature)?,
+            None => {
+                self.n_untracked += 1;
+                None
             }
-            None => self.n_untracked += 1,
+        };
+        self.waiting.push(frame);
+        match unit.or(self.last.filter(|_| self.waiting.len() > MOST_WAITING)) {
+            Some(unit) => self.show(unit, paint),
+            None => {
+                if self.last.is_none() {
+                    self.waiting.clear();
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn finish(&mut self, paint: Paint<'_>) -> anyhow::Result<()> {
+        match self.meter.finish()?.or(self.last) {
+            Some(unit) => self.show(unit, paint),
+            None => Ok(()),
+        }
+    }
+
+    /// Scores the frames up to the one that `unit` tells of.
+    fn show(&mut self, unit: Feature, paint: Paint<'_>) -> anyhow::Result<()> {
+        let before = self.last.replace(unit).unwrap_or(unit);
+        for waiting in std::mem::take(&mut self.waiting) {
+            if let Some(original) = waiting.feature {
+                let decoded = Feature::between(&before, &unit, original.time);
+                self.features.push(decoded);
+                self.shown = Some((decoded, original));
+            }
+            self.score(waiting, paint)?;
+        }
+        Ok(())
+    }
+
+    fn score(&mut self, waiting: Waiting, paint: Paint<'_>) -> anyhow::Result<()> {
+        let Waiting { index, frame, feature, track_ms, keep_picture } = waiting;
         let Some((decoded, original)) = self.shown else { return Ok(()) };
         let mut scores = Vec::with_capacity(self.sides.len());
         for (i, &side) in self.sides.iter().enumerate() {
-            let reference = scaled(frame, side);
+            let reference = scaled(&frame, side);
             let rendered = paint(&decoded, side)?;
             scores.push(self.scorers[i].push(&reference, &rendered));
             if i == 0 {
@@ -189,8 +239,9 @@ impl Measured {
             n_untracked: self.n_untracked,
             n_scored: self.rows.len(),
             face_bytes,
-            payload: self.meter.live(fps, self.n_frames),
-            payload_offline: self.meter.offline(fps, self.n_frames),
+            rate: format!("{:?}", self.quality).to_lowercase(),
+            payload: self.meter.clean(fps, self.n_frames),
+            payload_lossy: self.meter.lossy(fps, self.n_frames),
             resolutions,
             unquantized: Summary::of(self.unquantized.scores()),
             motion: Motion::of(&self.features),
@@ -202,7 +253,6 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
-    use codec::Profile;
     use types::{Code, HeadPose};
 
     use super::*;
@@ -213,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_face_is_scored_with_the_last_picture() {
-        let mut measured = Measured::new(&[16], RateMeter::new(Profile::default()));
+        let mut measured = Measured::new(&[16], &Profile::default(), Quality::Normal);
         // The painter shows the yaw as a gray; the clip is what it ought to show.
         let mut paint = |feature: &Feature, _: u32| {
             Ok(gray(0, (feature.pose.rotation().y * 100.0).round() as u8))
@@ -226,8 +276,12 @@ mod tests {
         for (index, found) in [None, Some(0.5), None, Some(0.6)].into_iter().enumerate() {
             let index = index as u64;
             let found = found.map(|yaw| feature(index, yaw));
-            measured.push(index, &gray(index, 50), found, 1.0, false, &mut paint).unwrap();
+            let frame = gray(index, 50);
+            let waiting =
+                Waiting { index, frame, feature: found, track_ms: 1.0, keep_picture: false };
+            measured.push(waiting, &mut paint).unwrap();
         }
+        measured.finish(&mut paint).unwrap();
         let report = measured.report(Path::new("a/clip.mp4"), 7, 25, 1000);
         assert_eq!((report.n_frames, report.n_untracked, report.n_scored), (4, 2, 3));
         assert_eq!((report.frames, report.clip.as_str()), ([7, 11], "clip.mp4"));

@@ -1,9 +1,9 @@
-use codec::{AccessUnit, DecodeError, Decoded, Decoder, Encoder, Profile, Reference, UnitId};
+use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, Quality, UnitId};
 use serde::Serialize;
 use types::Feature;
 
-/// Units a call's acknowledgements are late by: 120 ms at 25 features a second.
-pub const ACK_DELAY: usize = 3;
+/// Units a call's acknowledgements are late by: 80 ms at the high rate, 320 at the low one.
+pub const ACK_DELAY: usize = 2;
 
 /// What the features of a clip weigh. Payload only; what packets add is the transport's matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -33,59 +33,88 @@ impl Payload {
     }
 }
 
-/// Codes every feature twice, as a call and as a file would, and counts.
+/// Codes every feature twice, as a call without and with losses would, and counts.
 #[derive(Debug)]
 pub struct RateMeter {
-    live: Encoder,
-    offline: Encoder,
+    /// Nothing was lost lately: each unit builds on the one before.
+    clean: Encoder,
+    /// Each unit builds on one that was acknowledged.
+    lossy: Encoder,
     decoder: Decoder,
     ids: Vec<UnitId>,
     key_units: usize,
-    live_bytes: usize,
-    offline_bytes: usize,
+    clean_bytes: usize,
+    lossy_bytes: usize,
+    passed_over: Option<Feature>,
 }
 
 impl RateMeter {
     /// A meter for one person's units.
-    pub fn new(profile: Profile) -> Self {
+    pub fn new(profile: &Profile, quality: Quality) -> Self {
+        let encoder = |is_lossless| {
+            let mut encoder = Encoder::new(profile.clone());
+            encoder.set_quality(quality);
+            encoder.set_lossless(is_lossless);
+            encoder
+        };
         Self {
-            live: Encoder::new(profile.clone()),
-            offline: Encoder::with_reference(profile.clone(), Reference::Previous),
-            decoder: Decoder::new(profile),
+            clean: encoder(true),
+            lossy: encoder(false),
+            decoder: Decoder::new(profile.clone()),
             ids: Vec::new(),
             key_units: 0,
-            live_bytes: 0,
-            offline_bytes: 0,
+            clean_bytes: 0,
+            lossy_bytes: 0,
+            passed_over: None,
         }
     }
 
-    /// Codes a feature and gives what the peer of a call gets from the unit's bytes.
+    /// Takes the next feature and gives what the peer of a call gets from its unit's bytes; nothing
+    /// if it gets none, and draws a straight line to the next.
     ///
     /// # Errors
     /// If encoder and decoder disagree, which would be a defect of the codec.
-    pub fn push(&mut self, feature: &Feature) -> Result<Decoded, DecodeError> {
-        if let Some(at) = self.ids.len().checked_sub(ACK_DELAY) {
-            self.live.acknowledge(self.ids[at]);
+    pub fn push(&mut self, feature: &Feature) -> Result<Option<Feature>, DecodeError> {
+        if !self.clean.wants(feature.time) {
+            self.passed_over = Some(*feature);
+            return Ok(None);
         }
-        let unit = self.live.encode(feature);
-        self.offline_bytes += self.offline.encode(feature).as_bytes().len();
-        self.live_bytes += unit.as_bytes().len();
+        self.code(feature).map(Some)
+    }
+
+    /// Codes the last feature, if it was passed over.
+    ///
+    /// # Errors
+    /// As [`RateMeter::push`].
+    pub fn finish(&mut self) -> Result<Option<Feature>, DecodeError> {
+        self.passed_over.take().map(|feature| self.code(&feature)).transpose()
+    }
+
+    fn code(&mut self, feature: &Feature) -> Result<Feature, DecodeError> {
+        self.passed_over = None;
+        if let Some(at) = self.ids.len().checked_sub(ACK_DELAY) {
+            self.clean.acknowledge(self.ids[at]);
+            self.lossy.acknowledge(self.ids[at]);
+        }
+        let unit = self.clean.encode(feature);
+        self.lossy_bytes += self.lossy.encode(feature).as_bytes().len();
+        self.clean_bytes += unit.as_bytes().len();
         let wire = AccessUnit::parse(unit.as_bytes()).map_err(|_| DecodeError::Corrupt)?;
-        let decoded = self.decoder.decode(&wire)?;
+        let decoded = self.decoder.decode(UnitId::from_count(self.ids.len() as u32), &wire)?;
         self.ids.push(decoded.id);
         self.key_units += usize::from(decoded.is_key);
-        Ok(decoded)
+        Ok(decoded.at(feature.time))
     }
 
-    /// What a call's units weigh, each acknowledged [`ACK_DELAY`] units later.
-    pub fn live(&self, fps: u32, n_frames: usize) -> Payload {
-        Payload::of(self.live_bytes, self.ids.len(), self.key_units, fps, n_frames)
+    /// What a call's units weigh while nothing is lost.
+    pub fn clean(&self, fps: u32, n_frames: usize) -> Payload {
+        Payload::of(self.clean_bytes, self.ids.len(), self.key_units, fps, n_frames)
     }
 
-    /// What a file's units weigh, each built on the one before.
-    pub fn offline(&self, fps: u32, n_frames: usize) -> Payload {
-        let units = self.ids.len();
-        Payload::of(self.offline_bytes, units, units.div_ceil(25), fps, n_frames)
+    /// What a call's units weigh on a channel that loses, each acknowledged [`ACK_DELAY`] units
+    /// later.
+    pub fn lossy(&self, fps: u32, n_frames: usize) -> Payload {
+        Payload::of(self.lossy_bytes, self.ids.len(), self.key_units, fps, n_frames)
     }
 }
 
@@ -97,16 +126,16 @@ mod tests {
 
     #[test]
     fn a_second_of_25_units_is_billed_as_a_second() {
-        let mut meter = RateMeter::new(Profile::default());
+        let mut meter = RateMeter::new(&Profile::default(), Quality::High);
         for i in 0..25 {
             let pose = HeadPose::from_array([0.01 * i as f32, 0.0, 0.0, 0.0, 0.0, 1.1]).unwrap();
             let feature = Feature { time: MediaTime::of_frame(i, 25), pose, code: Code::NEUTRAL };
             meter.push(&feature).unwrap();
         }
-        let live = meter.live(25, 25);
-        assert_eq!((live.units, live.key_units), (25, 1));
-        assert!((live.kbit_s - live.bytes as f64 * 0.008).abs() < 1e-9);
-        assert!((live.bits_per_unit * 25.0 / 1000.0 - live.kbit_s).abs() < 1e-9);
-        assert!(meter.offline(25, 25).bytes < live.bytes);
+        let clean = meter.clean(25, 25);
+        assert_eq!((clean.units, clean.key_units), (25, 1));
+        assert!((clean.kbit_s - clean.bytes as f64 * 0.008).abs() < 1e-9);
+        assert!((clean.bits_per_unit * 25.0 / 1000.0 - clean.kbit_s).abs() < 1e-9);
+        assert!(clean.bytes < meter.lossy(25, 25).bytes);
     }
 }

@@ -25,10 +25,12 @@ pub struct Report {
     pub n_scored: usize,
     /// Bytes of the face that go to a peer, once.
     pub face_bytes: usize,
-    /// The units as a call sends them, acknowledged after [`crate::ACK_DELAY`] units.
+    /// `low`, `normal` or `high`.
+    pub rate: String,
+    /// The units as a call sends them while nothing is lost.
     pub payload: Payload,
-    /// The units as a file holds them, each built on the one before.
-    pub payload_offline: Payload,
+    /// The same on a channel that loses, acknowledged after [`crate::ACK_DELAY`] units.
+    pub payload_lossy: Payload,
     /// Quality of decoded features' pictures, at each resolution.
     pub resolutions: Vec<ResolutionReport>,
     /// The same at the first resolution, had the features not been quantized.
@@ -87,10 +89,10 @@ impl Report {
             self.n_frames, self.fps, self.n_untracked, self.n_scored, self.face_bytes
         ));
         line(format!(
-            "Payload: **{kbit_s:.2} kbit/s** in a call ({bits_per_unit:.1} bits a unit, \
-             {key_units} of {units} key units), {:.2} kbit/s in a file. Packet headers not \
+            "Payload: **{kbit_s:.2} kbit/s** at rate {} ({bits_per_unit:.1} bits a unit, \
+             {key_units} of {units} key units), {:.2} kbit/s while packets are lost. Packet headers not \
              included.\n",
-            self.payload_offline.kbit_s
+            self.rate, self.payload_lossy.kbit_s
         ));
         line("| side, px | PSNR, dB | worst frame | SSIM | PSNR of changes |".into());
         line("| --- | --- | --- | --- | --- |".into());

@@ -84,6 +84,13 @@ impl Sender {
         }
     }
 
+    /// Numbers the first unit so, if none was taken yet; 0 unless told.
+    pub fn begin_at(&mut self, number: UnitNumber) {
+        if self.units.is_empty() {
+            self.first = number.0;
+        }
+    }
+
     /// Takes the next unit, captured at `time`.
     ///
     /// # Errors

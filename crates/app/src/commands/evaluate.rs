@@ -1,6 +1,5 @@
 //! `feathercall eval`
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,19 +9,17 @@ use crate::progress::Progress;
 pub(super) fn run(
     clip: &Path,
     face: &Path,
-    frames: Option<Range<u64>>,
-    resolutions: &[u32],
+    options: &eval::Options,
     is_json: bool,
     report_folder: Option<&Path>,
 ) -> anyhow::Result<()> {
     let file = super::read_face(face)?;
     let mut painter = Painter::new(Arc::new(file.model.clone()))?;
     let mut progress = Progress::new(is_json);
-    let options = eval::Options { frames, resolutions: resolutions.to_vec() };
     let report = eval::evaluate(
         clip,
         &file,
-        &options,
+        options,
         &mut |feature, side| {
             painter.resize(side);
             painter.paint(feature)

@@ -33,8 +33,9 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Decode { stream, face, out, resolution, fps }) => {
             offline::decode(&stream, &face, &out, resolution, fps)
         }
-        Some(Command::Eval { clip, face, frames, resolutions, json, report }) => {
-            evaluate::run(&clip, &face, frames, &resolutions, json, report.as_deref())
+        Some(Command::Eval { clip, face, frames, resolutions, rate, json, report }) => {
+            let options = eval::Options { frames, resolutions, quality: rate.quality() };
+            evaluate::run(&clip, &face, &options, json, report.as_deref())
         }
         Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
         Some(Command::Devices) => devices::run(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use call::{Quality, SourceSpec};
+use call::SourceSpec;
 use capture::Source;
 use types::{Feature, MediaTime};
 
@@ -16,12 +16,7 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     let mut progress = Progress::new(false);
     let source = SourceSpec::Clip(clip.to_owned());
     let n_frames = Source::open(&source)?.n_frames();
-    let quality = match rate {
-        Rate::Low => Quality::Low,
-        Rate::Normal => Quality::Normal,
-        Rate::High => Quality::High,
-    };
-    let stream = call::encode_stream(&source, &face, quality, |done| {
+    let stream = call::encode_stream(&source, &face, rate.quality(), |done| {
         let share = n_frames.map_or(0.0, |n| done as f32 / n.max(1) as f32);
         progress.report("encode", share, &format!("{done} frames"));
     })

@@ -1,0 +1,74 @@
+use types::MediaTime;
+
+/// How finely and how often features are coded. Units of all three mix in one stream.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Quality {
+    /// Steps half as wide again as normal, 6 units a second.
+    Low,
+    /// The steps of the profile, 12 units a second.
+    #[default]
+    Normal,
+    /// Steps half as wide, 25 units a second.
+    High,
+}
+
+impl Quality {
+    /// All there are, by the number that stands for each in a unit.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+
+    /// The number that stands for it in a unit.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Low => 0,
+            Self::Normal => 1,
+            Self::High => 2,
+        }
+    }
+
+    /// Width of a level, in sixteenths of the profile's.
+    pub(crate) fn step(self) -> i32 {
+        [24, 16, 8][self.index()]
+    }
+
+    /// Time from unit to unit, in 25ths of a second.
+    pub(crate) fn ticks(self) -> u32 {
+        [4, 2, 1][self.index()]
+    }
+
+    /// Whether a feature at `time` is one to code, after one of `last`: less often, and the peer
+    /// draws straight lines in between. Half a frame early is not too early.
+    pub(crate) fn is_due(self, last: MediaTime, time: MediaTime) -> bool {
+        const TICK: u64 = 40_000;
+        let gap = time.as_micros().saturating_sub(last.as_micros());
+        gap + TICK / 2 >= TICK * u64::from(self.ticks()) || time < last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_come_evenly_whatever_the_camera_does() {
+        for (quality, fps, every) in [
+            (Quality::Low, 25, 4),
+            (Quality::Normal, 25, 2),
+            (Quality::High, 25, 1),
+            (Quality::Normal, 30, 2),
+            (Quality::High, 60, 2),
+            (Quality::Normal, 12, 1),
+        ] {
+            let mut last = MediaTime::ZERO;
+            let due: Vec<u64> = (1..=8)
+                .filter(|&i| {
+                    let time = MediaTime::of_frame(i, fps);
+                    let is_due = quality.is_due(last, time);
+                    last = if is_due { time } else { last };
+                    is_due
+                })
+                .collect();
+            let want: Vec<u64> = (1..=8).filter(|i| i % every == 0).collect();
+            assert_eq!(due, want, "{quality:?} at {fps}");
+        }
+    }
+}
