@@ -30,6 +30,7 @@ mod enrollment;
 mod frame_pass;
 mod learning;
 mod measuring;
+mod npz;
 mod observing;
 mod options;
 mod pixels;
@@ -40,4 +41,5 @@ mod trainer;
 mod vars;
 
 pub use enrollment::enroll;
+pub use npz::floats_of_npz;
 pub use options::{Budget, EnrollOptions, Holdout, HoldoutError, Progress, Report};

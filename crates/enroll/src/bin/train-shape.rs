@@ -92,30 +92,14 @@ fn read_clips(dir: &Path) -> Result<Vec<Group>> {
         .iter()
         .map(|path| {
             let bytes = std::fs::read(path)?;
-            let values = floats_of_npz(&bytes)
+            let values = enroll::floats_of_npz(&bytes)
                 .with_context(|| format!("{} is not an .npz of one f32 array", path.display()))?;
             ensure!(values.len() % DIMS == 0, "{}: wrong shape", path.display());
+            let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let shapes = values.chunks_exact(DIMS).filter(|s| s.iter().all(|v| v.is_finite()));
             Ok(Group { shapes: shapes.map(shape_of).collect(), video: true })
         })
         .collect()
-}
-
-/// The numbers of an .npz file's first array (little-endian f32, row-major, stored or deflated).
-fn floats_of_npz(zip: &[u8]) -> Option<Vec<f64>> {
-    let u16_at = |at: usize| Some(u16::from_le_bytes(*zip.get(at..)?.first_chunk()?));
-    let is_zip = zip.starts_with(b"PK\x03\x04");
-    let data = zip.get(30 + usize::from(u16_at(26)?) + usize::from(u16_at(28)?)..)?;
-    let npy = match u16_at(8)? {
-        0 => data.to_vec(),
-        _ => miniz_oxide::inflate::decompress_to_vec(data).ok()?,
-    };
-    let header = 10 + usize::from(u16::from_le_bytes(*npy.get(8..)?.first_chunk()?));
-    let text = String::from_utf8_lossy(npy.get(..header)?).into_owned();
-    let plain = text.contains("'<f4'") && text.contains("'fortran_order': False");
-    (is_zip && plain).then(|| {
-        npy[header..].as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-    })
 }
 
 fn read_faces(dir: &Path) -> Result<Vec<Group>> {
