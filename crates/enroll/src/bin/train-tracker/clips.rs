@@ -116,5 +116,6 @@ fn cut(frame: &Frame, labels: &[[f32; 3]]) -> Option<Face> {
         points: points.collect(),
         valid: [left, top, right, bottom],
         kind: "clip".to_owned(),
+        gray: false,
     })
 }

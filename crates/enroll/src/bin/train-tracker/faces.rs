@@ -21,6 +21,8 @@ pub(crate) struct Face {
     /// Part of the crop inside its source picture: x0, y0, x1, y1.
     pub(crate) valid: [f32; 4],
     pub(crate) kind: String,
+    /// Whether the source picture has no color.
+    pub(crate) gray: bool,
 }
 
 impl Luma for Face {
@@ -45,6 +47,7 @@ struct Row {
     split: String,
     kind: String,
     clip: String,
+    gray: bool,
     frame: usize,
     offset: usize,
     len: usize,
@@ -96,6 +99,7 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
             points: q7.as_chunks::<3>().0.to_vec(),
             valid: [rect[0], rect[1], rect[2], rect[3]],
             kind: row.kind.clone(),
+            gray: row.gray,
         };
         Ok((row.split == "val", face))
     };
@@ -119,6 +123,7 @@ fn parse_index(text: &str) -> Result<Vec<Row>> {
                 split: head[1].to_owned(),
                 kind: head[2].to_owned(),
                 clip: tail[12].to_owned(),
+                gray: tail[2] == "1",
                 frame: tail[11].parse().unwrap_or(0),
                 offset: tail[1].parse().context("tar_offset")?,
                 len: tail[0].parse().context("jpeg_bytes")?,

@@ -5,7 +5,10 @@
 //!     [--clips DIR] [--state FILE] [--resume] [--steps N] [--seed N] [--rate R] [--evaluate-only]
 //! ```
 //! The folder of `--faces` holds `crops.tar`, `index.csv` and `landmarks.safetensors`; that of
-//! `--clips` `NAME.mp4` with `NAME.landmarks.npz`, trained on up to 85 % of their length. The state (weights, moments,
+//! `--clips` `NAME.mp4` with `NAME.landmarks.npz`, trained on up to 85 % of their length.
+//! `--evaluate-only` tells how `--out` does on the faces held out, and on the rest of the clips.
+//!
+//! The state (weights, moments,
 //! step) is written every minute; `--resume` continues from it, also with another `--steps`. Each
 //! sample is drawn from the seed and its own number, so a resumed run sees what an unbroken one
 //! would. Forward and backward are matrix products on two cores; see docs/MODEL.md for the recipe.
@@ -19,6 +22,7 @@ mod augment;
 mod clips;
 mod evaluate;
 mod faces;
+mod follow;
 mod gradient;
 mod optimizer;
 mod rng;
@@ -67,6 +71,9 @@ fn main() -> Result<()> {
     if options.evaluate_only {
         let net = LandmarkNet::parse(&std::fs::read(&options.out)?)?;
         println!("held out: {}", evaluate::evaluate(&net, &faces.val).line());
+        if let Some(folder) = &options.clips {
+            follow::follow(&net, folder)?;
+        }
         return Ok(());
     }
     if let Some(folder) = &options.clips {
