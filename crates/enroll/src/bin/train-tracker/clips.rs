@@ -119,3 +119,23 @@ fn cut(frame: &Frame, labels: &[[f32; 3]]) -> Option<Face> {
         gray: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use types::MediaTime;
+
+    use super::*;
+
+    #[test]
+    fn a_face_is_cut_with_its_box_in_the_middle_and_120_pixels_large() {
+        let frame = Frame::new(200, 100, MediaTime::ZERO, vec![90; 200 * 100 * 3]).unwrap();
+        let at = |i: usize| [20.0 + (i % 5) as f32 * 10.0, 30.0 + (i % 2) as f32 * 30.0, 4.0];
+        let labels: Vec<[f32; 3]> = (0..LANDMARKS).map(at).collect();
+        let face = cut(&frame, &labels).unwrap();
+        // The box is 40 x 30 around (40, 45): three pixels of the crop in one of the frame.
+        assert_eq!(face.points[0], [36.0, 51.0, 12.0]);
+        assert_eq!(face.points[9], [156.0, 141.0, 12.0]);
+        assert_eq!(face.valid, [0.0, 0.0, 192.0, 192.0]);
+        assert!(cut(&frame, &[[f32::NAN; 3]; LANDMARKS]).is_none());
+    }
+}
