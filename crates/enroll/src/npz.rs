@@ -3,7 +3,7 @@
 /// `None` if the file is something else or cut short.
 ///
 /// # Source
-/// NumPy's format version 1.0 (numpy.lib.format) in a zip (PKWARE APPNOTE 4.3).
+/// `NumPy`'s format version 1.0 (numpy.lib.format) in a zip (PKWARE APPNOTE 4.3).
 pub fn floats_of_npz(zip: &[u8]) -> Option<Vec<f32>> {
     let u16_at = |at: usize| Some(u16::from_le_bytes(*zip.get(at..)?.first_chunk()?));
     let is_zip = zip.starts_with(b"PK\x03\x04");

@@ -26,7 +26,7 @@ fn picture(kind: usize, rng: &mut Rng) -> Frame {
     let spread = 10 + rng.below(120) as i32;
     let pitch = 3 + rng.below(60);
     let slope = [rng.below(9) as i32 - 4, rng.below(9) as i32 - 4];
-    let blobs: Vec<[i32; 4]> = (0..1 + rng.below(6))
+    let blobs: Vec<[i32; 4]> = (0..=rng.below(6))
         .map(|_| {
             let place = [rng.below(width), rng.below(height), 5 + rng.below(width / 2)];
             let [x, y, r] = place.map(|v| v as i32);
@@ -64,7 +64,8 @@ fn picture(kind: usize, rng: &mut Rng) -> Frame {
         };
         rgb.extend([value.clamp(0, 255) as u8; 3]);
     }
-    Frame::new(width as u32, height as u32, MediaTime::ZERO, rgb).unwrap()
+    Frame::new(width as u32, height as u32, MediaTime::ZERO, rgb)
+        .expect("as many bytes as the size says")
 }
 
 #[test]

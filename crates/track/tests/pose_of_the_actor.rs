@@ -18,10 +18,10 @@ fn followed(
     test: impl Iterator<Item = u64>,
 ) -> Vec<(Fit, Performance)> {
     let shown = |i| actor.render(&actor.script(MediaTime::of_frame(i, 25)), SIDE);
-    let shape = FaceShape::builtin().unwrap();
-    let mut tracker = Tracker::builtin().unwrap();
+    let shape = FaceShape::builtin().expect("the shape ships with the product");
+    let mut tracker = Tracker::builtin().expect("the weights ship with the product");
     let known: Vec<_> = learn.filter_map(|i| tracker.track(&shown(i).frame)).collect();
-    let identity = solve_identity(&shape, SIDE, &known).unwrap();
+    let identity = solve_identity(&shape, SIDE, &known).expect("the actor shows a face");
     let mut fitter = Fitter::new(&shape, &identity);
     tracker.reset();
     test.map(|i| {
@@ -82,14 +82,16 @@ fn translation_errors(pairs: &[(Fit, Performance)]) -> Vec<f32> {
 ///
 /// The mean is taken out of both: constant differences belong to the resting face.
 fn motion_mm(pairs: &[(Fit, Performance)]) -> (f32, f32) {
-    let shape = FaceShape::builtin().unwrap();
+    let shape = FaceShape::builtin().expect("the shape ships with the product");
     let about_mean = |expressions: &mut dyn Iterator<Item = &Expression>| -> Vec<Vec<Vec3>> {
         let mut faces: Vec<Vec<Vec3>> =
             expressions.map(|e| shape.with_expression(shape.mean(), e)).collect();
         let n = faces.len() as f32;
         for i in 0..LANDMARKS {
             let mean = faces.iter().map(|face| face[i]).sum::<Vec3>() / n;
-            faces.iter_mut().for_each(|face| face[i] -= mean);
+            for face in &mut faces {
+                face[i] -= mean;
+            }
         }
         faces
     };
