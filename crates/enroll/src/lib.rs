@@ -30,6 +30,7 @@ mod enrollment;
 mod frame_pass;
 mod learning;
 mod measuring;
+mod npz;
 mod observing;
 mod options;
 mod pixels;
@@ -42,4 +43,5 @@ mod vars;
 mod visibility;
 
 pub use enrollment::enroll;
+pub use npz::floats_of_npz;
 pub use options::{Budget, EnrollOptions, Holdout, HoldoutError, Progress, Report};

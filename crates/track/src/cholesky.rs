@@ -1,4 +1,5 @@
 /// The lower factor `L` of a symmetric positive definite matrix `A = L Lᵀ`.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cholesky {
     n: usize,
     /// `[n, n]`, row-major; what lies above the diagonal is not read.
@@ -8,7 +9,28 @@ pub(crate) struct Cholesky {
 impl Cholesky {
     /// Factors an `[n, n]` matrix, of which only the lower half is read; `None` if it is not
     /// positive definite.
-    pub(crate) fn new(mut a: Vec<f64>, n: usize) -> Option<Self> {
+    pub(crate) fn new(a: Vec<f64>, n: usize) -> Option<Self> {
+        let mut whole = Self { n, factor: a };
+        whole.factorize()?;
+        Some(whole)
+    }
+
+    /// Factors another matrix, given by row and column (lower half), in the memory of the last.
+    ///
+    /// `None` if it is not positive definite; nothing may be solved then.
+    pub(crate) fn refactor(&mut self, n: usize, a: impl Fn(usize, usize) -> f64) -> Option<()> {
+        self.n = n;
+        self.factor.resize(n * n, 0.0);
+        for i in 0..n {
+            for j in 0..=i {
+                self.factor[i * n + j] = a(i, j);
+            }
+        }
+        self.factorize()
+    }
+
+    fn factorize(&mut self) -> Option<()> {
+        let (a, n) = (&mut self.factor, self.n);
         for i in 0..n {
             for j in 0..=i {
                 let (upper, lower) = a.split_at(i * n);
@@ -26,7 +48,7 @@ impl Cholesky {
                 };
             }
         }
-        Some(Self { n, factor: a })
+        Some(())
     }
 
     /// Solves `A x = b` in place.

@@ -62,6 +62,13 @@ impl Crop {
         [(a * dx + b * dy) / square, (a * dy - b * dx) / square]
     }
 
+    /// The crop at `share` of the way to another.
+    pub(crate) fn towards(&self, other: &Self, share: f32) -> Self {
+        let between =
+            |a: [f32; 2], b: [f32; 2]| [a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])];
+        Self { center: between(self.center, other.center), axis: between(self.axis, other.axis) }
+    }
+
     /// The crop in which `points` (of the picture) come to lie nearest to `shape` (of the crop).
     ///
     /// Least squares over rotation, scale and shift in the plane; `z` is ignored. With the mean
@@ -98,13 +105,23 @@ impl Crop {
     /// Each value is the mean over the area its pixel covers (up to 6 x 6 taps). Outside the
     /// picture the nearest edge pixel repeats.
     pub fn sample(&self, picture: &impl Luma, side: usize) -> Vec<f32> {
+        let mut out = vec![0.0; side * side];
+        self.sample_to(picture, side, &mut out);
+        out
+    }
+
+    /// As [`Crop::sample`], into memory that is there already.
+    ///
+    /// # Panics
+    /// If `out` does not hold `side * side` values.
+    pub(crate) fn sample_to(&self, picture: &impl Luma, side: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), side * side, "a crop is {side} pixels square");
         let taps = (self.side() / side as f32).round().clamp(1.0, 6.0) as usize;
         let (width, height) = picture.size();
         let (right, bottom) = (width as f32 - 1.0, height as f32 - 1.0);
         let step = 1.0 / (side * taps) as f32;
         // Finite whatever the crop: `clamp` brings even a far crop back to the edge.
         let at = |v: f32, last: f32| (v - 0.5).clamp(0.0, last);
-        let mut out = vec![0.0; side * side];
         for (row, line) in out.chunks_exact_mut(side).enumerate() {
             for (column, value) in line.iter_mut().enumerate() {
                 let mut sum = 0.0;
@@ -124,7 +141,6 @@ impl Crop {
                 *value = sum / (taps * taps) as f32;
             }
         }
-        out
     }
 }
 

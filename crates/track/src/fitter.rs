@@ -1,9 +1,8 @@
 use glam::{Vec2, Vec3};
-use ndarray::Array2;
-use ndarray::linalg::general_mat_mul;
 use types::{EXPRESSION_DIMS, Expression, HeadPose, LANDMARKS, Landmarks};
 
 use crate::cholesky::Cholesky;
+use crate::landmark_net::{matrix, matrix_mut, multiply};
 use crate::pose_fit::{FACE_HEIGHT_M, NOISE_M, Placement};
 use crate::{FaceShape, Identity};
 
@@ -44,6 +43,24 @@ pub struct Fitter {
     steady: Vec<f32>,
     rigid: Vec<usize>,
     last: Option<(Placement, [f64; K])>,
+    scratch: Scratch,
+}
+
+/// Memory that every frame needs again.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    seen: Vec<Vec2>,
+    /// The face under the coefficients of the moment, head space.
+    face: Vec<Vec3>,
+    /// What each unknown does to each coordinate, `[unknowns, 2 * LANDMARKS]`.
+    rows: Vec<f32>,
+    /// `rows` times its transpose.
+    product: Vec<f32>,
+    along: Vec<[Vec3; 2]>,
+    pulls: Vec<Vec3>,
+    errors: Vec<f32>,
+    pose_factor: Cholesky,
+    factor: Cholesky,
 }
 
 /// Pose and expression of one frame.
@@ -73,6 +90,7 @@ impl Fitter {
             steady: steady.collect(),
             rigid: shape.rigid().to_vec(),
             last: None,
+            scratch: Scratch::default(),
         }
     }
 
@@ -94,38 +112,50 @@ impl Fitter {
 
     fn fit_from(
         &mut self,
+        seen: &[Vec3],
+        side: u32,
+        warm: Option<&(Placement, [f64; K])>,
+    ) -> Option<Fit> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let fit = self.fit_with(&mut scratch, seen, side, warm);
+        self.scratch = scratch;
+        fit
+    }
+
+    fn fit_with(
+        &mut self,
+        scratch: &mut Scratch,
         seen_deep: &[Vec3],
         side: u32,
         warm: Option<&(Placement, [f64; K])>,
     ) -> Option<Fit> {
-        let seen: Vec<Vec2> = seen_deep.iter().map(|p| p.truncate()).collect();
+        scratch.seen.clear();
+        scratch.seen.extend(seen_deep.iter().map(|p| p.truncate()));
         let (mut placement, mut coefficients, steps) = if let Some((placement, coefficients)) = warm
         {
             (*placement, *coefficients, POSE_STEPS.0)
         } else {
             let mut guess = Placement::guess(&self.neutral, seen_deep, &self.rigid);
-            guess.refine(&self.neutral, &seen, &self.steady, false, 4);
+            guess.refine(&self.neutral, &scratch.seen, &self.steady, false, 4);
             (guess, [0.0; K], POSE_STEPS.1)
         };
         let mut leading = [0.0; LEADING];
         leading.copy_from_slice(&coefficients[..LEADING]);
         for _ in 0..steps {
-            self.pose_step(&mut placement, &mut leading, &seen)?;
+            self.pose_step(scratch, &mut placement, &mut leading)?;
         }
-        let mut face = self.face(&coefficients);
-        let factor = self.normal(&placement, &face)?;
+        self.put_on(&mut scratch.face, &coefficients);
+        self.factor(scratch, &placement)?;
         for _ in 0..EXPRESSION_STEPS {
-            self.step(&factor, &placement, &face, &seen, &mut coefficients);
-            face = self.face(&coefficients);
+            self.expression_step(scratch, &placement, &mut coefficients);
+            self.put_on(&mut scratch.face, &coefficients);
         }
 
         let pose = placement.head_pose().ok()?;
-        let mut errors: Vec<f32> = face
-            .iter()
-            .zip(&seen)
-            .map(|(p, s)| placement.image_from_head(*p).distance(*s))
-            .collect();
-        let (_, median, _) = errors.select_nth_unstable_by(LANDMARKS / 2, f32::total_cmp);
+        scratch.errors.clear();
+        let pairs = scratch.face.iter().zip(&scratch.seen);
+        scratch.errors.extend(pairs.map(|(p, s)| placement.image_from_head(*p).distance(*s)));
+        let (_, median, _) = scratch.errors.select_nth_unstable_by(LANDMARKS / 2, f32::total_cmp);
         let face_sides = types::FOCAL * FACE_HEIGHT_M / pose.translation().z;
         let believable = *median <= WORST_RESIDUAL * face_sides;
         if !believable {
@@ -137,56 +167,59 @@ impl Fitter {
         Some(Fit { pose, expression, residual_px })
     }
 
-    /// The face under some leading coefficients, head space.
-    fn face(&self, coefficients: &[f64]) -> Vec<Vec3> {
-        let mut face = self.neutral.clone();
+    /// Makes `face` the face under some leading coefficients, head space.
+    fn put_on(&self, face: &mut Vec<Vec3>, coefficients: &[f64]) {
+        face.clear();
+        face.extend_from_slice(&self.neutral);
         for (component, weight) in self.basis.iter().zip(coefficients) {
             let weight = *weight as f32;
             face.iter_mut().zip(component).for_each(|(p, d)| *p += *d * weight);
         }
-        face
     }
 
     /// A Gauss-Newton step of the pose and the leading components.
     fn pose_step(
         &self,
+        scratch: &mut Scratch,
         placement: &mut Placement,
         leading: &mut [f64; LEADING],
-        seen: &[Vec2],
     ) -> Option<()> {
-        let face = self.face(leading);
+        self.put_on(&mut scratch.face, leading);
         let back = placement.rotation.inverse();
-        let mut rows = Array2::<f32>::zeros((N + 1, 2 * LANDMARKS));
-        for (i, ((point, seen), steady)) in face.iter().zip(seen).zip(&self.steady).enumerate() {
+        scratch.rows.resize((N + 1) * 2 * LANDMARKS, 0.0);
+        let pairs = scratch.face.iter().zip(&scratch.seen).zip(&self.steady);
+        for (i, ((point, seen), steady)) in pairs.enumerate() {
             let root = steady.sqrt() / NOISE_M;
             let lever = placement.rotation * *point;
             let error = placement.residual(*point, *seen).error * root;
             let along = placement.along(*point).map(|a| a * root);
             for (axis, (along, error)) in along.into_iter().zip(error.to_array()).enumerate() {
-                let at = 2 * i + axis;
+                let at = |row: usize| row * 2 * LANDMARKS + 2 * i + axis;
                 let turn = lever.cross(along).to_array();
                 for (n, v) in turn.into_iter().chain(along.to_array()).enumerate() {
-                    rows[[n, at]] = v;
+                    scratch.rows[at(n)] = v;
                 }
                 let in_head = back * along;
                 for (k, component) in self.basis[..LEADING].iter().enumerate() {
-                    rows[[6 + k, at]] = in_head.dot(component[i]);
+                    scratch.rows[at(6 + k)] = in_head.dot(component[i]);
                 }
-                rows[[N, at]] = error;
+                scratch.rows[at(N)] = error;
             }
         }
-        let mut product = Array2::<f32>::zeros((N + 1, N + 1));
-        general_mat_mul(1.0, &rows, &rows.t(), 0.0, &mut product);
-        let mut normal: Vec<f64> = (0..N * N).map(|i| f64::from(product[[i / N, i % N]])).collect();
-        let mut step: Vec<f64> = (0..N).map(|n| f64::from(product[[N, n]])).collect();
-        for n in 0..N {
+        square(&scratch.rows, N + 1, &mut scratch.product);
+        let product = &scratch.product;
+        let mut step: [f64; N] = std::array::from_fn(|n| f64::from(product[N * (N + 1) + n]));
+        let entry = |n: usize, m: usize| {
+            let value = f64::from(product[n * (N + 1) + m]);
             // A whisper of damping for the pose; the prior of the components.
-            normal[n * N + n] += if n < 6 { 1e-6 * normal[n * N + n] } else { 1.0 };
-        }
+            let more = if n < 6 { 1e-6 * value } else { 1.0 };
+            if n == m { value + more } else { value }
+        };
         for (s, e) in step[6..].iter_mut().zip(leading.iter()) {
             *s -= e;
         }
-        Cholesky::new(normal, N)?.solve(&mut step);
+        scratch.pose_factor.refactor(N, entry)?;
+        scratch.pose_factor.solve(&mut step);
         placement.advance([step[0], step[1], step[2], step[3], step[4], step[5]]);
         for (e, s) in leading.iter_mut().zip(&step[6..]) {
             *e = (*e + s).clamp(-LARGEST, LARGEST);
@@ -194,65 +227,61 @@ impl Fitter {
         Some(())
     }
 
-    /// The matrix of the expression step, factored: `1 + Σᵢ wᵢ Bᵢᵀ AᵢᵀAᵢ Bᵢ / σ²` with the
-    /// projections `Aᵢ` of the points of `face`.
-    fn normal(&self, placement: &Placement, face: &[Vec3]) -> Option<Cholesky> {
+    /// Factors the matrix of the expression step: `1 + Σᵢ wᵢ Bᵢᵀ AᵢᵀAᵢ Bᵢ / σ²` with the
+    /// projections `Aᵢ` of the points of the face.
+    fn factor(&self, scratch: &mut Scratch, placement: &Placement) -> Option<()> {
         let back = placement.rotation.inverse();
-        let along: Vec<[Vec3; 2]> = face
-            .iter()
-            .zip(&self.weights)
-            .map(|(p, w)| placement.along(*p).map(|a| back * a * (w.sqrt() / NOISE_M)))
-            .collect();
-        let rows: Vec<f32> = self
-            .basis
-            .iter()
-            .flat_map(|c| c.iter().zip(&along).flat_map(|(d, a)| a.map(|a| a.dot(*d))))
-            .collect();
-        let rows = Array2::from_shape_vec((K, 2 * LANDMARKS), rows).ok()?;
-        let mut product = Array2::<f32>::zeros((K, K));
-        general_mat_mul(1.0, &rows, &rows.t(), 0.0, &mut product);
-        let mut normal: Vec<f64> = product.iter().map(|v| f64::from(*v)).collect();
-        (0..K).for_each(|k| normal[k * K + k] += 1.0);
-        Cholesky::new(normal, K)
+        scratch.along.clear();
+        let points = scratch.face.iter().zip(&self.weights);
+        scratch.along.extend(
+            points.map(|(p, w)| placement.along(*p).map(|a| back * a * (w.sqrt() / NOISE_M))),
+        );
+        scratch.rows.clear();
+        for component in &self.basis {
+            let pairs = component.iter().zip(&scratch.along);
+            scratch.rows.extend(pairs.flat_map(|(d, a)| a.map(|a| a.dot(*d))));
+        }
+        square(&scratch.rows, K, &mut scratch.product);
+        let product = &scratch.product;
+        let prior = |n: usize, m: usize| if n == m { 1.0 } else { 0.0 };
+        scratch.factor.refactor(K, |n, m| f64::from(product[n * K + m]) + prior(n, m))
     }
 
-    fn step(
+    fn expression_step(
         &self,
-        factor: &Cholesky,
+        scratch: &mut Scratch,
         placement: &Placement,
-        face: &[Vec3],
-        seen: &[Vec2],
         coefficients: &mut [f64; K],
     ) {
         let back = placement.rotation.inverse();
-        let pulls: Vec<Vec3> = face
-            .iter()
-            .zip(seen)
-            .zip(&self.weights)
-            .map(|((point, seen), weight)| {
-                let error = placement.residual(*point, *seen).error;
-                let [x, y] = placement.along(*point);
-                back * (x * error.x + y * error.y) * (weight / (NOISE_M * NOISE_M))
-            })
-            .collect();
-        let mut step: Vec<f64> = self
-            .basis
-            .iter()
-            .zip(coefficients.iter())
-            .map(|(component, c)| {
-                let mut sum = [Vec3::ZERO; 2];
-                for (b, p) in component.as_chunks::<2>().0.iter().zip(pulls.as_chunks::<2>().0) {
-                    sum[0] += b[0] * p[0];
-                    sum[1] += b[1] * p[1];
-                }
-                f64::from((sum[0] + sum[1]).element_sum()) - c
-            })
-            .collect();
-        factor.solve(&mut step);
+        scratch.pulls.clear();
+        let points = scratch.face.iter().zip(&scratch.seen).zip(&self.weights);
+        scratch.pulls.extend(points.map(|((point, seen), weight)| {
+            let error = placement.residual(*point, *seen).error;
+            let [x, y] = placement.along(*point);
+            back * (x * error.x + y * error.y) * (weight / (NOISE_M * NOISE_M))
+        }));
+        let pulls = scratch.pulls.as_chunks::<2>().0;
+        let mut step: [f64; K] = std::array::from_fn(|k| {
+            let mut sum = [Vec3::ZERO; 2];
+            for (b, p) in self.basis[k].as_chunks::<2>().0.iter().zip(pulls) {
+                sum[0] += b[0] * p[0];
+                sum[1] += b[1] * p[1];
+            }
+            f64::from((sum[0] + sum[1]).element_sum()) - coefficients[k]
+        });
+        scratch.factor.solve(&mut step);
         for (c, s) in coefficients.iter_mut().zip(step) {
             *c = (*c + s).clamp(-LARGEST, LARGEST);
         }
     }
+}
+
+/// `product = rows rowsᵀ`, with `n` rows.
+fn square(rows: &[f32], n: usize, product: &mut Vec<f32>) {
+    product.resize(n * n, 0.0);
+    let rows = matrix(rows, n, rows.len() / n);
+    multiply(&rows, &rows.t(), 0.0, &mut matrix_mut(product, n, n));
 }
 
 /// Landmarks in sides of the picture, depth included; `None` if one is missing or not a number.

@@ -244,6 +244,8 @@ pub struct Tape {
     /// `[n]`: log-odds that the crop shows a face about where it should be.
     pub presence: Vec<f32>,
     patches: Vec<f32>,
+    /// What [`LandmarkNet::look`] looks at.
+    crops: Vec<f32>,
 }
 
 impl Tape {
@@ -327,15 +329,15 @@ impl LandmarkNet {
     /// Looks at one crop of a picture and at its mirror image: the mean of both landmarks, the
     /// lesser of both presences.
     pub fn look(&self, picture: &impl Luma, crop: &Crop, tape: &mut Tape) -> Seen {
-        let mut both = crop.sample(picture, CROP_SIDE);
-        normalize(&mut both);
-        for row in 0..CROP_SIDE {
-            let line = row * CROP_SIDE..(row + 1) * CROP_SIDE;
-            both.extend_from_within(line);
-            let n = both.len();
-            both[n - CROP_SIDE..].reverse();
-        }
+        let mut both = std::mem::take(&mut tape.crops);
+        both.resize(2 * CROP_SIDE * CROP_SIDE, 0.0);
+        let (plain, mirrored) = both.split_at_mut(CROP_SIDE * CROP_SIDE);
+        crop.sample_to(picture, CROP_SIDE, plain);
+        normalize(plain);
+        mirrored.copy_from_slice(plain);
+        mirrored.chunks_exact_mut(CROP_SIDE).for_each(<[f32]>::reverse);
         self.run(&both, tape);
+        tape.crops = both;
         let (plain, mirrored) = tape.offsets.as_chunks::<3>().0.split_at(LANDMARKS);
         let side = crop.side();
         let point = |i: usize| {

@@ -21,6 +21,11 @@ const PROMISING: f32 = 0.4;
 const SMALLEST_PICTURE: usize = 24;
 /// Smallest side of a crop in pixels; the face in it is about 0.6 of that.
 const SMALLEST_CROP: f32 = 24.0;
+/// Landmarks of the subject's right and left cheek, at the ears.
+const CHEEKS: [usize; 2] = [234, 454];
+/// Heads of the training set are turned no further to either side, radians; what the network says
+/// beyond is a guess that gets worse.
+const LABELLED_TURN: f32 = 0.5;
 /// Looks at one frame while following, at most.
 const FOLLOW_PASSES: usize = 4;
 /// Looks at a promising window before deciding.
@@ -28,8 +33,12 @@ const FIND_PASSES: usize = 6;
 /// A look is repeated when the face lay further than this from where the crop expected it: a
 /// share of the crop's side, also for the change of its `axis` (so radians, and log scale).
 const STEADY: f32 = 0.06;
-/// Windows looked at in one frame, which bounds the cost of having no face.
-const SCAN_LIMIT: usize = 80;
+/// The crop trails the face by this, measured as [`STEADY`]: a resting face is seen through the
+/// same grid of pixels in every frame, so that neither trembles with the other.
+const RESTING: f32 = 0.02;
+/// Crops that go through the network in one frame of the scan, which bounds the cost of having no
+/// face. Of these, enough for one closer look are kept back from the windows.
+const SCAN_LIMIT: usize = 44;
 /// Sides of the scan's windows in shorter sides of the picture, large faces first.
 const SCAN_SIDES: [f32; 4] = [1.2, 0.75, 0.46, 0.29];
 /// Distance of neighbouring windows in their sides; the network was trained to bear half of it.
@@ -44,7 +53,7 @@ const TOGETHER: usize = 8;
 /// While following, the last landmarks say where to look: a levelled crop goes through the
 /// landmark network together with its mirror image, again if the face moved much. Without a face
 /// the picture is scanned with windows of several sizes; what one frame leaves unscanned the next
-/// continues, so that a frame never costs more than about a hundred looks.
+/// continues, so that a frame without a face costs little more than finding one.
 ///
 /// The same frames in the same order give the same landmarks.
 ///
@@ -105,33 +114,40 @@ impl Tracker {
         let seen = expected
             .and_then(|crop| {
                 let believed = |seen: &Seen| seen.presence > LOST && seen.doubt < LOST_DOUBT;
-                self.refine(frame, crop, FOLLOW_PASSES, believed)
+                self.refine(frame, crop, &mut { FOLLOW_PASSES }, believed)
             })
             .or_else(|| self.find(frame));
         let (seen, crop) = seen?;
         self.followed = Some(Followed { crop, size });
         self.next_window = 0;
-        // Doubt that would lose the face halves the confidence.
-        let confidence = seen.presence * (1.0 - 0.5 * seen.doubt / LOST_DOUBT);
+        // Doubt that would lose the face halves the confidence, and so does a turn of some 70
+        // degrees, which the landmarks, for want of examples, show as a quarter more than the
+        // labels have.
+        let beyond = 4.0 * (turn_to_side(&seen.points) / LABELLED_TURN - 1.0).max(0.0);
+        let confidence = seen.presence * (1.0 - 0.5 * seen.doubt / LOST_DOUBT) / (1.0 + beyond);
         Some(Landmarks { points: seen.points, confidence })
     }
 
     /// Looks, and looks again from where the face really was, until it lies as expected.
     ///
-    /// `None` if that does not happen within `passes`, or what is seen then is not believed.
+    /// `None` if that does not happen before no `looks` are left, or what is seen then is not
+    /// believed.
     fn refine(
         &mut self,
         frame: &Frame,
         mut crop: Crop,
-        passes: usize,
+        looks: &mut usize,
         believed: impl Fn(&Seen) -> bool,
     ) -> Option<(Seen, Crop)> {
-        for _ in 0..passes {
+        while *looks > 0 {
+            *looks -= 1;
             let seen = self.net.look(frame, &crop, &mut self.tape);
             let next = Crop::aligning(self.net.mean_shape(), &seen.points)
                 .filter(|next| plausible(next, frame.size()))?;
-            if distance(&crop, &next) < STEADY {
-                return believed(&seen).then_some((seen, next));
+            let apart = distance(&crop, &next);
+            if apart < STEADY {
+                let crop = crop.towards(&next, (1.0 - RESTING / apart).max(0.0));
+                return believed(&seen).then_some((seen, crop));
             }
             crop = next;
         }
@@ -145,17 +161,17 @@ impl Tracker {
         let start = self.next_window % windows.len();
         let mut left = SCAN_LIMIT;
         let mut at = start;
-        while left > 0 && at < windows.len() {
+        while left > 2 * FIND_PASSES && at < windows.len() {
             let size_idx = windows[at].0;
             let group: Vec<Crop> = windows[at..]
                 .iter()
                 .take_while(|(idx, _)| *idx == size_idx)
-                .take(left)
+                .take(left - 2 * FIND_PASSES)
                 .map(|(_, crop)| *crop)
                 .collect();
             at += group.len();
             left -= group.len();
-            if let Some(found) = self.best_of(frame, &small, &group) {
+            if let Some(found) = self.best_of(frame, &small, &group, &mut left) {
                 return Some(found);
             }
         }
@@ -163,7 +179,14 @@ impl Tracker {
         None
     }
 
-    fn best_of(&mut self, frame: &Frame, small: &Shrunk, group: &[Crop]) -> Option<(Seen, Crop)> {
+    /// Looks at a group of windows, and closer at the best two of them while crops are `left`.
+    fn best_of(
+        &mut self,
+        frame: &Frame,
+        small: &Shrunk,
+        group: &[Crop],
+        left: &mut usize,
+    ) -> Option<(Seen, Crop)> {
         let mut promising: Vec<(f32, Crop)> = Vec::new();
         let mut crops = Vec::new();
         for windows in group.chunks(TOGETHER) {
@@ -181,7 +204,12 @@ impl Tracker {
         promising.iter().take(2).find_map(|(_, window)| {
             let crop = small.crop_in_frame(window);
             let believed = |seen: &Seen| seen.presence > FOUND && seen.doubt < FOUND_DOUBT;
-            self.refine(frame, crop, FIND_PASSES, believed)
+            // A look takes a crop and its mirror image.
+            let may = FIND_PASSES.min(*left / 2);
+            let mut looks = may;
+            let found = self.refine(frame, crop, &mut looks, believed);
+            *left -= 2 * (may - looks);
+            found
         })
     }
 }
@@ -202,6 +230,13 @@ fn plausible(crop: &Crop, (width, height): (usize, usize)) -> bool {
     let [x, y] = crop.center;
     let inside = (0.0..width as f32).contains(&x) && (0.0..height as f32).contains(&y);
     inside && (SMALLEST_CROP..3.0 * width.max(height) as f32).contains(&crop.side())
+}
+
+/// How far a face is turned to either side, radians, by the depth of its cheeks.
+fn turn_to_side(points: &[[f32; 3]]) -> f32 {
+    let [right, left] = CHEEKS.map(|i| points[i]);
+    let across = (left[0] - right[0]).hypot(left[1] - right[1]);
+    (left[2] - right[2]).atan2(across).abs()
 }
 
 /// How far two crops are apart: the larger of shift and change of axis, in sides of the first.

@@ -73,3 +73,43 @@ fn a_cut_to_another_place_is_survived_and_equal_frames_give_equal_landmarks() {
     let last = found[4].as_ref().expect("the face is found at its new place");
     assert!(last.points[1][0] > 160.0);
 }
+
+#[test]
+fn of_two_faces_the_one_being_followed_is_kept() {
+    let (first, second) = (Actor::new(7), Actor::new(1));
+    let shown = |actor: &Actor, i| actor.render(&actor.script(MediaTime::of_frame(i, 25)), 128);
+    let mut tracker = Tracker::builtin().unwrap();
+    for i in 0..12 {
+        // A larger and nearer person than the followed one comes in with the fourth frame.
+        let (small, other) =
+            (shown(&first, i), second.render(&second.script(MediaTime::ZERO), 192));
+        let mut rgb = vec![110; 320 * 192 * 3];
+        for (part, left) in [(&small.frame, 0), (&other.frame, 128)] {
+            if left > 0 && i < 4 {
+                continue;
+            }
+            let side = part.width() as usize;
+            for (y, line) in part.rgb().chunks_exact(side * 3).enumerate() {
+                let at = (y * 320 + left) * 3;
+                rgb[at..at + side * 3].copy_from_slice(line);
+            }
+        }
+        let frame = Frame::new(320, 192, small.frame.time(), rgb).unwrap();
+        let found = tracker.track(&frame).expect("a face is there");
+        let error = error(&found, &small.landmarks);
+        assert!(error < 0.12, "frame {i}: {error}, nose at {:?}", found.points[1]);
+    }
+}
+
+#[test]
+fn a_covered_face_is_given_up_and_found_again_at_once() {
+    let actor = Actor::new(7);
+    let shown = actor.render(&actor.script(MediaTime::ZERO), 160);
+    let gray = Frame::new(160, 160, MediaTime::ZERO, vec![110; 160 * 160 * 3]).unwrap();
+    let mut tracker = Tracker::builtin().unwrap();
+    let seen: Vec<bool> = [&shown.frame, &gray, &gray, &shown.frame, &shown.frame]
+        .iter()
+        .map(|frame| tracker.track(frame).is_some())
+        .collect();
+    assert_eq!(seen, [true, false, false, true, true]);
+}

@@ -92,30 +92,14 @@ fn read_clips(dir: &Path) -> Result<Vec<Group>> {
         .iter()
         .map(|path| {
             let bytes = std::fs::read(path)?;
-            let values = floats_of_npz(&bytes)
+            let values = enroll::floats_of_npz(&bytes)
                 .with_context(|| format!("{} is not an .npz of one f32 array", path.display()))?;
             ensure!(values.len() % DIMS == 0, "{}: wrong shape", path.display());
+            let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let shapes = values.chunks_exact(DIMS).filter(|s| s.iter().all(|v| v.is_finite()));
             Ok(Group { shapes: shapes.map(shape_of).collect(), video: true })
         })
         .collect()
-}
-
-/// The numbers of an .npz file's first array (little-endian f32, row-major, stored or deflated).
-fn floats_of_npz(zip: &[u8]) -> Option<Vec<f64>> {
-    let u16_at = |at: usize| Some(u16::from_le_bytes(*zip.get(at..)?.first_chunk()?));
-    let is_zip = zip.starts_with(b"PK\x03\x04");
-    let data = zip.get(30 + usize::from(u16_at(26)?) + usize::from(u16_at(28)?)..)?;
-    let npy = match u16_at(8)? {
-        0 => data.to_vec(),
-        _ => miniz_oxide::inflate::decompress_to_vec(data).ok()?,
-    };
-    let header = 10 + usize::from(u16::from_le_bytes(*npy.get(8..)?.first_chunk()?));
-    let text = String::from_utf8_lossy(npy.get(..header)?).into_owned();
-    let plain = text.contains("'<f4'") && text.contains("'fortran_order': False");
-    (is_zip && plain).then(|| {
-        npy[header..].as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-    })
 }
 
 fn read_faces(dir: &Path) -> Result<Vec<Group>> {
@@ -181,7 +165,9 @@ fn mean_of(shapes: &[Shape]) -> Shape {
 fn aligned_to(shape: &Shape, target: &Shape) -> Shape {
     let center = |s: &Shape| {
         let mut c = [0.0; 3];
-        RIGID.iter().for_each(|&i| (0..3).for_each(|k| c[k] += s[i][k] / RIGID.len() as f64));
+        for &i in &RIGID {
+            (0..3).for_each(|k| c[k] += s[i][k] / RIGID.len() as f64);
+        }
         c
     };
     let (from, to) = (center(shape), center(target));
@@ -201,9 +187,7 @@ fn aligned_to(shape: &Shape, target: &Shape) -> Shape {
     let mut n = vec![trace, p, q, r];
     for (a, w) in [p, q, r].into_iter().enumerate() {
         n.push(w);
-        for b in 0..3 {
-            n.push(h[a][b] + h[b][a] - if a == b { trace } else { 0.0 });
-        }
+        n.extend((0..3).map(|b| h[a][b] + h[b][a] - if a == b { trace } else { 0.0 }));
     }
     let (_, vectors) = eigen_symmetric(n, 4);
     let [w, x, y, z] = [vectors[0], vectors[1], vectors[2], vectors[3]];
@@ -237,7 +221,9 @@ fn mirror_of(mean: &Shape) -> Result<Vec<usize>> {
         (0..3).for_each(|c| normal[c] += d[c]);
     }
     let length = normal.iter().map(|v| v * v).sum::<f64>().sqrt();
-    normal.iter_mut().for_each(|v| *v /= length);
+    for v in &mut normal {
+        *v /= length;
+    }
     let dot = |p: &[f64; 3]| (0..3).map(|c| p[c] * normal[c]).sum::<f64>();
     let offset = pairs.iter().map(|&(a, b)| dot(&mean[a]) + dot(&mean[b])).sum::<f64>() / 10.0;
     let partner: Vec<usize> = (0..POINTS)
@@ -264,7 +250,9 @@ fn symmetric(mean: &Shape, mirror: &[usize]) -> Shape {
         let image = aligned_to(&flipped(&shape), &shape);
         shape = mean_of(&[shape, image]);
         let x = shape.iter().map(|p| p[0]).sum::<f64>() / POINTS as f64;
-        shape.iter_mut().for_each(|p| p[0] -= x);
+        for p in &mut shape {
+            p[0] -= x;
+        }
         let image = flipped(&shape);
         shape = aligned_to(&shape, &mean_of(&[shape.clone(), image]));
     }
@@ -286,7 +274,9 @@ fn in_head_space(shape: &Shape) -> Shape {
         .collect();
     for c in 0..3 {
         let center = head[..MESH].iter().map(|p| p[c]).sum::<f64>() / MESH as f64;
-        head.iter_mut().for_each(|p| p[c] -= center);
+        for p in &mut head {
+            p[c] -= center;
+        }
     }
     head
 }
@@ -303,7 +293,9 @@ fn point_weights() -> [f64; POINTS] {
         (&RIGHT_EYE[..], 4.0),
         (&LEFT_EYE[..], 4.0),
     ] {
-        indices.iter().for_each(|&i| point[i] = weight);
+        for &i in indices {
+            point[i] = weight;
+        }
     }
     point[MESH..].fill(5.0);
     point
@@ -346,10 +338,12 @@ fn covariances(
         rows.retain(|(_, r)| size(r) <= limit);
         remove_pose_bias(&mut rows, mean, weights);
         let mass: f64 = rows.iter().map(|(w, _)| w).sum();
-        rows.iter_mut().for_each(|(w, r)| {
+        for (w, r) in &mut rows {
             let factor = (*w * share / mass).sqrt();
-            r.iter_mut().for_each(|v| *v *= factor);
-        });
+            for v in r.iter_mut() {
+                *v *= factor;
+            }
+        }
         add_gram(&mut within, rows.into_iter().map(|(_, r)| r).collect());
     }
     let n = persons.len() as f64;
@@ -438,7 +432,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 fn mirrored(covariance: &[f64], mirror: &[usize]) -> Vec<f64> {
-    let image = |d: usize| (3 * mirror[d / 3] + d % 3, if d % 3 == 0 { -1.0 } else { 1.0 });
+    let image =
+        |d: usize| (3 * mirror[d / 3] + d % 3, if d.is_multiple_of(3) { -1.0 } else { 1.0 });
     (0..DIMS * DIMS)
         .map(|k| {
             let ((a, sa), (b, sb)) = (image(k / DIMS), image(k % DIMS));
@@ -510,7 +505,9 @@ fn orthonormalize(basis: &mut [Vec<f64>]) {
             }
         }
         let length = dot(v, v).sqrt();
-        v.iter_mut().for_each(|x| *x /= length);
+        for x in v.iter_mut() {
+            *x /= length;
+        }
     }
 }
 
@@ -567,7 +564,7 @@ fn parted(mut flat: Vec<[f64; 2]>, lips: &[usize; 20]) -> Vec<[f64; 2]> {
     let slit: Vec<[f64; 2]> = (0..=10)
         .map(|k| {
             let (a, b) = (flat[lips[k]], flat[lips[(20 - k) % 20]]);
-            [(a[0] + b[0]) / 2.0, (a[1] + b[1]) / 2.0]
+            [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])]
         })
         .collect();
     let (left, right) = (slit[0][0], slit[10][0]);

@@ -1,6 +1,6 @@
 use track::{CROP_SIDE, Crop, Luma, OUTPUTS, normalize};
 
-use crate::faces::{Face, SIDE};
+use crate::faces::{Face, Faces, SIDE};
 use crate::rng::Rng;
 use crate::shapes::MeanShape;
 
@@ -9,6 +9,9 @@ const PIXELS: usize = CROP_SIDE * CROP_SIDE;
 const NEGATIVES: f32 = 0.15;
 /// Share of the faces that are cropped as the second pass of the tracker will crop them.
 const REFINED: f32 = 0.55;
+
+/// Share of the faces that come from a clip, where there are clips; each clip counts the same.
+const FROM_CLIPS: f32 = 0.28;
 
 /// One training sample.
 pub(crate) struct Sample {
@@ -25,12 +28,15 @@ pub(crate) struct Target {
 }
 
 /// Draws a sample; equal `rng`s give equal samples.
-pub(crate) fn draw(faces: &[Face], mean: &MeanShape, rng: &mut Rng) -> Sample {
+pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut Rng) -> Sample {
+    let faces = all.train.as_slice();
     if rng.chance(NEGATIVES) {
         return Sample { crop: negative(faces, mean, rng), target: None };
     }
     loop {
-        let face = &faces[rng.index(faces.len())];
+        let from_clip = !all.clips.is_empty() && rng.chance(FROM_CLIPS);
+        let pool = if from_clip { &all.clips[rng.index(all.clips.len())] } else { faces };
+        let face = &pool[rng.index(pool.len())];
         let mirrored = rng.chance(0.5);
         let Some((crop, target)) = place(face, mean, mirrored, rng) else { continue };
         let mut picture = look(faces, face, &crop, rng);

@@ -17,7 +17,8 @@ pub(crate) struct Error {
 /// Errors of a set of faces, after one pass and after a second, levelled one.
 pub(crate) struct Report {
     passes: [Vec<Error>; 2],
-    kinds: Vec<String>,
+    /// Of each face, the groups it belongs to.
+    groups: Vec<Vec<String>>,
     presence: Vec<f32>,
     doubt: Vec<f32>,
 }
@@ -42,14 +43,32 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
         .collect();
     Report {
         passes: [0, 1].map(|p| found.iter().map(|(errors, ..)| errors[p]).collect()),
-        kinds: faces.iter().map(|face| face.kind.clone()).collect(),
+        groups: faces.iter().map(groups).collect(),
         presence: found.iter().map(|(_, presence, _)| *presence).collect(),
         doubt: found.iter().map(|(_, _, doubt)| *doubt).collect(),
     }
 }
 
+/// What a face is told apart by: kind of source, color, and how far it is turned.
+fn groups(face: &Face) -> Vec<String> {
+    let (right, left) = (face.points[234], face.points[454]);
+    let yaw = (left[2] - right[2]).atan2(left[0] - right[0]).to_degrees().abs();
+    let turn = match yaw {
+        0.0..10.0 => "yaw under 10",
+        10.0..20.0 => "yaw 10 to 20",
+        20.0..30.0 => "yaw 20 to 30",
+        _ => "yaw over 30",
+    };
+    let color = if face.gray { "gray" } else { "color" };
+    vec![face.kind.clone(), color.to_owned(), turn.to_owned()]
+}
+
+/// Between two points in the plane.
+pub(crate) fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
+    (a[0] - b[0]).hypot(a[1] - b[1])
+}
+
 fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
-    let distance = |a: [f32; 3], b: [f32; 3]| (a[0] - b[0]).hypot(a[1] - b[1]);
     let sum: f32 = found.iter().zip(label).map(|(a, b)| distance(*a, *b)).sum();
     let mean = sum / label.len() as f32;
     Error {
@@ -59,15 +78,19 @@ fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
 }
 
 impl Report {
-    /// One line: mean and median of both passes, per cent, then the mean of each kind.
+    /// One line: mean and median of both passes, per cent, then the mean of each group.
     pub(crate) fn line(&self) -> String {
-        let mut by_kind: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
-        for (kind, error) in self.kinds.iter().zip(&self.passes[1]) {
-            by_kind.entry(kind).or_default().push(error.by_corners);
+        let mut by_group: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
+        for (groups, error) in self.groups.iter().zip(&self.passes[1]) {
+            for group in groups {
+                by_group.entry(group).or_default().push(error.by_corners);
+            }
         }
-        let kinds: Vec<String> = by_kind
+        let groups: Vec<String> = by_group
             .iter()
-            .map(|(kind, errors)| format!("{kind} {:.2} ({})", 100.0 * mean(errors), errors.len()))
+            .map(|(group, errors)| {
+                format!("{group} {:.2} ({})", 100.0 * mean(errors), errors.len())
+            })
             .collect();
         let corners = self.passes.each_ref().map(|errors| values(errors, |e| e.by_corners));
         let irises = values(&self.passes[1], |e| e.by_irises);
@@ -79,7 +102,7 @@ impl Report {
             100.0 * quantile(&corners[1], 0.5),
             100.0 * quantile(&corners[1], 0.9),
             100.0 * mean(&irises),
-            kinds.join(", "),
+            groups.join(", "),
             quantile(&self.presence, 0.01),
             quantile(&self.doubt, 0.5),
             quantile(&self.doubt, 0.99),
@@ -91,11 +114,11 @@ fn values(errors: &[Error], pick: impl Fn(&Error) -> f32) -> Vec<f32> {
     errors.iter().map(pick).collect()
 }
 
-fn mean(values: &[f32]) -> f32 {
+pub(crate) fn mean(values: &[f32]) -> f32 {
     values.iter().sum::<f32>() / values.len().max(1) as f32
 }
 
-fn quantile(values: &[f32], share: f32) -> f32 {
+pub(crate) fn quantile(values: &[f32], share: f32) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f32::total_cmp);
     sorted.get(((sorted.len().max(1) - 1) as f32 * share) as usize).copied().unwrap_or(f32::NAN)

@@ -10,17 +10,19 @@ use track::{Luma, luma_from_srgb};
 /// Side of a stored crop in pixels.
 pub(crate) const SIDE: usize = 192;
 /// Of every clip in the set, frames past this share are kept for evaluation alone.
-const CLIP_SHARE: f32 = 0.85;
+pub(crate) const CLIP_SHARE: f32 = 0.85;
 
 /// One labelled face.
 pub(crate) struct Face {
     /// `SIDE * SIDE` of brightness.
-    luma: Vec<u8>,
+    pub(crate) luma: Vec<u8>,
     /// Landmarks in pixels of the crop.
     pub(crate) points: Vec<[f32; 3]>,
     /// Part of the crop inside its source picture: x0, y0, x1, y1.
     pub(crate) valid: [f32; 4],
     pub(crate) kind: String,
+    /// Whether the source picture has no color.
+    pub(crate) gray: bool,
 }
 
 impl Luma for Face {
@@ -36,6 +38,8 @@ impl Luma for Face {
 /// The training set and the faces held out from it.
 pub(crate) struct Faces {
     pub(crate) train: Vec<Face>,
+    /// More to train on: the faces of every clip.
+    pub(crate) clips: Vec<Vec<Face>>,
     pub(crate) val: Vec<Face>,
 }
 
@@ -43,6 +47,7 @@ struct Row {
     split: String,
     kind: String,
     clip: String,
+    gray: bool,
     frame: usize,
     offset: usize,
     len: usize,
@@ -94,6 +99,7 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
             points: q7.as_chunks::<3>().0.to_vec(),
             valid: [rect[0], rect[1], rect[2], rect[3]],
             kind: row.kind.clone(),
+            gray: row.gray,
         };
         Ok((row.split == "val", face))
     };
@@ -102,7 +108,7 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
     let faces = rows.par_iter().map(decode).collect::<Result<Vec<_>>>()?;
     let (val, train): (Vec<_>, Vec<_>) = faces.into_iter().partition(|(val, _)| *val);
     let strip = |faces: Vec<(bool, Face)>| faces.into_iter().map(|(_, face)| face).collect();
-    Ok(Faces { train: strip(train), val: strip(val) })
+    Ok(Faces { train: strip(train), clips: Vec::new(), val: strip(val) })
 }
 
 /// Reads the table by counting fields from both ends, as names in the middle may hold commas.
@@ -117,6 +123,7 @@ fn parse_index(text: &str) -> Result<Vec<Row>> {
                 split: head[1].to_owned(),
                 kind: head[2].to_owned(),
                 clip: tail[12].to_owned(),
+                gray: tail[2] == "1",
                 frame: tail[11].parse().unwrap_or(0),
                 offset: tail[1].parse().context("tar_offset")?,
                 len: tail[0].parse().context("jpeg_bytes")?,

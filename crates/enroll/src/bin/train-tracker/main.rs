@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! cargo run --release -p enroll --bin train-tracker -- --faces DIR --out assets/tracker.safetensors
-//!     [--state FILE] [--resume] [--steps N] [--seed N] [--rate R] [--evaluate-only]
+//!     [--clips DIR] [--state FILE] [--resume] [--steps N] [--seed N] [--rate R] [--evaluate-only]
 //! ```
-//! `DIR` holds `crops.tar`, `index.csv` and `landmarks.safetensors`. The state (weights, moments,
+//! The folder of `--faces` holds `crops.tar`, `index.csv` and `landmarks.safetensors`; that of
+//! `--clips` `NAME.mp4` with `NAME.landmarks.npz`, trained on up to 85 % of their length.
+//! `--evaluate-only` tells how `--out` does on the faces held out, and on the rest of the clips.
+//!
+//! The state (weights, moments,
 //! step) is written every minute; `--resume` continues from it, also with another `--steps`. Each
 //! sample is drawn from the seed and its own number, so a resumed run sees what an unbroken one
 //! would. Forward and backward are matrix products on two cores; see docs/MODEL.md for the recipe.
@@ -15,8 +19,10 @@
 )]
 
 mod augment;
+mod clips;
 mod evaluate;
 mod faces;
+mod follow;
 mod gradient;
 mod optimizer;
 mod rng;
@@ -46,6 +52,7 @@ const WARM_UP: u64 = 200;
 
 struct Options {
     faces: PathBuf,
+    clips: Option<PathBuf>,
     out: PathBuf,
     state: PathBuf,
     resume: bool,
@@ -58,13 +65,25 @@ struct Options {
 fn main() -> Result<()> {
     let options = options()?;
     let started = Instant::now();
-    let faces = faces::load(&options.faces)?;
+    let mut faces = faces::load(&options.faces)?;
     let (n_train, n_val) = (faces.train.len(), faces.val.len());
     println!("{n_train} faces to train on, {n_val} held out, {:.0?}", started.elapsed());
     if options.evaluate_only {
         let net = LandmarkNet::parse(&std::fs::read(&options.out)?)?;
         println!("held out: {}", evaluate::evaluate(&net, &faces.val).line());
+        if let Some(folder) = &options.clips {
+            follow::follow(&net, folder)?;
+        }
         return Ok(());
+    }
+    if let Some(folder) = &options.clips {
+        faces.clips = clips::faces(folder)?;
+        let n: usize = faces.clips.iter().map(Vec::len).sum();
+        println!(
+            "{n} frames of {} clips to train on, {:.0?}",
+            faces.clips.len(),
+            started.elapsed()
+        );
     }
     let mean = shapes::mean_shape(&faces.train)?;
     let weights = landmark_weights(&mean);
@@ -97,7 +116,7 @@ fn train(
                     .map(|i| {
                         let slot = (lane_idx * BATCH / LANES + part * TOGETHER + i) as u64;
                         let mut rng = Rng::new(options.seed, 1 + step * BATCH as u64 + slot);
-                        augment::draw(&faces.train, mean, &mut rng)
+                        augment::draw(faces, mean, &mut rng)
                     })
                     .collect();
                 lane.add(&net, &samples, weights, BATCH);
@@ -202,6 +221,7 @@ fn landmark_weights(mean: &MeanShape) -> Vec<f32> {
 fn options() -> Result<Options> {
     let mut options = Options {
         faces: PathBuf::new(),
+        clips: None,
         out: PathBuf::from("assets/tracker.safetensors"),
         state: PathBuf::from("target/train-tracker.state"),
         resume: false,
@@ -215,6 +235,7 @@ fn options() -> Result<Options> {
         let mut value = || words.next().with_context(|| format!("{word} wants a value"));
         match word.as_str() {
             "--faces" => options.faces = value()?.into(),
+            "--clips" => options.clips = Some(value()?.into()),
             "--out" => options.out = value()?.into(),
             "--state" => options.state = value()?.into(),
             "--steps" => options.steps = value()?.parse()?,

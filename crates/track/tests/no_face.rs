@@ -1,0 +1,102 @@
+//! Frames that show no face, of many kinds and sizes.
+
+use track::Tracker;
+use types::{Frame, MediaTime};
+
+/// Frames in a row that a face may be seen where none is.
+const HELD: usize = 3;
+
+/// Numbers that look random: `SplitMix64`.
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+/// A picture without a face: kind 0..8, everything else as the seed says.
+fn picture(kind: usize, rng: &mut Rng) -> Frame {
+    let (width, height) = (32 + rng.below(300), 32 + rng.below(240));
+    let tone = rng.below(256) as i32;
+    let spread = 10 + rng.below(120) as i32;
+    let pitch = 3 + rng.below(60);
+    let slope = [rng.below(9) as i32 - 4, rng.below(9) as i32 - 4];
+    let blobs: Vec<[i32; 4]> = (0..=rng.below(6))
+        .map(|_| {
+            let place = [rng.below(width), rng.below(height), 5 + rng.below(width / 2)];
+            let [x, y, r] = place.map(|v| v as i32);
+            [x, y, r, rng.below(256) as i32]
+        })
+        .collect();
+    let coarse: Vec<i32> = (0..64).map(|_| rng.below(256) as i32).collect();
+    let mut rgb = Vec::with_capacity(width * height * 3);
+    for i in 0..width * height {
+        let (x, y) = ((i % width) as i32, (i / width) as i32);
+        let cell = |v: i32| v / pitch as i32;
+        let value = match kind {
+            0 => 0,
+            1 => 255,
+            2 => rng.below(256) as i32,                    // noise
+            3 => tone + (slope[0] * x + slope[1] * y) / 4, // a ramp
+            4 => tone + if (cell(x) + cell(y)) % 2 == 0 { spread } else { -spread }, // checks
+            5 => tone + ((x * slope[0] + y * slope[1]) / pitch as i32 % 2) * spread, // stripes
+            6 => blobs
+                .iter()
+                .rev()
+                .find(|b| (x - b[0]).pow(2) + (y - b[1]).pow(2) < b[2].pow(2))
+                .map_or(tone, |b| b[3]), // discs
+            _ => {
+                // A texture: eight by eight tones, blended, with a little noise.
+                let at = |v: i32, n: usize| v as f32 * 7.0 / n as f32;
+                let (fx, fy) = (at(x, width), at(y, height));
+                let (x0, y0) = (fx as usize, fy as usize);
+                let tone = |x: usize, y: usize| coarse[(y.min(7)) * 8 + x.min(7)] as f32;
+                let (u, v) = (fx.fract(), fy.fract());
+                let top = tone(x0, y0) * (1.0 - u) + tone(x0 + 1, y0) * u;
+                let low = tone(x0, y0 + 1) * (1.0 - u) + tone(x0 + 1, y0 + 1) * u;
+                (top * (1.0 - v) + low * v) as i32 + rng.below(8) as i32
+            }
+        };
+        rgb.extend([value.clamp(0, 255) as u8; 3]);
+    }
+    Frame::new(width as u32, height as u32, MediaTime::ZERO, rgb)
+        .expect("as many bytes as the size says")
+}
+
+#[test]
+fn no_picture_without_a_face_holds_one() {
+    // `FEATHERCALL_NO_FACE_PICTURES=2500` looks at 10,000 frames; docs/MODEL.md has the outcome.
+    let n = std::env::var("FEATHERCALL_NO_FACE_PICTURES").map_or(24, |n| n.parse().unwrap());
+    let mut tracker = Tracker::builtin().unwrap();
+    let mut rng = Rng(1);
+    let (mut seen, mut longest) = (0, 0);
+    for i in 0..n {
+        let frame = picture(i % 8, &mut rng);
+        tracker.reset();
+        let mut held = 0;
+        for _ in 0..=HELD {
+            held = if tracker.track(&frame).is_some() { held + 1 } else { 0 };
+            seen += usize::from(held > 0);
+            longest = longest.max(held);
+            assert!(held <= HELD, "picture {i} of kind {} is taken for a face", i % 8);
+        }
+    }
+    println!("{} frames, a face in {seen} of them, {longest} in a row at most", n * (HELD + 1));
+}
+
+#[test]
+fn no_size_makes_the_tracker_panic() {
+    let mut tracker = Tracker::builtin().unwrap();
+    for (width, height) in
+        [(1, 1), (1, 4320), (7680, 1), (2, 3), (23, 23), (25, 24), (24, 7680), (7680, 4320)]
+    {
+        let rgb: Vec<u8> = (0..width * height).flat_map(|i| [(i * 31 % 251) as u8; 3]).collect();
+        let frame = Frame::new(width, height, MediaTime::ZERO, rgb).unwrap();
+        let _ = tracker.track(&frame);
+    }
+}

@@ -1,0 +1,158 @@
+//! Pose and expression against exact ground truth: how the synthetic head moved, in a 256 px
+//! picture.
+//!
+//! `cargo test --release -p track --test pose_of_the_actor -- --nocapture` prints the figures that
+//! docs/MODEL.md quotes.
+
+use actor::{Actor, Performance};
+use glam::{Quat, Vec3};
+use track::{FaceShape, Fit, Fitter, Tracker, solve_identity};
+use types::{Expression, HeadPose, LANDMARKS, MediaTime};
+
+const SIDE: u32 = 256;
+
+/// What was fitted to each of a row of frames, and the truth about it.
+fn followed(
+    actor: &Actor,
+    learn: impl Iterator<Item = u64>,
+    test: impl Iterator<Item = u64>,
+) -> Vec<(Fit, Performance)> {
+    let shown = |i| actor.render(&actor.script(MediaTime::of_frame(i, 25)), SIDE);
+    let shape = FaceShape::builtin().expect("the shape ships with the product");
+    let mut tracker = Tracker::builtin().expect("the weights ship with the product");
+    let known: Vec<_> = learn.filter_map(|i| tracker.track(&shown(i).frame)).collect();
+    let identity = solve_identity(&shape, SIDE, &known).expect("the actor shows a face");
+    let mut fitter = Fitter::new(&shape, &identity);
+    tracker.reset();
+    test.map(|i| {
+        let shown = shown(i);
+        let landmarks = tracker.track(&shown.frame).expect("the actor never leaves the picture");
+        (fitter.fit(&landmarks, SIDE).expect("it is a face"), shown.performance)
+    })
+    .collect()
+}
+
+fn root_mean_square(values: impl Iterator<Item = f32>) -> f32 {
+    let (sum, n) = values.fold((0.0, 0), |(sum, n), v| (sum + v * v, n + 1));
+    (sum / n as f32).sqrt()
+}
+
+/// The constant turn between the two head spaces: `truth = found · turn`, in the mean.
+///
+/// The solved resting face has its own idea of "straight ahead", as every enrollment has; it is
+/// the same in all frames, and taken out once per clip.
+fn constant_turn(pairs: &[(Fit, Performance)]) -> Quat {
+    let mut turn = Quat::IDENTITY;
+    for _ in 0..3 {
+        let rest = |(fit, truth): &(Fit, Performance)| {
+            ((fit.pose.quat() * turn).inverse() * truth.pose.quat()).to_scaled_axis()
+        };
+        turn *= Quat::from_scaled_axis(pairs.iter().map(rest).sum::<Vec3>() / pairs.len() as f32);
+    }
+    turn
+}
+
+/// Errors of translation in shares of the distance, once the constant scale (sizes cannot be seen)
+/// and the constant place of the origin in the head are taken out by least squares.
+fn translation_errors(pairs: &[(Fit, Performance)]) -> Vec<f32> {
+    let (mut scale, mut origin) = (1.0, Vec3::ZERO);
+    let n = pairs.len() as f32;
+    for _ in 0..20 {
+        let place = |(fit, truth): &(Fit, Performance)| {
+            fit.pose.quat().inverse() * (truth.pose.translation() - scale * fit.pose.translation())
+        };
+        origin = pairs.iter().map(place).sum::<Vec3>() / n;
+        let (mut dot, mut square) = (0.0, 0.0);
+        for (fit, truth) in pairs {
+            let (t, offset) = (fit.pose.translation(), fit.pose.quat() * origin);
+            dot += t.dot(truth.pose.translation() - offset);
+            square += t.length_squared();
+        }
+        scale = dot / square;
+    }
+    let error = |(fit, truth): &(Fit, Performance)| {
+        let found = scale * fit.pose.translation() + fit.pose.quat() * origin;
+        found.distance(truth.pose.translation()) / truth.pose.translation().length()
+    };
+    pairs.iter().map(error).collect()
+}
+
+/// How far the landmarks move from their mean places, and by how much the fitted ones miss that:
+/// root mean squares over frames and points, millimeters.
+///
+/// The mean is taken out of both: constant differences belong to the resting face.
+fn motion_mm(pairs: &[(Fit, Performance)]) -> (f32, f32) {
+    let shape = FaceShape::builtin().expect("the shape ships with the product");
+    let about_mean = |expressions: &mut dyn Iterator<Item = &Expression>| -> Vec<Vec<Vec3>> {
+        let mut faces: Vec<Vec<Vec3>> =
+            expressions.map(|e| shape.with_expression(shape.mean(), e)).collect();
+        let n = faces.len() as f32;
+        for i in 0..LANDMARKS {
+            let mean = faces.iter().map(|face| face[i]).sum::<Vec3>() / n;
+            for face in &mut faces {
+                face[i] -= mean;
+            }
+        }
+        faces
+    };
+    let found = about_mean(&mut pairs.iter().map(|(fit, _)| &fit.expression)).concat();
+    let truth = about_mean(&mut pairs.iter().map(|(_, truth)| &truth.expression)).concat();
+    let motion = root_mean_square(truth.iter().map(|p| p.length()));
+    let error = root_mean_square(found.iter().zip(&truth).map(|(p, q)| p.distance(*q)));
+    (1e3 * motion, 1e3 * error)
+}
+
+#[test]
+fn the_actors_pose_and_expression_are_measured() {
+    for seed in [7, 1] {
+        let actor = Actor::new(seed);
+        let pairs = followed(&actor, (500..700).step_by(8), (0..150).step_by(3));
+        let turn = constant_turn(&pairs);
+        let angle = |(fit, truth): &(Fit, Performance)| {
+            (fit.pose.quat() * turn).angle_between(truth.pose.quat()).to_degrees()
+        };
+        let rotation = root_mean_square(pairs.iter().map(angle));
+        let translation = 100.0 * root_mean_square(translation_errors(&pairs).into_iter());
+        let constant = turn.to_scaled_axis().length().to_degrees();
+        let (motion, missed) = motion_mm(&pairs);
+        println!(
+            "seed {seed}: rotation {rotation:.2} degrees (constant turn {constant:.1}), \
+             translation {translation:.2} % of the distance, expression {missed:.2} mm of \
+             {motion:.2} mm"
+        );
+        assert!(rotation < 1.4, "seed {seed}: {rotation} degrees");
+        assert!(translation < 1.2, "seed {seed}: {translation} %");
+        assert!(missed < 0.8 * motion, "seed {seed}: {missed} mm of {motion} mm are missed");
+    }
+}
+
+#[test]
+fn a_head_that_turns_away_is_held_to_sixty_degrees_but_less_and_less_trusted() {
+    let actor = Actor::new(7);
+    let mut tracker = Tracker::builtin().unwrap();
+    let rest = actor.script(MediaTime::ZERO);
+    let mut lost_at = f32::INFINITY;
+    for degrees in (0..=70).step_by(2) {
+        let yaw = Vec3::new(0.0, (degrees as f32).to_radians(), 0.0);
+        let pose = HeadPose::new(yaw, rest.pose.translation()).unwrap();
+        let shown = actor.render(&Performance { pose, ..rest.clone() }, SIDE);
+        let found = tracker.track(&shown.frame);
+        let distance = |p: [f32; 3], q: [f32; 3]| (p[0] - q[0]).hypot(p[1] - q[1]);
+        let height = distance(shown.landmarks.points[10], shown.landmarks.points[152]);
+        let Some(found) = found else {
+            lost_at = lost_at.min(degrees as f32);
+            continue;
+        };
+        let pairs = found.points.iter().zip(&shown.landmarks.points);
+        let error = pairs.map(|(p, q)| distance(*p, *q)).sum::<f32>() / 478.0 / height;
+        println!(
+            "yaw {degrees}: {:.1} % of the face's height, confidence {:.2}",
+            100.0 * error,
+            found.confidence
+        );
+        assert!(degrees < 60 || found.confidence < 0.75, "sure of a guess at {degrees} degrees");
+        assert!(degrees > 60 || error < 0.09, "yaw {degrees}: {error} of the face's height");
+    }
+    println!("lost at {lost_at} degrees");
+    assert!(lost_at > 60.0, "lost at {lost_at} degrees");
+}
