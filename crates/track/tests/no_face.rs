@@ -83,10 +83,13 @@ fn no_picture_without_a_face_holds_one() {
             held = if tracker.track(&frame).is_some() { held + 1 } else { 0 };
             seen += usize::from(held > 0);
             longest = longest.max(held);
-            assert!(held <= HELD, "picture {i} of kind {} is taken for a face", i % 8);
+        }
+        if held > HELD {
+            println!("picture {i} of kind {} is taken for a face", i % 8);
         }
     }
     println!("{} frames, a face in {seen} of them, {longest} in a row at most", n * (HELD + 1));
+    assert!(longest <= HELD);
 }
 
 #[test]
