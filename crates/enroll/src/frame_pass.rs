@@ -81,17 +81,19 @@ impl FramePass {
         self.grads.clear();
         self.loss = 0.0;
         self.squared_error = 0.0;
-        let this = &mut *self;
+        let (this, now) = (&mut *self, &inputs);
         pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
-                fold(sizes, layout, params, &inputs, &mut this.folded);
+            move || {
+                // Moved out: see `face::render_cpu`.
+                let this = this;
+                fold(sizes, layout, params, now, &mut this.folded);
                 let traced = Traced {
                     sizes,
                     layout,
                     params,
                     folded: &this.folded,
-                    inputs: &inputs,
+                    inputs: now,
                     n_samples: options.n_samples,
                     jitter: options.jitter,
                     weights: options.weights,

@@ -86,14 +86,19 @@ pub fn trace_head(
     let opacity = part(&layout.opacity);
     let mut sum = [0.0; CHANNELS];
     let (mut alpha, mut depth) = (0.0, 0.0);
-    place_samples(&march, n, |t| {
-        let distance = span.0 + t * (span.1 - span.0);
-        let feature = read_planes(sizes, folded, at(origin, direction, distance));
-        let a = sample_opacity(opacity, &feature) * march.mass / n as f32;
-        add_scaled(&mut sum, a, &feature);
-        alpha += a;
-        depth += distance / n as f32;
-    });
+    place_samples(
+        &march,
+        n,
+        #[inline(always)]
+        |t| {
+            let distance = span.0 + t * (span.1 - span.0);
+            let feature = read_planes(sizes, folded, at(origin, direction, distance));
+            let a = sample_opacity(opacity, &feature) * march.mass / n as f32;
+            add_scaled(&mut sum, a, &feature);
+            alpha += a;
+            depth += distance / n as f32;
+        },
+    );
     let shading = shade(
         part(&layout.shade_w1),
         &inputs.shade_bias,
@@ -129,17 +134,20 @@ pub fn render_cpu(
     side: u32,
     samples: u32,
 ) -> Vec<[f32; 3]> {
-    let folded = model.fold(inputs);
+    let folded = &model.fold(inputs);
     let mut picture = vec![[0.0; 3]; (side * side) as usize];
     let pixel = 1.0 / side as f32;
     picture.par_chunks_exact_mut(side.max(1) as usize).enumerate().for_each(|(row, line)| {
         let y = (row as f32 + 0.5) * pixel;
         pulp::Arch::new().dispatch(
             #[inline(always)]
-            || {
+            move || {
+                // Moved out, so that this can be called once only: a closure that could be called
+                // again is called through a shim, which is compiled for the oldest processor.
+                let line = line;
                 for (column, rgb) in line.iter_mut().enumerate() {
                     let x = (column as f32 + 0.5) * pixel;
-                    *rgb = render_ray(model, &folded, inputs, x, y, samples);
+                    *rgb = render_ray(model, folded, inputs, x, y, samples);
                 }
             },
         );

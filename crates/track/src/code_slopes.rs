@@ -48,14 +48,19 @@ pub(crate) fn trace_slopes(
     let opacity = part(&layout.opacity);
     let mut readings = Vec::with_capacity(n_samples as usize);
     let (mut sum, mut alpha, mut depth) = ([0.0; CHANNELS], 0.0, 0.0);
-    place_samples(&march, n_samples, |t| {
-        let distance = span.0 + t * (span.1 - span.0);
-        let reading = read(model, folded, face::at(origin, direction, distance), opacity);
-        add_scaled(&mut sum, reading.opacity * share, &reading.feature);
-        alpha += reading.opacity * share;
-        depth += distance / n_samples as f32;
-        readings.push(reading);
-    });
+    place_samples(
+        &march,
+        n_samples,
+        #[inline(always)]
+        |t| {
+            let distance = span.0 + t * (span.1 - span.0);
+            let reading = read(model, folded, face::at(origin, direction, distance), opacity);
+            add_scaled(&mut sum, reading.opacity * share, &reading.feature);
+            alpha += reading.opacity * share;
+            depth += distance / n_samples as f32;
+            readings.push(reading);
+        },
+    );
     let (w1, w2, w3) = (part(&layout.shade_w1), part(&layout.shade_w2), part(&layout.shade_w3));
     let shading = shade(
         w1,
@@ -108,16 +113,16 @@ pub(crate) fn trace_slopes(
         let g_offset = offset_slopes(model, folded, reading, &slopes);
         let face = &sizes.face;
         let n = sizes.warp;
-        let taps =
+        let mut taps =
             Taps::new(face.relative(0, reading.point[0]), face.relative(1, reading.point[1]), n, n);
-        for (column, plane) in columns.iter_mut().zip(warp_planes.chunks_exact(n * n)) {
-            let mut offset = [0.0; 2];
-            for (at, share) in taps.indices().into_iter().zip(taps.shares) {
-                let inside = (1..n - 1).contains(&(at % n)) && (1..n - 1).contains(&(at / n));
-                if inside {
-                    add_scaled(&mut offset, share, &plane[at]);
-                }
+        for (share, at) in taps.shares.iter_mut().zip([0, 1, n, n + 1]) {
+            let at = taps.at + at;
+            if !((1..n - 1).contains(&(at % n)) && (1..n - 1).contains(&(at / n))) {
+                *share = 0.0;
             }
+        }
+        for (column, plane) in columns.iter_mut().zip(warp_planes.chunks_exact(n * n)) {
+            let offset = taps.read(plane);
             for c in 0..3 {
                 column[c] += g_offset[c][0] * offset[0] + g_offset[c][1] * offset[1];
             }

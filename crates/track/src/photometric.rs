@@ -1,4 +1,4 @@
-use face::{FaceModel, FoldedField, FrameInputs, read_behind, trace_head};
+use face::{FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head};
 use glam::{Quat, Vec3};
 use rayon::prelude::*;
 use types::{
@@ -14,8 +14,9 @@ const GRID: u32 = 48;
 const FACE_GRID: u32 = 28;
 /// Samples on a ray: fewer than a picture takes, for nobody looks at these.
 const SAMPLES: u32 = 4;
-/// Gauss-Newton steps from where the last frame ended, and from nothing.
-const STEPS: (usize, usize) = (2, 4);
+/// Gauss-Newton steps of pose and torso, then of everything: from where the last frame ended, and
+/// from nothing.
+const STEPS: ([usize; 2], [usize; 2]) = ([1, 1], [2, 2]);
 /// Unknowns of the feature, in its order: turn, shift, learned numbers, torso.
 const FEATURE: usize = FEATURE_DIMS;
 /// And of the exposure: a gain and an offset for each color channel.
@@ -130,8 +131,11 @@ impl PhotometricRefiner {
             Some(change) => (stepped(measured, &change.step), change.exposure, STEPS.0),
         };
         let start = start.unwrap_or(*measured);
-        let (model, all) = (&self.model, Unknowns::All);
-        let aligned = align(model, frame, measured, &start, exposure, all, steps);
+        let step = |start: &Feature, exposure, unknowns, steps| {
+            align(&self.model, frame, measured, start, exposure, unknowns, steps)
+        };
+        let placed = step(&start, exposure, Unknowns::Place, steps[0]);
+        let aligned = step(&placed.feature, placed.exposure, Unknowns::All, steps[1]);
         if aligned.trust < MIN_TRUST {
             self.last = None;
             return *measured;
@@ -259,7 +263,7 @@ fn targets(frame: &Frame, model: &FaceModel, start: &Feature, unknowns: Unknowns
 
 /// The picture around an estimate: normal equations of all unknowns.
 struct Linearized {
-    /// Symmetric; column [`N`] is the right side.
+    /// Only what lies on and above the diagonal; column [`N`] is the right side.
     normal: [[f64; COLUMNS]; COLUMNS],
     /// Robust sum of squares.
     cost: f64,
@@ -324,17 +328,20 @@ impl Linearized {
         let rows: Vec<([[f32; COLUMNS]; COLUMNS], f32, f32)> = targets
             .par_chunks(GRID as usize)
             .map(|row| {
-                let mut normal = [[0.0; COLUMNS]; COLUMNS];
-                let (mut cost, mut trust) = (0.0, 0.0);
+                let mut sums = ([[0.0; COLUMNS]; COLUMNS], 0.0, 0.0);
+                let (around, out) = (&around, &mut sums);
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
-                    || {
+                    move || {
+                        // Moved out: see `face::render_cpu`.
+                        let out = out;
+                        let (normal, cost, trust) = out;
                         for target in row {
-                            around.add(target, &mut normal, &mut cost, &mut trust);
+                            around.add(target, normal, cost, trust);
                         }
                     },
                 );
-                (normal, cost, trust)
+                sums
             })
             .collect();
         let mut all = Self { normal: [[0.0; COLUMNS]; COLUMNS], cost: 0.0, trust: 0.0 };
@@ -351,7 +358,7 @@ impl Linearized {
     /// The Gauss-Newton step, with `back` leading to what was measured.
     fn step(&self, back: &[f32; FEATURE], exposure: &Exposure) -> Option<Step> {
         let mut normal: Vec<f64> =
-            self.normal[..N].iter().flat_map(|row| &row[..N]).copied().collect();
+            (0..N * N).map(|i| self.normal[(i % N).min(i / N)][(i % N).max(i / N)]).collect();
         let mut right: Vec<f64> = (0..N).map(|i| self.normal[i][N]).collect();
         let light = |k: usize| {
             let c = k % 3;
@@ -392,18 +399,24 @@ impl Around<'_> {
     ) {
         let [x, y] = target.at;
         let (model, folded, inputs) = (self.model, self.folded, &self.inputs);
-        let head = |x: f32, y: f32| trace_head(model, folded, inputs, x, y, SAMPLES);
         let behind = read_behind(model, folded, inputs, x, y);
         let mut columns = [[0.0_f32; 3]; FEATURE];
-        let here = match self.unknowns {
-            Unknowns::Place => head(x, y),
-            Unknowns::All => {
-                trace_slopes(model, folded, inputs, target.at, &behind, SAMPLES).map(|slopes| {
-                    columns[POSE_DIMS..TORSO].copy_from_slice(&slopes.columns);
-                    slopes.head
-                })
+        // Here, a little to the right, a little below; in a loop, so that it is inlined once.
+        let (mut heads, mut found) = ([None; 3], false);
+        if self.unknowns == Unknowns::All
+            && let Some(slopes) = trace_slopes(model, folded, inputs, target.at, &behind, SAMPLES)
+        {
+            columns[POSE_DIMS..TORSO].copy_from_slice(&slopes.columns);
+            heads[0] = Some(slopes.head);
+        }
+        let places = [[x, y], [x + IMAGE_NUDGE, y], [x, y + IMAGE_NUDGE]];
+        for (i, (head, [x, y])) in heads.iter_mut().zip(places).enumerate() {
+            if i == 0 && self.unknowns == Unknowns::Place || i > 0 && found {
+                *head = trace_head(model, folded, inputs, x, y, SAMPLES);
             }
-        };
+            found |= head.is_some();
+        }
+        let [here, right, below] = heads;
         let alpha = here.map_or(0.0, |h| h.alpha);
         if alpha < 0.98 && y > model.sizes().torso.min[1] {
             for (k, nudge, inputs) in &self.nudged {
@@ -418,7 +431,6 @@ impl Around<'_> {
                 *c = alpha * head + (1.0 - alpha) * *c;
             }
             // The head's own picture moves as a whole: premultiplied color and alpha, one texel on.
-            let (right, below) = (head(x + IMAGE_NUDGE, y), head(x, y + IMAGE_NUDGE));
             let slopes = [right, below].map(|there| {
                 let there_alpha = there.map_or(0.0, |t| t.alpha);
                 let there_rgb = there.map_or([0.0; 3], |t| t.rgb);
@@ -452,10 +464,14 @@ impl Around<'_> {
             row[FEATURE + 3 + c] = 1.0;
             row[N] = residual;
             let weight = weight / (NOISE * NOISE);
-            for (sums, a) in normal.iter_mut().zip(row) {
-                let a = a * weight;
-                for (s, b) in sums.iter_mut().zip(&row) {
-                    *s += a * b;
+            for (i, (sums, a)) in normal.iter_mut().zip(row).enumerate().take(N) {
+                // Most points say nothing of most unknowns; what lies below the diagonal is not read.
+                if a == 0.0 {
+                    continue;
+                }
+                let (sums, row) = (sums.as_chunks_mut::<8>().0, row.as_chunks::<8>().0);
+                for (sums, row) in sums.iter_mut().zip(row).skip(i / 8) {
+                    add_scaled(sums, a * weight, row);
                 }
             }
         }
