@@ -562,7 +562,7 @@ mod tests {
         let refined = PhotometricRefiner::new(model.clone()).refine(&frame, &measured);
         let seen = |feature: &Feature| psnr_db(&photo(&model, feature, 1.0), &frame);
         let (was, is) = (seen(&measured), seen(&refined));
-        assert!(is > was + 8.0, "{was} dB became {is}");
+        assert!(is > was + 5.0, "{was} dB became {is}");
     }
 
     #[test]
