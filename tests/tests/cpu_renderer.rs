@@ -120,6 +120,22 @@ fn a_picture_does_not_depend_on_those_before_it() {
 }
 
 #[test]
+fn a_head_around_the_camera_or_far_away_is_drawn_alike() {
+    let model = Arc::new(FaceModel::noise(Sizes::tiny(), 3));
+    let mut renderer = CpuRenderer::new(Arc::clone(&model));
+    renderer.resize(40).unwrap();
+    for z in [0.01, 0.05, 0.2, 3.0, 9.0] {
+        let pose = HeadPose::new(Vec3::new(0.1, 0.2, 0.3), Vec3::new(0.0, 0.01, z)).unwrap();
+        let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+        let inputs = model.frame_inputs(&feature);
+        renderer.render(&inputs);
+        let frame = renderer.frame(MediaTime::ZERO).unwrap();
+        let got = difference(&frame, &render_cpu(&model, &inputs, 40, DEFAULT_SAMPLES));
+        assert!(got.worst <= TOLERANCE, "{z} m: {got:?}");
+    }
+}
+
+#[test]
 fn it_takes_as_many_samples_as_asked() {
     let model = Arc::new(FaceModel::noise(Sizes::tiny(), 3));
     let inputs = model.frame_inputs(&features()[1]);

@@ -164,12 +164,17 @@ impl View<'_> {
     /// Distances between which the rays around an image point may meet something of the head.
     #[inline(always)]
     fn find_head(&self, x: f32, y: f32) -> Option<(f32, f32)> {
-        let (origin, direction) = face::ray(self.inputs, x, y);
+        // From so far away that a tile sees the whole head there is nothing to look for.
+        let largest = (0..3).map(|c| self.sizes.head.max[c] - self.sizes.head.min[c]);
+        if self.reach > largest.fold(0.0, f32::max) {
+            return Some((0.0, f32::MAX));
+        }
         let mut wide = self.sizes.head;
         for c in 0..3 {
             wide.min[c] -= self.reach;
             wide.max[c] += self.reach;
         }
+        let (origin, direction) = face::ray(self.inputs, x, y);
         let span = face::head_span(&wide, origin, direction)?;
         let (first, last) = self.occupancy.find(self.sizes, origin, direction, span)?;
         let half = 0.5 * self.occupancy.step();
