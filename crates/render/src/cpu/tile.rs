@@ -479,16 +479,17 @@ impl View<'_> {
             FLOW_HEIGHT,
         );
         let [a, b, tx, c, d, ty] = inputs.torso_affine;
-        let mut at = [[0.0; LANES]; 2];
+        let mut moved = [[0.0; 2]; LANES];
         let (width, height) = ((sizes.torso_width - 1) as f32, (sizes.torso_height - 1) as f32);
-        for i in 0..LANES {
-            [at[0][i], at[1][i]] = flow.read::<FUSED, 2>(&inputs.flow, i);
+        for (i, moved) in moved.iter_mut().enumerate() {
+            *moved = flow.read::<FUSED, 2>(&inputs.flow, i);
         }
+        let mut at = [[0.0; LANES]; 2];
         let dy = y - 0.5;
         for i in 0..LANES {
             let dx = x[i] - 0.5;
-            let qx = x[i] + a * dx + b * dy + tx + at[0][i];
-            let qy = y + c * dx + d * dy + ty + at[1][i];
+            let qx = x[i] + a * dx + b * dy + tx + moved[i][0];
+            let qy = y + c * dx + d * dy + ty + moved[i][1];
             at[0][i] = (qx - bounds.min[0]) * scale[0] * width;
             at[1][i] = (qy - bounds.min[1]) * scale[1] * height;
         }
