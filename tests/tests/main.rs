@@ -1,6 +1,7 @@
 //! What crosses crates, in one binary that is linked once.
 
 mod bitstream;
+mod cpu_renderer;
 mod network;
 mod shaders;
 mod tidy;

@@ -50,7 +50,7 @@ fn every_file_of_the_folder_is_part_of_a_shader() {
 
 /// Poses and codes that show the head near and far, turned, half outside the picture and not at
 /// all.
-fn features() -> Vec<Feature> {
+pub(crate) fn features() -> Vec<Feature> {
     let code = |seed: u64| {
         let mut noise = face::Noise(seed);
         let mut values = [0.0; types::CODE_DIMS];

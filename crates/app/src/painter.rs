@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use face::{DEFAULT_SAMPLES, FaceModel};
-use render::Renderer;
+use render::{CpuRenderer, Renderer};
 use types::{Feature, Frame};
 
 use crate::gpu::{Gpu, GpuError};
@@ -17,12 +17,13 @@ pub(crate) struct Painter {
 
 enum Path {
     Gpu(Box<(Gpu, Renderer)>),
-    Cpu,
+    Cpu(Box<CpuRenderer>),
+    Definition,
 }
 
 impl Painter {
-    /// On the GPU. Without one the definition itself is faster than a software adapter that runs
-    /// our shaders; with no adapter at all one line says so.
+    /// On the GPU. Without one the CPU renderer is faster than a software adapter that runs our
+    /// shaders; with no adapter at all one line says so.
     pub(crate) fn new(model: Arc<FaceModel>) -> anyhow::Result<Self> {
         match Gpu::headless() {
             Ok(gpu) if gpu.info.device_type == wgpu::DeviceType::Cpu => Ok(Self::on_cpu(model)),
@@ -41,14 +42,21 @@ impl Painter {
     }
 
     pub(crate) fn on_cpu(model: Arc<FaceModel>) -> Self {
-        Self { model, side: 256, path: Path::Cpu }
+        let renderer = CpuRenderer::new(Arc::clone(&model));
+        Self { model, side: 256, path: Path::Cpu(Box::new(renderer)) }
     }
 
-    /// What renders: the adapter's name, or `cpu`.
+    /// By the field's definition, ray by ray: what the others are measured against.
+    pub(crate) fn by_definition(model: Arc<FaceModel>) -> Self {
+        Self { model, side: 256, path: Path::Definition }
+    }
+
+    /// What renders: the adapter's name, `cpu`, or `definition (cpu)`.
     pub(crate) fn name(&self) -> String {
         match &self.path {
             Path::Gpu(gpu) => gpu.0.info.name.clone(),
-            Path::Cpu => "cpu".to_owned(),
+            Path::Cpu(_) => "cpu".to_owned(),
+            Path::Definition => "definition (cpu)".to_owned(),
         }
     }
 
@@ -67,7 +75,12 @@ impl Painter {
                 renderer.render(&gpu.device, &gpu.queue, &inputs);
                 renderer.read_back(&gpu.device, &gpu.queue, feature.time)?
             }
-            Path::Cpu => {
+            Path::Cpu(renderer) => {
+                renderer.resize(self.side)?;
+                renderer.render(&inputs);
+                renderer.frame(feature.time)?
+            }
+            Path::Definition => {
                 let picture = face::render_cpu(&self.model, &inputs, self.side, DEFAULT_SAMPLES);
                 let rgb: Vec<u8> = picture
                     .iter()

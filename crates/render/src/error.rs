@@ -4,7 +4,7 @@
 #[non_exhaustive]
 pub enum RenderError {
     /// Ask for a picture between the two.
-    #[error("a picture of {side} pixels a side is outside {min}..={max} of this adapter")]
+    #[error("a picture of {side} pixels a side is outside {min}..={max} of this renderer")]
     Side { side: u32, min: u32, max: u32 },
     /// The adapter is too small for any face. Draw on the CPU, or take another adapter.
     #[error("the graphics adapter offers {limit} {what}, drawing a face needs {need}")]

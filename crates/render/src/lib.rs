@@ -1,9 +1,12 @@
-//! Draws a face model on the GPU: the field of `face`, in WGSL compute shaders.
+//! Draws a face model: the field of `face`, in WGSL compute shaders, or in lanes on the CPU.
 //!
 //! A [`Renderer`] belongs to one [`FaceModel`](face::FaceModel). It uploads the model once; then
 //! each [`Renderer::render`] folds the frame's code into the planes and casts one ray a pixel into
 //! an `rgba8unorm` texture of display sRGB, which a window shows through
 //! [`Renderer::texture_view`] and a recorder gets back through [`Renderer::read_back`].
+//!
+//! Without a GPU a [`CpuRenderer`] draws the same picture, many times faster than
+//! [`face::render_cpu`] and faster than a software adapter runs the shaders.
 //!
 //! The crate is given a device and never makes one, reads no clock and waits for nothing but its
 //! own read-backs. What it computes is defined by [`face::render_ray`]; the tests compare the two.
@@ -24,6 +27,12 @@
 //! # }
 //! ```
 
+#![expect(
+    clippy::inline_always,
+    reason = "a tile of rays is one loop body, compiled once per instruction set"
+)]
+
+mod cpu;
 mod error;
 mod folding;
 mod gpu_layout;
@@ -32,6 +41,7 @@ mod renderer;
 mod shaders;
 mod timer;
 
+pub use cpu::CpuRenderer;
 pub use error::RenderError;
 pub use renderer::{MAX_SIDE, MIN_SIDE, OPTIONAL_FEATURES, Precision, Renderer};
 pub use shaders::shader_sources;

@@ -40,7 +40,8 @@ pub(super) fn run(part: Part, face: Option<&Path>, is_json: bool) -> anyhow::Res
 fn render(file: face::FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let features = eval::actor_features(&file, N_FRAMES)?;
     let model = Arc::new(file.model);
-    let mut painters = vec![Painter::on_cpu(Arc::clone(&model))];
+    let mut painters =
+        vec![Painter::on_cpu(Arc::clone(&model)), Painter::by_definition(Arc::clone(&model))];
     match Gpu::headless() {
         Ok(gpu) => painters.insert(0, Painter::on_gpu(model, gpu)?),
         Err(error) => eprintln!("feathercall: {error}"),

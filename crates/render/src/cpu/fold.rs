@@ -1,0 +1,282 @@
+//! Mixes the field of a frame: [`face::fold`] on several threads into buffers that stay.
+
+use face::{CHANNELS, FoldedField, FrameInputs, Layout, Sizes, between_texels};
+use rayon::prelude::*;
+
+/// Widest small plane and longest side of the density that the format allows, texels.
+const MAX_SMALL: usize = 128;
+/// Rows of a plane, or layers of the density, that one thread takes at a time.
+const ROWS: usize = 8;
+/// Numbers that one thread mixes at a time.
+const MIXED: usize = 4096;
+
+/// Where each texel of a side lies between two of a smaller side: the lower, the upper's share.
+type Between = Vec<(usize, f32)>;
+
+/// The field of the newest frame, and what it was mixed with.
+pub(super) struct Folding {
+    field: FoldedField,
+    plane_mix: Vec<f32>,
+    density_mix: Vec<f32>,
+    torso_mix: Vec<f32>,
+    warp_mix: Vec<f32>,
+    /// Sums of the small planes.
+    small: Small,
+    xy: [Between; 2],
+    z: [Between; 2],
+    torso: [Between; 2],
+    density: Between,
+}
+
+#[derive(Default)]
+struct Small {
+    xy: Vec<f32>,
+    xz: Vec<f32>,
+    yz: Vec<f32>,
+    density: Vec<f32>,
+    /// `density`, upsampled along `x` alone.
+    density_wide: Vec<f32>,
+    torso: Vec<f32>,
+}
+
+impl Folding {
+    pub(super) fn new(sizes: &Sizes) -> Self {
+        let between = |n: usize, small: usize| -> Between {
+            (0..n).map(|i| between_texels(i as f32 / (n - 1) as f32, small)).collect()
+        };
+        let s = sizes;
+        let square = |n, small| [between(n, small), between(n, small)];
+        let (n, m) = (s.density, s.density_expression);
+        Self {
+            field: FoldedField {
+                xy: vec![[0.0; CHANNELS]; s.plane_xy * s.plane_xy],
+                xz: vec![[0.0; CHANNELS]; s.plane_z * s.plane_z],
+                yz: vec![[0.0; CHANNELS]; s.plane_z * s.plane_z],
+                density: vec![0.0; n * n * n],
+                warp: vec![[0.0; 2]; s.warp * s.warp],
+                torso: vec![[0.0; 4]; s.torso_height * s.torso_width],
+            },
+            plane_mix: Vec::new(),
+            density_mix: Vec::new(),
+            torso_mix: Vec::new(),
+            warp_mix: Vec::new(),
+            small: Small {
+                xy: vec![0.0; s.expression_xy * s.expression_xy * CHANNELS],
+                xz: vec![0.0; s.expression_z * s.expression_z * CHANNELS],
+                yz: vec![0.0; s.expression_z * s.expression_z * CHANNELS],
+                density: vec![0.0; m * m * m],
+                density_wide: vec![0.0; m * m * n],
+                torso: vec![0.0; s.torso_blend_height * s.torso_blend_width * 4],
+            },
+            xy: square(s.plane_xy, s.expression_xy),
+            z: square(s.plane_z, s.expression_z),
+            torso: [
+                between(s.torso_height, s.torso_blend_height),
+                between(s.torso_width, s.torso_blend_width),
+            ],
+            density: between(n, m),
+        }
+    }
+
+    /// The field as last mixed.
+    pub(super) fn field(&self) -> &FoldedField {
+        &self.field
+    }
+
+    /// Mixes what has changed since the last time; whether that is the density, too.
+    pub(super) fn update(
+        &mut self,
+        sizes: &Sizes,
+        layout: &Layout,
+        params: &[f32],
+        inputs: &FrameInputs,
+    ) -> bool {
+        let p = |range: &std::ops::Range<usize>| &params[range.clone()];
+        if replace(&mut self.plane_mix, &inputs.plane_mix) {
+            let mix = &self.plane_mix;
+            for (base, expression, between, small, out) in [
+                (
+                    &layout.plane_xy,
+                    &layout.expression_xy,
+                    &self.xy,
+                    &mut self.small.xy,
+                    &mut self.field.xy,
+                ),
+                (
+                    &layout.plane_xz,
+                    &layout.expression_xz,
+                    &self.z,
+                    &mut self.small.xz,
+                    &mut self.field.xz,
+                ),
+                (
+                    &layout.plane_yz,
+                    &layout.expression_yz,
+                    &self.z,
+                    &mut self.small.yz,
+                    &mut self.field.yz,
+                ),
+            ] {
+                mix_into(p(expression), mix, small);
+                add_upsampled(p(base), small.as_chunks().0, between, out);
+            }
+        }
+        if replace(&mut self.torso_mix, &inputs.torso_mix) {
+            mix_into(p(&layout.torso_blend), &self.torso_mix, &mut self.small.torso);
+            let small = self.small.torso.as_chunks().0;
+            add_upsampled(p(&layout.torso), small, &self.torso, &mut self.field.torso);
+        }
+        if replace(&mut self.warp_mix, &inputs.warp_mix) {
+            let warp = &mut self.field.warp;
+            mix_into(p(&layout.warp), &self.warp_mix, warp.as_flattened_mut());
+            let n = sizes.warp;
+            for i in 0..n {
+                for at in [i, (n - 1) * n + i, i * n, i * n + n - 1] {
+                    warp[at] = [0.0; 2];
+                }
+            }
+        }
+        let is_dense = replace(&mut self.density_mix, &inputs.density_mix);
+        if is_dense {
+            mix_into(p(&layout.density_expression), &self.density_mix, &mut self.small.density);
+            self.fold_density(p(&layout.density), sizes.density_expression);
+        }
+        is_dense
+    }
+
+    /// `density = base + up(small)`: along `x` first, where there are few rows.
+    fn fold_density(&mut self, base: &[f32], m: usize) {
+        let between = &self.density;
+        let n = between.len();
+        let lines = self.small.density_wide.chunks_exact_mut(n);
+        for (line, small) in lines.zip(self.small.density.chunks_exact(m)) {
+            for (value, &(x, share)) in line.iter_mut().zip(between) {
+                *value = small[x] + (small[x + 1] - small[x]) * share;
+            }
+        }
+        let wide = &self.small.density_wide;
+        let layers = self.field.density.par_chunks_mut(n * n).zip(base.par_chunks(n * n));
+        layers.zip(between).with_min_len(ROWS).for_each(|((layer, base), &(z, share_z))| {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let (near, far) = (&wide[z * m * n..], &wide[(z + 1) * m * n..]);
+                    let mut rows = [0.0_f32; 32 * MAX_SMALL];
+                    for ((r, a), b) in rows[..m * n].iter_mut().zip(near).zip(far) {
+                        *r = a + (b - a) * share_z;
+                    }
+                    let lines = layer.chunks_exact_mut(n).zip(base.chunks_exact(n));
+                    for ((line, base), &(y, share)) in lines.zip(between) {
+                        let (a, b) = (&rows[y * n..][..n], &rows[(y + 1) * n..][..n]);
+                        for x in 0..n {
+                            line[x] = base[x] + (a[x] + (b[x] - a[x]) * share);
+                        }
+                    }
+                },
+            );
+        });
+    }
+}
+
+/// Whether `new` differs from `old`, which then becomes it.
+fn replace(old: &mut Vec<f32>, new: &[f32]) -> bool {
+    let differs = old.as_slice() != new;
+    if differs {
+        old.clear();
+        old.extend_from_slice(new);
+    }
+    differs
+}
+
+/// `out = Σₖ weights[k] · pictures[k]`.
+fn mix_into(pictures: &[f32], weights: &[f32], out: &mut [f32]) {
+    let n = out.len();
+    out.par_chunks_mut(MIXED).enumerate().for_each(|(chunk, out)| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                out.fill(0.0);
+                for (picture, weight) in pictures.chunks_exact(n).zip(weights) {
+                    for (o, v) in out.iter_mut().zip(&picture[chunk * MIXED..]) {
+                        *o += weight * v;
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// `out = base + up(small)`; `between` is that of rows, then of columns.
+fn add_upsampled<const N: usize>(
+    base: &[f32],
+    small: &[[f32; N]],
+    between: &[Between; 2],
+    out: &mut [[f32; N]],
+) {
+    let [rows, columns] = between;
+    let width = columns.len();
+    let small_width = columns.last().map_or(0, |&(x, _)| x + 2);
+    let base = base.as_chunks::<N>().0;
+    let lines = out.par_chunks_mut(width).zip(base.par_chunks(width)).zip(rows);
+    lines.with_min_len(ROWS).for_each(|((line, base), &(y, share_y))| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let mut row = [[0.0_f32; N]; MAX_SMALL];
+                let near = &small[y * small_width..][..small_width];
+                let far = &small[(y + 1) * small_width..][..small_width];
+                for ((r, a), b) in row.iter_mut().zip(near).zip(far) {
+                    for c in 0..N {
+                        r[c] = a[c] + (b[c] - a[c]) * share_y;
+                    }
+                }
+                for ((o, base), &(x, share)) in line.iter_mut().zip(base).zip(columns) {
+                    let (a, b) = (&row[x], &row[x + 1]);
+                    for c in 0..N {
+                        o[c] = base[c] + (a[c] + (b[c] - a[c]) * share);
+                    }
+                }
+            },
+        );
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use face::FaceModel;
+    use types::{Code, Feature, HeadPose, MediaTime};
+
+    use super::*;
+
+    fn inputs_of(model: &FaceModel, value: f32) -> FrameInputs {
+        let pose = HeadPose::new(glam::Vec3::ZERO, glam::Vec3::Z).unwrap();
+        let code = Code::new([value; types::CODE_DIMS]).unwrap();
+        model.frame_inputs(&Feature { time: MediaTime::ZERO, pose, code })
+    }
+
+    #[test]
+    fn it_mixes_what_the_definition_mixes_and_nothing_twice() {
+        let model = FaceModel::noise(Sizes::tiny(), 5);
+        let mut folding = Folding::new(model.sizes());
+        for value in [0.0, 0.7, -0.4] {
+            let inputs = inputs_of(&model, value);
+            let want = model.fold(&inputs);
+            let mut update =
+                || folding.update(model.sizes(), model.layout(), model.params(), &inputs);
+            assert!(update() && !update());
+            let got = folding.field();
+            let close = |got: &[f32], want: &[f32]| {
+                assert_eq!(got.len(), want.len());
+                for (got, want) in got.iter().zip(want) {
+                    assert!((got - want).abs() < 1e-5, "{got} is not {want}");
+                }
+            };
+            close(got.xy.as_flattened(), want.xy.as_flattened());
+            close(got.xz.as_flattened(), want.xz.as_flattened());
+            close(got.yz.as_flattened(), want.yz.as_flattened());
+            close(&got.density, &want.density);
+            close(got.warp.as_flattened(), want.warp.as_flattened());
+            close(got.torso.as_flattened(), want.torso.as_flattened());
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Where in the head box something may be seen.
+
+use face::{LOGIT_SCALE, Sizes};
+
+/// Vertices of the density grid along a side of a block.
+const BLOCK: usize = 2;
+/// `ln(sigma)` under which a place counts as empty. A ray across the whole box of such places
+/// loses at most half a hundredth of its light; sigma in 1 / canonical unit.
+const EMPTY_LOG_DENSITY: f32 = -7.0;
+
+/// Blocks of the head box that are not empty.
+pub(super) struct Occupancy {
+    /// Vertices of the density along a side.
+    n: usize,
+    /// Blocks along a side.
+    side: usize,
+    /// Size of a block, canonical units.
+    block: [f32; 3],
+    /// `[side; 3]`: `z`, `y`, `x`; 1 where any reading inside the block may exceed the limit.
+    raw: Vec<u8>,
+    /// As `raw`, 1 also where such a block is within `reach`.
+    wide: Vec<u8>,
+    scratch: Vec<u8>,
+    /// Blocks along each axis by which `wide` is wider; `None` if `raw` has changed since.
+    reach: Option<[usize; 3]>,
+}
+
+impl Occupancy {
+    pub(super) fn new(sizes: &Sizes) -> Self {
+        let n = sizes.density;
+        let side = (n - 1).div_ceil(BLOCK);
+        let cells = side.pow(3);
+        let block = std::array::from_fn(|c| {
+            (sizes.head.max[c] - sizes.head.min[c]) / (n - 1) as f32 * BLOCK as f32
+        });
+        Self {
+            n,
+            side,
+            block,
+            raw: vec![0; cells],
+            wide: vec![0; cells],
+            scratch: vec![0; cells],
+            reach: None,
+        }
+    }
+
+    /// Takes a new density, `[n; 3]` logits.
+    pub(super) fn update(&mut self, density: &[f32]) {
+        self.reach = None;
+        let (n, side) = (self.n, self.side);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let mut most = [0.0_f32; 128];
+                let most = &mut most[..n];
+                for (at, line) in self.raw.chunks_exact_mut(side).enumerate() {
+                    let (z, y) = (at / side * BLOCK, at % side * BLOCK);
+                    most.fill(f32::MIN);
+                    for z in z..=(z + BLOCK).min(n - 1) {
+                        for y in y..=(y + BLOCK).min(n - 1) {
+                            for (m, v) in most.iter_mut().zip(&density[(z * n + y) * n..][..n]) {
+                                *m = m.max(*v);
+                            }
+                        }
+                    }
+                    for (x, block) in line.iter_mut().enumerate() {
+                        let end = (x * BLOCK + BLOCK).min(n - 1);
+                        let most = most[x * BLOCK..=end].iter().copied().fold(f32::MIN, f32::max);
+                        *block = u8::from(LOGIT_SCALE * most > EMPTY_LOG_DENSITY);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Makes what [`Occupancy::find`] finds reach farther, by `reach` canonical units.
+    pub(super) fn widen(&mut self, reach: f32) {
+        let blocks = self.block.map(|block| (reach / block).ceil() as usize);
+        if self.reach == Some(blocks) {
+            return;
+        }
+        self.reach = Some(blocks);
+        let s = self.side;
+        widen_axis(&self.raw, &mut self.wide, s, 1, blocks[0]);
+        widen_axis(&self.wide, &mut self.scratch, s, s, blocks[1]);
+        widen_axis(&self.scratch, &mut self.wide, s, s * s, blocks[2]);
+    }
+
+    /// Smallest size of a block, canonical units.
+    pub(super) fn step(&self) -> f32 {
+        self.block.into_iter().fold(f32::MAX, f32::min)
+    }
+
+    /// The first and the last of the distances `enter + (i + 0.5) * step` up to `leave` at which
+    /// the ray is within reach of something.
+    #[inline(always)]
+    pub(super) fn find(
+        &self,
+        sizes: &Sizes,
+        origin: [f32; 3],
+        direction: [f32; 3],
+        (enter, leave): (f32, f32),
+    ) -> Option<(f32, f32)> {
+        let step = self.step();
+        let most = (self.side - 1) as f32;
+        let mut start = [0.0; 3];
+        let mut delta = [0.0; 3];
+        for c in 0..3 {
+            let scale = 1.0 / self.block[c];
+            start[c] = (origin[c] + direction[c] * enter - sizes.head.min[c]) * scale;
+            delta[c] = direction[c] * scale;
+        }
+        let is_near = |i: usize| {
+            let t = (i as f32 + 0.5) * step;
+            let mut at = 0;
+            for c in (0..3).rev() {
+                at = at * self.side + (start[c] + t * delta[c]).max(0.0).min(most) as usize;
+            }
+            self.wide[at] != 0
+        };
+        let n = ((leave - enter) / step).ceil() as usize;
+        let first = (0..n).find(|i| is_near(*i))?;
+        let last = (first..n).rev().find(|i| is_near(*i))?;
+        Some((enter + (first as f32 + 0.5) * step, enter + (last as f32 + 0.5) * step))
+    }
+}
+
+/// `to[i] = max(from[j])` over the blocks `j` within `reach` of `i` along the axis of `stride`.
+fn widen_axis(from: &[u8], to: &mut [u8], side: usize, stride: usize, reach: usize) {
+    to.copy_from_slice(from);
+    let reach = reach.min(side);
+    for by in 1..=reach {
+        // Along an axis only: what a shift would carry over its end is left out.
+        for start in 0..from.len() / (side * stride) {
+            let range = start * side * stride..(start + 1) * side * stride;
+            let (from, to) = (&from[range.clone()], &mut to[range]);
+            let shift = by * stride;
+            if shift >= from.len() {
+                continue;
+            }
+            let n = from.len() - shift;
+            for (t, f) in to[shift..].iter_mut().zip(&from[..n]) {
+                *t |= f;
+            }
+            for (t, f) in to[..n].iter_mut().zip(&from[shift..]) {
+                *t |= f;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_reaches_as_far_as_asked_and_no_row_runs_into_the_next() {
+        let side = 5;
+        let mut from = vec![0; 125];
+        from[(2 * side + 2) * side + 4] = 1;
+        let (mut a, mut b) = (vec![0; 125], vec![0; 125]);
+        widen_axis(&from, &mut a, side, 1, 2);
+        assert_eq!(a.iter().map(|v| usize::from(*v)).sum::<usize>(), 3);
+        widen_axis(&a, &mut b, side, side, 1);
+        widen_axis(&b, &mut a, side, side * side, 9);
+        assert_eq!(a.iter().map(|v| usize::from(*v)).sum::<usize>(), 3 * 3 * 5);
+    }
+
+    #[test]
+    fn a_ray_finds_the_one_vertex_that_is_not_empty() {
+        let sizes = Sizes::tiny();
+        let n = sizes.density;
+        let mut density = vec![-3.0; n.pow(3)];
+        density[(4 * n + 4) * n + 4] = 1.0;
+        let mut occupancy = Occupancy::new(&sizes);
+        occupancy.update(&density);
+        occupancy.widen(occupancy.step());
+        let place = |c: usize| {
+            sizes.head.min[c] + (sizes.head.max[c] - sizes.head.min[c]) * 4.0 / (n - 1) as f32
+        };
+        let origin = [place(0), place(1), -10.0];
+        let span = (10.0 + sizes.head.min[2], 10.0 + sizes.head.max[2]);
+        let found = occupancy.find(&sizes, origin, [0.0, 0.0, 1.0], span);
+        let (first, last) = found.expect("it points at the vertex");
+        assert!((first..=last).contains(&(10.0 + place(2))));
+        assert!(last - first < span.1 - span.0);
+        occupancy.update(&vec![-3.0; n.pow(3)]);
+        occupancy.widen(0.0);
+        assert!(occupancy.find(&sizes, origin, [0.0, 0.0, 1.0], span).is_none());
+    }
+}
