@@ -46,8 +46,8 @@ pub enum SenderPartError {
     /// Something else altogether.
     #[error("these bytes are not the sender part of a face file")]
     NotOne,
-    /// Written by a newer build. Update.
-    #[error("sender part version {found} is newer than {newest}")]
+    /// Written by another build. Enroll again, or update.
+    #[error("sender part version {found}, this build reads {newest}: enroll again, or update")]
     UnsupportedVersion { found: u8, newest: u8 },
     /// Cut short, or longer than its header says.
     #[error("a sender part of {want} bytes has {got}")]
