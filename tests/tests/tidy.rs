@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("transport", &["types"]),
     ("face", &["types"]),
     ("render", &["types", "face"]),
-    ("enroll", &["types", "capture", "track", "codec", "face"]),
+    ("enroll", &["types", "actor", "capture", "track", "codec", "face"]),
     ("call", &["types", "capture", "track", "codec", "transport", "face"]),
     ("eval", &["types", "capture", "track", "codec", "face", "render"]),
     ("app", &["types", "capture", "face", "render", "call", "enroll", "eval"]),

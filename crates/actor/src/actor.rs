@@ -198,7 +198,7 @@ fn landmarks(scene: &Scene<'_>, performance: &Performance, side: u32) -> Landmar
             [x * side, y * side, depth * scale]
         })
         .collect();
-    Landmarks { points, confidence: 1.0 }
+    Landmarks::exact(points)
 }
 
 #[cfg(test)]

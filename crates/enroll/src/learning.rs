@@ -264,7 +264,7 @@ mod tests {
                     expression,
                     torso: [0.0; 6],
                     torso_correlation: 1.0,
-                    landmarks: Landmarks { points, confidence: 1.0 },
+                    landmarks: Landmarks::exact(points),
                 };
                 let window = history.push(&observation);
                 Seen { frame: Frame::new(SIDE, SIDE, time, rgb).unwrap(), observation, window }

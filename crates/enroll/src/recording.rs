@@ -53,10 +53,7 @@ pub(crate) fn record(options: &EnrollOptions, clock: &mut Clock<'_>) -> anyhow::
         let landmarks = tracker.track(&frame);
         if index % keep_every == 0 {
             let scale = options.side as f32 / frame.width() as f32;
-            let landmarks = landmarks.map(|mut l| {
-                l.points.iter_mut().flatten().for_each(|v| *v *= scale);
-                l
-            });
+            let landmarks = landmarks.map(|l| l.scaled(scale));
             shots.push(Shot { frame: frame.resized_area(options.side, options.side), landmarks });
             if shots.len() * bytes > MAX_PICTURE_BYTES {
                 keep_every *= 2;

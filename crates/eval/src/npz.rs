@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn an_archive_says_its_shape_and_holds_the_numbers() {
-        let one = Landmarks { points: vec![[1.5; 3]; LANDMARKS], confidence: 1.0 };
+        let one = Landmarks::exact(vec![[1.5; 3]; LANDMARKS]);
         let bytes = npz_of_landmarks(&[Some(one), None]);
         let text = String::from_utf8_lossy(&bytes[..200]).into_owned();
         assert!(text.contains("'shape': (2, 478, 3)"), "{text}");

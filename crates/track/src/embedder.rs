@@ -156,7 +156,7 @@ mod tests {
                     expression: Expression::new(e).unwrap(),
                     torso: [0.0; 6],
                     torso_correlation: 1.0,
-                    landmarks: types::Landmarks { points: vec![], confidence: 1.0 },
+                    landmarks: types::Landmarks::exact(vec![]),
                 }
             })
             .collect()

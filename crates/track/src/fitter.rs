@@ -2,7 +2,7 @@ use glam::{Vec2, Vec3};
 use types::{EXPRESSION_DIMS, Expression, HeadPose, LANDMARKS, Landmarks};
 
 use crate::cholesky::Cholesky;
-use crate::landmark_net::{matrix, matrix_mut, multiply};
+use crate::convolution::{matrix, matrix_mut, multiply};
 use crate::pose_fit::{FACE_HEIGHT_M, NOISE_M, Placement};
 use crate::{FaceShape, Identity};
 
@@ -50,6 +50,10 @@ pub struct Fitter {
 #[derive(Clone, Debug, Default)]
 struct Scratch {
     seen: Vec<Vec2>,
+    /// What each landmark counts beside the others of the frame, by how far it is expected off.
+    trust: Vec<f32>,
+    /// Expected errors, sorted.
+    spread: Vec<f32>,
     /// The face under the coefficients of the moment, head space.
     face: Vec<Vec3>,
     /// What each unknown does to each coordinate, `[unknowns, 2 * LANDMARKS]`.
@@ -61,6 +65,24 @@ struct Scratch {
     errors: Vec<f32>,
     pose_factor: Cholesky,
     factor: Cholesky,
+}
+
+impl Scratch {
+    /// Landmarks count by one over the square of their expected error, and none more than one
+    /// that is expected to be off as most are: what a hand covers or the turn hides hardly pulls.
+    fn weigh(&mut self, spread: &[f32]) {
+        self.trust.clear();
+        self.spread.clear();
+        self.spread.extend_from_slice(spread);
+        let middle = self.spread.len() / 2;
+        let usual = match self.spread.get(middle) {
+            Some(_) => *self.spread.select_nth_unstable_by(middle, f32::total_cmp).1,
+            None => 0.0,
+        };
+        let trust = |s: &f32| if *s > usual { (usual / s).powi(2) } else { 1.0 };
+        self.trust.extend(spread.iter().map(trust));
+        self.trust.resize(LANDMARKS, 1.0);
+    }
 }
 
 /// Pose and expression of one frame.
@@ -104,6 +126,7 @@ impl Fitter {
     /// `None` if they are not those of a face in front of the camera; the next fit starts afresh.
     pub fn fit(&mut self, landmarks: &Landmarks, side: u32) -> Option<Fit> {
         let seen = seen_in_sides(landmarks, side)?;
+        self.scratch.weigh(&landmarks.spread);
         let warm = self.last.take();
         // A head that jumped is found again from nothing.
         warm.and_then(|warm| self.fit_from(&seen, side, Some(&warm)))
@@ -187,9 +210,9 @@ impl Fitter {
         self.put_on(&mut scratch.face, leading);
         let back = placement.rotation.inverse();
         scratch.rows.resize((N + 1) * 2 * LANDMARKS, 0.0);
-        let pairs = scratch.face.iter().zip(&scratch.seen).zip(&self.steady);
-        for (i, ((point, seen), steady)) in pairs.enumerate() {
-            let root = steady.sqrt() / NOISE_M;
+        let pairs = scratch.face.iter().zip(&scratch.seen);
+        for (i, (point, seen)) in pairs.enumerate() {
+            let root = (self.steady[i] * scratch.trust[i]).sqrt() / NOISE_M;
             let lever = placement.rotation * *point;
             let error = placement.residual(*point, *seen).error * root;
             let along = placement.along(*point).map(|a| a * root);
@@ -232,10 +255,10 @@ impl Fitter {
     fn factor(&self, scratch: &mut Scratch, placement: &Placement) -> Option<()> {
         let back = placement.rotation.inverse();
         scratch.along.clear();
-        let points = scratch.face.iter().zip(&self.weights);
-        scratch.along.extend(
-            points.map(|(p, w)| placement.along(*p).map(|a| back * a * (w.sqrt() / NOISE_M))),
-        );
+        let points = scratch.face.iter().zip(&self.weights).zip(&scratch.trust);
+        scratch.along.extend(points.map(|((p, w), trust)| {
+            placement.along(*p).map(|a| back * a * ((w * trust).sqrt() / NOISE_M))
+        }));
         scratch.rows.clear();
         for component in &self.basis {
             let pairs = component.iter().zip(&scratch.along);
@@ -255,11 +278,11 @@ impl Fitter {
     ) {
         let back = placement.rotation.inverse();
         scratch.pulls.clear();
-        let points = scratch.face.iter().zip(&scratch.seen).zip(&self.weights);
-        scratch.pulls.extend(points.map(|((point, seen), weight)| {
+        let points = scratch.face.iter().zip(&scratch.seen).zip(&self.weights).zip(&scratch.trust);
+        scratch.pulls.extend(points.map(|(((point, seen), weight), trust)| {
             let error = placement.residual(*point, *seen).error;
             let [x, y] = placement.along(*point);
-            back * (x * error.x + y * error.y) * (weight / (NOISE_M * NOISE_M))
+            back * (x * error.x + y * error.y) * (weight * trust / (NOISE_M * NOISE_M))
         }));
         let pulls = scratch.pulls.as_chunks::<2>().0;
         let mut step: [f64; K] = std::array::from_fn(|k| {
@@ -323,7 +346,7 @@ mod tests {
                 [x * scale + noise(), y * scale + noise(), z * scale]
             })
             .collect();
-        Landmarks { points, confidence: 1.0 }
+        Landmarks::exact(points)
     }
 
     fn talking() -> Expression {
@@ -389,17 +412,15 @@ mod tests {
         let shape = FaceShape::builtin().unwrap();
         let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
         let mut fitter = Fitter::new(&shape, &identity);
-        let scattered = |value: f32| Landmarks {
-            points: (0..LANDMARKS)
-                .map(|i| [(i * 97 % 512) as f32, (i * 61 % 512) as f32, value])
-                .collect(),
-            confidence: 1.0,
+        let scattered = |value: f32| {
+            let at = |i: usize| [(i * 97 % 512) as f32, (i * 61 % 512) as f32, value];
+            Landmarks::exact((0..LANDMARKS).map(at).collect())
         };
         for bad in [scattered(0.0), scattered(f32::NAN), scattered(f32::INFINITY)] {
             assert_eq!(fitter.fit(&bad, 512), None);
         }
-        assert_eq!(fitter.fit(&Landmarks { points: vec![], confidence: 1.0 }, 512), None);
-        let one_point = Landmarks { points: vec![[5.0; 3]; LANDMARKS], confidence: 1.0 };
+        assert_eq!(fitter.fit(&Landmarks::exact(vec![]), 512), None);
+        let one_point = Landmarks::exact(vec![[5.0; 3]; LANDMARKS]);
         let _ = fitter.fit(&one_point, 512); // whatever it is, no panic
     }
 }

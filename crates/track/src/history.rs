@@ -112,7 +112,7 @@ mod tests {
             expression: Expression::new(e).unwrap(),
             torso: [0.0; TORSO_DIMS],
             torso_correlation: 1.0,
-            landmarks: Landmarks { points: vec![], confidence: 1.0 },
+            landmarks: Landmarks::exact(vec![]),
         }
     }
 

@@ -212,7 +212,7 @@ mod tests {
                         [x * 512.0, y * 512.0, z * 512.0]
                     })
                     .collect();
-                Landmarks { points, confidence: 1.0 }
+                Landmarks::exact(points)
             })
             .collect()
     }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn no_face_is_no_identity() {
         let shape = FaceShape::builtin().unwrap();
-        let blank = Landmarks { points: vec![[f32::NAN; 3]; LANDMARKS], confidence: 0.0 };
+        let blank = Landmarks::exact(vec![[f32::NAN; 3]; LANDMARKS]);
         assert_eq!(solve_identity(&shape, 512, &[blank]), Err(IdentityError::NoFace { frames: 1 }));
     }
 

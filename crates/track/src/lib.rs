@@ -23,6 +23,7 @@
 
 mod cholesky;
 mod code_slopes;
+mod convolution;
 mod crop;
 mod eigen;
 mod embedder;
@@ -41,6 +42,7 @@ mod torso_tracker;
 mod tracker;
 mod whitening;
 
+pub use convolution::{CONVS, Conv, FLAT, LEAK, Role, matrix, matrix_mut, multiply};
 pub use crop::{Crop, Luma, luma_from_srgb};
 pub use eigen::eigen_symmetric;
 pub use embedder::Embedder;
@@ -49,9 +51,8 @@ pub use fitter::{Fit, Fitter};
 pub use history::{History, INPUT_DIMS, Observation, WINDOW};
 pub use identity::{Identity, IdentityError, solve_identity};
 pub use landmark_net::{
-    COEFFICIENTS, CONVS, CROP_SIDE, Conv, FLAT, HIDDEN, LEAK, LandmarkNet, OUTPUTS, Parameter,
-    Role, Seen, Tape, WeightsError, matrix, matrix_mut, mirror_pairs, multiply, normalize,
-    parameter_layout,
+    COEFFICIENTS, CROP_SIDE, HIDDEN, LandmarkNet, OUTPUTS, Parameter, Seen, Tape, WeightsError,
+    mirror_pairs, normalize, parameter_layout,
 };
 pub use observer::Observer;
 pub use person_tracker::{PersonError, PersonTracker};

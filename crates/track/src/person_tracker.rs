@@ -123,7 +123,7 @@ mod tests {
             expression: Expression::NEUTRAL,
             torso: [0.01, 0.0, 0.02, 0.0, 0.0, 0.03],
             torso_correlation: 0.9,
-            landmarks: Landmarks { points: vec![], confidence: 1.0 },
+            landmarks: Landmarks::exact(vec![]),
         };
         let feature = tracker.embedded(&observation).unwrap();
         assert_eq!((feature.time, feature.pose), (observation.time, observation.pose));

@@ -473,7 +473,7 @@ mod tests {
                 [128.0 + 60.0 * cos, 160.0 + 60.0 * sin, 0.0]
             })
             .collect();
-        let face = Landmarks { points, confidence: 1.0 };
+        let face = Landmarks::exact(points);
         let (found, _) = TorsoTracker::new(&reference).track_around(&moved, Some(&face));
         assert!(error(found, truth) < 0.006, "{found:?}");
     }

@@ -125,7 +125,7 @@ impl Tracker {
         // labels have.
         let beyond = 4.0 * (turn_to_side(&seen.points) / LABELLED_TURN - 1.0).max(0.0);
         let confidence = seen.presence * (1.0 - 0.5 * seen.doubt / LOST_DOUBT) / (1.0 + beyond);
-        Some(Landmarks { points: seen.points, confidence })
+        Some(Landmarks { points: seen.points, spread: seen.spread, confidence })
     }
 
     /// Looks, and looks again from where the face really was, until it lies as expected.

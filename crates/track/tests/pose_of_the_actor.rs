@@ -1,5 +1,5 @@
 //! Pose and expression against exact ground truth: how the synthetic head moved, in a 256 px
-//! picture.
+//! picture. The tracker was trained on the same person, but on no scene of these seeds.
 //!
 //! `cargo test --release -p track --test pose_of_the_actor -- --nocapture` prints the figures that
 //! docs/MODEL.md quotes.
@@ -104,7 +104,7 @@ fn motion_mm(pairs: &[(Fit, Performance)]) -> (f32, f32) {
 
 #[test]
 fn the_actors_pose_and_expression_are_measured() {
-    for seed in [7, 1] {
+    for seed in [7, 1, 3] {
         let actor = Actor::new(seed);
         let pairs = followed(&actor, (500..700).step_by(8), (0..150).step_by(3));
         let turn = constant_turn(&pairs);
@@ -120,8 +120,8 @@ fn the_actors_pose_and_expression_are_measured() {
              translation {translation:.2} % of the distance, expression {missed:.2} mm of \
              {motion:.2} mm"
         );
-        assert!(rotation < 1.4, "seed {seed}: {rotation} degrees");
-        assert!(translation < 1.2, "seed {seed}: {translation} %");
+        assert!(rotation < 1.0, "seed {seed}: {rotation} degrees");
+        assert!(translation < 1.0, "seed {seed}: {translation} %");
         assert!(missed < 0.8 * motion, "seed {seed}: {missed} mm of {motion} mm are missed");
     }
 }

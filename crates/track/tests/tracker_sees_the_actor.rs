@@ -1,4 +1,4 @@
-//! The tracker against exact ground truth: a synthetic head it was never trained on.
+//! The tracker against exact ground truth: the synthetic person, in scenes it was not trained on.
 
 use actor::Actor;
 use track::Tracker;

@@ -1,3 +1,5 @@
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 use track::{CROP_SIDE, Crop, Luma, OUTPUTS, normalize};
 
 use crate::faces::{Face, Faces, SIDE};
@@ -12,6 +14,10 @@ const REFINED: f32 = 0.55;
 
 /// Share of the faces that come from a clip, where there are clips; each clip counts the same.
 const FROM_CLIPS: f32 = 0.28;
+/// Share of the faces that are the actor's.
+const FROM_ACTORS: f32 = 0.1;
+/// Share of the samples that went through a hard codec.
+const CODED: f32 = 0.12;
 
 /// One training sample.
 pub(crate) struct Sample {
@@ -34,8 +40,13 @@ pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut Rng) -> Sample {
         return Sample { crop: negative(faces, mean, rng), target: None };
     }
     loop {
-        let from_clip = !all.clips.is_empty() && rng.chance(FROM_CLIPS);
-        let pool = if from_clip { &all.clips[rng.index(all.clips.len())] } else { faces };
+        let pool = if !all.actors.is_empty() && rng.chance(FROM_ACTORS) {
+            &all.actors
+        } else if !all.clips.is_empty() && rng.chance(FROM_CLIPS) {
+            &all.clips[rng.index(all.clips.len())]
+        } else {
+            faces
+        };
         let face = &pool[rng.index(pool.len())];
         let mirrored = rng.chance(0.5);
         let Some((crop, target)) = place(face, mean, mirrored, rng) else { continue };
@@ -261,6 +272,9 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut Rng, covered: f32) ->
             *value = value.round();
         }
     }
+    if rng.chance(CODED) {
+        picture = coded(&picture, rng.between(8.0, 60.0) as u8);
+    }
     if rng.chance(0.02) {
         // Negatives: thermal-like and odd cameras.
         for value in &mut picture {
@@ -286,6 +300,20 @@ fn coarser(picture: &[f32], side: usize) -> Vec<f32> {
     let whole = |side: usize| Crop::upright([side as f32 / 2.0; 2], side as f32);
     let small = whole(CROP_SIDE).sample(&Gray(picture, CROP_SIDE), side);
     whole(side).sample(&Gray(&small, side), CROP_SIDE)
+}
+
+/// What a JPEG of this quality leaves.
+fn coded(picture: &[f32], quality: u8) -> Vec<f32> {
+    let pixels: Vec<u8> = picture.iter().map(|v| (v + 0.5) as u8).collect();
+    let mut bytes = Vec::new();
+    let side = CROP_SIDE as u32;
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
+    encoder
+        .write_image(&pixels, side, side, ExtendedColorType::L8)
+        .expect("a small gray picture can be coded in memory");
+    let decoded = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg)
+        .expect("what was just coded can be decoded");
+    decoded.to_luma8().into_raw().into_iter().map(f32::from).collect()
 }
 
 /// Means of three neighbours along rows, columns or both.

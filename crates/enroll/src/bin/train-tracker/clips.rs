@@ -90,7 +90,7 @@ pub(crate) fn faces(folder: &Path) -> Result<Vec<Vec<Face>>> {
 }
 
 /// The crop of a labelled face, as the set of faces has them. `None` without a label.
-fn cut(frame: &Frame, labels: &[[f32; 3]]) -> Option<Face> {
+pub(crate) fn cut(frame: &Frame, labels: &[[f32; 3]]) -> Option<Face> {
     if !labels.as_flattened().iter().all(|v| v.is_finite()) {
         return None;
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use track::{Crop, LandmarkNet, Tape};
+use track::{Crop, LandmarkNet, Seen, Tape};
 
 use crate::faces::{Face, SIDE};
 
@@ -21,31 +21,39 @@ pub(crate) struct Report {
     groups: Vec<Vec<String>>,
     presence: Vec<f32>,
     doubt: Vec<f32>,
+    /// Of every landmark of the second pass: expected and true error, by the outer eye corners.
+    spread: Vec<[f32; 2]>,
 }
 
 /// Runs the network as the tracker does: first upright, then cropped by its own answer.
 pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
-    let found: Vec<([Error; 2], f32, f32)> = faces
+    let found: Vec<([Error; 2], Seen)> = faces
         .par_iter()
         .map_init(Tape::default, |tape, face| {
             let middle = SIDE as f32 / 2.0;
             let mut crop = Crop::upright([middle; 2], SIDE as f32);
             let mut errors = [Error { by_corners: 9.0, by_irises: 9.0 }; 2];
-            let (mut presence, mut doubt) = (0.0, 0.0);
+            let mut last = None;
             for error in &mut errors {
                 let seen = net.look(face, &crop, tape);
-                (presence, doubt) = (seen.presence, seen.doubt);
                 *error = compare(&seen.points, &face.points);
                 crop = Crop::aligning(net.mean_shape(), &seen.points).unwrap_or(crop);
+                last = Some(seen);
             }
-            (errors, presence, doubt)
+            (errors, last.expect("there were two looks"))
         })
         .collect();
+    let spread = found.iter().zip(faces).flat_map(|((_, seen), face)| {
+        let eyes = distance(face.points[33], face.points[263]);
+        let pairs = seen.points.iter().zip(&face.points).zip(&seen.spread);
+        pairs.map(move |((p, q), spread)| [spread / eyes, distance(*p, *q) / eyes])
+    });
     Report {
-        passes: [0, 1].map(|p| found.iter().map(|(errors, ..)| errors[p]).collect()),
+        passes: [0, 1].map(|p| found.iter().map(|(errors, _)| errors[p]).collect()),
+        spread: spread.collect(),
         groups: faces.iter().map(groups).collect(),
-        presence: found.iter().map(|(_, presence, _)| *presence).collect(),
-        doubt: found.iter().map(|(_, _, doubt)| *doubt).collect(),
+        presence: found.iter().map(|(_, seen)| seen.presence).collect(),
+        doubt: found.iter().map(|(_, seen)| seen.doubt).collect(),
     }
 }
 
@@ -95,7 +103,7 @@ impl Report {
         let corners = self.passes.each_ref().map(|errors| values(errors, |e| e.by_corners));
         let irises = values(&self.passes[1], |e| e.by_irises);
         format!(
-            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, doubt p50 {:.4} p99 {:.4}",
+            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, doubt p50 {:.4} p99 {:.4}; {}",
             100.0 * mean(&corners[0]),
             100.0 * quantile(&corners[0], 0.5),
             100.0 * mean(&corners[1]),
@@ -106,7 +114,21 @@ impl Report {
             quantile(&self.presence, 0.01),
             quantile(&self.doubt, 0.5),
             quantile(&self.doubt, 0.99),
+            self.spread_line(),
         )
+    }
+
+    /// What the expected errors are worth: beside the true ones, for the tenth of all landmarks
+    /// expected best, for all, and for the tenth expected worst.
+    fn spread_line(&self) -> String {
+        let mut pairs = self.spread.clone();
+        pairs.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let tenth = pairs.len() / 10;
+        let parts = [&pairs[..tenth], &pairs[..], &pairs[pairs.len() - tenth..]].map(|part| {
+            let mean_of = |i: usize| mean(&part.iter().map(|p| p[i]).collect::<Vec<_>>());
+            format!("{:.2}/{:.2}", 100.0 * mean_of(0), 100.0 * mean_of(1))
+        });
+        format!("expected/true % of the best tenth, all, worst tenth: {}", parts.join(", "))
     }
 }
 

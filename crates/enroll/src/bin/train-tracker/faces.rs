@@ -40,6 +40,8 @@ pub(crate) struct Faces {
     pub(crate) train: Vec<Face>,
     /// More to train on: the faces of every clip.
     pub(crate) clips: Vec<Vec<Face>>,
+    /// And pictures of the synthetic person.
+    pub(crate) actors: Vec<Face>,
     pub(crate) val: Vec<Face>,
 }
 
@@ -108,7 +110,7 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
     let faces = rows.par_iter().map(decode).collect::<Result<Vec<_>>>()?;
     let (val, train): (Vec<_>, Vec<_>) = faces.into_iter().partition(|(val, _)| *val);
     let strip = |faces: Vec<(bool, Face)>| faces.into_iter().map(|(_, face)| face).collect();
-    Ok(Faces { train: strip(train), clips: Vec::new(), val: strip(val) })
+    Ok(Faces { train: strip(train), clips: Vec::new(), actors: Vec::new(), val: strip(val) })
 }
 
 /// Reads the table by counting fields from both ends, as names in the middle may hold commas.

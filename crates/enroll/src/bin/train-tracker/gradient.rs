@@ -3,6 +3,7 @@ use track::{
     COEFFICIENTS, CONVS, CROP_SIDE, Conv, FLAT, HIDDEN, LEAK, LandmarkNet, OUTPUTS, Parameter,
     Role, Tape, matrix, matrix_mut, multiply, parameter_layout,
 };
+use types::LANDMARKS;
 
 use crate::augment::Sample;
 
@@ -12,12 +13,18 @@ const KNEE: f32 = 0.015;
 const DEPTH: f32 = 0.25;
 /// What the face-or-not answer counts beside the landmarks.
 const PRESENCE: f32 = 0.04;
+/// What the expected errors count. They are read off the hidden layer and change nothing else.
+const SPREAD: f32 = 0.02;
+/// Errors are taken as no smaller than this, in distances of the outer eye corners: less than the
+/// labels can say.
+const LEAST_ERROR: f32 = 0.002;
 
 /// One worker's share of a batch: its own gradient and scratch memory.
 pub(crate) struct Lane {
     pub(crate) gradient: Vec<f32>,
-    /// Sums over this lane's samples: landmark loss, its count, face-or-not loss, its count.
-    pub(crate) sums: [f32; 4],
+    /// Sums over this lane's samples: landmark loss, its count, face-or-not loss, its count, loss
+    /// of the expected errors (one a landmark loss).
+    pub(crate) sums: [f32; 5],
     layout: Vec<Parameter>,
     tape: Tape,
     crops: Vec<f32>,
@@ -31,7 +38,7 @@ impl Lane {
         let len = layout.last().map_or(0, |p| p.range().end);
         Self {
             gradient: vec![0.0; len],
-            sums: [0.0; 4],
+            sums: [0.0; 5],
             layout,
             tape: Tape::default(),
             crops: Vec::new(),
@@ -42,7 +49,7 @@ impl Lane {
 
     pub(crate) fn clear(&mut self) {
         self.gradient.fill(0.0);
-        self.sums = [0.0; 4];
+        self.sums = [0.0; 5];
     }
 
     /// Adds the gradient of the loss of `samples`, each weighing `1 / batch`.
@@ -62,6 +69,7 @@ impl Lane {
         net.run(&self.crops, &mut self.tape);
         let mut offsets = vec![0.0; n * OUTPUTS];
         let mut presence = vec![0.0; n];
+        let mut spread = vec![0.0; n * LANDMARKS];
         for (i, sample) in samples.iter().enumerate() {
             let logit = self.tape.presence[i];
             let (label, probability) =
@@ -83,13 +91,31 @@ impl Lane {
                     out[k] = weight * share * error / length / target.unit / batch as f32;
                 }
             }
+            // The likelihood of a distance that falls off exponentially; its best estimate of the
+            // scale is the mean distance.
+            let expected = &self.tape.spread[i * LANDMARKS..(i + 1) * LANDMARKS];
+            let spread = &mut spread[i * LANDMARKS..(i + 1) * LANDMARKS];
+            for (j, (log, g)) in expected.iter().zip(spread).enumerate() {
+                let error = |axis: usize| found[3 * j + axis] - target.offsets[3 * j + axis];
+                let distance = (error(0).hypot(error(1)) / target.unit).max(LEAST_ERROR);
+                let ratio = distance * (-log).exp();
+                self.sums[4] += (ratio + log) / LANDMARKS as f32;
+                *g = SPREAD * (1.0 - ratio) / LANDMARKS as f32 / batch as f32;
+            }
             self.sums[0] += loss;
             self.sums[1] += 1.0;
         }
-        self.backward(net, n, &offsets, &presence);
+        self.backward(net, n, &offsets, &presence, &spread);
     }
 
-    fn backward(&mut self, net: &LandmarkNet, n: usize, offsets: &[f32], presence: &[f32]) {
+    fn backward(
+        &mut self,
+        net: &LandmarkNet,
+        n: usize,
+        offsets: &[f32],
+        presence: &[f32],
+        spread: &[f32],
+    ) {
         let heads = CONVS.len();
         let tape = std::mem::take(&mut self.tape);
         let mut coefficients = vec![0.0; n * COEFFICIENTS];
@@ -97,6 +123,7 @@ impl Lane {
         let mut hidden = vec![0.0; n * HIDDEN];
         self.head(net, heads + 1, &tape.hidden, &coefficients, n, Some((&mut hidden, 0.0)));
         self.head(net, heads + 3, &tape.hidden, presence, n, Some((&mut hidden, 1.0)));
+        self.head(net, heads + 4, &tape.hidden, spread, n, None);
         through_activation(&mut hidden, &tape.hidden);
         let mut after = vec![0.0; n * FLAT];
         let flat = &tape.activations[heads];
@@ -240,22 +267,29 @@ mod tests {
         let mut lane = Lane::new();
         lane.add(&net, &samples, &weights, 1);
         let gradient = lane.gradient.clone();
-        let loss = |net: &LandmarkNet| {
+        // Expected errors learn from the landmarks' errors, but not the other way round.
+        let loss = |net: &LandmarkNet, of_spread: bool| {
             let mut lane = Lane::new();
             lane.add(net, &samples, &weights, 1);
-            f64::from(lane.sums[0]) + f64::from(PRESENCE * lane.sums[2])
+            let [landmarks, _, presence, _, spread] = lane.sums.map(f64::from);
+            if of_spread {
+                f64::from(SPREAD) * spread
+            } else {
+                landmarks + f64::from(PRESENCE) * presence
+            }
         };
         for parameter in parameter_layout() {
             // A step along the gradient of one matrix at a time, short enough to stay linear.
             let slope: f64 =
                 gradient[parameter.range()].iter().map(|&g| f64::from(g).powi(2)).sum();
-            let step = 2e-3 / slope.sqrt().max(1e-9) * loss(&net).min(1.0);
+            let of_spread = parameter.name.starts_with("spread");
+            let step = 2e-3 / slope.sqrt().max(1e-9) * loss(&net, of_spread).abs().min(1.0);
             let moved = |sign: f64| {
                 let mut net = net.clone();
                 for i in parameter.range() {
                     net.parameters_mut()[i] += (sign * step * f64::from(gradient[i])) as f32;
                 }
-                loss(&net)
+                loss(&net, of_spread)
             };
             let found = (moved(1.0) - moved(-1.0)) / (2.0 * step);
             assert!(

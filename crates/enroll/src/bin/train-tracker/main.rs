@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! cargo run --release -p enroll --bin train-tracker -- --faces DIR --out assets/tracker.safetensors
-//!     [--clips DIR] [--state FILE] [--resume] [--steps N] [--seed N] [--rate R] [--evaluate-only]
+//!     [--clips DIR] [--actors N] [--state FILE] [--resume] [--from FILE] [--steps N] [--seed N]
+//!     [--rate R] [--evaluate-only]
 //! ```
 //! The folder of `--faces` holds `crops.tar`, `index.csv` and `landmarks.safetensors`; that of
 //! `--clips` `NAME.mp4` with `NAME.landmarks.npz`, trained on up to 85 % of their length.
+//! `--actors` is how many pictures of the synthetic person are trained on (4000). `--from` starts
+//! from shipped weights instead of random ones.
 //! `--evaluate-only` tells how `--out` does on the faces held out, and on the rest of the clips.
 //!
 //! The state (weights, moments,
@@ -18,6 +21,7 @@
     reason = "a recipe at a desk: it times itself and saves by the minute"
 )]
 
+mod actors;
 mod augment;
 mod clips;
 mod evaluate;
@@ -53,9 +57,11 @@ const WARM_UP: u64 = 200;
 struct Options {
     faces: PathBuf,
     clips: Option<PathBuf>,
+    actors: usize,
     out: PathBuf,
     state: PathBuf,
     resume: bool,
+    from: Option<PathBuf>,
     steps: u64,
     seed: u64,
     rate: f32,
@@ -85,10 +91,14 @@ fn main() -> Result<()> {
             started.elapsed()
         );
     }
+    faces.actors = actors::faces(options.actors, options.seed);
+    println!("{} pictures of the actor, {:.0?}", faces.actors.len(), started.elapsed());
     let mean = shapes::mean_shape(&faces.train)?;
     let weights = landmark_weights(&mean);
     let mut optimizer = if options.resume {
         Optimizer::load(&options.state)?
+    } else if let Some(path) = &options.from {
+        Optimizer::from_weights(path, options.seed)?
     } else {
         Optimizer::new(first_parameters(&faces.train, &mean, options.seed))
     };
@@ -106,7 +116,7 @@ fn train(
     let mut net = LandmarkNet::new(optimizer.parameters.clone(), mean.points.clone())?;
     let mut lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
     let (started, first_step) = (Instant::now(), optimizer.step);
-    let (mut saved, mut sums, mut told) = (Instant::now(), [0.0_f32; 4], optimizer.step);
+    let (mut saved, mut sums, mut told) = (Instant::now(), [0.0_f32; 5], optimizer.step);
     while optimizer.step < options.steps {
         let step = optimizer.step;
         lanes.par_iter_mut().enumerate().for_each(|(lane_idx, lane)| {
@@ -133,14 +143,15 @@ fn train(
             let rate_of = (optimizer.step - first_step) as f32 * BATCH as f32
                 / started.elapsed().as_secs_f32();
             println!(
-                "step {} of {}: landmarks {:.4}, presence {:.4}, {rate_of:.0} samples/s, {:.0?}",
+                "step {} of {}: landmarks {:.4}, presence {:.4}, spread {:.3}, {rate_of:.0} samples/s, {:.0?}",
                 optimizer.step,
                 options.steps,
                 sums[0] / sums[1],
                 sums[2] / sums[3],
+                sums[4] / sums[1],
                 started.elapsed(),
             );
-            (sums, told) = ([0.0; 4], optimizer.step);
+            (sums, told) = ([0.0; 5], optimizer.step);
         }
         if saved.elapsed().as_secs() >= 60 || last {
             optimizer.save(&options.state)?;
@@ -222,9 +233,11 @@ fn options() -> Result<Options> {
     let mut options = Options {
         faces: PathBuf::new(),
         clips: None,
+        actors: 4000,
         out: PathBuf::from("assets/tracker.safetensors"),
         state: PathBuf::from("target/train-tracker.state"),
         resume: false,
+        from: None,
         steps: 8000,
         seed: 1,
         rate: 1.5e-3,
@@ -236,6 +249,8 @@ fn options() -> Result<Options> {
         match word.as_str() {
             "--faces" => options.faces = value()?.into(),
             "--clips" => options.clips = Some(value()?.into()),
+            "--actors" => options.actors = value()?.parse()?,
+            "--from" => options.from = Some(value()?.into()),
             "--out" => options.out = value()?.into(),
             "--state" => options.state = value()?.into(),
             "--steps" => options.steps = value()?.parse()?,

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use half::f16;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -65,6 +66,31 @@ impl Optimizer {
             usual_length: 0.0,
             decayed,
         }
+    }
+
+    /// Starts from weights that were shipped: what the file lacks starts at random.
+    pub(crate) fn from_weights(path: &Path, seed: u64) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = SafeTensors::deserialize(&bytes)?;
+        let mut parameters = random_parameters(seed);
+        for parameter in parameter_layout() {
+            let Ok(tensor) = file.tensor(&parameter.name) else {
+                println!("{} starts at random", parameter.name);
+                continue;
+            };
+            ensure!(
+                tensor.dtype() == Dtype::F16
+                    && tensor.shape() == [parameter.rows, parameter.columns],
+                "{} in {} belongs to another network",
+                parameter.name,
+                path.display()
+            );
+            let values = tensor.data().as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b));
+            for (p, v) in parameters[parameter.range()].iter_mut().zip(values) {
+                *p = v.to_f32();
+            }
+        }
+        Ok(Self::new(parameters))
     }
 
     /// One step down the sum of `gradients`; gradients far longer than usual are shortened.
