@@ -5,14 +5,57 @@ use face::{
 };
 use types::LEARNED_DIMS;
 
+/// Red, green, blue, and a lane that fills the register.
+pub(crate) type Colors = [f32; 4];
+
+/// Most samples on a ray whose slopes are asked for.
+const MAX_SAMPLES: usize = 8;
+/// More expression planes than this no field has.
+const MAX_MIX: usize = 32;
+/// [`SHADE_INPUTS`], up to whole registers.
+const PADDED_INPUTS: usize = SHADE_INPUTS.next_multiple_of(8);
+
 /// What a ray meets of the head, and how each learned number changes what is seen there.
 pub(crate) struct CodeSlopes {
     pub(crate) head: HeadSample,
     /// Change of `alpha · rgb + (1 − alpha) · behind` for one unit of each number.
-    pub(crate) columns: [[f32; 3]; LEARNED_DIMS],
+    pub(crate) columns: [Colors; LEARNED_DIMS],
 }
 
-/// One sample and the colors' gradients with respect to it.
+/// The shading network's weights as its backward pass reads them: a row for each output.
+pub(crate) struct BackwardShading {
+    w2: [[f32; HIDDEN]; HIDDEN],
+    w1: [[f32; PADDED_INPUTS]; HIDDEN],
+    code: [[f32; LEARNED_DIMS]; HIDDEN],
+}
+
+impl BackwardShading {
+    pub(crate) fn of(model: &FaceModel) -> Self {
+        let part =
+            |range: &std::ops::Range<usize>| model.params()[range.clone()].as_chunks::<HIDDEN>().0;
+        let l = model.layout();
+        let mut turned = Self {
+            w2: [[0.0; HIDDEN]; HIDDEN],
+            w1: [[0.0; PADDED_INPUTS]; HIDDEN],
+            code: [[0.0; LEARNED_DIMS]; HIDDEN],
+        };
+        for j in 0..HIDDEN {
+            for (i, row) in part(&l.shade_w2).iter().enumerate() {
+                turned.w2[j][i] = row[j];
+            }
+            for (i, row) in part(&l.shade_w1).iter().enumerate() {
+                turned.w1[j][i] = row[j];
+            }
+            for (i, row) in part(&l.shade_code).iter().take(LEARNED_DIMS).enumerate() {
+                turned.code[j][i] = row[j];
+            }
+        }
+        turned
+    }
+}
+
+/// One sample and what was read there.
+#[derive(Clone, Copy)]
 struct Reading {
     point: [f32; 3],
     uvw: [f32; 3],
@@ -25,11 +68,13 @@ struct Reading {
 /// [`face::trace_head`] with its derivatives by the learned numbers, where `behind` is behind it.
 ///
 /// Backwards through the shading network, then through warp and expression planes at each sample:
-/// about six times the work of the ray alone, whatever the number of unknowns. How the density
+/// a few times the work of the ray alone, whatever the number of unknowns. How the density
 /// changes with the code is left out: it moves outlines, which the pose moves far more.
+/// `n_samples` is at most [`MAX_SAMPLES`].
 #[inline(always)]
 pub(crate) fn trace_slopes(
     model: &FaceModel,
+    backward: &BackwardShading,
     folded: &FoldedField,
     inputs: &FrameInputs,
     [x, y]: [f32; 2],
@@ -44,26 +89,33 @@ pub(crate) fn trace_slopes(
     if march.mass < MIN_MASS {
         return None;
     }
+    let n_samples = n_samples.min(MAX_SAMPLES as u32);
     let share = march.mass / n_samples as f32;
     let opacity = part(&layout.opacity);
-    let mut readings = Vec::with_capacity(n_samples as usize);
-    let (mut sum, mut alpha, mut depth) = ([0.0; CHANNELS], 0.0, 0.0);
+    let mut points = [[0.0; 3]; MAX_SAMPLES];
+    let (mut n, mut depth) = (0, 0.0);
     place_samples(
         &march,
         n_samples,
         #[inline(always)]
         |t| {
             let distance = span.0 + t * (span.1 - span.0);
-            let reading = read(model, folded, face::at(origin, direction, distance), opacity);
-            add_scaled(&mut sum, reading.opacity * share, &reading.feature);
-            alpha += reading.opacity * share;
+            points[n] = face::at(origin, direction, distance);
             depth += distance / n_samples as f32;
-            readings.push(reading);
+            n += 1;
         },
     );
-    let (w1, w2, w3) = (part(&layout.shade_w1), part(&layout.shade_w2), part(&layout.shade_w3));
+    let mut readings = [None; MAX_SAMPLES];
+    let (mut sum, mut alpha) = ([0.0; CHANNELS], 0.0);
+    for (reading, point) in readings.iter_mut().zip(&points[..n]) {
+        let here = read(model, folded, *point, opacity);
+        add_scaled(&mut sum, here.opacity * share, &here.feature);
+        alpha += here.opacity * share;
+        *reading = Some(here);
+    }
+    let (w2, w3) = (part(&layout.shade_w2), part(&layout.shade_w3));
     let shading = shade(
-        w1,
+        part(&layout.shade_w1),
         &inputs.shade_bias,
         w2,
         part(&layout.shade_b2),
@@ -72,72 +124,54 @@ pub(crate) fn trace_slopes(
         &shade_inputs(&sum, alpha, direction),
     );
 
-    let (w1, w2, w3) =
-        (w1.as_chunks::<HIDDEN>().0, w2.as_chunks::<HIDDEN>().0, w3.as_chunks::<HIDDEN>().0);
-    let mix = part(&layout.mix);
-    let n_mix = sizes.n_expression;
-    let shade_code = part(&layout.shade_code).as_chunks::<HIDDEN>().0;
-    let warp_planes = part(&layout.warp).as_chunks::<2>().0;
+    let w3 = w3.as_chunks::<HIDDEN>().0;
     let inverse = 1.0 / (alpha + MEAN_FLOOR);
-    let mut columns = [[0.0; 3]; LEARNED_DIMS];
-    // Of each color: gradients of features' sum and alpha; then of warp offset at each sample.
-    let mut g_sums = [[0.0; CHANNELS]; 3];
-    let mut g_alphas = [0.0; 3];
+    let mut columns = [[0.0; 4]; LEARNED_DIMS];
+    // Of each color: gradients of the features' sum and of alpha.
+    let mut g_sums = [[0.0; 4]; CHANNELS];
+    let mut g_alphas = [0.0; 4];
     for c in 0..3 {
         let g_out = alpha * shading.rgb[c] * (1.0 - shading.rgb[c]);
-        let mut g2 = [0.0; HIDDEN];
-        for i in 0..HIDDEN {
-            g2[i] = if shading.hidden2[i] > 0.0 { g_out * w3[c][i] } else { 0.0 };
-        }
         let mut g1 = [0.0; HIDDEN];
-        for i in 0..HIDDEN {
-            g1[i] = if shading.hidden1[i] > 0.0 { dot(&w2[i], &g2) } else { 0.0 };
+        // Rectifiers by selection, not by branches: the loops stay in vector registers.
+        for ((hidden, w3), w2) in shading.hidden2.iter().zip(&w3[c]).zip(&backward.w2) {
+            add_scaled(&mut g1, if *hidden > 0.0 { g_out * w3 } else { 0.0 }, w2);
         }
-        let mut g_in = [0.0; SHADE_INPUTS];
-        for (g, row) in g_in.iter_mut().zip(w1) {
-            *g = dot(row, &g1);
+        for (g, hidden) in g1.iter_mut().zip(&shading.hidden1) {
+            *g = if *hidden > 0.0 { *g } else { 0.0 };
+        }
+        let mut g_in = [0.0; PADDED_INPUTS];
+        for (g, w1) in g1.iter().zip(&backward.w1) {
+            add_scaled(&mut g_in, *g, w1);
+        }
+        let mut g_code = [0.0; LEARNED_DIMS];
+        for (g, code) in g1.iter().zip(&backward.code) {
+            add_scaled(&mut g_code, *g, code);
         }
         g_alphas[c] = shading.rgb[c] - behind[c] + g_in[CHANNELS];
         for i in 0..CHANNELS {
-            g_sums[c][i] = g_in[i] * inverse;
+            g_sums[i][c] = g_in[i] * inverse;
             g_alphas[c] -= g_in[i] * sum[i] * inverse * inverse;
         }
-        for (column, row) in columns.iter_mut().zip(shade_code) {
-            column[c] += dot(row, &g1);
+        for (column, g) in columns.iter_mut().zip(g_code) {
+            column[c] = g;
         }
     }
-    let mut g_mix = [[0.0_f32; 3]; MAX_MIX];
-    for reading in &readings {
+    let mut g_mix = [[0.0; 4]; MAX_MIX];
+    for reading in readings[..n].iter().flatten() {
         let slopes = opacity_slopes(reading, &g_sums, &g_alphas, share, opacity);
         add_mix(model, reading, &slopes, &mut g_mix);
-        let g_offset = offset_slopes(model, folded, reading, &slopes);
-        let face = &sizes.face;
-        let n = sizes.warp;
-        let mut taps =
-            Taps::new(face.relative(0, reading.point[0]), face.relative(1, reading.point[1]), n, n);
-        for (share, at) in taps.shares.iter_mut().zip([0, 1, n, n + 1]) {
-            let at = taps.at + at;
-            if !((1..n - 1).contains(&(at % n)) && (1..n - 1).contains(&(at / n))) {
-                *share = 0.0;
-            }
-        }
-        for (column, plane) in columns.iter_mut().zip(warp_planes.chunks_exact(n * n)) {
-            let offset = taps.read(plane);
-            for c in 0..3 {
-                column[c] += g_offset[c][0] * offset[0] + g_offset[c][1] * offset[1];
-            }
-        }
+        let along = offset_slopes(model, folded, reading, &slopes);
+        add_warp(model, reading, &along, &mut columns);
     }
-    for (column, row) in columns.iter_mut().zip(mix.chunks_exact(n_mix)) {
+    let mix = part(&layout.mix);
+    for (column, row) in columns.iter_mut().zip(mix.chunks_exact(sizes.n_expression)) {
         for (weight, g) in row.iter().zip(&g_mix) {
             add_scaled(column, *weight, g);
         }
     }
     Some(CodeSlopes { head: HeadSample { rgb: shading.rgb, alpha, depth }, columns })
 }
-
-/// More expression planes than this no field has.
-const MAX_MIX: usize = 32;
 
 #[inline(always)]
 fn read(model: &FaceModel, folded: &FoldedField, point: [f32; 3], opacity: &[f32]) -> Reading {
@@ -165,75 +199,104 @@ fn taps([u, v, w]: [f32; 3], xy: usize, z: usize) -> [Taps; 3] {
     [Taps::new(u, v, xy, xy), Taps::new(u, w, z, z), Taps::new(v, w, z, z)]
 }
 
-/// Gradients of each color with respect to the three planes' readings of one sample.
+/// Gradients of the colors with respect to each channel of the three planes' readings.
+type PlaneSlopes = [[Colors; CHANNELS]; 3];
+
 #[inline(always)]
 fn opacity_slopes(
     s: &Reading,
-    g_sums: &[Texel; 3],
-    g_alphas: &[f32; 3],
+    g_sums: &[Colors; CHANNELS],
+    g_alphas: &Colors,
     share: f32,
     opacity: &[f32],
-) -> [[Texel; 3]; 3] {
+) -> PlaneSlopes {
+    let mut g_logit = *g_alphas;
+    for (g, feature) in g_sums.iter().zip(s.feature) {
+        add_scaled(&mut g_logit, feature, g);
+    }
+    let bend = LOGIT_SCALE * share * s.opacity * (1.0 - s.opacity);
     let [a, b, d] = &s.values;
-    std::array::from_fn(|c| {
-        let along: f32 = (0..CHANNELS).map(|i| g_sums[c][i] * s.feature[i]).sum();
-        let g_logit = share * (along + g_alphas[c]) * s.opacity * (1.0 - s.opacity);
-        let g: Texel = std::array::from_fn(|i| {
-            share * s.opacity * g_sums[c][i] + LOGIT_SCALE * g_logit * opacity[i]
-        });
-        [
-            std::array::from_fn(|i| g[i] * b[i] * d[i]),
-            std::array::from_fn(|i| g[i] * a[i] * d[i]),
-            std::array::from_fn(|i| g[i] * a[i] * b[i]),
-        ]
-    })
+    let mut slopes = [[[0.0; 4]; CHANNELS]; 3];
+    for i in 0..CHANNELS {
+        let mut g = [0.0; 4];
+        add_scaled(&mut g, share * s.opacity, &g_sums[i]);
+        add_scaled(&mut g, bend * opacity[i], &g_logit);
+        for (slope, others) in slopes.iter_mut().zip([b[i] * d[i], a[i] * d[i], a[i] * b[i]]) {
+            add_scaled(&mut slope[i], others, &g);
+        }
+    }
+    slopes
 }
 
 /// Adds what each expression plane would do to the colors by way of one sample.
 #[inline(always)]
-fn add_mix(
-    model: &FaceModel,
-    s: &Reading,
-    slopes: &[[Texel; 3]; 3],
-    g_mix: &mut [[f32; 3]; MAX_MIX],
-) {
+fn add_mix(model: &FaceModel, s: &Reading, slopes: &PlaneSlopes, g_mix: &mut [Colors; MAX_MIX]) {
     let (sizes, layout) = (model.sizes(), model.layout());
     let small = taps(s.uvw, sizes.expression_xy, sizes.expression_z);
     let ranges = [&layout.expression_xy, &layout.expression_xz, &layout.expression_yz];
-    for (p, (taps, range)) in small.iter().zip(ranges).enumerate() {
+    for ((taps, range), slopes) in small.iter().zip(ranges).zip(slopes) {
         let texels = model.params()[range.clone()].as_chunks::<CHANNELS>().0;
         let n = texels.len() / sizes.n_expression;
         for (g, plane) in g_mix.iter_mut().zip(texels.chunks_exact(n)) {
             let value = taps.read(plane);
-            for c in 0..3 {
-                g[c] += (0..CHANNELS).map(|i| slopes[c][p][i] * value[i]).sum::<f32>();
+            let mut sum = *g;
+            for (slope, v) in slopes.iter().zip(value) {
+                add_scaled(&mut sum, v, slope);
             }
+            *g = sum;
         }
     }
 }
 
-/// Gradients of each color with respect to the warp's offset at one sample.
+/// Gradients of the colors with respect to the warp's offset at one sample.
 #[inline(always)]
 fn offset_slopes(
     model: &FaceModel,
     folded: &FoldedField,
     s: &Reading,
-    slopes: &[[Texel; 3]; 3],
-) -> [[f32; 2]; 3] {
+    slopes: &PlaneSlopes,
+) -> [Colors; 2] {
     let (sizes, head) = (model.sizes(), &model.sizes().head);
-    let xy = steepness(&s.planes[0], &folded.xy);
-    let xz = steepness(&s.planes[1], &folded.xz);
-    let yz = steepness(&s.planes[2], &folded.yz);
     let (fine, coarse) = ((sizes.plane_xy - 1) as f32, (sizes.plane_z - 1) as f32);
     let scale = [0, 1].map(|axis| 1.0 / (head.max[axis] - head.min[axis]));
-    let sum = |a: &Texel, b: &Texel| (0..CHANNELS).map(|i| a[i] * b[i]).sum::<f32>();
-    std::array::from_fn(|c| {
-        let [g_xy, g_xz, g_yz] = &slopes[c];
-        [
-            scale[0] * (fine * sum(g_xy, &xy[0]) + coarse * sum(g_xz, &xz[0])),
-            scale[1] * (fine * sum(g_xy, &xy[1]) + coarse * sum(g_yz, &yz[0])),
-        ]
-    })
+    let mut along = [[0.0; 4]; 2];
+    let mut add = |axis: usize, texels: f32, slopes: &[Colors; CHANNELS], steep: &Texel| {
+        for (slope, v) in slopes.iter().zip(steep) {
+            add_scaled(&mut along[axis], scale[axis] * texels * v, slope);
+        }
+    };
+    let [x, y] = steepness(&s.planes[0], &folded.xy);
+    add(0, fine, &slopes[0], &x);
+    add(1, fine, &slopes[0], &y);
+    add(0, coarse, &slopes[1], &steepness(&s.planes[1], &folded.xz)[0]);
+    add(1, coarse, &slopes[2], &steepness(&s.planes[2], &folded.yz)[0]);
+    along
+}
+
+/// Adds what each warp plane would do to the colors at one sample.
+#[inline(always)]
+fn add_warp(
+    model: &FaceModel,
+    s: &Reading,
+    along: &[Colors; 2],
+    columns: &mut [Colors; LEARNED_DIMS],
+) {
+    let (face, n) = (&model.sizes().face, model.sizes().warp);
+    let (u, v) = (face.relative(0, s.point[0]), face.relative(1, s.point[1]));
+    let mut taps = Taps::new(u, v, n, n);
+    // The outermost texels count as zero.
+    for (share, at) in taps.shares.iter_mut().zip([0, 1, n, n + 1]) {
+        let at = taps.at + at;
+        if !((1..n - 1).contains(&(at % n)) && (1..n - 1).contains(&(at / n))) {
+            *share = 0.0;
+        }
+    }
+    let planes = model.params()[model.layout().warp.clone()].as_chunks::<2>().0;
+    for (column, plane) in columns.iter_mut().zip(planes.chunks_exact(n * n)) {
+        let [dx, dy] = taps.read(plane);
+        add_scaled(column, dx, &along[0]);
+        add_scaled(column, dy, &along[1]);
+    }
 }
 
 /// How a bilinear reading changes along both axes, per texel.
@@ -245,18 +308,6 @@ fn steepness(taps: &Taps, texels: &[Texel]) -> [Texel; 2] {
         std::array::from_fn(|i| (b[i] - a[i]) * (1.0 - fy) + (d[i] - c[i]) * fy),
         std::array::from_fn(|i| (c[i] - a[i]) * (1.0 - fx) + (d[i] - b[i]) * fx),
     ]
-}
-
-/// Sum of products, eight lanes wide.
-#[inline(always)]
-fn dot(a: &[f32; HIDDEN], b: &[f32; HIDDEN]) -> f32 {
-    let mut lanes = [0.0_f32; 8];
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        for i in 0..8 {
-            lanes[i] += a[i] * b[i];
-        }
-    }
-    lanes.iter().sum()
 }
 
 #[cfg(test)]
@@ -293,10 +344,11 @@ mod tests {
         };
         let inputs = model.frame_inputs(&Feature::from_array(MediaTime::ZERO, &numbers).unwrap());
         let folded = model.fold(&inputs);
-        let slopes: Vec<[[f32; 3]; LEARNED_DIMS]> = grid()
+        let backward = BackwardShading::of(&model);
+        let slopes: Vec<[Colors; LEARNED_DIMS]> = grid()
             .map(|at| {
-                trace_slopes(&model, &folded, &inputs, at, &behind, 4)
-                    .map_or([[0.0; 3]; LEARNED_DIMS], |s| s.columns)
+                trace_slopes(&model, &backward, &folded, &inputs, at, &behind, 4)
+                    .map_or([[0.0; 4]; LEARNED_DIMS], |s| s.columns)
             })
             .collect();
         for d in 0..LEARNED_DIMS {

@@ -58,18 +58,31 @@ impl PersonTracker {
     /// frame, if it shows no face.
     pub fn track(&mut self, frame: &Frame) -> Option<Feature> {
         let frame = frame.center_square();
-        let Some(observation) = self.observer.observe(&frame) else {
+        let (observation, window) = self.measured(&frame)?;
+        let measured = self.embedded(&observation, &window)?;
+        Some(self.refiner.refine(&frame, &measured))
+    }
+
+    /// Keeps up with the face in a frame whose feature nobody asks for, in a fraction of the time;
+    /// whether it shows one.
+    pub fn follow(&mut self, frame: &Frame) -> bool {
+        self.measured(&frame.center_square()).is_some()
+    }
+
+    /// What landmarks and torso tracker see in the next frame, and with it those before.
+    fn measured(&mut self, frame: &Frame) -> Option<(Observation, Vec<f32>)> {
+        let Some(observation) = self.observer.observe(frame) else {
             self.history.reset();
             self.refiner.reset();
             return None;
         };
-        let measured = self.embedded(&observation)?;
-        Some(self.refiner.refine(&frame, &measured))
+        let window = self.history.push(&observation);
+        Some((observation, window))
     }
 
-    /// The feature of the next observation, as landmarks and torso tracker alone see it.
-    fn embedded(&mut self, observation: &Observation) -> Option<Feature> {
-        let learned = self.embedder.embed(&self.history.push(observation)).ok()?;
+    /// The feature of an observation, from what was measured alone.
+    fn embedded(&self, observation: &Observation, window: &[f32]) -> Option<Feature> {
+        let learned = self.embedder.embed(window).ok()?;
         observation.feature(&learned).ok()
     }
 
@@ -125,7 +138,8 @@ mod tests {
             torso_correlation: 0.9,
             landmarks: Landmarks::exact(vec![]),
         };
-        let feature = tracker.embedded(&observation).unwrap();
+        let window = tracker.history.push(&observation);
+        let feature = tracker.embedded(&observation, &window).unwrap();
         assert_eq!((feature.time, feature.pose), (observation.time, observation.pose));
         assert_eq!(feature.code.torso(), observation.torso);
     }

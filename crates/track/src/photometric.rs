@@ -7,16 +7,24 @@ use types::{
 };
 
 use crate::cholesky::Cholesky;
-use crate::code_slopes::trace_slopes;
+use crate::code_slopes::{BackwardShading, Colors, trace_slopes};
 
-/// Points that are compared along each side: of the picture, and again of the face.
+/// Points that are compared along each side of the picture.
 const GRID: u32 = 48;
-const FACE_GRID: u32 = 28;
+/// And of the face, as many across and down: closest where a few pixels say most, at the eyes and
+/// the mouth.
+const FACE_GRID: [u32; 2] = [32, 32];
+/// Parts of every face: their box at rest in canonical `x, y`, its depth, and points in it.
+const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
+    ([[-0.6, -0.52], [-0.17, -0.3]], 0.1, [10, 6]),
+    ([[0.17, -0.52], [0.6, -0.3]], 0.1, [10, 6]),
+    ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [14, 9]),
+];
 /// Samples on a ray: fewer than a picture takes, for nobody looks at these.
 const SAMPLES: u32 = 4;
 /// Gauss-Newton steps of pose and torso, then of everything: from where the last frame ended, and
 /// from nothing.
-const STEPS: ([usize; 2], [usize; 2]) = ([1, 1], [2, 2]);
+const STEPS: ([usize; 2], [usize; 2]) = ([1, 2], [2, 2]);
 /// Unknowns of the feature, in its order: turn, shift, learned numbers, torso.
 const FEATURE: usize = FEATURE_DIMS;
 /// And of the exposure: a gain and an offset for each color channel.
@@ -224,22 +232,31 @@ struct Target {
 }
 
 /// The frame at the middles of pixels of the size that the field was learned at: on a grid over
-/// the picture, and a closer one over the face where the learned numbers are asked for.
+/// the picture, and on closer ones over the face where the learned numbers are asked for.
 fn targets(frame: &Frame, model: &FaceModel, start: &Feature, unknowns: Unknowns) -> Vec<Target> {
     let (size, side) = (frame.width(), model.sizes().background as u32);
-    let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], grid: u32| {
-        let at = move |low: f32, high: f32, i: u32| {
-            let place = low + (high - low) * (i as f32 + 0.5) / grid as f32;
+    let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
+        let at = move |low: f32, high: f32, i: u32, n: u32| {
+            let place = low + (high - low) * (i as f32 + 0.5) / n as f32;
             ((place * side as f32).max(0.0) as u32).min(side - 1)
         };
-        (0..grid * grid).map(move |i| [at(x0, x1, i % grid), at(y0, y1, i / grid)])
+        (0..across * down)
+            .map(move |i| [at(x0, x1, i % across, across), at(y0, y1, i / across, down)])
     };
-    let mut places: Vec<[u32; 2]> = over([0.0; 2], [1.0; 2], GRID).collect();
+    let mut places: Vec<[u32; 2]> = over([0.0; 2], [1.0; 2], [GRID; 2]).collect();
     if unknowns == Unknowns::All {
         let face = &model.sizes().face;
-        let seen = |x: f32, y: f32| start.pose.image_from_head(Vec3::new(x, y, 0.0) * CANONICAL_M);
-        let (low, high) = (seen(face.min[0], face.min[1]), seen(face.max[0], face.max[1]));
+        let seen =
+            |[x, y]: [f32; 2], z: f32| start.pose.image_from_head(Vec3::new(x, y, z) * CANONICAL_M);
+        let (low, high) = (seen(face.min, 0.0), seen(face.max, 0.0));
+        places.retain(|place| {
+            let at = place.map(|p| (p as f32 + 0.5) / side as f32);
+            !(0..2).all(|i| (low[i]..high[i]).contains(&at[i]))
+        });
         places.extend(over(low, high, FACE_GRID));
+        for ([min, max], depth, grid) in PARTS {
+            places.extend(over(seen(min, depth), seen(max, depth), grid));
+        }
     }
     places
         .into_iter()
@@ -284,6 +301,7 @@ struct Around<'a> {
     /// learned numbers.
     nudged: Vec<(usize, f32, FrameInputs)>,
     unknowns: Unknowns,
+    backward: BackwardShading,
     rotation: Quat,
     translation: Vec3,
     exposure: Exposure,
@@ -320,6 +338,7 @@ impl Linearized {
             inputs,
             nudged: nudged.ok()?,
             unknowns,
+            backward: BackwardShading::of(model),
             rotation: now.feature.pose.quat(),
             translation: now.feature.pose.translation(),
             exposure: now.exposure,
@@ -400,11 +419,12 @@ impl Around<'_> {
         let [x, y] = target.at;
         let (model, folded, inputs) = (self.model, self.folded, &self.inputs);
         let behind = read_behind(model, folded, inputs, x, y);
-        let mut columns = [[0.0_f32; 3]; FEATURE];
+        let mut columns: [Colors; FEATURE] = [[0.0; 4]; FEATURE];
         // Here, a little to the right, a little below; in a loop, so that it is inlined once.
         let (mut heads, mut found) = ([None; 3], false);
         if self.unknowns == Unknowns::All
-            && let Some(slopes) = trace_slopes(model, folded, inputs, target.at, &behind, SAMPLES)
+            && let Some(slopes) =
+                trace_slopes(model, &self.backward, folded, inputs, target.at, &behind, SAMPLES)
         {
             columns[POSE_DIMS..TORSO].copy_from_slice(&slopes.columns);
             heads[0] = Some(slopes.head);
@@ -422,7 +442,8 @@ impl Around<'_> {
             for (k, nudge, inputs) in &self.nudged {
                 let there = read_behind(model, folded, inputs, x, y);
                 let scale = (1.0 - alpha) / nudge;
-                columns[*k] = std::array::from_fn(|c| (there[c] - behind[c]) * scale);
+                let change = |c: usize| (there[c] - behind[c]) * scale;
+                columns[*k] = [change(0), change(1), change(2), 0.0];
             }
         }
         let mut color = behind;

@@ -128,28 +128,23 @@ impl TorsoTracker {
     }
 
     fn align(&self, strip: &Strip, start: [f32; TORSO_DIMS]) -> ([f32; TORSO_DIMS], f32) {
-        const N: usize = TORSO_DIMS + 2;
         let mut p = start;
         let (mut gain, mut offset) = (1.0_f32, 0.0_f32);
         for step in 0..STEPS {
-            let mut normal = [[0.0_f64; N]; N];
-            let mut rhs = [0.0_f64; N];
-            let mut n = 0;
-            self.compare(strip, &p, |[x, y], gray, value, slope| {
-                let error = gray - (gain * value + offset);
-                // Cells that nothing explains (a hand, hair) must not pull.
-                let trust = 1.0 / (1.0 + (error / 24.0).powi(2));
-                let [gx, gy] = slope.map(|s| gain * s);
-                let row = [gx * x, gx * y, gx, gy * x, gy * y, gy, value, 1.0];
-                for i in 0..N {
-                    let wi = trust * row[i];
-                    rhs[i] += f64::from(wi * error);
-                    for j in 0..=i {
-                        normal[i][j] += f64::from(wi * row[j]);
-                    }
-                }
-                n += 1;
-            });
+            let mut sums = Sums::default();
+            for row in 0..ROWS {
+                // Short sums in single precision, a row of cells each, then long ones in double.
+                let mut line = LineSums::default();
+                self.compare(strip, &p, row, |[x, y], gray, value, slope| {
+                    let error = gray - (gain * value + offset);
+                    // Cells that nothing explains (a hand, hair) must not pull.
+                    let trust = 1.0 / (1.0 + (error / 24.0).powi(2));
+                    let [gx, gy] = slope.map(|s| gain * s);
+                    line.add(trust, &[gx * x, gx * y, gx, gy * x, gy * y, gy, value, 1.0], error);
+                });
+                sums.add(&line);
+            }
+            let Sums { mut normal, mut rhs, n } = sums;
             if n < MIN_CELLS {
                 return (p, 0.0);
             }
@@ -182,39 +177,40 @@ impl TorsoTracker {
     }
 
     /// Calls `visit(place from the middle in sides, frame's gray, reference's gray, its slope per
-    /// side)` for every cell that both strips show under a motion.
+    /// side)` for every cell of a row that both strips show under a motion.
     fn compare(
         &self,
         strip: &Strip,
         p: &[f32; TORSO_DIMS],
+        row: usize,
         mut visit: impl FnMut([f32; 2], f32, f32, [f32; 2]),
     ) {
         let scale = WIDTH as f32;
-        for row in 0..ROWS {
-            let y = (TOP + row) as f32 / scale + 0.5 / scale - 0.5;
-            for column in 0..WIDTH {
-                let at = row * WIDTH + column;
-                if !strip.usable[at] {
-                    continue;
-                }
-                let x = column as f32 / scale + 0.5 / scale - 0.5;
-                let u = (x + p[0] * x + p[1] * y + p[2] + 0.5) * scale - 0.5;
-                let v = (y + p[3] * x + p[4] * y + p[5] + 0.5) * scale - 0.5 - TOP as f32;
-                if let Some((value, slope)) = self.reference.strip.sample(u, v) {
-                    visit([x, y], strip.gray[at], value, slope.map(|s| s * scale));
-                }
+        let y = (TOP + row) as f32 / scale + 0.5 / scale - 0.5;
+        for column in 0..WIDTH {
+            let at = row * WIDTH + column;
+            if !strip.usable[at] {
+                continue;
+            }
+            let x = column as f32 / scale + 0.5 / scale - 0.5;
+            let u = (x + p[0] * x + p[1] * y + p[2] + 0.5) * scale - 0.5;
+            let v = (y + p[3] * x + p[4] * y + p[5] + 0.5) * scale - 0.5 - TOP as f32;
+            if let Some((value, slope)) = self.reference.strip.sample(u, v) {
+                visit([x, y], strip.gray[at], value, slope.map(|s| s * scale));
             }
         }
     }
 
     fn correlation(&self, strip: &Strip, p: &[f32; TORSO_DIMS]) -> f32 {
         let mut sums = [0.0_f64; 6];
-        self.compare(strip, p, |_, a, b, _| {
-            let (a, b) = (f64::from(a), f64::from(b));
-            for (sum, term) in sums.iter_mut().zip([1.0, a, b, a * a, b * b, a * b]) {
-                *sum += term;
-            }
-        });
+        for row in 0..ROWS {
+            self.compare(strip, p, row, |_, a, b, _| {
+                let (a, b) = (f64::from(a), f64::from(b));
+                for (sum, term) in sums.iter_mut().zip([1.0, a, b, a * a, b * b, a * b]) {
+                    *sum += term;
+                }
+            });
+        }
         let [n, a, b, aa, bb, ab] = sums;
         if n < MIN_CELLS as f64 {
             return 0.0;
@@ -234,6 +230,46 @@ impl TorsoTracker {
             .map(|p| (self.correlation(strip, &p), p))
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map_or([0.0; TORSO_DIMS], |(_, p)| p)
+    }
+}
+
+/// Unknowns of a step: the motion, and gain and offset of the light.
+const N: usize = TORSO_DIMS + 2;
+
+/// Normal equations of a row of cells, eight numbers side by side.
+#[derive(Default)]
+struct LineSums {
+    normal: [[f32; N]; N],
+    rhs: [f32; N],
+    n: usize,
+}
+
+impl LineSums {
+    fn add(&mut self, trust: f32, row: &[f32; N], error: f32) {
+        let weighed = row.map(|v| trust * v);
+        for (sums, w) in self.normal.iter_mut().zip(weighed) {
+            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += w * v);
+        }
+        self.rhs.iter_mut().zip(weighed).for_each(|(sum, w)| *sum += w * error);
+        self.n += 1;
+    }
+}
+
+/// Normal equations of all cells.
+#[derive(Default)]
+struct Sums {
+    normal: [[f64; N]; N],
+    rhs: [f64; N],
+    n: usize,
+}
+
+impl Sums {
+    fn add(&mut self, line: &LineSums) {
+        let all = self.normal.as_flattened_mut().iter_mut().zip(line.normal.as_flattened());
+        for (sum, more) in all.chain(self.rhs.iter_mut().zip(&line.rhs)) {
+            *sum += f64::from(*more);
+        }
+        self.n += line.n;
     }
 }
 
