@@ -66,20 +66,20 @@ pub fn encode_stream(
     let mut encoder = Encoder::with_reference(profile, Reference::Previous);
     encoder.set_quality(quality);
     let mut source = Source::open(clip)?;
-    let (mut stream, mut n_frames, mut passed_over) = (Stream::default(), 0, None);
-    while let Some(frame) = source.next_frame()? {
-        if let Some(feature) = tracker.track(&frame) {
-            passed_over = Some(feature).filter(|feature| !encoder.wants(feature.time));
-            if passed_over.is_none() {
+    let (mut stream, mut n_frames) = (Stream::default(), 0);
+    let mut next = source.next_frame()?;
+    while let Some(frame) = next {
+        next = source.next_frame()?;
+        // A call goes on; a file ends with its last face.
+        if encoder.wants(frame.time()) || next.is_none() {
+            if let Some(feature) = tracker.track(&frame) {
                 stream.units.push((feature.time, encoder.encode(&feature)));
             }
+        } else {
+            tracker.follow(&frame);
         }
         n_frames += 1;
         progress(n_frames);
-    }
-    // A call goes on; a file ends with its last face.
-    if let Some(feature) = passed_over {
-        stream.units.push((feature.time, encoder.encode(&feature)));
     }
     Ok(stream)
 }

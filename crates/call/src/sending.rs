@@ -187,13 +187,17 @@ impl Worker {
             return;
         };
         let begun = Instant::now();
-        let feature = tracker.track(frame);
-        let found = feature.is_some();
-        let coded = feature.filter(|feature| encoder.wants(feature.time)).and_then(|feature| {
-            let unit = encoder.encode(&feature);
-            let id = encoder.reconstruction()?.id;
-            Some(Coded { time: feature.time, id, bytes: unit.as_bytes().to_vec() })
-        });
+        let (found, coded) = if encoder.wants(frame.time()) {
+            let feature = tracker.track(frame);
+            let coded = feature.and_then(|feature| {
+                let unit = encoder.encode(&feature);
+                let id = encoder.reconstruction()?.id;
+                Some(Coded { time: feature.time, id, bytes: unit.as_bytes().to_vec() })
+            });
+            (feature.is_some(), coded)
+        } else {
+            (tracker.follow(frame), None)
+        };
         let _ = self.out.blocking_send(Input::Tracked { found, coded, took: begun.elapsed() });
     }
 
