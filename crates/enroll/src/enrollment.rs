@@ -20,8 +20,13 @@ use crate::visibility::profile;
 const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
 /// Most of a time budget that is kept for packing, measuring and writing.
 const MOST_RESERVE: f32 = 0.2;
-/// The last so many frames learned from tell the codec how the person moves.
+/// The last so many frames learned from tell the codec how the person moves, fewer where they
+/// would take too long,
 const PROFILED: usize = 600;
+/// but at least so many, where there are.
+const MIN_PROFILED: usize = 150;
+/// Most of a time budget that goes into them.
+const PROFILED_SHARE: f32 = 0.05;
 /// Time to pack, to see what shows, and to write, about.
 const PACKING: Duration = Duration::from_secs(6);
 
@@ -52,7 +57,14 @@ pub fn enroll(
         Budget::Time(all) => Some(all),
         Budget::Steps(_) => None,
     };
-    let measuring = time_to_measure(&seen, &clock)?;
+    let (refining, drawing) = time_a_frame(&seen, &clock)?;
+    let n_profiled = budget.map_or(PROFILED, |all| {
+        let n = all.mul_f32(PROFILED_SHARE).as_secs_f32() / refining.as_secs_f32().max(1e-4);
+        (n as usize).clamp(MIN_PROFILED, PROFILED)
+    });
+    let n_held_out = seen.held_out.len() as u32;
+    // Of the frames kept back every other one at most is refined.
+    let measuring = refining * (n_profiled as u32 + n_held_out / 2) + drawing * n_held_out;
     let reserve =
         budget.map_or(Duration::ZERO, |all| (PACKING + measuring).min(all.mul_f32(MOST_RESERVE)));
     let learned = learn(&options, &seen, reserve, &mut clock)?;
@@ -67,8 +79,13 @@ pub fn enroll(
     };
     let mut file = FaceFile::new(&learned.model, Vec::new(), Some(sender.to_bytes()))
         .context("packing the face")?;
-    let last = &seen.train[seen.train.len().saturating_sub(PROFILED)..];
-    let features = as_called(&file.model, &learned.embedding, last)?;
+    let last = &seen.train[seen.train.len().saturating_sub(n_profiled)..];
+    let mut refiner = PhotometricRefiner::new(file.model.clone());
+    let features: Vec<Feature> = measured(&learned.embedding, last)?
+        .iter()
+        .zip(last)
+        .map(|(measured, s)| refiner.refine(&s.frame, measured))
+        .collect();
     let pictures: Vec<_> =
         last.iter().zip(&features).map(|(s, feature)| (&s.frame, *feature)).collect();
     let profile = profile(&file.model, &features, &pictures)?;
@@ -82,8 +99,8 @@ pub fn enroll(
         let held: Vec<HeldOut<'_>> = seen
             .held_out
             .iter()
-            .zip(as_called(&file.model, &learned.embedding, &seen.held_out)?)
-            .map(|(s, feature)| HeldOut { frame: &s.frame, feature })
+            .zip(measured(&learned.embedding, &seen.held_out)?)
+            .map(|(s, measured)| HeldOut { frame: &s.frame, measured })
             .collect();
         let deadline = budget.map(|all| all.saturating_sub(Duration::from_millis(500)));
         Some(measure(&file.model, &profile, &held, deadline, &mut clock)?)
@@ -101,35 +118,30 @@ pub fn enroll(
     })
 }
 
-/// What a call would send for these frames.
-fn as_called(
-    model: &FaceModel,
-    embedding: &Embedding,
-    seen: &[Seen],
-) -> anyhow::Result<Vec<Feature>> {
-    let mut refiner = PhotometricRefiner::new(model.clone());
+/// What landmarks, torso tracker and embedder see in these frames.
+fn measured(embedding: &Embedding, seen: &[Seen]) -> anyhow::Result<Vec<Feature>> {
     let codes = embedding.codes_of(seen)?;
-    let features: Result<Vec<Feature>, FeatureError> = seen
-        .iter()
-        .zip(&codes)
-        .map(|(s, code)| Ok(refiner.refine(&s.frame, &s.observation.feature(code)?)))
-        .collect();
+    let features: Result<Vec<Feature>, FeatureError> =
+        seen.iter().zip(&codes).map(|(s, code)| s.observation.feature(code)).collect();
     Ok(features?)
 }
 
-/// How long it will take to refine and measure frames at the end, from one of them.
-fn time_to_measure(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<Duration> {
+/// How long it will take to refine a frame at the end, and to draw and measure one.
+fn time_a_frame(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<(Duration, Duration)> {
     let Some(first) = seen.train.first() else {
-        return Ok(Duration::ZERO);
+        return Ok((Duration::ZERO, Duration::ZERO));
     };
     let model = FaceModel::untrained(Sizes::for_side(seen.side), 0);
     let rest = first.observation.feature(&[0.0; LEARNED_DIMS])?;
+    let mut refiner = PhotometricRefiner::new(model.clone());
+    // The first frame of a row takes more steps than those after it.
+    refiner.refine(&first.frame, &rest);
     let before = clock.elapsed();
-    let rest = PhotometricRefiner::new(model.clone()).refine(&first.frame, &rest);
-    let picture = draw(&model, &rest, seen.side)?;
-    ssim(&picture, &first.frame);
-    let n_frames = seen.held_out.len() + seen.train.len().min(PROFILED);
-    Ok(clock.elapsed().saturating_sub(before) * n_frames as u32)
+    let rest = refiner.refine(&first.frame, &rest);
+    let between = clock.elapsed();
+    ssim(&draw(&model, &rest, seen.side)?, &first.frame);
+    let after = clock.elapsed();
+    Ok((between.saturating_sub(before), after.saturating_sub(between)))
 }
 
 #[cfg(test)]

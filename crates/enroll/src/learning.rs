@@ -83,7 +83,9 @@ pub(crate) fn learn(
         .write(&part)
     };
     let mut deviations_now = deviations;
-    let mut posing = Posing::new(&seen.train);
+    let mut posing = Posing::new(&seen.train, matches!(options.budget, Budget::Time(_)));
+    // What frames are aligned with: the field of a few steps ago.
+    let mut field: Option<(FaceModel, u32)> = None;
     loop {
         let progress = match options.budget {
             Budget::Steps(steps) => trainer.adam.steps as f32 / steps.max(1) as f32,
@@ -100,14 +102,20 @@ pub(crate) fn learn(
         if trainer.adam.steps.is_multiple_of(DEVIATIONS_EVERY) {
             deviations_now = embedding.deviations(seen)?;
         }
-        if posing.is_due(progress) {
-            posing.align(&trainer.model()?, &embedding.codes_of(&seen.train)?, progress)?;
-        }
         let chosen: Vec<usize> = (0..FRAMES_PER_STEP)
             .map(|_| (noise.bits() % seen.train.len() as u64) as usize)
             .collect();
         let windows: Vec<&[f32]> = chosen.iter().map(|&i| &seen.train[i].window[..]).collect();
         let codes = embedding.forward(&windows)?;
+        if posing.may_align(progress, clock) {
+            let now = trainer.adam.steps;
+            if field.as_ref().is_none_or(|(_, then)| now >= then + FIELD_EVERY) {
+                field = Some((trainer.model()?, now));
+            }
+            if let Some((field, _)) = &field {
+                posing.align(field, &chosen, codes.values(), progress, clock)?;
+            }
+        }
         let jobs: Vec<FrameJob> = chosen
             .iter()
             .zip(codes.values())
@@ -153,6 +161,8 @@ pub(crate) fn learn(
     Ok(Learned { model: trainer.model()?, embedding, steps })
 }
 
+/// Steps for which frames are aligned with the same copy of the field.
+const FIELD_EVERY: u32 = 40;
 /// Steps between two looks at how far the code spreads.
 const DEVIATIONS_EVERY: u32 = 200;
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 use anyhow::Context;
 use codec::{Decoder, Encoder, Profile, UnitId};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
+use track::PhotometricRefiner;
 use types::{Feature, Frame};
 
 use crate::clock::Clock;
 
-/// A frame kept back, and the feature a call would have sent for it.
+/// A frame kept back, and what was measured in it.
 pub(crate) struct HeldOut<'a> {
     pub(crate) frame: &'a Frame,
-    pub(crate) feature: Feature,
+    pub(crate) measured: Feature,
 }
 
 /// Means over the frames measured.
@@ -34,7 +35,7 @@ pub(crate) fn measure(
     deadline: Option<Duration>,
     clock: &mut Clock<'_>,
 ) -> anyhow::Result<Quality> {
-    let decoded = through_codec(profile, frames)?;
+    let decoded = through_codec(model, profile, frames)?;
     let (mut psnr_sum, mut ssim_sum, mut n) = (0.0, 0.0, 0);
     for (count, at) in spread(frames.len()).into_iter().enumerate() {
         if n > 0 && deadline.is_some_and(|d| clock.elapsed() >= d) {
@@ -50,16 +51,22 @@ pub(crate) fn measure(
     Ok(Quality { psnr_db: psnr_sum / n as f64, ssim: ssim_sum / n as f64, n })
 }
 
-/// What a peer makes of the features kept back: units of some of them, straight lines in between.
-fn through_codec(profile: &Profile, frames: &[HeldOut<'_>]) -> anyhow::Result<Vec<Feature>> {
+/// What a peer makes of the frames kept back: as in a call some are refined and sent as units, with
+/// straight lines in between.
+fn through_codec(
+    model: &FaceModel,
+    profile: &Profile,
+    frames: &[HeldOut<'_>],
+) -> anyhow::Result<Vec<Feature>> {
+    let mut refiner = PhotometricRefiner::new(model.clone());
     let mut encoder = Encoder::new(profile.clone());
     encoder.set_lossless(true);
     let mut decoder = Decoder::new(profile.clone());
     let mut units: Vec<Feature> = Vec::new();
     for (i, held) in frames.iter().enumerate() {
-        let time = held.feature.time;
+        let time = held.measured.time;
         if encoder.wants(time) || i + 1 == frames.len() {
-            let unit = encoder.encode(&held.feature);
+            let unit = encoder.encode(&refiner.refine(held.frame, &held.measured));
             let id = UnitId::from_count(units.len() as u32);
             let out =
                 decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
@@ -69,7 +76,7 @@ fn through_codec(profile: &Profile, frames: &[HeldOut<'_>]) -> anyhow::Result<Ve
     }
     let mut at = 0;
     let decoded = frames.iter().map(|held| {
-        let time = held.feature.time;
+        let time = held.measured.time;
         while at + 2 < units.len() && units[at + 1].time < time {
             at += 1;
         }

@@ -64,7 +64,8 @@ impl Regions {
         }
     }
 
-    /// Draws the pixels of a step from `rgb`, `[side, side, 3]` bytes.
+    /// Draws the pixels of a step from `rgb`, `[side, side, 3]` bytes, neighbors after each other:
+    /// their rays read the same stretches of the field.
     pub(crate) fn draw(
         &self,
         rgb: &[u8],
@@ -97,8 +98,15 @@ impl Regions {
                 });
             }
         }
+        pixels.sort_by_cached_key(|pixel| z_order(pixel.at.map(|v| (v * side as f32) as u32)));
         pixels
     }
+}
+
+/// Place on the Z-order curve: the bits of both coordinates, taking turns.
+fn z_order([x, y]: [u32; 2]) -> u64 {
+    let spread = |v: u32| (0..16).fold(0_u64, |bits, i| bits | u64::from(v >> i & 1) << (2 * i));
+    spread(x) | spread(y) << 1
 }
 
 impl Rect {
