@@ -1,12 +1,15 @@
 //! The graphics device, for a window and without one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// A device without a window.
+/// A device and what is known of it: one of its own, or the window's.
+#[derive(Clone)]
 pub(crate) struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) info: wgpu::AdapterInfo,
+    /// The first thing that went wrong on it for good.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// Why there is no device to render with.
@@ -53,7 +56,40 @@ impl Gpu {
         let (device, queue) =
             pollster::block_on(adapter.request_device(&device_descriptor(&adapter)))
                 .map_err(GpuError::NoDevice)?;
-        Ok(Self { device, queue, info: adapter.get_info() })
+        Ok(Self::new(device, queue, adapter.get_info()))
+    }
+
+    /// The window's own, so that its pictures need no read-back.
+    pub(crate) fn of_window(state: &egui_wgpu::RenderState) -> Self {
+        Self::new(state.device.clone(), state.queue.clone(), state.adapter.get_info())
+    }
+
+    /// Watches a device: what goes wrong on it is kept for [`Gpu::trouble`] and is no panic.
+    pub(crate) fn new(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Self {
+        let trouble = Arc::new(Mutex::new(None));
+        let lost = Arc::clone(&trouble);
+        device.set_device_lost_callback(move |_, message| {
+            let message = message.trim_end_matches(['.', ' ']);
+            let colon = if message.is_empty() { "" } else { ": " };
+            keep_first(&lost, format!("the graphics device was lost{colon}{message}"));
+        });
+        let failed = Arc::clone(&trouble);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            keep_first(&failed, format!("the graphics device failed: {error}"));
+        }));
+        Self { device, queue, info, trouble }
+    }
+
+    /// Why nothing more is to be expected of the device, if so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        // Waits for nothing; a loss is only told to who asks.
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// No hardware: our shaders on it are slower than the CPU renderer.
+    pub(crate) fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
     }
 
     /// Every adapter of this computer, for `feathercall devices`.
@@ -63,6 +99,10 @@ impl Gpu {
         let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
         adapters.iter().map(wgpu::Adapter::get_info).collect()
     }
+}
+
+fn keep_first(trouble: &Mutex<Option<String>>, what: String) {
+    trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
 }
 
 /// How a window makes its device: egui's own choice of adapter, with our features and limits.

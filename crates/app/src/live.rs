@@ -15,6 +15,7 @@ use serde::Serialize;
 use types::MediaTime;
 
 use crate::cli::{Action, Resolution, Scripted};
+use crate::painted::{Painted, PaintedRow};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 
 /// What a person may ask for around a call.
@@ -35,6 +36,9 @@ struct Row {
     call_s: f64,
     #[serde(flatten)]
     stats: Stats,
+    /// In a window what it shows, else what is recorded.
+    #[serde(flatten)]
+    painted: PaintedRow,
     /// Pictures recorded so far, and the media time and side of the newest.
     recorded_frames: u64,
     recorded_media_time_s: f64,
@@ -57,6 +61,9 @@ pub(crate) struct Live {
     is_muted: bool,
     is_camera_off: bool,
     newest: MediaTime,
+    /// What a window has painted.
+    painted: Painted,
+    painted_row: PaintedRow,
     ended: Option<End>,
 }
 
@@ -87,6 +94,8 @@ impl Live {
             is_muted: false,
             is_camera_off: false,
             newest: MediaTime::ZERO,
+            painted: Painted::default(),
+            painted_row: PaintedRow::default(),
             ended: None,
         })
     }
@@ -173,12 +182,16 @@ impl Live {
     }
 
     fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
+        let (recorder, recorded) =
+            self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
+        let shown = self.painted.take_row();
+        self.painted_row = if self.painted.is_used() { shown } else { recorded };
         let Some(file) = &mut self.stats else { return Ok(()) };
-        let recorder = self.recorder.as_ref().map(Recorder::state).unwrap_or_default();
         let RecorderState { n_frames, side, time } = recorder;
         let row = Row {
             call_s: elapsed.as_secs_f64(),
             stats: self.call.stats(),
+            painted: self.painted_row.clone(),
             recorded_frames: n_frames,
             recorded_media_time_s: time.as_secs_f64(),
             recorded_resolution: side,
@@ -193,6 +206,16 @@ impl Live {
 
     pub(crate) fn model(&self) -> Option<Arc<FaceModel>> {
         self.call.remote_model()
+    }
+
+    /// Where the window counts what it paints.
+    pub(crate) fn painted_mut(&mut self) -> &mut Painted {
+        &mut self.painted
+    }
+
+    /// What the last second's painting came to.
+    pub(crate) fn painted_row(&self) -> &PaintedRow {
+        &self.painted_row
     }
 
     pub(crate) fn resolution(&self) -> Resolution {

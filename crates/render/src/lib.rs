@@ -20,7 +20,7 @@
 //! #     feature: &types::Feature,
 //! # ) -> Result<types::Frame, Box<dyn std::error::Error>> {
 //! let mut renderer = render::Renderer::new(device, queue, model)?;
-//! renderer.resize(512)?;
+//! renderer.resize(device, 512)?;
 //! renderer.render(device, queue, &model.frame_inputs(feature));
 //! let frame = renderer.read_back(device, queue, feature.time)?;
 //! # Ok(frame)

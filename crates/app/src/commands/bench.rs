@@ -62,7 +62,7 @@ fn render(file: face::FaceFile) -> anyhow::Result<Vec<BenchRow>> {
                     break;
                 }
             }
-            rows.push(BenchRow::new("render", &painter.name(), Some(side), &mut times));
+            rows.push(BenchRow::new("render", painter.name(), Some(side), &mut times));
         }
     }
     Ok(rows)
