@@ -8,6 +8,9 @@
 //! Without a GPU a [`CpuRenderer`] draws the same picture, many times faster than
 //! [`face::render_cpu`] and faster than a software adapter runs the shaders.
 //!
+//! A [`Governor`] says with how many samples, at which size and how often to draw, so that pictures
+//! keep the display's rhythm on whatever draws them.
+//!
 //! The crate is given a device and never makes one, reads no clock and waits for nothing but its
 //! own read-backs. What it computes is defined by [`face::render_ray`]; the tests compare the two.
 //! It runs on any adapter with WebGPU's default limits; give the device those of
@@ -35,6 +38,7 @@
 mod cpu;
 mod error;
 mod folding;
+mod governor;
 mod gpu_layout;
 mod read_back;
 mod renderer;
@@ -43,5 +47,6 @@ mod timer;
 
 pub use cpu::CpuRenderer;
 pub use error::RenderError;
+pub use governor::{Effort, Governor, Shift};
 pub use renderer::{MAX_SIDE, MIN_SIDE, OPTIONAL_FEATURES, Precision, Renderer};
 pub use shaders::shader_sources;
