@@ -14,7 +14,7 @@ use face::FaceModel;
 use serde::Serialize;
 use types::MediaTime;
 
-use crate::cli::{Action, Resolution, Scripted};
+use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
 use crate::painted::{Painted, PaintedRow};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 
@@ -27,6 +27,8 @@ pub(crate) struct Options {
     /// Counted from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
     pub(crate) script: Vec<Scripted>,
+    /// Most pictures a second in a window.
+    pub(crate) max_fps: Option<u32>,
 }
 
 /// One line of `--stats`.
@@ -58,6 +60,9 @@ pub(crate) struct Live {
     connected: Option<Instant>,
     next_row: Duration,
     resolution: Resolution,
+    /// Side in pixels of the place where a window shows the face.
+    place_px: u32,
+    max_fps: u32,
     is_muted: bool,
     is_camera_off: bool,
     newest: MediaTime,
@@ -91,6 +96,8 @@ impl Live {
             connected: None,
             next_row: Duration::ZERO,
             resolution: options.resolution,
+            place_px: HEADLESS_SIDE,
+            max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
             is_muted: false,
             is_camera_off: false,
             newest: MediaTime::ZERO,
@@ -155,11 +162,12 @@ impl Live {
     pub(crate) fn act(&mut self, action: &Action) {
         match *action {
             Action::Resolution(resolution) => {
+                let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
-                let side = resolution.side(HEADLESS_SIDE);
-                self.call.command(Command::Resolution(side));
+                self.painted.ask(now, before, self.side());
+                self.call.command(Command::Resolution(self.side()));
                 if let Some(recorder) = &self.recorder {
-                    recorder.resize(self.newest, side);
+                    recorder.resize(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
             }
             Action::Mute(is_muted) => {
@@ -206,6 +214,25 @@ impl Live {
 
     pub(crate) fn model(&self) -> Option<Arc<FaceModel>> {
         self.call.remote_model()
+    }
+
+    /// Side in pixels at which a window shows the face now.
+    pub(crate) fn side(&self) -> u32 {
+        self.resolution.side(self.place_px)
+    }
+
+    /// The window shows the face in a place of another size, in physical pixels.
+    pub(crate) fn set_place(&mut self, place_px: u32) {
+        let before = self.side();
+        self.place_px = place_px;
+        if self.side() != before {
+            self.call.command(Command::Resolution(self.side()));
+        }
+    }
+
+    /// Most pictures a second in a window.
+    pub(crate) fn max_fps(&self) -> u32 {
+        self.max_fps
     }
 
     /// Where the window counts what it paints.

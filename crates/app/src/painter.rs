@@ -189,9 +189,10 @@ mod tests {
     fn device(limits: wgpu::Limits) -> Option<Gpu> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-        let adapter = pollster::block_on(instance.request_adapter(&Default::default()))
-            .inspect_err(|error| eprintln!("skipped: {error}"))
-            .ok()?;
+        let adapter =
+            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
+                .inspect_err(|error| eprintln!("skipped: {error}"))
+                .ok()?;
         let descriptor =
             wgpu::DeviceDescriptor { required_limits: limits, ..wgpu::DeviceDescriptor::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();

@@ -13,7 +13,7 @@ use capture::ClipWriter;
 use face::FaceModel;
 use types::{Feature, MediaTime};
 
-use crate::painted::{Painted, PaintedRow};
+use crate::painted::{Drawn, EffortRow, Painted, PaintedRow};
 use crate::painter::Painter;
 
 /// Pictures a second of a recording.
@@ -25,8 +25,15 @@ const MAX_STILL: u64 = 10_000_000;
 
 enum Job {
     Feature(Box<Feature>),
-    /// From this media time on, pictures have this side.
-    Side(MediaTime, u32),
+    Side(NewSide),
+}
+
+/// From a media time on, pictures have another side.
+struct NewSide {
+    from: MediaTime,
+    side: u32,
+    /// When somebody asked for it.
+    asked: Instant,
 }
 
 /// A recording in progress.
@@ -88,9 +95,9 @@ impl Recorder {
         }
     }
 
-    /// Changes the size of the pictures that show `from` and later.
-    pub(crate) fn resize(&self, from: MediaTime, side: u32) {
-        let _ = self.jobs.try_send(Job::Side(from, side));
+    /// Changes the size of the pictures that show `from` and later, as somebody asks for at `now`.
+    pub(crate) fn resize(&self, from: MediaTime, side: u32, now: Instant) {
+        let _ = self.jobs.try_send(Job::Side(NewSide { from, side, asked: now }));
     }
 
     /// How far it is, and what painting came to since this was asked last.
@@ -110,8 +117,8 @@ struct Worker {
     writer: ClipWriter,
     painter: Painter,
     side: u32,
-    /// Sizes to come: from which media time, and how large.
-    sides: VecDeque<(MediaTime, u32)>,
+    /// Sizes to come.
+    sides: VecDeque<NewSide>,
     n_frames: u64,
     shared: Arc<Mutex<(RecorderState, Painted)>>,
 }
@@ -124,8 +131,8 @@ impl Worker {
         let (mut first, mut next) = (MediaTime::ZERO, MediaTime::ZERO);
         for job in queue {
             let feature = match job {
-                Job::Side(from, side) => {
-                    self.sides.push_back((from, side));
+                Job::Side(new) => {
+                    self.sides.push_back(new);
                     continue;
                 }
                 Job::Feature(feature) => *feature,
@@ -156,19 +163,30 @@ impl Worker {
 
     /// Paints one moment between two features, at the size that moment asks for.
     fn paint(&mut self, before: &Feature, after: &Feature, time: MediaTime) -> anyhow::Result<()> {
-        while let Some((_, side)) = self.sides.pop_front_if(|(from, _)| *from <= time) {
-            self.side = side;
-            self.painter.resize(side);
+        while let Some(new) = self.sides.pop_front_if(|new| new.from <= time) {
+            if let Ok(mut shared) = self.shared.lock() {
+                shared.1.ask(new.asked, self.side, new.side);
+            }
+            self.side = new.side;
+            self.painter.resize(new.side);
         }
         let started = Instant::now();
         let frame = self.painter.paint(&Feature::between(before, after, time))?;
-        let took = started.elapsed();
+        let done = Instant::now();
         self.writer.push(&frame).context("cannot write the recording")?;
         self.n_frames += 1;
         if let Ok(mut shared) = self.shared.lock() {
             let (state, painted) = &mut *shared;
             *state = RecorderState { n_frames: self.n_frames, side: self.side, time };
-            painted.picture(self.painter.name(), self.side, Some(took));
+            // A recording is never governed: it has the size that was asked for.
+            let effort = EffortRow {
+                samples_per_ray: face::DEFAULT_SAMPLES,
+                rendered_resolution: self.side,
+                pictures_per_s_limit: f64::from(FPS),
+            };
+            let took = Some(done - started);
+            let drawn = Drawn { path: self.painter.name(), asked: self.side, effort, took };
+            painted.picture(done, drawn);
         }
         Ok(())
     }

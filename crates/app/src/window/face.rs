@@ -2,19 +2,26 @@
 //! egui texture from the CPU renderer where there is none.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use egui::{ColorImage, TextureHandle, TextureId, TextureOptions};
 use face::FaceModel;
+use render::{Effort, Governor};
 use types::Feature;
 
 use crate::gpu::Gpu;
-use crate::painted::Painted;
+use crate::painted::{Drawn, EffortRow, Painted};
 use crate::painter::{Painter, Picture};
 
-/// Paints the peer's face and owns the texture that shows it.
+/// Paints the peer's face with as much work as there is room for, and owns the texture that shows
+/// it.
 pub(super) struct FacePainter {
     painter: Painter,
+    governor: Governor,
+    max_fps: u32,
     canvas: Option<Canvas>,
+    /// Sides in pixels that were asked for and painted.
+    asked: u32,
     side: u32,
 }
 
@@ -27,23 +34,48 @@ enum Canvas {
 }
 
 impl FacePainter {
-    /// A painter by the path that suits the window's adapter.
-    pub(super) fn new(model: Arc<FaceModel>, gpu: &Gpu) -> Self {
-        Self { painter: Painter::choose(model, Ok(gpu.clone())), canvas: None, side: 0 }
+    /// A painter by the path that suits the window's adapter, for at most so many pictures a
+    /// second.
+    pub(super) fn new(model: Arc<FaceModel>, gpu: &Gpu, max_fps: u32) -> Self {
+        let asked = 256;
+        Self {
+            painter: Painter::choose(model, Ok(gpu.clone())),
+            governor: Governor::new(asked, max_fps),
+            max_fps,
+            canvas: None,
+            asked,
+            side: 0,
+        }
     }
 
-    /// Draws a picture of `side` pixels.
+    /// Asks for pictures of `side` pixels. Whether one is due at `now`; if so, paint it.
+    pub(super) fn begin(&mut self, now: Instant, side: u32, painted: &mut Painted) -> bool {
+        self.asked = side;
+        if let Some(shift) = self.governor.set_side(side) {
+            painted.shift(self.row(shift.from), self.row(shift.to));
+        }
+        self.governor.begin(now)
+    }
+
+    /// How long nothing is to be painted.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.governor.wait(now)
+    }
+
+    /// Paints a picture that is due.
     pub(super) fn paint(
         &mut self,
         ctx: &egui::Context,
         state: &egui_wgpu::RenderState,
         feature: &Feature,
-        side: u32,
         painted: &mut Painted,
     ) -> anyhow::Result<()> {
+        let effort = self.governor.effort();
+        let side = effort.side;
         self.painter.resize(side);
-        let took = self.painter.draw(feature)?;
-        painted.picture(self.painter.name(), side, took);
+        self.painter.set_samples(effort.n_samples);
+        let started = Instant::now();
+        let mut took = self.painter.draw(feature)?;
         self.side = side;
         match self.painter.picture() {
             Some(Picture::Texture(view)) => {
@@ -70,10 +102,24 @@ impl FacePainter {
                     self.free(state);
                     self.canvas = Some(Canvas::Copied(texture));
                 }
+                took = Some(started.elapsed());
             }
             None => {}
         }
+        let (path, now) = (self.painter.name(), Instant::now());
+        painted.picture(now, Drawn { path, asked: self.asked, effort: self.row(effort), took });
+        if let Some(shift) = took.and_then(|took| self.governor.took(now, took)) {
+            painted.shift(self.row(shift.from), self.row(shift.to));
+        }
         Ok(())
+    }
+
+    fn row(&self, effort: Effort) -> EffortRow {
+        EffortRow {
+            samples_per_ray: effort.n_samples,
+            rendered_resolution: effort.side,
+            pictures_per_s_limit: f64::from(self.max_fps) / f64::from(effort.beats),
+        }
     }
 
     /// What egui shows; none before the first picture.
@@ -126,10 +172,12 @@ mod tests {
         let mut gpu = Gpu::of_window(&state);
         gpu.info.device_type = wgpu::DeviceType::Cpu;
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
-        let mut face = FacePainter::new(Arc::clone(&model), &gpu);
-        let mut painted = Painted::default();
+        let mut face = FacePainter::new(Arc::clone(&model), &gpu, 60);
+        let (mut painted, mut now) = (Painted::default(), Instant::now());
         for side in [32, 48] {
-            face.paint(&ctx, &state, &feature(), side, &mut painted).unwrap();
+            assert!(face.begin(now, side, &mut painted));
+            face.paint(&ctx, &state, &feature(), &mut painted).unwrap();
+            now += Duration::from_secs(1);
             let texture = face.texture().expect("a picture was painted");
             assert!(matches!(texture, TextureId::Managed(_)));
             let size = ctx.tex_manager().read().meta(texture).map(|meta| meta.size);
@@ -145,10 +193,12 @@ mod tests {
         let mut gpu = Gpu::of_window(&state);
         gpu.info.device_type = wgpu::DeviceType::IntegratedGpu;
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
-        let mut face = FacePainter::new(Arc::clone(&model), &gpu);
-        let mut painted = Painted::default();
+        let mut face = FacePainter::new(Arc::clone(&model), &gpu, 60);
+        let (mut painted, mut now) = (Painted::default(), Instant::now());
         for side in [32, 48] {
-            face.paint(&ctx, &state, &feature(), side, &mut painted).unwrap();
+            assert!(face.begin(now, side, &mut painted));
+            face.paint(&ctx, &state, &feature(), &mut painted).unwrap();
+            now += Duration::from_secs(1);
             let texture = face.texture().expect("a picture was painted");
             assert!(matches!(texture, TextureId::User(_)));
             let shown = state.renderer.read().texture(&texture).is_some();
@@ -157,7 +207,8 @@ mod tests {
         assert_eq!(painted.take_row().render_path, gpu.info.name);
         gpu.device.destroy();
         let _ = gpu.device.poll(wgpu::PollType::wait_indefinitely());
-        face.paint(&ctx, &state, &feature(), 48, &mut painted).unwrap();
+        assert!(face.begin(now, 48, &mut painted) && !face.begin(now, 48, &mut painted));
+        face.paint(&ctx, &state, &feature(), &mut painted).unwrap();
         assert!(matches!(face.texture(), Some(TextureId::Managed(_))));
         assert_eq!(painted.take_row().render_path, "cpu");
     }

@@ -78,9 +78,6 @@ enum Screen {
     Call(Box<CallScreen>),
 }
 
-/// What `auto` asks of an adapter that is no GPU.
-const SOFTWARE_SIDE: u32 = 256;
-
 /// A call and how it is shown.
 struct CallScreen {
     live: Live,
@@ -93,8 +90,6 @@ struct CallScreen {
     preview_time: Option<types::MediaTime>,
     figures: Vec<(&'static str, String)>,
     next_figures: Instant,
-    /// Side in pixels of the place where the face was shown last.
-    place_px: u32,
 }
 
 impl Window {
@@ -221,7 +216,6 @@ impl CallScreen {
             preview_time: None,
             figures: Vec::new(),
             next_figures: Instant::now(),
-            place_px: 256,
         }
     }
 
@@ -254,7 +248,7 @@ impl CallScreen {
             figures: self.figures.clone(),
         };
         let (actions, place_px) = in_call::show(ui, &view);
-        self.place_px = place_px;
+        self.live.set_place(place_px);
         for action in actions {
             match action {
                 CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
@@ -266,12 +260,11 @@ impl CallScreen {
                 CallAction::HangUp => self.live.act(&Action::HangUp),
             }
         }
-        // The face moves at the display's rhythm; a waiting screen only has to notice events.
-        if self.painter.is_some() {
-            ui.ctx().request_repaint();
-        } else {
-            ui.ctx().request_repaint_after(Duration::from_millis(50));
-        }
+        // The face moves at the display's rhythm or slower; a waiting screen only has to notice
+        // events.
+        let waiting = Duration::from_millis(50);
+        let wait = self.painter.as_ref().map_or(waiting, |painter| painter.wait(Instant::now()));
+        ui.ctx().request_repaint_after(wait.min(waiting));
         Ok(None)
     }
 
@@ -291,12 +284,6 @@ impl CallScreen {
         }
     }
 
-    /// The pixels that `auto` should fill: those of the window, but no more than a software
-    /// adapter can draw in motion.
-    fn auto_px(&self, gpu: &Gpu) -> u32 {
-        if gpu.is_software() { self.place_px.min(SOFTWARE_SIDE) } else { self.place_px }
-    }
-
     /// Draws what is due now into the texture that egui shows.
     fn paint_face(
         &mut self,
@@ -304,14 +291,17 @@ impl CallScreen {
         state: &egui_wgpu::RenderState,
         gpu: &Gpu,
     ) -> anyhow::Result<()> {
-        let side = self.live.resolution().side(self.auto_px(gpu));
         if self.painter.is_none() {
             let Some(model) = self.live.model() else { return Ok(()) };
-            self.painter = Some(FacePainter::new(model, gpu));
+            self.painter = Some(FacePainter::new(model, gpu, self.live.max_fps()));
         }
         let Some(painter) = &mut self.painter else { return Ok(()) };
-        let Some(feature) = self.live.call().feature_at(Instant::now()) else { return Ok(()) };
-        painter.paint(ctx, state, &feature, side, self.live.painted_mut())
+        let (now, side) = (Instant::now(), self.live.side());
+        let Some(feature) = self.live.call().feature_at(now) else { return Ok(()) };
+        if painter.begin(now, side, self.live.painted_mut()) {
+            painter.paint(ctx, state, &feature, self.live.painted_mut())?;
+        }
+        Ok(())
     }
 
     fn update_preview(&mut self, ctx: &egui::Context) {
@@ -348,6 +338,7 @@ impl CallScreen {
             ("features", format!("{:.0} /s", stats.features_fps_in)),
             ("pictures", format!("{} /s", painted.pictures_since)),
             ("a picture", painted.picture_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))),
+            ("a ray", format!("{} samples", painted.effort.samples_per_ray)),
             ("delay", format!("{:.0} ms", stats.playout_delay_ms)),
             ("round trip", stats.rtt_ms.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"))),
             ("lost", format!("{:.1} %", stats.loss_in * 100.0)),
