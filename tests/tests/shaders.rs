@@ -85,7 +85,7 @@ pub(crate) fn features() -> Vec<Feature> {
 /// (measured 0.005 of a level), the 11 bits of half floats (0.5), and, on hardware alone, the 8
 /// bits to which samplers round the shares of neighbouring texels, through a noise field whose
 /// texels are unrelated.
-fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
+pub(crate) fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
     let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
     match (software, precision) {
         (true, Precision::Float) => 0.55,

@@ -9,7 +9,26 @@ pub(crate) struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) info: wgpu::AdapterInfo,
     /// The first thing that went wrong on it for good.
-    trouble: Arc<Mutex<Option<String>>>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// Why nothing more is to be expected of a device.
+#[derive(Clone, Debug)]
+pub(crate) enum Trouble {
+    /// It is gone for everybody: taken out, reset, or its driver crashed.
+    Lost(String),
+    /// It could not do what we asked of it: no memory, most likely.
+    Failed(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost(why) if why.is_empty() => f.write_str("the graphics device was lost"),
+            Self::Lost(why) => write!(f, "the graphics device was lost: {why}"),
+            Self::Failed(why) => write!(f, "the graphics device failed: {why}"),
+        }
+    }
 }
 
 /// Why there is no device to render with.
@@ -69,19 +88,18 @@ impl Gpu {
         let trouble = Arc::new(Mutex::new(None));
         let lost = Arc::clone(&trouble);
         device.set_device_lost_callback(move |_, message| {
-            let message = message.trim_end_matches(['.', ' ']);
-            let colon = if message.is_empty() { "" } else { ": " };
-            keep_first(&lost, format!("the graphics device was lost{colon}{message}"));
+            let why = message.trim_end_matches(['.', ' ']).to_owned();
+            keep_first(&lost, Trouble::Lost(why));
         });
         let failed = Arc::clone(&trouble);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            keep_first(&failed, format!("the graphics device failed: {error}"));
+            keep_first(&failed, Trouble::Failed(error.to_string()));
         }));
         Self { device, queue, info, trouble }
     }
 
     /// Why nothing more is to be expected of the device, if so.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         // Waits for nothing; a loss is only told to who asks.
         let _ = self.device.poll(wgpu::PollType::Poll);
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -101,8 +119,14 @@ impl Gpu {
     }
 }
 
-fn keep_first(trouble: &Mutex<Option<String>>, what: String) {
-    trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+/// A loss counts more than what failed before it.
+fn keep_first(trouble: &Mutex<Option<Trouble>>, what: Trouble) {
+    let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    if !matches!(*trouble, Some(Trouble::Lost(_)))
+        && (trouble.is_none() || matches!(what, Trouble::Lost(_)))
+    {
+        *trouble = Some(what);
+    }
 }
 
 /// How a window makes its device: egui's own choice of adapter, with our features and limits.

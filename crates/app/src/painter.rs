@@ -102,7 +102,7 @@ impl Painter {
         if let Path::Gpu(gpu) = &self.path
             && let Some(trouble) = gpu.0.trouble()
         {
-            self.fall_back(&trouble);
+            self.fall_back(&trouble.to_string());
         }
         let inputs = self.model.frame_inputs(feature);
         let started = Instant::now();
@@ -148,7 +148,9 @@ impl Painter {
             match renderer.read_back(&gpu.device, &gpu.queue, feature.time) {
                 Ok(frame) => return Ok(frame),
                 Err(error) => {
-                    let trouble = gpu.trouble().unwrap_or_else(|| error.to_string());
+                    let trouble = gpu
+                        .trouble()
+                        .map_or_else(|| error.to_string(), |trouble| trouble.to_string());
                     self.fall_back(&trouble);
                     self.draw(feature)?;
                 }
@@ -173,6 +175,7 @@ impl Painter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Trouble;
     use face::Sizes;
     use types::{Code, HeadPose, MediaTime};
 
@@ -244,7 +247,7 @@ mod tests {
             assert_eq!((painter.name(), frame.time()), ("cpu", feature().time));
             assert_eq!(frame.rgb(), on_cpu(32).rgb());
         }
-        assert!(gpu.trouble().is_some());
+        assert!(matches!(gpu.trouble(), Some(Trouble::Lost(_))));
     }
 
     #[test]

@@ -259,6 +259,7 @@ fn continued(before: &Feature, newest: &Feature, ahead: f32, time: MediaTime) ->
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's time has to begin somewhere")]
 mod tests {
     use super::*;
     use types::{CODE_DIMS, Code, HeadPose};

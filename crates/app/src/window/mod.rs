@@ -7,6 +7,7 @@ mod in_call;
 mod theme;
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -19,7 +20,7 @@ pub use in_call::{CallAction, CallView, show as show_call};
 use crate::cli::Action;
 pub use crate::cli::Resolution;
 use crate::commands::face_or_demo;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Trouble};
 use crate::live::{Live, Options};
 use enrolling::Enrolling;
 use face::FacePainter;
@@ -55,19 +56,27 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
         renderer: eframe::Renderer::Wgpu,
         ..Default::default()
     };
+    let trouble = Arc::new(OnceLock::new());
+    let told = Arc::clone(&trouble);
     let create = |context: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
         theme::apply(&context.egui_ctx);
         let state =
             context.wgpu_render_state.clone().context("the window has no graphics device")?;
-        Ok(Box::new(Window::new(state, start)?))
+        Ok(Box::new(Window::new(state, start, told)?))
     };
     eframe::run_native("Feathercall", options, Box::new(create))
-        .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))
+        .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))?;
+    match trouble.get() {
+        Some(trouble) => Err(anyhow::anyhow!("{trouble}; start Feathercall again")),
+        None => Ok(()),
+    }
 }
 
 struct Window {
     state: egui_wgpu::RenderState,
     gpu: Gpu,
+    /// Why the window had to close.
+    trouble: Arc<OnceLock<Trouble>>,
     home: Home,
     screen: Screen,
 }
@@ -93,11 +102,15 @@ struct CallScreen {
 }
 
 impl Window {
-    fn new(state: egui_wgpu::RenderState, start: Start) -> anyhow::Result<Self> {
+    fn new(
+        state: egui_wgpu::RenderState,
+        start: Start,
+        trouble: Arc<OnceLock<Trouble>>,
+    ) -> anyhow::Result<Self> {
         let home =
             Home { faces: known_faces(), cameras: capture::devices().cameras, ..Home::default() };
         let gpu = Gpu::of_window(&state);
-        let mut window = Self { state, gpu, home, screen: Screen::Home };
+        let mut window = Self { state, gpu, trouble, home, screen: Screen::Home };
         window.home.face = (!window.home.faces.is_empty()).then_some(0);
         match start {
             Start::Home => {}
@@ -149,6 +162,13 @@ impl Window {
 
 impl eframe::App for Window {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        if let Some(trouble @ Trouble::Lost(_)) = self.gpu.trouble() {
+            // Nothing can be shown any more: what is under way is brought to its end.
+            self.leave_call();
+            let _ = self.trouble.set(trouble);
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+            return;
+        }
         let message = match &mut self.screen {
             Screen::Home => {
                 let action = egui::CentralPanel::default()
