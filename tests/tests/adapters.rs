@@ -65,3 +65,13 @@ fn an_adapter_with_less_than_a_face_needs_is_refused_with_what_it_lacks() {
         }
     }
 }
+
+#[test]
+fn a_device_does_as_many_multiply_adds_as_it_is_said_to() {
+    let Some(gpu) = gpu::with_limits(least()) else { return };
+    let mut probe = render::MultiplyAdds::new(&gpu.device, &gpu.queue);
+    let one = probe.submit(&gpu.device, &gpu.queue, 1);
+    // 2^18 invocations of eight chains of four, 256 long, two operations each.
+    assert_eq!(one, (1 << 18) * 8 * 4 * 256 * 2);
+    gpu.device.poll(wgpu::PollType::wait_indefinitely()).expect("it comes to an end");
+}

@@ -96,6 +96,9 @@ pub(crate) enum Command {
         /// The built-in actor's face unless given
         #[arg(long)]
         face: Option<PathBuf>,
+        /// Samples a ray of the pictures of `bench render`
+        #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
+        samples: u32,
         #[arg(long)]
         json: bool,
     },

@@ -84,6 +84,22 @@ impl Painter {
         }
     }
 
+    /// The device that draws, on the GPU.
+    pub(crate) fn gpu(&self) -> Option<&Gpu> {
+        match &self.path {
+            Path::Gpu(gpu) => Some(&gpu.0),
+            Path::Cpu(_) | Path::Definition => None,
+        }
+    }
+
+    /// How long the GPU worked on a recent picture, where it can tell.
+    pub(crate) fn gpu_time(&mut self) -> Option<Duration> {
+        match &mut self.path {
+            Path::Gpu(gpu) => gpu.1.gpu_time(),
+            Path::Cpu(_) | Path::Definition => None,
+        }
+    }
+
     /// Side of the pictures that follow.
     pub(crate) fn resize(&mut self, side: u32) {
         self.side = side;
