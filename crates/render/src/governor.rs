@@ -36,7 +36,7 @@ const LEVELS: [(u32, u32, u32); 8] = [
     (3, 4, 3),
     (3, 4, 4),
 ];
-/// What a ray costs besides its samples, in samples: 15 to 33 were measured from 3 to 12 samples,
+/// What a ray costs besides its samples, in samples: 14 to 36 were measured by 6 and 12 samples,
 /// on the CPU and on a software adapter (docs/PERFORMANCE.md).
 const RAY: f64 = 20.0;
 /// Pictures that take more than this share of the time between them are too much: the rest of the
