@@ -190,22 +190,10 @@ impl Live {
     }
 
     fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
-        let (recorder, recorded) =
-            self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
-        let shown = self.painted.take_row();
-        self.painted_row = if self.painted.is_used() { shown } else { recorded };
-        let Some(file) = &mut self.stats else { return Ok(()) };
-        let RecorderState { n_frames, side, time } = recorder;
-        let row = Row {
-            call_s: elapsed.as_secs_f64(),
-            stats: self.call.stats(),
-            painted: self.painted_row.clone(),
-            recorded_frames: n_frames,
-            recorded_media_time_s: time.as_secs_f64(),
-            recorded_resolution: side,
-        };
-        let line = serde_json::to_string(&row)?;
-        writeln!(file, "{line}").and_then(|()| file.flush()).context("cannot write the statistics")
+        let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
+        let row = Row::new(elapsed, self.call.stats(), &mut self.painted, recorder);
+        self.painted_row = row.painted.clone();
+        append(&mut self.stats, &row)
     }
 
     pub(crate) fn call(&self) -> &Call {
@@ -265,20 +253,51 @@ impl Live {
         self.ended.as_ref()
     }
 
-    /// Writes the last statistics, waits for the recording to be painted, and closes everything.
+    /// Closes everything, waits for the recording to be painted, and writes the last statistics.
     pub(crate) fn finish(mut self) -> anyhow::Result<Summary> {
         self.hang_up();
         self.feed_recorder()?;
-        let elapsed = self.connected.map(|connected| connected.elapsed()).unwrap_or_default();
-        if self.connected.is_some() {
-            self.write_row(elapsed)?;
+        let Self { call, recorder, mut painted, stats: mut file, connected, ended, .. } = self;
+        let elapsed = connected.map(|connected| connected.elapsed()).unwrap_or_default();
+        let stats = call.stats();
+        drop(call);
+        let (recorded, row) = match recorder.map(Recorder::finish) {
+            Some((recorded, row)) => (Some(recorded), row),
+            None => (None, <_>::default()),
+        };
+        if connected.is_some() {
+            append(&mut file, &Row::new(elapsed, stats.clone(), &mut painted, row))?;
         }
-        let stats = self.call.stats();
-        drop(self.call);
-        let recorded = self.recorder.map(Recorder::finish).transpose()?;
-        let ended = self.ended.unwrap_or(End::HungUp);
-        Ok(Summary { stats, recorded, ended, seconds: elapsed.as_secs_f64() })
+        let ended = ended.unwrap_or(End::HungUp);
+        let seconds = elapsed.as_secs_f64();
+        Ok(Summary { stats, recorded: recorded.transpose()?, ended, seconds })
     }
+}
+
+impl Row {
+    /// A row of a window's pictures, or of the recorder's where no window paints.
+    fn new(
+        elapsed: Duration,
+        stats: Stats,
+        painted: &mut Painted,
+        (state, recorded): (RecorderState, PaintedRow),
+    ) -> Self {
+        let shown = painted.take_row();
+        Self {
+            call_s: elapsed.as_secs_f64(),
+            stats,
+            painted: if painted.is_used() { shown } else { recorded },
+            recorded_frames: state.n_frames,
+            recorded_media_time_s: state.time.as_secs_f64(),
+            recorded_resolution: state.side,
+        }
+    }
+}
+
+fn append(file: &mut Option<BufWriter<File>>, row: &Row) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let line = serde_json::to_string(row)?;
+    writeln!(file, "{line}").and_then(|()| file.flush()).context("cannot write the statistics")
 }
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {

@@ -105,10 +105,15 @@ impl Recorder {
         self.state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default()
     }
 
-    /// Paints what is left and closes the files.
-    pub(crate) fn finish(self) -> anyhow::Result<Recorded> {
-        drop(self.jobs);
-        self.worker.join().map_err(|_| anyhow::anyhow!("the recorder stopped unexpectedly"))?
+    /// Paints what is left and closes the files. With it, what [`Recorder::take_row`] gives last.
+    pub(crate) fn finish(self) -> (anyhow::Result<Recorded>, (RecorderState, PaintedRow)) {
+        let Self { jobs, worker, state } = self;
+        drop(jobs);
+        let recorded = worker
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the recorder stopped unexpectedly")));
+        let row = state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default();
+        (recorded, row)
     }
 }
 
