@@ -19,18 +19,26 @@ pub struct Gpu {
 /// If a device is required and there is none.
 pub fn for_tests() -> Option<&'static Gpu> {
     static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
-    match GPU.get_or_init(|| pollster::block_on(open())) {
-        Ok(gpu) => Some(gpu),
-        Err(why) => {
-            let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
-            assert!(!required, "REQUIRE_GPU=1, but {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+    // The defaults of every browser and of egui: what runs here runs in the window.
+    let gpu = GPU.get_or_init(|| pollster::block_on(open(wgpu::Limits::default())));
+    gpu.as_ref().map_err(|why| skip(why)).ok()
 }
 
-async fn open() -> Result<Gpu, String> {
+/// As [`for_tests`], a new device with other limits.
+///
+/// # Panics
+/// If a device is required and there is none.
+pub fn with_limits(limits: wgpu::Limits) -> Option<Gpu> {
+    pollster::block_on(open(limits)).map_err(|why| skip(&why)).ok()
+}
+
+fn skip(why: &str) {
+    let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
+    assert!(!required, "REQUIRE_GPU=1, but {why}");
+    eprintln!("skipped: {why}");
+}
+
+async fn open(limits: wgpu::Limits) -> Result<Gpu, String> {
     let instance =
         wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = instance
@@ -45,8 +53,7 @@ async fn open() -> Result<Gpu, String> {
         .request_device(&wgpu::DeviceDescriptor {
             label: Some("tests"),
             required_features: adapter.features() & render::OPTIONAL_FEATURES,
-            // The defaults of every browser and of egui: what runs here runs in the window.
-            required_limits: wgpu::Limits::default(),
+            required_limits: limits,
             ..wgpu::DeviceDescriptor::default()
         })
         .await

@@ -1,5 +1,6 @@
 //! What crosses crates, in one binary that is linked once.
 
+mod adapters;
 mod bitstream;
 mod cpu_renderer;
 mod network;

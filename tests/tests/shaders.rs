@@ -85,7 +85,7 @@ pub(crate) fn features() -> Vec<Feature> {
 /// (measured 0.005 of a level), the 11 bits of half floats (0.5), and, on hardware alone, the 8
 /// bits to which samplers round the shares of neighbouring texels, through a noise field whose
 /// texels are unrelated.
-fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
+pub(crate) fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
     let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
     match (software, precision) {
         (true, Precision::Float) => 0.55,
@@ -108,7 +108,7 @@ fn the_gpu_draws_what_the_definition_draws() {
     for precision in precisions(gpu) {
         let most = tolerance(gpu, precision);
         let mut renderer = Renderer::with_precision(device, queue, &model, precision).unwrap();
-        renderer.resize(SIDE).unwrap();
+        renderer.resize(device, SIDE).unwrap();
         for (index, feature) in features().iter().enumerate() {
             let inputs = model.frame_inputs(feature);
             renderer.render(device, queue, &inputs);
@@ -147,7 +147,7 @@ fn a_real_face_of_full_size_is_drawn_at_any_side_and_sample_count() {
     let most = tolerance(gpu, Precision::best_for(device));
     // Rows of 17 and 50 pixels are padded in a read-back, rows of 64 are not.
     for (side, n_samples) in [(17, 1), (50, 4), (64, 8)] {
-        renderer.resize(side).unwrap();
+        renderer.resize(device, side).unwrap();
         renderer.set_samples(n_samples);
         renderer.render(device, queue, &inputs);
         let frame = renderer.read_back(device, queue, MediaTime::ZERO).unwrap();
@@ -164,10 +164,10 @@ fn a_new_size_is_refused_at_once_or_taken_with_the_next_picture() {
     let model = FaceModel::untrained(Sizes::tiny(), 1);
     let mut renderer = Renderer::new(device, queue, &model).unwrap();
     for side in [0, MIN_SIDE - 1, MAX_SIDE + 1] {
-        assert!(matches!(renderer.resize(side), Err(RenderError::Side { .. })), "{side}");
+        assert!(matches!(renderer.resize(device, side), Err(RenderError::Side { .. })), "{side}");
     }
     let before = renderer.side();
-    renderer.resize(32).unwrap();
+    renderer.resize(device, 32).unwrap();
     assert_eq!(renderer.side(), before);
     renderer.render(device, queue, &model.frame_inputs(&features()[0]));
     assert_eq!((renderer.side(), renderer.texture().width()), (32, 32));
@@ -179,7 +179,7 @@ fn pictures_come_back_in_the_order_they_were_drawn() {
     let Gpu { device, queue, .. } = gpu;
     let model = FaceModel::noise(Sizes::tiny(), 9);
     let mut renderer = Renderer::new(device, queue, &model).unwrap();
-    renderer.resize(16).unwrap();
+    renderer.resize(device, 16).unwrap();
     assert!(matches!(renderer.finish_read_back(device), Err(RenderError::NothingStarted)));
     let features = &features()[..3];
     let time = |index| MediaTime::of_frame(index as u64, 25);

@@ -96,6 +96,9 @@ pub(crate) enum Command {
         /// The built-in actor's face unless given
         #[arg(long)]
         face: Option<PathBuf>,
+        /// Samples a ray of the pictures of `bench render`
+        #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
+        samples: u32,
         #[arg(long)]
         json: bool,
     },
@@ -161,6 +164,9 @@ pub(crate) struct Join {
     pub(crate) peer: Peer,
 }
 
+/// Pictures a second that a window draws unless told otherwise: the rhythm of most displays.
+pub(crate) const DEFAULT_MAX_FPS: u32 = 60;
+
 /// What `call` and `join` share.
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
@@ -179,6 +185,9 @@ pub(crate) struct Peer {
     /// Side of the peer's picture: 128, 256, 512, 1024 or auto
     #[arg(long, default_value = "auto")]
     pub(crate) resolution: Resolution,
+    /// Draw the peer's face at most so often a second in the window: fewer spare the battery
+    #[arg(long, default_value_t = DEFAULT_MAX_FPS, value_parser = clap::value_parser!(u32).range(1..=240))]
+    pub(crate) max_fps: u32,
     /// Write figures once a second as JSON lines
     #[arg(long)]
     pub(crate) stats: Option<PathBuf>,
@@ -237,7 +246,7 @@ impl Rate {
 /// Side of the rendered picture.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Resolution {
-    /// Follows the window; 256 where there is none.
+    /// Follows the window, pixel for pixel; 256 where there is none.
     #[default]
     Auto,
     /// So many pixels.
@@ -249,11 +258,15 @@ impl Resolution {
     pub const CHOICES: [Self; 5] =
         [Self::Auto, Self::Side(128), Self::Side(256), Self::Side(512), Self::Side(1024)];
 
-    /// The side to render at in a place of `place_px` pixels.
+    /// The side to render at in a place of `place_px` physical pixels.
+    ///
+    /// [`Resolution::Auto`] is the place's own, in steps of 32 so that a window being dragged does
+    /// not ask for a new picture size at every pixel, and between the smallest and the largest
+    /// that can be chosen.
     pub fn side(self, place_px: u32) -> u32 {
         match self {
             Self::Side(side) => side,
-            Self::Auto => [128, 256, 512].into_iter().find(|&s| s >= place_px).unwrap_or(1024),
+            Self::Auto => place_px.clamp(128, 1024).next_multiple_of(32),
         }
     }
 }
@@ -373,8 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_the_next_size_up() {
-        for (place, side) in [(90, 128), (200, 256), (512, 512), (700, 1024), (3000, 1024)] {
+    fn auto_is_as_large_as_the_place_and_never_smaller_by_choice() {
+        for (place, side) in
+            [(0, 128), (90, 128), (200, 224), (512, 512), (700, 704), (1023, 1024), (3000, 1024)]
+        {
             assert_eq!(Resolution::Auto.side(place), side, "{place}");
         }
     }

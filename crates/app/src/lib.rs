@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod gpu;
 mod live;
+mod painted;
 mod painter;
 mod progress;
 mod recorder;

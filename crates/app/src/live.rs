@@ -14,7 +14,8 @@ use face::FaceModel;
 use serde::Serialize;
 use types::MediaTime;
 
-use crate::cli::{Action, Resolution, Scripted};
+use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
+use crate::painted::{Painted, PaintedRow};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 
 /// What a person may ask for around a call.
@@ -26,6 +27,8 @@ pub(crate) struct Options {
     /// Counted from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
     pub(crate) script: Vec<Scripted>,
+    /// Most pictures a second in a window.
+    pub(crate) max_fps: Option<u32>,
 }
 
 /// One line of `--stats`.
@@ -35,6 +38,9 @@ struct Row {
     call_s: f64,
     #[serde(flatten)]
     stats: Stats,
+    /// In a window what it shows, else what is recorded.
+    #[serde(flatten)]
+    painted: PaintedRow,
     /// Pictures recorded so far, and the media time and side of the newest.
     recorded_frames: u64,
     recorded_media_time_s: f64,
@@ -54,9 +60,15 @@ pub(crate) struct Live {
     connected: Option<Instant>,
     next_row: Duration,
     resolution: Resolution,
+    /// Side in pixels of the place where a window shows the face.
+    place_px: u32,
+    max_fps: u32,
     is_muted: bool,
     is_camera_off: bool,
     newest: MediaTime,
+    /// What a window has painted.
+    painted: Painted,
+    painted_row: PaintedRow,
     ended: Option<End>,
 }
 
@@ -84,9 +96,13 @@ impl Live {
             connected: None,
             next_row: Duration::ZERO,
             resolution: options.resolution,
+            place_px: HEADLESS_SIDE,
+            max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
             is_muted: false,
             is_camera_off: false,
             newest: MediaTime::ZERO,
+            painted: Painted::default(),
+            painted_row: PaintedRow::default(),
             ended: None,
         })
     }
@@ -146,11 +162,12 @@ impl Live {
     pub(crate) fn act(&mut self, action: &Action) {
         match *action {
             Action::Resolution(resolution) => {
+                let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
-                let side = resolution.side(HEADLESS_SIDE);
-                self.call.command(Command::Resolution(side));
+                self.painted.ask(now, before, self.side());
+                self.call.command(Command::Resolution(self.side()));
                 if let Some(recorder) = &self.recorder {
-                    recorder.resize(self.newest, side);
+                    recorder.resize(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
             }
             Action::Mute(is_muted) => {
@@ -173,18 +190,10 @@ impl Live {
     }
 
     fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
-        let Some(file) = &mut self.stats else { return Ok(()) };
-        let recorder = self.recorder.as_ref().map(Recorder::state).unwrap_or_default();
-        let RecorderState { n_frames, side, time } = recorder;
-        let row = Row {
-            call_s: elapsed.as_secs_f64(),
-            stats: self.call.stats(),
-            recorded_frames: n_frames,
-            recorded_media_time_s: time.as_secs_f64(),
-            recorded_resolution: side,
-        };
-        let line = serde_json::to_string(&row)?;
-        writeln!(file, "{line}").and_then(|()| file.flush()).context("cannot write the statistics")
+        let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
+        let row = Row::new(elapsed, self.call.stats(), &mut self.painted, recorder);
+        self.painted_row = row.painted.clone();
+        append(&mut self.stats, &row)
     }
 
     pub(crate) fn call(&self) -> &Call {
@@ -193,6 +202,35 @@ impl Live {
 
     pub(crate) fn model(&self) -> Option<Arc<FaceModel>> {
         self.call.remote_model()
+    }
+
+    /// Side in pixels at which a window shows the face now.
+    pub(crate) fn side(&self) -> u32 {
+        self.resolution.side(self.place_px)
+    }
+
+    /// The window shows the face in a place of another size, in physical pixels.
+    pub(crate) fn set_place(&mut self, place_px: u32) {
+        let before = self.side();
+        self.place_px = place_px;
+        if self.side() != before {
+            self.call.command(Command::Resolution(self.side()));
+        }
+    }
+
+    /// Most pictures a second in a window.
+    pub(crate) fn max_fps(&self) -> u32 {
+        self.max_fps
+    }
+
+    /// Where the window counts what it paints.
+    pub(crate) fn painted_mut(&mut self) -> &mut Painted {
+        &mut self.painted
+    }
+
+    /// What the last second's painting came to.
+    pub(crate) fn painted_row(&self) -> &PaintedRow {
+        &self.painted_row
     }
 
     pub(crate) fn resolution(&self) -> Resolution {
@@ -215,20 +253,51 @@ impl Live {
         self.ended.as_ref()
     }
 
-    /// Writes the last statistics, waits for the recording to be painted, and closes everything.
+    /// Closes everything, waits for the recording to be painted, and writes the last statistics.
     pub(crate) fn finish(mut self) -> anyhow::Result<Summary> {
         self.hang_up();
         self.feed_recorder()?;
-        let elapsed = self.connected.map(|connected| connected.elapsed()).unwrap_or_default();
-        if self.connected.is_some() {
-            self.write_row(elapsed)?;
+        let Self { call, recorder, mut painted, stats: mut file, connected, ended, .. } = self;
+        let elapsed = connected.map(|connected| connected.elapsed()).unwrap_or_default();
+        let stats = call.stats();
+        drop(call);
+        let (recorded, row) = match recorder.map(Recorder::finish) {
+            Some((recorded, row)) => (Some(recorded), row),
+            None => (None, <_>::default()),
+        };
+        if connected.is_some() {
+            append(&mut file, &Row::new(elapsed, stats.clone(), &mut painted, row))?;
         }
-        let stats = self.call.stats();
-        drop(self.call);
-        let recorded = self.recorder.map(Recorder::finish).transpose()?;
-        let ended = self.ended.unwrap_or(End::HungUp);
-        Ok(Summary { stats, recorded, ended, seconds: elapsed.as_secs_f64() })
+        let ended = ended.unwrap_or(End::HungUp);
+        let seconds = elapsed.as_secs_f64();
+        Ok(Summary { stats, recorded: recorded.transpose()?, ended, seconds })
     }
+}
+
+impl Row {
+    /// A row of a window's pictures, or of the recorder's where no window paints.
+    fn new(
+        elapsed: Duration,
+        stats: Stats,
+        painted: &mut Painted,
+        (state, recorded): (RecorderState, PaintedRow),
+    ) -> Self {
+        let shown = painted.take_row();
+        Self {
+            call_s: elapsed.as_secs_f64(),
+            stats,
+            painted: if painted.is_used() { shown } else { recorded },
+            recorded_frames: state.n_frames,
+            recorded_media_time_s: state.time.as_secs_f64(),
+            recorded_resolution: state.side,
+        }
+    }
+}
+
+fn append(file: &mut Option<BufWriter<File>>, row: &Row) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let line = serde_json::to_string(row)?;
+    writeln!(file, "{line}").and_then(|()| file.flush()).context("cannot write the statistics")
 }
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {

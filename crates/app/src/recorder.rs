@@ -1,16 +1,19 @@
 //! Records the peer's rendered face: every moment of media time is painted once, in order, on a
 //! thread of its own, so that a slow renderer makes the recording late and never short.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::Context;
 use capture::ClipWriter;
 use face::FaceModel;
 use types::{Feature, MediaTime};
 
+use crate::painted::{Drawn, EffortRow, Painted, PaintedRow};
 use crate::painter::Painter;
 
 /// Pictures a second of a recording.
@@ -22,15 +25,22 @@ const MAX_STILL: u64 = 10_000_000;
 
 enum Job {
     Feature(Box<Feature>),
-    /// From this media time on, pictures have this side.
-    Side(MediaTime, u32),
+    Side(NewSide),
+}
+
+/// From a media time on, pictures have another side.
+struct NewSide {
+    from: MediaTime,
+    side: u32,
+    /// When somebody asked for it.
+    asked: Instant,
 }
 
 /// A recording in progress.
 pub(crate) struct Recorder {
     jobs: SyncSender<Job>,
     worker: JoinHandle<anyhow::Result<Recorded>>,
-    state: Arc<Mutex<RecorderState>>,
+    state: Arc<Mutex<(RecorderState, Painted)>>,
 }
 
 /// How far a recording is.
@@ -59,14 +69,21 @@ impl Recorder {
     pub(crate) fn start(path: &Path, model: Arc<FaceModel>, side: u32) -> anyhow::Result<Self> {
         let writer = ClipWriter::create(path, FPS)
             .with_context(|| format!("cannot record to {}", path.display()))?;
-        let mut painter = Painter::new(model)?;
+        let mut painter = Painter::new(model);
         painter.resize(side);
         let (jobs, queue) = sync_channel(MAX_WAITING);
-        let state = Arc::new(Mutex::new(RecorderState::default()));
-        let shared = Arc::clone(&state);
+        let state = Arc::new(Mutex::default());
+        let worker = Worker {
+            writer,
+            painter,
+            side,
+            sides: VecDeque::new(),
+            n_frames: 0,
+            shared: Arc::clone(&state),
+        };
         let worker = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || record(&queue, writer, painter, side, &shared))?;
+            .spawn(move || worker.record(&queue))?;
         Ok(Self { jobs, worker, state })
     }
 
@@ -78,88 +95,104 @@ impl Recorder {
         }
     }
 
-    /// Changes the size of the pictures that show `from` and later.
-    pub(crate) fn resize(&self, from: MediaTime, side: u32) {
-        let _ = self.jobs.try_send(Job::Side(from, side));
+    /// Changes the size of the pictures that show `from` and later, as somebody asks for at `now`.
+    pub(crate) fn resize(&self, from: MediaTime, side: u32, now: Instant) {
+        let _ = self.jobs.try_send(Job::Side(NewSide { from, side, asked: now }));
     }
 
-    pub(crate) fn state(&self) -> RecorderState {
-        self.state.lock().map(|state| *state).unwrap_or_default()
+    /// How far it is, and what painting came to since this was asked last.
+    pub(crate) fn take_row(&self) -> (RecorderState, PaintedRow) {
+        self.state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default()
     }
 
-    /// Paints what is left and closes the files.
-    pub(crate) fn finish(self) -> anyhow::Result<Recorded> {
-        drop(self.jobs);
-        self.worker.join().map_err(|_| anyhow::anyhow!("the recorder stopped unexpectedly"))?
+    /// Paints what is left and closes the files. With it, what [`Recorder::take_row`] gives last.
+    pub(crate) fn finish(self) -> (anyhow::Result<Recorded>, (RecorderState, PaintedRow)) {
+        let Self { jobs, worker, state } = self;
+        drop(jobs);
+        let recorded = worker
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the recorder stopped unexpectedly")));
+        let row = state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default();
+        (recorded, row)
     }
 }
 
-fn record(
-    queue: &Receiver<Job>,
-    mut writer: ClipWriter,
-    mut painter: Painter,
-    mut side: u32,
-    shared: &Mutex<RecorderState>,
-) -> anyhow::Result<Recorded> {
-    let step = MediaTime::of_frame(1, FPS).as_micros();
-    let mut last: Option<Feature> = None;
-    let mut sides: Vec<(MediaTime, u32)> = Vec::new();
-    // The moment the next picture shows.
-    let mut next = MediaTime::ZERO;
-    let mut recorded = Recorded { paths: Vec::new(), n_frames: 0, first: MediaTime::ZERO };
-    for job in queue {
-        let feature = match job {
-            Job::Side(from, side) => {
-                sides.push((from, side));
+/// What the recorder's thread works with.
+struct Worker {
+    writer: ClipWriter,
+    painter: Painter,
+    side: u32,
+    /// Sizes to come.
+    sides: VecDeque<NewSide>,
+    n_frames: u64,
+    shared: Arc<Mutex<(RecorderState, Painted)>>,
+}
+
+impl Worker {
+    fn record(mut self, queue: &Receiver<Job>) -> anyhow::Result<Recorded> {
+        let step = MediaTime::of_frame(1, FPS).as_micros();
+        let mut last: Option<Feature> = None;
+        // The moments that the first and the next picture show.
+        let (mut first, mut next) = (MediaTime::ZERO, MediaTime::ZERO);
+        for job in queue {
+            let feature = match job {
+                Job::Side(new) => {
+                    self.sides.push_back(new);
+                    continue;
+                }
+                Job::Feature(feature) => *feature,
+            };
+            let Some(before) = last else {
+                (first, next) = (feature.time, feature.time);
+                last = Some(feature);
+                continue;
+            };
+            if feature.time <= before.time {
                 continue;
             }
-            Job::Feature(feature) => *feature,
-        };
-        let Some(before) = last else {
-            recorded.first = feature.time;
-            next = feature.time;
-            last = Some(feature);
-            continue;
-        };
-        if feature.time <= before.time {
-            continue;
-        }
-        if feature.time.as_micros() - before.time.as_micros() > MAX_STILL {
-            next = feature.time;
-        }
-        while next < feature.time {
-            paint(&mut painter, &mut writer, &mut sides, &mut side, &before, &feature, next)?;
-            recorded.n_frames += 1;
-            if let Ok(mut state) = shared.lock() {
-                *state = RecorderState { n_frames: recorded.n_frames, side, time: next };
+            if feature.time.as_micros() - before.time.as_micros() > MAX_STILL {
+                next = feature.time;
             }
-            next = MediaTime::from_micros(next.as_micros() + step);
+            while next < feature.time {
+                self.paint(&before, &feature, next)?;
+                next = MediaTime::from_micros(next.as_micros() + step);
+            }
+            last = Some(feature);
         }
-        last = Some(feature);
+        if let Some(feature) = last.filter(|feature| feature.time >= next) {
+            self.paint(&feature, &feature, next)?;
+        }
+        let paths = self.writer.finish().context("cannot finish the recording")?;
+        Ok(Recorded { paths, n_frames: self.n_frames, first })
     }
-    if let Some(feature) = last.filter(|feature| feature.time >= next) {
-        paint(&mut painter, &mut writer, &mut sides, &mut side, &feature, &feature, next)?;
-        recorded.n_frames += 1;
-    }
-    recorded.paths = writer.finish().context("cannot finish the recording")?;
-    Ok(recorded)
-}
 
-/// Paints one moment between two features, at the size that moment asks for.
-fn paint(
-    painter: &mut Painter,
-    writer: &mut ClipWriter,
-    sides: &mut Vec<(MediaTime, u32)>,
-    side: &mut u32,
-    before: &Feature,
-    after: &Feature,
-    time: MediaTime,
-) -> anyhow::Result<()> {
-    while let Some((_, new)) = sides.first().filter(|(from, _)| *from <= time) {
-        *side = *new;
-        painter.resize(*side);
-        sides.remove(0);
+    /// Paints one moment between two features, at the size that moment asks for.
+    fn paint(&mut self, before: &Feature, after: &Feature, time: MediaTime) -> anyhow::Result<()> {
+        while let Some(new) = self.sides.pop_front_if(|new| new.from <= time) {
+            if let Ok(mut shared) = self.shared.lock() {
+                shared.1.ask(new.asked, self.side, new.side);
+            }
+            self.side = new.side;
+            self.painter.resize(new.side);
+        }
+        let started = Instant::now();
+        let frame = self.painter.paint(&Feature::between(before, after, time))?;
+        let done = Instant::now();
+        self.writer.push(&frame).context("cannot write the recording")?;
+        self.n_frames += 1;
+        if let Ok(mut shared) = self.shared.lock() {
+            let (state, painted) = &mut *shared;
+            *state = RecorderState { n_frames: self.n_frames, side: self.side, time };
+            // A recording is never governed: it has the size that was asked for.
+            let effort = EffortRow {
+                samples_per_ray: face::DEFAULT_SAMPLES,
+                rendered_resolution: self.side,
+                pictures_per_s_limit: f64::from(FPS),
+            };
+            let took = Some(done - started);
+            let drawn = Drawn { path: self.painter.name(), asked: self.side, effort, took };
+            painted.picture(done, drawn);
+        }
+        Ok(())
     }
-    let frame = painter.paint(&Feature::between(before, after, time))?;
-    writer.push(&frame).context("cannot write the recording")
 }

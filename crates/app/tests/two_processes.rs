@@ -23,7 +23,7 @@ impl Drop for Peer {
 }
 
 #[test]
-fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
+fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-processes");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -41,19 +41,41 @@ fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
 
     let mut joiner = feathercall();
     joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
-    joiner.args(["--duration", "12s", "--at", "6s=resolution:256"]);
+    joiner.args(["--duration", "12s", "--at", "5s=resolution:512", "8s=resolution:256"]);
     joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
     let output = joiner.output().expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
 
     let rows = std::fs::read_to_string(&stats).unwrap();
-    let last = rows.lines().last().expect("there are statistics");
-    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    let rows: Vec<serde_json::Value> =
+        rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let last = rows.last().expect("there are statistics");
     let number = |name: &str| last[name].as_f64().unwrap_or_else(|| panic!("{name} in {last}"));
     assert!(number("features_in") > 10.0, "{last}");
     assert!(number("wire_bytes_in") > number("payload_bytes_in"), "{last}");
     assert!(number("wire_bytes_out") > 0.0, "{last}");
+    assert!(last["render_path"].as_str().is_some_and(|path| !path.is_empty()), "{last}");
+
+    let switches: Vec<_> = rows
+        .iter()
+        .flat_map(|row| row["switches"].as_array().expect("an array"))
+        .map(|switch| (switch["from"].as_u64(), switch["to"].as_u64(), switch["ms"].as_f64()))
+        .collect();
+    let sides: Vec<_> = switches.iter().map(|(from, to, _)| (from.unwrap(), to.unwrap())).collect();
+    assert_eq!(sides, [(128, 512), (512, 256)], "each switch is told once");
+    assert!(switches.iter().all(|(.., ms)| ms.is_some_and(|ms| ms > 0.0)), "{switches:?}");
+    // Nothing of it is noticed on the wire: features go on coming. A busy machine may have a second
+    // without one, not four.
+    let features: Vec<_> = rows.iter().map(|row| row["features_in"].as_u64().unwrap()).collect();
+    let flowing: Vec<_> = features.iter().skip_while(|n| **n == 0).collect();
+    assert!(flowing.windows(5).all(|rows| rows[0] < rows[4]), "{features:?}");
+    let recorded = last["recorded_frames"].as_u64();
+    assert_eq!(
+        last["pictures"].as_u64(),
+        recorded,
+        "the last row is written after the last picture"
+    );
 
     let mut sizes = std::collections::BTreeSet::new();
     let mut folders = vec![folder.clone()];
@@ -68,5 +90,5 @@ fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
             }
         }
     }
-    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [128, 256], "both sizes were recorded");
+    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [128, 256, 512], "all were recorded");
 }

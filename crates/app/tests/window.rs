@@ -65,3 +65,27 @@ fn every_control_of_a_call_does_what_it_says() {
         assert_eq!(harness.state().1, [want], "{label}");
     }
 }
+
+#[test]
+fn the_place_of_the_face_is_measured_in_pixels_of_the_display() {
+    let place_px = |pixels_per_point| {
+        let mut harness = Harness::builder()
+            .with_size([900.0, 700.0])
+            .with_pixels_per_point(pixels_per_point)
+            .build_ui_state(
+                |ui, place: &mut u32| *place = show_call(ui, &CallView::default()).1,
+                0,
+            );
+        harness.run_steps(2);
+        *harness.state()
+    };
+    let plain = place_px(1.0);
+    // The panels beside the face and below it leave about 640 points of 700.
+    assert!((560..=660).contains(&plain), "{plain}");
+    for scale in [1.25_f32, 1.5, 2.0] {
+        let want = plain as f32 * scale;
+        let got = place_px(scale) as f32;
+        // Layout is rounded to whole pixels.
+        assert!((got - want).abs() <= 4.0, "{got} pixels, not {want}, at {scale}");
+    }
+}

@@ -28,6 +28,87 @@ pub struct BenchRow {
     pub ms_p95: f64,
     /// Runs.
     pub runs: usize,
+    /// Of pictures: the work in them.
+    #[serde(flatten)]
+    pub picture: Option<PictureRow>,
+}
+
+/// The work of a picture and how well a machine does it.
+///
+/// One GFLOP is 10⁹ operations as [`face::Work`] counts them, two for a multiply-add.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PictureRow {
+    /// Samples a ray.
+    pub samples_per_ray: u32,
+    /// Median time that the adapter itself says it worked, where it offers timestamps.
+    pub gpu_ms_median: Option<f64>,
+    /// Work that the definition asks for.
+    pub gflop: f64,
+    /// Bytes of the field that the definition reads and writes, in units of 10⁶.
+    pub mb: f64,
+    /// The work over the time: the adapter's own, or else the median.
+    pub gflop_per_s: f64,
+    /// Measured with nothing but multiply-adds on the same path.
+    pub fma_gflop_per_s: f64,
+    /// Reads of a folded field's size on the same path, in units of 10⁹ bytes; not on a GPU.
+    pub read_gb_per_s: Option<f64>,
+    /// Operations a second over multiply-adds a second. More than one is possible: renderers leave out what does not show.
+    pub share_of_fma: f64,
+    /// Share of the rays that go through the head box.
+    pub rays_in_box: f64,
+    /// Share of the rays that meet the head.
+    pub rays_on_head: f64,
+    /// The work, stage by stage.
+    pub stages: Vec<StageRow>,
+}
+
+/// Work of one stage of a picture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageRow {
+    /// `fold`, `rays`, `march`, `samples`, `shade` or `behind`; see [`face::PictureWork`].
+    pub stage: String,
+    /// As in [`PictureRow`].
+    pub gflop: f64,
+    /// As in [`PictureRow`].
+    pub mb: f64,
+}
+
+impl PictureRow {
+    /// The row of a picture of `rays` that took `ms_median`, or `gpu_ms_median` where that is
+    /// known, on a path that does `fma_gflop_per_s` and `read_gb_per_s`.
+    pub fn new(
+        sizes: &face::Sizes,
+        rays: &face::Rays,
+        samples_per_ray: u32,
+        (ms_median, gpu_ms_median): (f64, Option<f64>),
+        (fma_gflop_per_s, read_gb_per_s): (f64, Option<f64>),
+    ) -> Self {
+        let work = face::picture_work(sizes, rays, samples_per_ray);
+        let (giga, mega) = (|flops: u64| flops as f64 * 1e-9, |bytes: u64| bytes as f64 * 1e-6);
+        let total = work.total();
+        let gflop_per_s = giga(total.flops) / (gpu_ms_median.unwrap_or(ms_median) * 1e-3);
+        let share = |part: u64| part as f64 / rays.all.max(1) as f64;
+        Self {
+            samples_per_ray,
+            gpu_ms_median,
+            gflop: giga(total.flops),
+            mb: mega(total.bytes),
+            gflop_per_s,
+            fma_gflop_per_s,
+            read_gb_per_s,
+            share_of_fma: gflop_per_s / fma_gflop_per_s,
+            rays_in_box: share(rays.in_box),
+            rays_on_head: share(rays.on_head),
+            stages: work
+                .stages()
+                .map(|(stage, work)| StageRow {
+                    stage: stage.to_owned(),
+                    gflop: giga(work.flops),
+                    mb: mega(work.bytes),
+                })
+                .into(),
+        }
+    }
 }
 
 impl BenchRow {
@@ -45,6 +126,7 @@ impl BenchRow {
             ms_median: at(0.5) * 1000.0,
             ms_p95: at(0.95) * 1000.0,
             runs: times.len(),
+            picture: None,
         }
     }
 }
@@ -131,5 +213,26 @@ mod tests {
         let row = BenchRow::new("a", "b", None, &mut times);
         assert!((row.ms_median - 51.0).abs() < 1e-9 && (row.ms_p95 - 96.0).abs() < 1e-9);
         assert_eq!(BenchRow::new("a", "b", None, &mut []).runs, 0);
+    }
+
+    #[test]
+    fn a_picture_s_rate_is_its_work_over_the_adapter_s_own_time() {
+        let sizes = face::Sizes::tiny();
+        let rays = face::Rays { all: 100, in_box: 50, on_head: 25 };
+        let whole = PictureRow::new(&sizes, &rays, 6, (2.0, None), (10.0, None));
+        let gpu = PictureRow::new(&sizes, &rays, 6, (2.0, Some(0.5)), (10.0, None));
+        assert!((gpu.gflop_per_s / whole.gflop_per_s - 4.0).abs() < 1e-9);
+        assert!((whole.gflop_per_s - whole.gflop / 2e-3).abs() < 1e-9);
+        assert!((whole.share_of_fma - whole.gflop_per_s / 10.0).abs() < 1e-9);
+        assert!((whole.rays_in_box - 0.5).abs() < 1e-9 && (gpu.rays_on_head - 0.25).abs() < 1e-9);
+        let stages: f64 = whole.stages.iter().map(|stage| stage.gflop).sum();
+        assert!((stages - whole.gflop).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_row_without_a_picture_has_the_fields_it_always_had() {
+        let row = serde_json::to_value(BenchRow::new("encode", "cpu", None, &mut [])).unwrap();
+        let names: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["ms_median", "ms_p95", "path", "resolution", "runs", "what"]);
     }
 }

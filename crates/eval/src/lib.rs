@@ -19,7 +19,7 @@ mod rate;
 mod report;
 mod score;
 
-pub use bench::{BenchRow, actor_features, bench_codec, bench_track};
+pub use bench::{BenchRow, PictureRow, StageRow, actor_features, bench_codec, bench_track};
 pub use clip::track_clip;
 pub use evaluate::{Options, Paint, Progress, evaluate};
 pub use npz::npz_of_landmarks;

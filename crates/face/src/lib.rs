@@ -31,6 +31,7 @@ mod pack;
 mod quality;
 mod ray;
 mod sizes;
+mod work;
 
 pub use file::{FaceFile, FaceFileError, FaceInfo, MAX_FACE_FILE};
 pub use fold::{FoldedField, fold};
@@ -51,3 +52,4 @@ pub use sizes::{
     BIAS_INPUTS, Bounds, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, Layout, SHADE_INPUTS,
     SHARED_DIMS, Sizes, TORSO_FIXED_OUTPUTS, TORSO_INPUTS,
 };
+pub use work::{PictureWork, Rays, Work, count_rays, picture_work};

@@ -77,9 +77,9 @@ pub struct Renderer {
     frame: Buffer,
     n_samples: u32,
     max_side: u32,
-    /// The picture's side from the next render on.
-    wanted_side: u32,
     picture: Picture,
+    /// What the next render draws into, if it has another size.
+    next_picture: Option<Picture>,
     read_backs: ReadBacks,
     timer: Option<GpuTimer>,
 }
@@ -173,8 +173,8 @@ impl Renderer {
             frame,
             n_samples: face::DEFAULT_SAMPLES,
             max_side,
-            wanted_side: side,
             picture: Picture::new(device, &pipeline, side),
+            next_picture: None,
             pipeline,
             read_backs: ReadBacks::default(),
             timer: GpuTimer::new(device, queue),
@@ -184,13 +184,19 @@ impl Renderer {
     /// Asks for another picture size, from the next [`Renderer::render`] on. Until then the old
     /// picture stays; after it [`Renderer::texture_view`] is another view.
     ///
+    /// All that the new size needs is made here, so the next picture is not later than others.
+    ///
     /// # Errors
     /// If the side is outside [`MIN_SIDE`]..=[`MAX_SIDE`] or too large for the adapter.
-    pub fn resize(&mut self, side: u32) -> Result<(), RenderError> {
+    pub fn resize(&mut self, device: &Device, side: u32) -> Result<(), RenderError> {
         if !(MIN_SIDE..=self.max_side).contains(&side) {
             return Err(RenderError::Side { side, min: MIN_SIDE, max: self.max_side });
         }
-        self.wanted_side = side;
+        if side == self.side() {
+            self.next_picture = None;
+        } else if self.next_picture.as_ref().is_none_or(|picture| picture.side() != side) {
+            self.next_picture = Some(Picture::new(device, &self.pipeline, side));
+        }
         Ok(())
     }
 
@@ -205,8 +211,8 @@ impl Renderer {
     /// Waits for nothing. `inputs` must come from the model this renderer was made for; those of
     /// another draw nonsense.
     pub fn render(&mut self, device: &Device, queue: &Queue, inputs: &FrameInputs) {
-        if self.wanted_side != self.side() {
-            self.picture = Picture::new(device, &self.pipeline, self.wanted_side);
+        if let Some(picture) = self.next_picture.take() {
+            self.picture = picture;
         }
         self.folding.write(queue, inputs);
         let frame = FrameUniform::new(inputs, self.n_samples);
@@ -236,7 +242,7 @@ impl Renderer {
 
     /// Side of the picture, pixels.
     pub fn side(&self) -> u32 {
-        self.picture.texture.width()
+        self.picture.side()
     }
 
     /// The picture: `rgba8unorm`, display sRGB values, alpha one; row 0 on top.
@@ -288,6 +294,11 @@ impl Renderer {
         self.read_backs.len()
     }
 
+    /// Whether [`Renderer::gpu_time`] will know.
+    pub fn can_time(&self) -> bool {
+        self.timer.is_some()
+    }
+
     /// How long the GPU worked on a recent picture, folding included. `None` without
     /// `TIMESTAMP_QUERY`, and before the first picture is known to be done.
     pub fn gpu_time(&mut self) -> Option<Duration> {
@@ -312,6 +323,10 @@ impl Picture {
         let view = texture.create_view(&TextureViewDescriptor::default());
         let bindings = bind(device, pipeline, 1, &[BindingResource::TextureView(&view)]);
         Self { texture, view, bindings }
+    }
+
+    fn side(&self) -> u32 {
+        self.texture.width()
     }
 }
 

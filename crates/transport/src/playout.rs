@@ -1,11 +1,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use types::{CODE_DIMS, Code, FEATURE_DIMS, Feature, HeadPose, MediaTime};
+use types::{FEATURE_DIMS, Feature, MediaTime};
 
 /// Longest stretch past the newest feature that is invented rather than held.
 const MAX_EXTRAPOLATION: f64 = 0.120;
 /// An invented movement dies away with this time constant.
 const DAMPING: f64 = 0.080;
+/// What was invented glides over this long into what was received after all.
+const LANDING: f64 = 0.200;
 /// Features kept, at most: ten seconds at 25 a second.
 const KEPT: usize = 256;
 /// Arrivals the delay is chosen from.
@@ -16,14 +18,14 @@ const TRANSIT_WINDOW: f64 = 5.0;
 const MARGIN: f64 = 0.004;
 /// The playout delay stays below this, whatever the network does.
 const MAX_DELAY: f64 = 0.5;
-/// The delay grows by at most this share of the time that passes, and shrinks by the other.
+/// The face is shown later by at most this share of the time that passes, and earlier by the other.
 const GROWTH: f64 = 0.25;
 const SHRINKAGE: f64 = 0.05;
 
 /// How the feature to show came about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Shown {
-    /// It was received, or lies between two that were.
+    /// It was received, or lies between two that were; or it glides there after a gap.
     Received,
     /// Invented by continuing the last movement; at most 120 ms.
     Extrapolated,
@@ -36,6 +38,9 @@ pub enum Shown {
 /// The playout delay follows what arrives: it is the 95th percentile of what would have been
 /// needed lately for the *next* feature to be there whenever one is shown, so a packet rate, jitter
 /// and clock drift all find their way into it. It changes slowly, as slow motion nobody sees.
+///
+/// The face never jumps: between features it moves on straight lines (the head on an arc), past the
+/// newest it goes on and comes to rest, and when features come again it glides to them.
 #[derive(Debug, Default)]
 pub struct Playout {
     features: VecDeque<Feature>,
@@ -46,9 +51,23 @@ pub struct Playout {
     window_end: f64,
     /// Delays that would have been needed, seconds, latest last.
     needed: VecDeque<f64>,
-    delay: f64,
-    /// When `delay` was last moved.
+    /// What is due is what was captured this long ago, seconds: transit, clock offset and delay.
+    lag: f64,
+    /// When `lag` was last moved.
     moved: f64,
+    /// Set while what is shown is invented: the newest feature it was invented from.
+    invented_from: Option<MediaTime>,
+    landing: Option<Landing>,
+}
+
+/// How far what is shown is from what is due, after something was invented that was not so.
+#[derive(Clone, Copy, Debug)]
+struct Landing {
+    started: f64,
+    /// `shown = turn * due`.
+    turn: glam::Quat,
+    /// `shown = due + offset` for what is no rotation.
+    offset: [f32; FEATURE_DIMS],
 }
 
 impl Playout {
@@ -70,6 +89,7 @@ impl Playout {
             (self.transit, self.previous_transit) = (offset, offset);
             self.window_end = arrival + TRANSIT_WINDOW;
             self.moved = arrival;
+            self.lag = offset;
         } else if arrival >= self.window_end {
             self.previous_transit = self.transit;
             self.transit = offset;
@@ -86,7 +106,7 @@ impl Playout {
                     self.needed.pop_front();
                 }
                 if self.needed.len() == 1 {
-                    self.delay = self.target();
+                    self.lag = self.base() + self.target();
                 }
             }
         }
@@ -100,26 +120,28 @@ impl Playout {
     pub fn at(&mut self, now: Instant) -> Option<(Feature, Shown)> {
         let now = self.origin.map(|origin| now.saturating_duration_since(origin).as_secs_f64())?;
         self.follow(now);
-        let due = (now - self.base() - self.delay).max(0.0);
-        let due = MediaTime::from_micros((due * 1e6) as u64);
+        let due = MediaTime::from_micros(((now - self.lag).max(0.0) * 1e6) as u64);
+        let newest = self.newest()?;
+        let (feature, shown) = self.without_landing(self.features.len(), due)?;
+        if let Some(from) = self.invented_from
+            && from < newest
+        {
+            let n_known = self.features.partition_point(|feature| feature.time <= from);
+            if let Some((expected, _)) = self.without_landing(n_known, due) {
+                self.landing = Some(Landing::new(now, &self.landed(expected, now), &feature));
+            }
+        }
+        self.invented_from = (shown != Shown::Received).then_some(newest);
         // The one before what is due stays, and one more to know how the face was moving.
         while self.features.len() > 3 && self.features[2].time <= due {
             self.features.pop_front();
         }
-        let after = self.features.iter().position(|feature| feature.time >= due);
-        match after {
-            Some(0) => self.features.front().map(|first| (*first, Shown::Received)),
-            Some(i) => {
-                let (before, after) = (&self.features[i - 1], &self.features[i]);
-                Some((Feature::between(before, after, due), Shown::Received))
-            }
-            None => self.beyond(due),
-        }
+        Some((self.landed(feature, now), shown))
     }
 
     /// How long features are held beyond the fastest transit seen.
     pub fn delay(&self) -> Duration {
-        Duration::from_secs_f64(self.delay.max(0.0))
+        Duration::from_secs_f64((self.lag - self.base()).max(0.0))
     }
 
     /// Media time of the newest feature.
@@ -127,12 +149,28 @@ impl Playout {
         self.features.back().map(|feature| feature.time)
     }
 
-    /// The feature at `due`, after the newest.
-    fn beyond(&self, due: MediaTime) -> Option<(Feature, Shown)> {
-        let newest = self.features.back()?;
+    /// The feature at `due`, if only the `n` oldest were here.
+    fn without_landing(&self, n: usize, due: MediaTime) -> Option<(Feature, Shown)> {
+        let known = self.features.iter().take(n);
+        match known.clone().position(|feature| feature.time >= due) {
+            Some(0) => self.features.front().map(|first| (*first, Shown::Received)),
+            Some(i) => {
+                let (before, after) = (&self.features[i - 1], &self.features[i]);
+                Some((Feature::between(before, after, due), Shown::Received))
+            }
+            None => Self::beyond(known.rev(), due),
+        }
+    }
+
+    /// The feature at `due`, after the first of `newest_first`.
+    fn beyond<'a>(
+        mut newest_first: impl Iterator<Item = &'a Feature>,
+        due: MediaTime,
+    ) -> Option<(Feature, Shown)> {
+        let newest = newest_first.next()?;
         let past = due.saturating_since(newest.time).as_secs_f64();
         let shown = if past > MAX_EXTRAPOLATION { Shown::Held } else { Shown::Extrapolated };
-        let Some(before) = self.features.iter().rev().nth(1) else {
+        let Some(before) = newest_first.next() else {
             return Some((Feature { time: due, ..*newest }, Shown::Held));
         };
         let span = newest.time.saturating_since(before.time).as_secs_f64();
@@ -144,12 +182,17 @@ impl Playout {
         Some((continued(before, newest, ahead, due).unwrap_or(*newest), shown))
     }
 
-    /// Moves the delay towards what is needed.
+    /// `feature` at `now`, moved by what is left of the landing.
+    fn landed(&self, feature: Feature, now: f64) -> Feature {
+        self.landing.and_then(|landing| landing.at(&feature, now)).unwrap_or(feature)
+    }
+
+    /// Moves the lag towards what is needed.
     fn follow(&mut self, now: f64) {
         let passed = (now - self.moved).clamp(0.0, 0.1);
         self.moved = now;
-        let wanted = self.target() - self.delay;
-        self.delay += wanted.clamp(-SHRINKAGE * passed, GROWTH * passed);
+        let wanted = self.base() + self.target() - self.lag;
+        self.lag += wanted.clamp(-SHRINKAGE * passed, GROWTH * passed);
     }
 
     /// 95th percentile of the delays needed lately, seconds.
@@ -172,6 +215,34 @@ impl Playout {
     }
 }
 
+impl Landing {
+    /// From what is shown to what is due.
+    fn new(started: f64, shown: &Feature, due: &Feature) -> Self {
+        let mut offset = shown.to_array();
+        for (o, d) in offset.iter_mut().zip(due.to_array()) {
+            *o -= d;
+        }
+        Self { started, turn: shown.pose.quat() * due.pose.quat().inverse(), offset }
+    }
+
+    /// What is shown at `now` for what is due; `None` once it has landed.
+    fn at(&self, due: &Feature, now: f64) -> Option<Feature> {
+        let passed = ((now - self.started) / LANDING) as f32;
+        if passed >= 1.0 {
+            return None;
+        }
+        // Without a jerk at either end.
+        let left = 1.0 - passed * passed * (3.0 - 2.0 * passed);
+        let turned = glam::Quat::IDENTITY.slerp(self.turn, left) * due.pose.quat();
+        let mut values = due.to_array();
+        for (value, offset) in values.iter_mut().zip(self.offset) {
+            *value += offset * left;
+        }
+        values[..3].copy_from_slice(&turned.to_scaled_axis().to_array());
+        Feature::from_array(due.time, &values).ok()
+    }
+}
+
 /// `newest` moved on by `ahead` times its step from `before`, if that is still a face.
 fn continued(before: &Feature, newest: &Feature, ahead: f32, time: MediaTime) -> Option<Feature> {
     let (a, b) = (before.to_array(), newest.to_array());
@@ -179,21 +250,19 @@ fn continued(before: &Feature, newest: &Feature, ahead: f32, time: MediaTime) ->
     for (value, (a, b)) in values.iter_mut().zip(a.iter().zip(&b)) {
         *value = b + (b - a) * ahead;
     }
-    let step = before.pose.quat().inverse() * newest.pose.quat();
-    let turned = newest.pose.quat() * glam::Quat::IDENTITY.slerp(step, ahead.min(1.0));
-    let translation = glam::Vec3::new(values[3], values[4], values[5]);
-    let mut code = [0.0; CODE_DIMS];
-    code.copy_from_slice(&values[FEATURE_DIMS - CODE_DIMS..]);
-    Some(Feature {
-        time,
-        pose: HeadPose::new(turned.to_scaled_axis(), translation).ok()?,
-        code: Code::new(code).ok()?,
-    })
+    let step = newest.pose.quat() * before.pose.quat().inverse();
+    // The shorter way round.
+    let step = if step.w < 0.0 { -step } else { step };
+    let turned = glam::Quat::from_scaled_axis(step.to_scaled_axis() * ahead) * newest.pose.quat();
+    values[..3].copy_from_slice(&turned.to_scaled_axis().to_array());
+    Feature::from_array(time, &values).ok()
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's time has to begin somewhere")]
 mod tests {
     use super::*;
+    use types::{CODE_DIMS, Code, HeadPose};
 
     fn feature(ms: u64) -> Feature {
         let mut code = [0.0; CODE_DIMS];
@@ -262,6 +331,96 @@ mod tests {
         let held_ms = (held.last().unwrap() - held.first().unwrap()) + 10;
         assert!((230..=290).contains(&held_ms), "{held_ms} ms");
         assert_eq!(shown.iter().rfind(|(now, ..)| *now == 6000).unwrap().2, Shown::Received);
+    }
+
+    /// A head that turns by `angle(s)` radians about a slanted axis.
+    fn turned(ms: u64, angle: impl Fn(f32) -> f32) -> Feature {
+        let axis = glam::Vec3::new(0.6, 0.8, 0.0) * angle(ms as f32 / 1000.0);
+        let pose = HeadPose::new(axis, glam::Vec3::new(0.0, 0.0, 0.6)).unwrap();
+        Feature { pose, ..feature(ms) }
+    }
+
+    #[test]
+    fn a_steady_movement_is_steady_at_any_feature_and_display_rate() {
+        for (fps, hz) in [(8, 60), (8, 120), (12, 60), (25, 60), (25, 120)] {
+            let start = Instant::now();
+            let mut playout = Playout::new();
+            let mut shown: Vec<Feature> = Vec::new();
+            let mut n_pushed = 0;
+            for beat in 0..4 * hz {
+                let now = start + Duration::from_secs(beat) / hz as u32;
+                while n_pushed * 1000 / fps + 30 <= beat * 1000 / hz {
+                    let ms = n_pushed * 1000 / fps;
+                    playout.push(at(start, ms + 30), turned(ms, |s| s));
+                    n_pushed += 1;
+                }
+                if let Some((feature, how)) = playout.at(now)
+                    && beat > 2 * hz
+                {
+                    assert_eq!(how, Shown::Received, "{fps} features at {hz} Hz");
+                    shown.push(feature);
+                }
+            }
+            let want = 1.0 / hz as f32;
+            for pair in shown.windows(2) {
+                let turn = pair[0].pose.quat().angle_between(pair[1].pose.quat());
+                let code = pair[1].code.as_array()[0] - pair[0].code.as_array()[0];
+                // Angles of small turns are good to half a thousandth of a radian in f32.
+                assert!((turn - want).abs() < 1e-3, "{turn} rad at {fps}, {hz}, not {want}");
+                assert!((code - want).abs() < 2e-5, "{code} at {fps}, {hz}, not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn after_an_outage_the_face_glides_to_where_it_is_due() {
+        let shown = play(200, 8000, |i| (!(100..110).contains(&i)).then_some(20));
+        let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
+        let step = shown.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f32::max);
+        // A jump would be over 250; the glide makes it up in 200 ms, one and a half times as fast
+        // in the middle as on average.
+        assert!(step < 40.0, "{step} ms of movement in 10 ms");
+        let landed = shown.iter().filter(|(now, ..)| *now > 4420 + 70 + 210);
+        for (now, ms, _) in landed {
+            let behind = *now as f32 - ms;
+            assert!((55.0..=80.0).contains(&behind), "at {now} ms {behind} ms behind");
+        }
+    }
+
+    #[test]
+    fn a_head_that_turned_back_unseen_is_not_thrown_around() {
+        let start = Instant::now();
+        let mut playout = Playout::new();
+        // To 0.5 rad in one second, then an outage in which it turns back to zero.
+        let angle = |s: f32| if s < 1.0 { 0.5 * s } else { (0.5 - (s - 1.0)).max(0.0) };
+        let mut arrivals = (0..100).map(|i| i * 40).filter(|ms| !(1000..1600).contains(ms));
+        let mut next = arrivals.next();
+        let mut shown = Vec::new();
+        for now in (0..3000).step_by(10) {
+            while let Some(ms) = next.filter(|ms| ms + 20 <= now) {
+                playout.push(at(start, ms + 20), turned(ms, angle));
+                next = arrivals.next();
+            }
+            shown.extend(playout.at(at(start, now)).map(|(feature, _)| feature.pose.quat()));
+        }
+        let steps: Vec<_> = shown.windows(2).map(|pair| pair[0].angle_between(pair[1])).collect();
+        let most = steps.iter().copied().fold(0.0, f32::max);
+        // Half a radian within 200 ms; at once it would be all of it.
+        assert!(most < 0.05, "{most} rad in 10 ms");
+        let last = shown[shown.len() - 1].angle_between(glam::Quat::IDENTITY);
+        assert!(last < 2e-3, "it comes to rest, {last} rad away");
+    }
+
+    #[test]
+    fn a_faster_path_is_followed_in_quick_motion_nobody_sees() {
+        let shown = play(500, 20_000, |i| Some(if i < 100 { 100 } else { 40 }));
+        let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
+        for pair in shown.windows(2) {
+            let step = pair[1].1 - pair[0].1;
+            assert!((9.4..=10.6).contains(&step), "{step} ms in 10 ms at {} ms", pair[1].0);
+        }
+        let (now, ms, _) = shown[shown.len() - 1];
+        assert!((80.0..=90.0).contains(&(now as f32 - ms)), "the way is 60 ms shorter");
     }
 
     #[test]

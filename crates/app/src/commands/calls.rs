@@ -80,6 +80,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
         stats: peer.stats.clone(),
         duration: peer.duration,
         script: peer.at.clone(),
+        max_fps: Some(peer.max_fps),
     };
     Ok((settings, options))
 }

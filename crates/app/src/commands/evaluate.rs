@@ -14,7 +14,7 @@ pub(super) fn run(
     report_folder: Option<&Path>,
 ) -> anyhow::Result<()> {
     let file = super::read_face(face)?;
-    let mut painter = Painter::new(Arc::new(file.model.clone()))?;
+    let mut painter = Painter::new(Arc::new(file.model.clone()));
     let mut progress = Progress::new(is_json);
     let report = eval::evaluate(
         clip,

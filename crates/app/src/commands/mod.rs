@@ -40,7 +40,9 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
         Some(Command::Devices) => devices::run(),
         Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
-        Some(Command::Bench { part, face, json }) => bench::run(part, face.as_deref(), json),
+        Some(Command::Bench { part, face, samples, json }) => {
+            bench::run(part, face.as_deref(), samples, json)
+        }
     }
 }
 

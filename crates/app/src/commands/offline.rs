@@ -54,7 +54,7 @@ pub(super) fn decode(
     let (Some(first), Some(last)) = (features.first(), features.last()) else {
         anyhow::bail!("the stream {} holds no picture", stream.display());
     };
-    let mut painter = Painter::new(face.model.into())?;
+    let mut painter = Painter::new(face.model.into());
     painter.resize(resolution.side(256));
     let mut writer = capture::ClipWriter::create(out, fps)
         .with_context(|| format!("cannot write to {}", out.display()))?;

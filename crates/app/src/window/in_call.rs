@@ -57,7 +57,7 @@ pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
         figures(ui, view);
     });
     let side = egui::CentralPanel::default().show(ui, |ui| stage(ui, view, &mut actions)).inner;
-    (actions, (side * ui.ctx().pixels_per_point()) as u32)
+    (actions, (side * ui.ctx().pixels_per_point()).round() as u32)
 }
 
 fn shortcuts(ui: &egui::Ui) -> Vec<CallAction> {

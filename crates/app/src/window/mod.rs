@@ -1,20 +1,18 @@
 //! The window: home, enrollment, call.
 
 mod enrolling;
+mod face;
 mod home;
 mod in_call;
 mod theme;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use call::{Call, Event, Settings};
 use capture::SourceSpec;
-use egui::TextureId;
-use face::FaceModel;
-use render::Renderer;
 
 pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallAction, CallView, show as show_call};
@@ -22,8 +20,10 @@ pub use in_call::{CallAction, CallView, show as show_call};
 use crate::cli::Action;
 pub use crate::cli::Resolution;
 use crate::commands::face_or_demo;
+use crate::gpu::{Gpu, Trouble};
 use crate::live::{Live, Options};
 use enrolling::Enrolling;
+use face::FacePainter;
 
 /// What the window opens with.
 pub(crate) enum Start {
@@ -56,17 +56,27 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
         renderer: eframe::Renderer::Wgpu,
         ..Default::default()
     };
+    let trouble = Arc::new(OnceLock::new());
+    let told = Arc::clone(&trouble);
     let create = |context: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
         theme::apply(&context.egui_ctx);
-        let gpu = context.wgpu_render_state.clone().context("the window has no graphics device")?;
-        Ok(Box::new(Window::new(gpu, start)?))
+        let state =
+            context.wgpu_render_state.clone().context("the window has no graphics device")?;
+        Ok(Box::new(Window::new(state, start, told)?))
     };
     eframe::run_native("Feathercall", options, Box::new(create))
-        .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))
+        .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))?;
+    match trouble.get() {
+        Some(trouble) => Err(anyhow::anyhow!("{trouble}; start Feathercall again")),
+        None => Ok(()),
+    }
 }
 
 struct Window {
-    gpu: egui_wgpu::RenderState,
+    state: egui_wgpu::RenderState,
+    gpu: Gpu,
+    /// Why the window had to close.
+    trouble: Arc<OnceLock<Trouble>>,
     home: Home,
     screen: Screen,
 }
@@ -76,9 +86,6 @@ enum Screen {
     Enrolling(Enrolling),
     Call(Box<CallScreen>),
 }
-
-/// What `auto` asks of an adapter that is no GPU.
-const SOFTWARE_SIDE: u32 = 256;
 
 /// A call and how it is shown.
 struct CallScreen {
@@ -92,24 +99,18 @@ struct CallScreen {
     preview_time: Option<types::MediaTime>,
     figures: Vec<(&'static str, String)>,
     next_figures: Instant,
-    n_painted: u32,
-    /// Side in pixels of the place where the face was shown last.
-    place_px: u32,
-}
-
-/// The renderer of the peer's face, on the window's own device.
-struct FacePainter {
-    renderer: Renderer,
-    model: Arc<FaceModel>,
-    texture: TextureId,
-    side: u32,
 }
 
 impl Window {
-    fn new(gpu: egui_wgpu::RenderState, start: Start) -> anyhow::Result<Self> {
+    fn new(
+        state: egui_wgpu::RenderState,
+        start: Start,
+        trouble: Arc<OnceLock<Trouble>>,
+    ) -> anyhow::Result<Self> {
         let home =
             Home { faces: known_faces(), cameras: capture::devices().cameras, ..Home::default() };
-        let mut window = Self { gpu, home, screen: Screen::Home };
+        let gpu = Gpu::of_window(&state);
+        let mut window = Self { state, gpu, trouble, home, screen: Screen::Home };
         window.home.face = (!window.home.faces.is_empty()).then_some(0);
         match start {
             Start::Home => {}
@@ -161,6 +162,13 @@ impl Window {
 
 impl eframe::App for Window {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        if let Some(trouble @ Trouble::Lost(_)) = self.gpu.trouble() {
+            // Nothing can be shown any more: what is under way is brought to its end.
+            self.leave_call();
+            let _ = self.trouble.set(trouble);
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+            return;
+        }
         let message = match &mut self.screen {
             Screen::Home => {
                 let action = egui::CentralPanel::default()
@@ -184,7 +192,7 @@ impl eframe::App for Window {
                 }
                 done
             }
-            Screen::Call(call) => match call.show(ui, &self.gpu) {
+            Screen::Call(call) => match call.show(ui, &self.state, &self.gpu) {
                 Ok(None) => None,
                 Ok(Some(ended)) => {
                     self.leave_call();
@@ -205,9 +213,9 @@ impl eframe::App for Window {
 impl Window {
     /// Goes home; a recording is finished on the way.
     fn leave_call(&mut self) {
-        if let Screen::Call(call) = std::mem::replace(&mut self.screen, Screen::Home) {
-            if let Some(painter) = &call.painter {
-                self.gpu.renderer.write().free_texture(&painter.texture);
+        if let Screen::Call(mut call) = std::mem::replace(&mut self.screen, Screen::Home) {
+            if let Some(painter) = &mut call.painter {
+                painter.free(&self.state);
             }
             if let Err(error) = call.live.finish() {
                 self.home.message = Some(format!("{error:#}"));
@@ -228,8 +236,6 @@ impl CallScreen {
             preview_time: None,
             figures: Vec::new(),
             next_figures: Instant::now(),
-            n_painted: 0,
-            place_px: 256,
         }
     }
 
@@ -237,7 +243,8 @@ impl CallScreen {
     fn show(
         &mut self,
         ui: &mut egui::Ui,
-        gpu: &egui_wgpu::RenderState,
+        state: &egui_wgpu::RenderState,
+        gpu: &Gpu,
     ) -> anyhow::Result<Option<String>> {
         for event in self.live.tick(Duration::ZERO)? {
             self.note(&event);
@@ -245,11 +252,11 @@ impl CallScreen {
         if let Some(ended) = self.live.ended() {
             return Ok(Some(ended.to_string()));
         }
-        self.paint_face(gpu)?;
+        self.paint_face(ui.ctx(), state, gpu)?;
         self.update_preview(ui.ctx());
         self.update_figures();
         let view = CallView {
-            remote: self.painter.as_ref().map(|painter| painter.texture),
+            remote: self.painter.as_ref().and_then(FacePainter::texture),
             preview: self.preview.as_ref().map(egui::TextureHandle::id),
             preview_label: if self.companion.is_some() { "The camera's picture" } else { "You" },
             status: self.status.clone(),
@@ -257,11 +264,11 @@ impl CallScreen {
             is_muted: self.live.is_muted(),
             is_camera_off: self.live.is_camera_off(),
             resolution: self.live.resolution(),
-            rendered_side: self.painter.as_ref().map_or(0, |painter| painter.side),
+            rendered_side: self.painter.as_ref().map_or(0, FacePainter::side),
             figures: self.figures.clone(),
         };
         let (actions, place_px) = in_call::show(ui, &view);
-        self.place_px = place_px;
+        self.live.set_place(place_px);
         for action in actions {
             match action {
                 CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
@@ -273,12 +280,11 @@ impl CallScreen {
                 CallAction::HangUp => self.live.act(&Action::HangUp),
             }
         }
-        // The face moves at the display's rhythm; a waiting screen only has to notice events.
-        if self.painter.is_some() {
-            ui.ctx().request_repaint();
-        } else {
-            ui.ctx().request_repaint_after(Duration::from_millis(50));
-        }
+        // The face moves at the display's rhythm or slower; a waiting screen only has to notice
+        // events.
+        let waiting = Duration::from_millis(50);
+        let wait = self.painter.as_ref().map_or(waiting, |painter| painter.wait(Instant::now()));
+        ui.ctx().request_repaint_after(wait.min(waiting));
         Ok(None)
     }
 
@@ -298,41 +304,22 @@ impl CallScreen {
         }
     }
 
-    /// The pixels that `auto` should fill: those of the window, but no more than a software
-    /// adapter can draw in motion.
-    fn auto_px(&self, gpu: &egui_wgpu::RenderState) -> u32 {
-        let is_software = gpu.adapter.get_info().device_type == wgpu::DeviceType::Cpu;
-        if is_software { self.place_px.min(SOFTWARE_SIDE) } else { self.place_px }
-    }
-
-    /// Draws what is due now into the texture that egui shows: no read-back.
-    fn paint_face(&mut self, gpu: &egui_wgpu::RenderState) -> anyhow::Result<()> {
-        let side = self.live.resolution().side(self.auto_px(gpu));
+    /// Draws what is due now into the texture that egui shows.
+    fn paint_face(
+        &mut self,
+        ctx: &egui::Context,
+        state: &egui_wgpu::RenderState,
+        gpu: &Gpu,
+    ) -> anyhow::Result<()> {
         if self.painter.is_none() {
             let Some(model) = self.live.model() else { return Ok(()) };
-            let renderer = Renderer::new(&gpu.device, &gpu.queue, &model)?;
-            let texture = gpu.renderer.write().register_native_texture(
-                &gpu.device,
-                renderer.texture_view(),
-                wgpu::FilterMode::Linear,
-            );
-            let side = renderer.side();
-            self.painter = Some(FacePainter { renderer, model, texture, side });
+            self.painter = Some(FacePainter::new(model, gpu, self.live.max_fps()));
         }
         let Some(painter) = &mut self.painter else { return Ok(()) };
-        let Some(feature) = self.live.call().feature_at(Instant::now()) else { return Ok(()) };
-        painter.renderer.resize(side)?;
-        let inputs = painter.model.frame_inputs(&feature);
-        painter.renderer.render(&gpu.device, &gpu.queue, &inputs);
-        self.n_painted += 1;
-        if painter.side != side {
-            painter.side = side;
-            gpu.renderer.write().update_egui_texture_from_wgpu_texture(
-                &gpu.device,
-                painter.renderer.texture_view(),
-                wgpu::FilterMode::Linear,
-                painter.texture,
-            );
+        let (now, side) = (Instant::now(), self.live.side());
+        let Some(feature) = self.live.call().feature_at(now) else { return Ok(()) };
+        if painter.begin(now, side, self.live.painted_mut()) {
+            painter.paint(ctx, state, &feature, self.live.painted_mut())?;
         }
         Ok(())
     }
@@ -362,18 +349,23 @@ impl CallScreen {
         }
         self.next_figures = now + Duration::from_secs(1);
         let stats = self.live.call().stats();
+        let painted = self.live.painted_row().clone();
         self.figures = vec![
             ("down, wire", format!("{:.1} kbit/s", stats.wire_kbps_in)),
             ("down, face", format!("{:.2} kbit/s", stats.payload_kbps_in)),
             ("up, wire", format!("{:.1} kbit/s", stats.wire_kbps_out)),
             ("up, face", format!("{:.2} kbit/s", stats.payload_kbps_out)),
             ("features", format!("{:.0} /s", stats.features_fps_in)),
-            ("pictures", format!("{} /s", self.n_painted)),
+            ("pictures", format!("{} /s", painted.pictures_since)),
+            ("a picture", painted.picture_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))),
+            ("a ray", format!("{} samples", painted.effort.samples_per_ray)),
             ("delay", format!("{:.0} ms", stats.playout_delay_ms)),
             ("round trip", stats.rtt_ms.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"))),
             ("lost", format!("{:.1} %", stats.loss_in * 100.0)),
         ];
-        self.n_painted = 0;
+        if !painted.render_path.is_empty() {
+            self.figures.push(("painted by", painted.render_path));
+        }
     }
 }
 

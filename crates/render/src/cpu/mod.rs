@@ -125,6 +125,11 @@ impl CpuRenderer {
         &self.rgb
     }
 
+    /// The newest picture, as [`CpuRenderer::render`] gave it.
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
     /// A copy of the newest picture, stamped with its media time.
     ///
     /// # Errors
