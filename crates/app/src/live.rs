@@ -14,7 +14,7 @@ use face::FaceModel;
 use serde::Serialize;
 use types::MediaTime;
 
-use crate::cli::{Action, Resolution, Scripted};
+use crate::cli::{Action, Rate, Resolution, Scripted};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 
 /// What a person may ask for around a call.
@@ -22,6 +22,7 @@ use crate::recorder::{Recorded, Recorder, RecorderState};
 pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     pub(crate) resolution: Resolution,
+    pub(crate) rate: Rate,
     pub(crate) stats: Option<PathBuf>,
     /// Counted from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
@@ -54,6 +55,7 @@ pub(crate) struct Live {
     connected: Option<Instant>,
     next_row: Duration,
     resolution: Resolution,
+    rate: Rate,
     is_muted: bool,
     is_camera_off: bool,
     newest: MediaTime,
@@ -84,6 +86,7 @@ impl Live {
             connected: None,
             next_row: Duration::ZERO,
             resolution: options.resolution,
+            rate: options.rate,
             is_muted: false,
             is_camera_off: false,
             newest: MediaTime::ZERO,
@@ -153,6 +156,10 @@ impl Live {
                     recorder.resize(self.newest, side);
                 }
             }
+            Action::Rate(rate) => {
+                self.rate = rate;
+                self.call.command(Command::Rate(rate.into()));
+            }
             Action::Mute(is_muted) => {
                 self.is_muted = is_muted;
                 self.call.command(Command::Mute(is_muted));
@@ -197,6 +204,10 @@ impl Live {
 
     pub(crate) fn resolution(&self) -> Resolution {
         self.resolution
+    }
+
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
     }
 
     pub(crate) fn is_muted(&self) -> bool {

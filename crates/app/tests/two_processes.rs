@@ -41,7 +41,8 @@ fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
 
     let mut joiner = feathercall();
     joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
-    joiner.args(["--duration", "12s", "--at", "6s=resolution:256"]);
+    joiner.args(["--duration", "12s", "--at", "6s=resolution:256", "--at", "7s=rate:high"]);
+    joiner.args(["--rate", "low"]);
     joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
     let output = joiner.output().expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr);
@@ -54,6 +55,9 @@ fn one_process_calls_another_and_its_face_is_recorded_at_two_sizes() {
     assert!(number("features_in") > 10.0, "{last}");
     assert!(number("wire_bytes_in") > number("payload_bytes_in"), "{last}");
     assert!(number("wire_bytes_out") > 0.0, "{last}");
+    assert_eq!(last["rate"], "high", "{last}");
+    let first: serde_json::Value = serde_json::from_str(rows.lines().nth(2).unwrap()).unwrap();
+    assert_eq!(first["rate"], "low", "{first}");
 
     let mut sizes = std::collections::BTreeSet::new();
     let mut folders = vec![folder.clone()];

@@ -30,6 +30,7 @@ pub(crate) enum Order {
     /// Whether the channel has lost nothing lately.
     Lossless(bool),
     Key,
+    Quality(Quality),
     Stop,
 }
 
@@ -173,6 +174,9 @@ impl Worker {
                 self.encoder.iter_mut().for_each(|encoder| encoder.set_lossless(*is_lossless));
             }
             Order::Key => self.encoder.iter_mut().for_each(Encoder::request_key),
+            Order::Quality(quality) => {
+                self.encoder.iter_mut().for_each(|encoder| encoder.set_quality(*quality));
+            }
             Order::Stop => return false,
         }
         true
@@ -200,5 +204,38 @@ impl Worker {
     /// Hands sound on; whether anybody is there.
     fn hear(&self, sounds: Vec<Sound>) -> bool {
         self.out.blocking_send(Input::Sounds(sounds)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Code, Feature, HeadPose};
+
+    use super::*;
+
+    #[test]
+    fn another_rate_takes_no_key_unit() {
+        let (_, orders) = sync_channel(1);
+        let mut worker = Worker {
+            orders,
+            tracker: None,
+            encoder: Some(Encoder::new(Profile::default())),
+            shared: Arc::default(),
+            out: mpsc::channel(1).0,
+            with_sound: false,
+            started: true,
+            camera_off: false,
+        };
+        for (i, quality) in Quality::ALL.into_iter().chain(Quality::ALL).enumerate() {
+            assert!(worker.obey(&Order::Quality(quality)));
+            let encoder = worker.encoder.as_mut().unwrap();
+            let pose = HeadPose::from_array([0.0, 0.01 * i as f32, 0.0, 0.0, 0.0, 1.1]).unwrap();
+            let time = MediaTime::of_frame(4 * i as u64, 25);
+            assert!(encoder.wants(time));
+            encoder.encode(&Feature { time, pose, code: Code::NEUTRAL });
+            let decoded = encoder.reconstruction().unwrap();
+            assert_eq!((decoded.is_key, decoded.quality), (i == 0, quality), "unit {i}");
+            assert!(worker.obey(&Order::Acknowledge(decoded.id)));
+        }
     }
 }

@@ -669,6 +669,7 @@ impl Session {
         stats.connected = self.greeted && !self.lost;
         stats.playout_delay_ms = self.playout_delay() * 1000.0;
         stats.resolution = self.parts.resolution;
+        stats.rate = self.parts.rate;
         stats.sound_samples_in = self.parts.playing.as_ref().map_or(0, Playing::samples);
         stats.muted = self.parts.muted;
         stats.camera_off = self.parts.camera_off;
@@ -694,6 +695,7 @@ impl Session {
                 self.parts.resolution = side.min(u32::from(u16::MAX));
                 self.control(&Control::Resolution(self.parts.resolution as u16)).await;
             }
+            Command::Rate(rate) => self.set_rate(rate),
             Command::Chat(text) => self.control(&Control::Chat(text)).await,
             Command::Answer(text) => {
                 if let Err(failure) = self.take_answer(&text).await {
@@ -701,6 +703,18 @@ impl Session {
                 }
             }
             Command::HangUp => self.end = Some(End::HungUp),
+        }
+    }
+
+    /// From the next feature and sound on.
+    fn set_rate(&mut self, rate: Rate) {
+        self.parts.rate = rate;
+        self.sender.set_min_redundancy(min_redundancy(rate));
+        if let Some(sending) = &self.parts.sending {
+            sending.order(Order::Quality(rate.quality()));
+        }
+        if let Some(encoder) = &mut self.parts.sound_encoder {
+            encoder.set_rate(rate);
         }
     }
 
@@ -757,11 +771,15 @@ impl Session {
     }
 }
 
-/// One unit a packet: the encoder already sends only what is needed. At the low rate nothing is
-/// repeated before the first loss.
+/// One unit a packet: the encoder already sends only what is needed.
 fn new_sender(rate: Rate) -> Sender {
-    let min_redundancy = usize::from(rate != Rate::Low);
+    let min_redundancy = min_redundancy(rate);
     let settings =
         SenderSettings { units_per_packet: 1, min_redundancy, ..SenderSettings::default() };
     Sender::new(settings)
+}
+
+/// At the low rate nothing is repeated before the first loss.
+fn min_redundancy(rate: Rate) -> usize {
+    usize::from(rate != Rate::Low)
 }

@@ -125,6 +125,11 @@ impl Sender {
         self.settings.units_per_packet = units.clamp(1, 8);
     }
 
+    /// How many earlier packets' units ride along at least, from the next packet on.
+    pub fn set_min_redundancy(&mut self, packets: usize) {
+        self.settings.min_redundancy = packets.min(self.settings.max_redundancy);
+    }
+
     /// The next packet, if it is time for one; call again until there is none.
     ///
     /// `reports` is the receiver of the other direction, whose report rides along when due.

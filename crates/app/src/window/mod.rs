@@ -20,7 +20,7 @@ pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallAction, CallView, show as show_call};
 
 use crate::cli::Action;
-pub use crate::cli::Resolution;
+pub use crate::cli::{Rate, Resolution};
 use crate::commands::face_or_demo;
 use crate::live::{Live, Options};
 use enrolling::Enrolling;
@@ -257,6 +257,7 @@ impl CallScreen {
             is_muted: self.live.is_muted(),
             is_camera_off: self.live.is_camera_off(),
             resolution: self.live.resolution(),
+            rate: self.live.rate(),
             rendered_side: self.painter.as_ref().map_or(0, |painter| painter.side),
             figures: self.figures.clone(),
         };
@@ -267,6 +268,7 @@ impl CallScreen {
                 CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
                 CallAction::ToggleCamera => self.live.act(&Action::Camera(view.is_camera_off)),
                 CallAction::Resolution(choice) => self.live.act(&Action::Resolution(choice)),
+                CallAction::Rate(rate) => self.live.act(&Action::Rate(rate)),
                 CallAction::CopyLink => {
                     ui.ctx().copy_text(self.link.clone().unwrap_or_default());
                 }
