@@ -2,6 +2,7 @@
 
 mod bitstream;
 mod cpu_renderer;
+mod loss;
 mod network;
 mod shaders;
 mod tidy;

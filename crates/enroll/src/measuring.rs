@@ -53,7 +53,6 @@ pub(crate) fn measure(
 /// What a peer makes of the features kept back: units of some of them, straight lines in between.
 fn through_codec(profile: &Profile, frames: &[HeldOut<'_>]) -> anyhow::Result<Vec<Feature>> {
     let mut encoder = Encoder::new(profile.clone());
-    encoder.set_lossless(true);
     let mut decoder = Decoder::new(profile.clone());
     let mut units: Vec<Feature> = Vec::new();
     for (i, held) in frames.iter().enumerate() {
