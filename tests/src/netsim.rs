@@ -1,108 +1,10 @@
-//! A bad network and a call over it, on a virtual clock: thirty seconds in milliseconds.
+//! A call of made-up units over a bad network, on a virtual clock: thirty seconds in milliseconds.
 
 use std::time::{Duration, Instant};
 
+use call::replay::{Path, Wire};
 use transport::{Playout, Receiver, Sender, SenderSettings, Shown};
 use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime};
-
-/// How packets get lost.
-#[derive(Clone, Copy, Debug)]
-pub enum Loss {
-    /// Each with this probability, whatever became of the others.
-    Random(f64),
-    /// All of them for `length`, once in every `period`.
-    Bursts {
-        /// From one burst to the next.
-        period: Duration,
-        /// How long a burst lasts.
-        length: Duration,
-    },
-}
-
-/// One direction of a network path. Jitter reorders packets.
-#[derive(Clone, Copy, Debug)]
-pub struct Path {
-    /// Least time a packet takes.
-    pub latency: Duration,
-    /// It takes up to this much longer, uniformly.
-    pub jitter: Duration,
-    /// How packets get lost.
-    pub loss: Loss,
-    /// Same seed, same fate of every packet.
-    pub seed: u64,
-}
-
-impl Path {
-    /// A short way without faults.
-    pub fn clean() -> Self {
-        Self {
-            latency: Duration::from_millis(20),
-            jitter: Duration::ZERO,
-            loss: Loss::Random(0.0),
-            seed: 1,
-        }
-    }
-
-    /// The same with this loss.
-    #[must_use]
-    pub fn with_loss(self, loss: Loss) -> Self {
-        Self { loss, ..self }
-    }
-
-    /// The same with this jitter.
-    #[must_use]
-    pub fn with_jitter(self, jitter: Duration) -> Self {
-        Self { jitter, ..self }
-    }
-}
-
-/// Packets under way on a [`Path`].
-#[derive(Debug)]
-struct Wire {
-    path: Path,
-    random: u64,
-    under_way: Vec<(u64, Vec<u8>)>,
-    bytes: usize,
-    packets: usize,
-}
-
-impl Wire {
-    fn new(path: Path) -> Self {
-        Self { path, random: path.seed, under_way: Vec::new(), bytes: 0, packets: 0 }
-    }
-
-    fn send(&mut self, ms: u64, packet: Vec<u8>) {
-        self.bytes += packet.len();
-        self.packets += 1;
-        let is_lost = match self.path.loss {
-            Loss::Random(share) => self.uniform() < share,
-            Loss::Bursts { period, length } => {
-                let period = period.as_millis() as u64;
-                ms % period >= period - length.as_millis() as u64
-            }
-        };
-        let jitter = self.uniform() * self.path.jitter.as_millis() as f64;
-        if !is_lost {
-            let arrival = ms + self.path.latency.as_millis() as u64 + jitter as u64;
-            self.under_way.push((arrival, packet));
-        }
-    }
-
-    fn arrived(&mut self, ms: u64) -> Vec<Vec<u8>> {
-        let mut here: Vec<_> = self.under_way.extract_if(.., |(at, _)| *at <= ms).collect();
-        here.sort_by_key(|(at, _)| *at);
-        here.into_iter().map(|(_, packet)| packet).collect()
-    }
-
-    /// SplitMix64.
-    fn uniform(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
 
 /// What a call looked like to the one who watched it.
 #[derive(Clone, Debug)]
@@ -216,8 +118,8 @@ impl SimulatedCall {
             latency_p95: Duration::from_millis(ages[ages.len() * 95 / 100]),
             units_lost: stats.units_lost as f64 / sent as f64,
             worst_error,
-            packets_per_s: there.packets as f64 / seconds as f64,
-            bytes_per_packet: there.bytes as f64 / there.packets as f64,
+            packets_per_s: there.packets() as f64 / seconds as f64,
+            bytes_per_packet: there.bytes() as f64 / there.packets() as f64,
             rtt: sender.rtt(),
             confirmed: confirmed as f64 / sent as f64,
         }

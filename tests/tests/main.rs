@@ -3,6 +3,7 @@
 mod adapters;
 mod bitstream;
 mod cpu_renderer;
+mod loss;
 mod network;
 mod shaders;
 mod tidy;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tests::netsim::{Loss, Path, Seen, SimulatedCall};
+use call::replay::{Loss, Path};
+use tests::netsim::{Seen, SimulatedCall};
 
 fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -66,10 +67,10 @@ fn every_other_packet_lost_never_freezes_the_face_for_200_ms() {
 }
 
 #[test]
-fn a_burst_of_400_ms_freezes_the_face_for_300_ms_at_most() {
+fn a_burst_of_400_ms_freezes_the_face_for_100_ms_at_most() {
     let seen = over(Loss::Bursts { period: millis(5000), length: millis(400) });
-    // Up to 455 ms without a packet: 40 are covered by the delay, 120 by extrapolation.
-    assert!(seen.longest_freeze <= millis(300));
+    // Up to 455 ms without a packet: 40 are covered by the delay, 400 by concealment.
+    assert!(seen.longest_freeze <= millis(100));
     assert!(seen.units_lost < 0.08 && seen.latency_p95 < millis(150));
 }
 

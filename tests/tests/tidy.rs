@@ -90,6 +90,31 @@ fn every_version_is_written_once_at_the_root() {
     }
 }
 
+/// Two machines agree about integers; about floats only where each operation is one rounding.
+#[test]
+fn past_the_quantizer_there_are_no_floats() {
+    let folder = root().join("crates/codec/src");
+    // What learns, quantizes and dequantizes; and what measures all of it, in tests alone.
+    let with_floats = ["fit.rs", "matrix.rs", "measured.rs", "profile.rs"];
+    let mut n_files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if with_floats.contains(&name.as_str()) {
+            continue;
+        }
+        let source = read(&path);
+        let code = source.split("#[cfg(test)]\nmod ").next().unwrap();
+        for (number, line) in (1..).zip(code.lines()) {
+            let code = line.split("//").next().unwrap();
+            let has_float = ["f32", "f64", "f16"].iter().any(|float| code.contains(float));
+            assert!(!has_float, "codec/src/{name}:{number}: `{}` is no integer", line.trim());
+        }
+        n_files += 1;
+    }
+    assert!(n_files >= 10, "{n_files}");
+}
+
 #[test]
 fn links_in_documents_point_at_things_that_exist() {
     let mut documents = vec![root().join("README.md"), root().join(".github/CONTRIBUTING.md")];

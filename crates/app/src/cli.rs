@@ -188,6 +188,9 @@ pub(crate) struct Peer {
     /// Draw the peer's face at most so often a second in the window: fewer spare the battery
     #[arg(long, default_value_t = DEFAULT_MAX_FPS, value_parser = clap::value_parser!(u32).range(1..=240))]
     pub(crate) max_fps: u32,
+    /// How much is sent: bytes against detail and delay
+    #[arg(long, value_enum, default_value_t = Rate::Normal)]
+    pub(crate) rate: Rate,
     /// Write figures once a second as JSON lines
     #[arg(long)]
     pub(crate) stats: Option<PathBuf>,
@@ -198,7 +201,7 @@ pub(crate) struct Peer {
     pub(crate) no_audio: bool,
     #[arg(long)]
     pub(crate) no_video: bool,
-    /// A scripted action, such as 4s=resolution:512, 2s=mute, 3s=camera-off, 9s=hang-up
+    /// A scripted action, such as 4s=resolution:512, 4s=rate:low, 2s=mute, 3s=camera-off, 9s=hang-up
     #[arg(long, value_name = "TIME=ACTION", num_args = 1..)]
     pub(crate) at: Vec<Scripted>,
     /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478
@@ -223,23 +226,56 @@ pub(crate) enum Part {
     Codec,
 }
 
-/// How fine the quantizer is.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Rate {
+/// How finely and how often features are sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Rate {
+    /// Least bytes.
     Low,
+    /// In between.
     #[default]
     Normal,
+    /// Most detail, least delay.
     High,
 }
 
 impl Rate {
+    /// All there are.
+    pub const CHOICES: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+
     /// What the codec calls it.
     pub(crate) fn quality(self) -> call::Quality {
-        match self {
-            Self::Low => call::Quality::Low,
-            Self::Normal => call::Quality::Normal,
-            Self::High => call::Quality::High,
+        call::Rate::from(self).quality()
+    }
+}
+
+impl From<Rate> for call::Rate {
+    fn from(rate: Rate) -> Self {
+        match rate {
+            Rate::Low => Self::Low,
+            Rate::Normal => Self::Normal,
+            Rate::High => Self::High,
         }
+    }
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        })
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::CHOICES
+            .into_iter()
+            .find(|choice| choice.to_string() == text)
+            .ok_or_else(|| "rate is one of low, normal, high".to_owned())
     }
 }
 
@@ -301,6 +337,7 @@ pub(crate) struct Scripted {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     Resolution(Resolution),
+    Rate(Rate),
     Mute(bool),
     Camera(bool),
     HangUp,
@@ -313,6 +350,7 @@ impl FromStr for Scripted {
         let (time, action) = text.split_once('=').ok_or("write TIME=ACTION, such as 4s=mute")?;
         let action = match action.split_once(':').unwrap_or((action, "")) {
             ("resolution", side) => Action::Resolution(side.parse()?),
+            ("rate", rate) => Action::Rate(rate.parse()?),
             ("mute", "") => Action::Mute(true),
             ("unmute", "") => Action::Mute(false),
             ("camera-off", "") => Action::Camera(false),
@@ -320,7 +358,7 @@ impl FromStr for Scripted {
             ("hang-up", "") => Action::HangUp,
             _ => {
                 return Err(
-                    "actions are resolution:SIDE, mute, unmute, camera-off, camera-on, hang-up"
+                    "actions are resolution:SIDE, rate:RATE, mute, unmute, camera-off, camera-on, hang-up"
                         .into(),
                 );
             }
@@ -380,7 +418,17 @@ mod tests {
             action: Action::Resolution(Resolution::Side(512)),
         };
         assert_eq!("4s=resolution:512".parse(), Ok(want));
-        for text in ["4s", "4s=dance", "x=mute", "4s=resolution:300", "4s=mute:1"] {
+        let want = Scripted { at: Duration::from_millis(500), action: Action::Rate(Rate::Low) };
+        assert_eq!("500ms=rate:low".parse(), Ok(want));
+        for text in [
+            "4s=rate",
+            "4s=rate:fast",
+            "4s",
+            "4s=dance",
+            "x=mute",
+            "4s=resolution:300",
+            "4s=mute:1",
+        ] {
             assert!(text.parse::<Scripted>().is_err(), "{text}");
         }
     }

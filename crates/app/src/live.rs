@@ -14,7 +14,7 @@ use face::FaceModel;
 use serde::Serialize;
 use types::MediaTime;
 
-use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
+use crate::cli::{Action, DEFAULT_MAX_FPS, Rate, Resolution, Scripted};
 use crate::painted::{Painted, PaintedRow};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 
@@ -23,6 +23,7 @@ use crate::recorder::{Recorded, Recorder, RecorderState};
 pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     pub(crate) resolution: Resolution,
+    pub(crate) rate: Rate,
     pub(crate) stats: Option<PathBuf>,
     /// Counted from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
@@ -63,6 +64,7 @@ pub(crate) struct Live {
     /// Side in pixels of the place where a window shows the face.
     place_px: u32,
     max_fps: u32,
+    rate: Rate,
     is_muted: bool,
     is_camera_off: bool,
     newest: MediaTime,
@@ -98,6 +100,7 @@ impl Live {
             resolution: options.resolution,
             place_px: HEADLESS_SIDE,
             max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
+            rate: options.rate,
             is_muted: false,
             is_camera_off: false,
             newest: MediaTime::ZERO,
@@ -170,6 +173,10 @@ impl Live {
                     recorder.resize(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
             }
+            Action::Rate(rate) => {
+                self.rate = rate;
+                self.call.command(Command::Rate(rate.into()));
+            }
             Action::Mute(is_muted) => {
                 self.is_muted = is_muted;
                 self.call.command(Command::Mute(is_muted));
@@ -235,6 +242,10 @@ impl Live {
 
     pub(crate) fn resolution(&self) -> Resolution {
         self.resolution
+    }
+
+    pub(crate) fn rate(&self) -> Rate {
+        self.rate
     }
 
     pub(crate) fn is_muted(&self) -> bool {

@@ -42,6 +42,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
     let mut joiner = feathercall();
     joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
     joiner.args(["--duration", "12s", "--at", "5s=resolution:512", "8s=resolution:256"]);
+    joiner.args(["--at", "7s=rate:high", "--rate", "low"]);
     joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
     let output = joiner.output().expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr);
@@ -76,6 +77,8 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
         recorded,
         "the last row is written after the last picture"
     );
+    assert_eq!(last["rate"], "high", "{last}");
+    assert_eq!(rows[2]["rate"], "low", "{}", rows[2]);
 
     let mut sizes = std::collections::BTreeSet::new();
     let mut folders = vec![folder.clone()];

@@ -1,6 +1,6 @@
 //! Does the button do it? The window's screens, driven as a person would, without a window.
 
-use app::{CallAction, CallView, Home, HomeAction, Resolution, show_call, show_home};
+use app::{CallAction, CallView, Home, HomeAction, Rate, Resolution, show_call, show_home};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
@@ -46,6 +46,7 @@ fn every_control_of_a_call_does_what_it_says() {
         ("Mute", CallAction::ToggleMute),
         ("Camera off", CallAction::ToggleCamera),
         ("512", CallAction::Resolution(Resolution::Side(512))),
+        ("low", CallAction::Rate(Rate::Low)),
         ("Hang up", CallAction::HangUp),
         ("Copy the link", CallAction::CopyLink),
     ] {

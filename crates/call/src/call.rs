@@ -221,7 +221,7 @@ impl Setup {
                 let sender = file.sender.as_deref().ok_or(StartError::NotOurFace)?;
                 let tracker = PersonTracker::new(sender, &file.model)?;
                 let profile = Profile::parse(&file.codec_profile)?;
-                Some(Face { tracker, profile, quality: settings.rate.quality() })
+                Some(Face { tracker, profile, rate: settings.rate })
             }
             _ => None,
         };
@@ -412,6 +412,7 @@ mod tests {
                 time: nod(index).time,
                 id: encoder.reconstruction().unwrap().id,
                 bytes: unit.as_bytes().to_vec(),
+                rate: Rate::Normal,
             });
             let took = Duration::ZERO;
             host.commands.blocking_send(Input::Tracked { found: true, coded, took }).unwrap();

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use crate::Rate;
 use crate::link::LinkError;
 
 /// What happens in a call, in order; see [`Call::next_event`](crate::Call::next_event).
@@ -127,6 +128,8 @@ pub enum Command {
     CameraOff(bool),
     /// The peer's face is rendered here at this many pixels a side.
     Resolution(u32),
+    /// Send at another rate from now on; no key unit is needed.
+    Rate(Rate),
     /// Say something in writing.
     Chat(String),
     /// Manual meeting, host: the guest's answer.

@@ -8,7 +8,8 @@
 //! [`Call::host`] gives an invite, [`Call::join`] takes one; [`Event`]s say what happens,
 //! [`Command`]s what the user wants, [`Stats`] what it costs. Nothing waits for anything: units
 //! that arrive before the peer's face model are kept and decoded when it is here.
-//! [`rendezvous::serve`] is the service two peers can meet at.
+//! [`rendezvous::serve`] is the service two peers can meet at, [`replay::replay`] a call over a
+//! bad channel on a virtual clock.
 //!
 //! ```no_run
 //! use std::time::{Duration, Instant};
@@ -28,8 +29,10 @@ mod call;
 mod event;
 mod link;
 mod offline;
+mod order;
 mod receiving;
 pub mod rendezvous;
+pub mod replay;
 mod sending;
 mod session;
 mod settings;
@@ -42,7 +45,7 @@ mod wire;
 
 pub use call::{Call, StartError};
 pub use capture::SourceSpec;
-pub use codec::Quality;
+pub use codec::{Profile, Quality};
 pub use event::{CallFailure, Command, End, Event, ModelRefusal};
 pub use link::LinkError;
 pub use offline::{DecodeStreamError, EncodeStreamError, decode_stream, encode_stream};

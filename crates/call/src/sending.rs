@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use capture::{Paced, Source, SourceSpec};
-use codec::{Encoder, Profile, Quality, UnitId};
+use codec::{Encoder, Profile, UnitId};
 use tokio::sync::mpsc;
 use track::PersonTracker;
 use types::{MediaTime, Sound};
 
+use crate::Rate;
+use crate::order::Order;
 use crate::session::Input;
 use crate::shared::Shared;
 
@@ -20,32 +22,21 @@ const PATIENCE: Duration = Duration::from_millis(60);
 /// Orders that wait; acknowledgements are many and small.
 const ORDERS: usize = 512;
 
-/// What the session tells the thread.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// The peer is there: a clip begins now, and features are wanted.
-    Start,
-    CameraOff(bool),
-    Acknowledge(UnitId),
-    /// Whether the channel has lost nothing lately.
-    Lossless(bool),
-    Key,
-    Stop,
-}
-
 /// One feature, coded.
 #[derive(Debug)]
 pub(crate) struct Coded {
     pub(crate) time: MediaTime,
     pub(crate) id: UnitId,
     pub(crate) bytes: Vec<u8>,
+    /// How it wants to be packed.
+    pub(crate) rate: Rate,
 }
 
 /// What makes a face out of frames; absent when we only show ourselves the preview.
 pub(crate) struct Face {
     pub(crate) tracker: PersonTracker,
     pub(crate) profile: Profile,
-    pub(crate) quality: Quality,
+    pub(crate) rate: Rate,
 }
 
 /// The running thread.
@@ -67,9 +58,10 @@ impl Sending {
         let is_live = matches!(spec, SourceSpec::Camera(_));
         let worker = Worker {
             orders: receiver,
+            rate: face.as_ref().map_or(Rate::default(), |face| face.rate),
             encoder: face.as_ref().map(|face| {
                 let mut encoder = Encoder::new(face.profile.clone());
-                encoder.set_quality(face.quality);
+                Order::Rate(face.rate).apply(&mut encoder);
                 encoder
             }),
             tracker: face.map(|face| face.tracker),
@@ -104,6 +96,7 @@ struct Worker {
     orders: Receiver<Order>,
     tracker: Option<PersonTracker>,
     encoder: Option<Encoder>,
+    rate: Rate,
     shared: Arc<Shared>,
     out: mpsc::Sender<Input>,
     with_sound: bool,
@@ -155,24 +148,17 @@ impl Worker {
 
     /// Whether to go on.
     fn obey(&mut self, order: &Order) -> bool {
-        match order {
-            Order::Start => {
-                self.started = true;
-                self.encoder.iter_mut().for_each(Encoder::request_key);
-            }
+        self.encoder.iter_mut().for_each(|encoder| order.apply(encoder));
+        match *order {
+            Order::Start => self.started = true,
             Order::CameraOff(off) => {
-                if self.camera_off && !*off {
+                if self.camera_off && !off {
                     self.encoder.iter_mut().for_each(Encoder::request_key);
                 }
-                self.camera_off = *off;
+                self.camera_off = off;
             }
-            Order::Acknowledge(id) => {
-                self.encoder.iter_mut().for_each(|encoder| encoder.acknowledge(*id));
-            }
-            Order::Lossless(is_lossless) => {
-                self.encoder.iter_mut().for_each(|encoder| encoder.set_lossless(*is_lossless));
-            }
-            Order::Key => self.encoder.iter_mut().for_each(Encoder::request_key),
+            Order::Rate(rate) => self.rate = rate,
+            Order::Acknowledge(_) | Order::Key => {}
             Order::Stop => return false,
         }
         true
@@ -192,7 +178,8 @@ impl Worker {
             let coded = feature.and_then(|feature| {
                 let unit = encoder.encode(&feature);
                 let id = encoder.reconstruction()?.id;
-                Some(Coded { time: feature.time, id, bytes: unit.as_bytes().to_vec() })
+                let bytes = unit.as_bytes().to_vec();
+                Some(Coded { time: feature.time, id, bytes, rate: self.rate })
             });
             (feature.is_some(), coded)
         } else {
@@ -204,5 +191,40 @@ impl Worker {
     /// Hands sound on; whether anybody is there.
     fn hear(&self, sounds: Vec<Sound>) -> bool {
         self.out.blocking_send(Input::Sounds(sounds)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Code, Feature, HeadPose};
+
+    use super::*;
+
+    #[test]
+    fn another_rate_takes_no_key_unit() {
+        let (_, orders) = sync_channel(1);
+        let mut worker = Worker {
+            orders,
+            tracker: None,
+            encoder: Some(Encoder::new(Profile::default())),
+            rate: Rate::Normal,
+            shared: Arc::default(),
+            out: mpsc::channel(1).0,
+            with_sound: false,
+            started: true,
+            camera_off: false,
+        };
+        let rates = [Rate::Low, Rate::Normal, Rate::High];
+        for (i, rate) in rates.into_iter().chain(rates).enumerate() {
+            assert!(worker.obey(&Order::Rate(rate)));
+            let encoder = worker.encoder.as_mut().unwrap();
+            let pose = HeadPose::from_array([0.0, 0.01 * i as f32, 0.0, 0.0, 0.0, 1.1]).unwrap();
+            let time = MediaTime::of_frame(4 * i as u64, 25);
+            assert!(encoder.wants(time));
+            encoder.encode(&Feature { time, pose, code: Code::NEUTRAL });
+            let decoded = encoder.reconstruction().unwrap();
+            assert_eq!((decoded.is_key, decoded.quality), (i == 0, rate.quality()), "unit {i}");
+            assert!(worker.obey(&Order::Acknowledge(decoded.id)));
+        }
     }
 }

@@ -6,20 +6,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use codec::{Profile, UnitId};
+use codec::Profile;
 use face::FaceFile;
 use tokio::sync::mpsc;
 use transport::{
     Answer, Bye, Control, ModelReceiver, ModelSender, OpenError, PeerReport, Report, Role, Seal,
-    Secret, Sender, SenderSettings, Signal, UnitNumber, VERSION,
+    Secret, Sender, Signal, UnitNumber, VERSION,
 };
 use types::Sound;
 
 use crate::Rate;
 use crate::event::{CallFailure, Command, End, Event, ModelRefusal};
 use crate::link::{Link, LinkEvent, LinkSettings};
+use crate::order::{Order, orders_of, settings};
 use crate::receiving::Receiving;
-use crate::sending::{Coded, Order, Sending};
+use crate::sending::{Coded, Sending};
 use crate::shared::Shared;
 use crate::signaling::{Line, LineEvent};
 use crate::sound::{Listening, Playing, SoundEncoder};
@@ -28,8 +29,6 @@ use crate::wire::WireMeter;
 
 /// Things that wait for the session. Feature packets beyond are lost, as on a bad network.
 pub(crate) const INPUTS: usize = 512;
-/// A smaller share of lost packets is none: where the sender repeats nothing either.
-const LOSSLESS: f32 = 0.003;
 /// Index of the features channel among those that are open.
 const FEATURES: usize = 0;
 /// Index of the control channel.
@@ -140,7 +139,7 @@ impl Session {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
         Self {
-            sender: new_sender(parts.rate),
+            sender: Sender::new(settings(parts.rate)),
             receiving: Receiving::new(Arc::clone(&parts.shared)),
             tally: Tally::new(now, Arc::clone(&parts.meter)),
             parts,
@@ -334,7 +333,7 @@ impl Session {
         self.linking_since = Some(Instant::now());
         self.open = [false; 2];
         self.greeted = false;
-        self.sender = new_sender(self.parts.rate);
+        self.sender = Sender::new(settings(self.parts.rate));
         self.receiving.restart(self.profile.clone());
         let (generation, inputs) = (self.generation, self.parts.inputs.clone());
         tokio::spawn(async move {
@@ -547,6 +546,7 @@ impl Session {
 
     fn take_coded(&mut self, now: Instant, coded: Option<Coded>) {
         let Some(coded) = coded.filter(|_| self.greeted) else { return };
+        self.sender.set(settings(coded.rate));
         // Both ends know a unit by its number in the packets.
         self.sender.begin_at(UnitNumber(u64::from(coded.id.get())));
         if self.sender.push_unit(now, coded.time, &coded.bytes).is_ok() {
@@ -568,15 +568,11 @@ impl Session {
     }
 
     fn take_report(&mut self, now: Instant, report: &Report) {
-        self.sender.handle_report(now, report);
-        let Some(sending) = &self.parts.sending else { return };
-        if report.key_wanted() {
-            self.tally.key_requests += 1;
-            sending.order(Order::Key);
-        }
-        sending.order(Order::Lossless(self.sender.loss() < LOSSLESS));
-        while let Some(number) = self.sender.poll_decoded() {
-            sending.order(Order::Acknowledge(UnitId::from_count(number.0 as u32)));
+        self.tally.key_requests += u64::from(report.key_wanted());
+        for order in orders_of(&mut self.sender, now, report) {
+            if let Some(sending) = &self.parts.sending {
+                sending.order(order);
+            }
         }
     }
 
@@ -669,6 +665,7 @@ impl Session {
         stats.connected = self.greeted && !self.lost;
         stats.playout_delay_ms = self.playout_delay() * 1000.0;
         stats.resolution = self.parts.resolution;
+        stats.rate = self.parts.rate;
         stats.sound_samples_in = self.parts.playing.as_ref().map_or(0, Playing::samples);
         stats.muted = self.parts.muted;
         stats.camera_off = self.parts.camera_off;
@@ -694,6 +691,7 @@ impl Session {
                 self.parts.resolution = side.min(u32::from(u16::MAX));
                 self.control(&Control::Resolution(self.parts.resolution as u16)).await;
             }
+            Command::Rate(rate) => self.set_rate(rate),
             Command::Chat(text) => self.control(&Control::Chat(text)).await,
             Command::Answer(text) => {
                 if let Err(failure) = self.take_answer(&text).await {
@@ -701,6 +699,17 @@ impl Session {
                 }
             }
             Command::HangUp => self.end = Some(End::HungUp),
+        }
+    }
+
+    /// From the next feature and sound on.
+    fn set_rate(&mut self, rate: Rate) {
+        self.parts.rate = rate;
+        if let Some(sending) = &self.parts.sending {
+            sending.order(Order::Rate(rate));
+        }
+        if let Some(encoder) = &mut self.parts.sound_encoder {
+            encoder.set_rate(rate);
         }
     }
 
@@ -755,13 +764,4 @@ impl Session {
         let end = self.end.take().unwrap_or(End::HungUp);
         self.tell(Event::Ended(end));
     }
-}
-
-/// One unit a packet: the encoder already sends only what is needed. At the low rate nothing is
-/// repeated before the first loss.
-fn new_sender(rate: Rate) -> Sender {
-    let min_redundancy = usize::from(rate != Rate::Low);
-    let settings =
-        SenderSettings { units_per_packet: 1, min_redundancy, ..SenderSettings::default() };
-    Sender::new(settings)
 }

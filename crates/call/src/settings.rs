@@ -4,6 +4,7 @@ use std::time::Duration;
 use capture::SourceSpec;
 use codec::Quality;
 use face::FaceFile;
+use serde::Serialize;
 
 /// How the two ends find each other.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,7 +41,8 @@ pub struct IceServer {
 }
 
 /// What is traded between delay and headers: packets a second cost more than the face in them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rate {
     /// Six coarse features a second: least bytes.
     Low,

@@ -65,6 +65,14 @@ impl SoundEncoder {
         Some(Self { opus, frame, pending: Vec::new(), sequence: 0, timestamp: 0 })
     }
 
+    /// Frames of another length from now on, at another bit rate.
+    pub(crate) fn set_rate(&mut self, rate: Rate) {
+        let (frame, bits_per_s) = shape(rate);
+        if self.opus.set_bitrate(Bitrate::Value(bits_per_s)).is_ok() {
+            self.frame = frame;
+        }
+    }
+
     /// Takes sound and gives the packets that are full; while `muted`, time passes and nothing is
     /// sent.
     pub(crate) fn encode(&mut self, sound: &Sound, muted: bool) -> Vec<SoundPacket> {
@@ -265,6 +273,25 @@ mod tests {
         assert_eq!(decoder.decode(&packets[2]).len(), 2 * 2880);
         assert_eq!(decoder.decode(&packets[1]).len(), 0);
         assert_eq!(decoder.decode(&packets[3]).len(), 2880);
+    }
+
+    #[test]
+    fn another_rate_changes_the_frames_and_no_sound_is_lost() {
+        let mut encoder = SoundEncoder::new(Rate::Normal).unwrap();
+        let mut decoder = SoundDecoder::new().unwrap();
+        let mut sound = 0;
+        for (i, block) in hum().iter().enumerate() {
+            if i == 21 {
+                encoder.set_rate(Rate::High);
+            }
+            for packet in encoder.encode(block, false) {
+                let n = decoder.decode(&packet).len();
+                assert_eq!(n, if i < 21 { 2880 } else { 960 }, "block {i}");
+                assert_eq!(packet.timestamp, sound);
+                sound += n as u32;
+            }
+        }
+        assert_eq!(sound, 48_000);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 use serde::Serialize;
 
+use crate::Rate;
+
 /// A call in figures: totals since it began, and rates over its last full second.
 ///
 /// Rates are in kbit/s (1000 bits). *Payload* is what the codec made; *wire* is every datagram on
@@ -71,6 +73,8 @@ pub struct Stats {
     pub model_ready_s: Option<f64>,
     /// Pixels a side at which the peer's face is rendered here.
     pub resolution: u32,
+    /// How finely and how often our features are coded.
+    pub rate: Rate,
     /// Pixels a side at which the peer renders ours; none before it said so.
     pub peer_resolution: Option<u32>,
     /// Sound packets sent.

@@ -14,8 +14,8 @@ use crate::profile::{
 const ENOUGH: usize = 50;
 /// The distance in time that stands for all that share a predictor.
 const AGES: [usize; N_AGES] = [1, 2, 4, 7, 12, 20];
-/// The longest time from unit to unit, 25ths of a second.
-const LONGEST_STEP: usize = 4;
+/// The longest time to a reference while nothing is lost, 25ths of a second: two units of rate low.
+const LONGEST_STEP: usize = 8;
 /// Squared step over the squared error that a component may have: a little less than the 12 of
 /// fine steps, because most components are smaller than a step. Measured.
 const STEP_SQUARED: f64 = 7.5;
@@ -213,7 +213,7 @@ fn fit(model: &mut ComponentModel, positions: &[i32]) {
         };
         let mut best = AgeModel { keep: WEIGHT_ONE as u8, go_on: 0, class: 0, still_class: 0 };
         let mut still = left(best, false);
-        // From unit to unit all is kept: a face that rests away from its mean costs nothing.
+        // That far all is kept: a face that rests away from its mean costs nothing.
         let least = if ticks > LONGEST_STEP { 0 } else { WEIGHT_ONE as u8 };
         for keep in (least..WEIGHT_ONE as u8).rev() {
             let candidate = AgeModel { keep, ..best };

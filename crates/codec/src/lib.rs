@@ -29,6 +29,8 @@ mod entropy_model;
 mod fit;
 mod history;
 mod matrix;
+#[cfg(test)]
+mod measured;
 mod prediction;
 mod profile;
 mod quality;

@@ -16,6 +16,12 @@ impl Quality {
     /// All there are, by the number that stands for each in a unit.
     pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
 
+    /// How many of the units before it are worth their bytes in each packet, whatever is lost:
+    /// [`Encoder::set_riding`](crate::Encoder::set_riding).
+    pub fn riding(self) -> u32 {
+        [0, 2, 2][self.index()]
+    }
+
     /// The number that stands for it in a unit.
     pub(crate) fn index(self) -> usize {
         match self {

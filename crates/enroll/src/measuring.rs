@@ -60,7 +60,6 @@ fn through_codec(
 ) -> anyhow::Result<Vec<Feature>> {
     let mut refiner = PhotometricRefiner::new(model.clone());
     let mut encoder = Encoder::new(profile.clone());
-    encoder.set_lossless(true);
     let mut decoder = Decoder::new(profile.clone());
     let mut units: Vec<Feature> = Vec::new();
     for (i, held) in frames.iter().enumerate() {

@@ -33,12 +33,15 @@ impl Payload {
     }
 }
 
-/// Codes every feature twice, as a call without and with losses would, and counts.
+/// Units that acknowledgements are late by where the way is long or loses.
+const LATE_ACK_DELAY: usize = 6;
+
+/// Codes every feature twice, as a call over a good and a bad channel would, and counts.
 #[derive(Debug)]
 pub struct RateMeter {
-    /// Nothing was lost lately: each unit builds on the one before.
+    /// Acknowledged [`ACK_DELAY`] units later.
     clean: Encoder,
-    /// Each unit builds on one that was acknowledged.
+    /// Acknowledged [`LATE_ACK_DELAY`] units later.
     lossy: Encoder,
     decoder: Decoder,
     ids: Vec<UnitId>,
@@ -51,15 +54,12 @@ pub struct RateMeter {
 impl RateMeter {
     /// A meter for one person's units.
     pub fn new(profile: &Profile, quality: Quality) -> Self {
-        let encoder = |is_lossless| {
-            let mut encoder = Encoder::new(profile.clone());
-            encoder.set_quality(quality);
-            encoder.set_lossless(is_lossless);
-            encoder
-        };
+        let mut encoder = Encoder::new(profile.clone());
+        encoder.set_quality(quality);
+        encoder.set_riding(quality.riding());
         Self {
-            clean: encoder(true),
-            lossy: encoder(false),
+            clean: encoder.clone(),
+            lossy: encoder,
             decoder: Decoder::new(profile.clone()),
             ids: Vec::new(),
             key_units: 0,
@@ -92,9 +92,10 @@ impl RateMeter {
 
     fn code(&mut self, feature: &Feature) -> Result<Feature, DecodeError> {
         self.passed_over = None;
-        if let Some(at) = self.ids.len().checked_sub(ACK_DELAY) {
-            self.clean.acknowledge(self.ids[at]);
-            self.lossy.acknowledge(self.ids[at]);
+        for (encoder, delay) in [(&mut self.clean, ACK_DELAY), (&mut self.lossy, LATE_ACK_DELAY)] {
+            if let Some(at) = self.ids.len().checked_sub(delay) {
+                encoder.acknowledge(self.ids[at]);
+            }
         }
         let unit = self.clean.encode(feature);
         self.lossy_bytes += self.lossy.encode(feature).as_bytes().len();
@@ -111,8 +112,7 @@ impl RateMeter {
         Payload::of(self.clean_bytes, self.ids.len(), self.key_units, fps, n_frames)
     }
 
-    /// What a call's units weigh on a channel that loses, each acknowledged [`ACK_DELAY`] units
-    /// later.
+    /// What a call's units weigh on a channel that loses, each acknowledged six units later.
     pub fn lossy(&self, fps: u32, n_frames: usize) -> Payload {
         Payload::of(self.lossy_bytes, self.ids.len(), self.key_units, fps, n_frames)
     }

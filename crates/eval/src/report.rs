@@ -29,7 +29,7 @@ pub struct Report {
     pub rate: String,
     /// The units as a call sends them while nothing is lost.
     pub payload: Payload,
-    /// The same on a channel that loses, acknowledged after [`crate::ACK_DELAY`] units.
+    /// The same on a channel that loses, acknowledged after six units.
     pub payload_lossy: Payload,
     /// Quality of decoded features' pictures, at each resolution.
     pub resolutions: Vec<ResolutionReport>,

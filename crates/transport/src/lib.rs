@@ -29,6 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod concealment;
 mod control;
 mod invite;
 mod model_transfer;

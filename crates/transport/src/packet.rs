@@ -239,6 +239,23 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_cut_packet_is_no_packet(
+            units in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..80), 0..8),
+            has_report: bool,
+            share in 0.0_f64..1.0,
+        ) {
+            let report = Report { newest: 7, decoded: 5, held: 1, loss: 9, key_wanted: false };
+            let packet = Packet {
+                report: has_report.then_some(report),
+                units: units.into_iter().map(|unit| (0, Bytes::from(unit))).collect(),
+                ..Packet::default()
+            };
+            let bytes = packet.to_bytes();
+            let cut = &bytes[..(bytes.len() as f64 * share) as usize];
+            prop_assert_eq!(Packet::parse(cut), Err(PacketError::Truncated));
+        }
+
+        #[test]
         fn no_bytes_make_the_parser_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Packet::parse(&bytes);
             if let Some(first) = bytes.first_mut() {

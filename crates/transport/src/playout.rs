@@ -2,10 +2,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use types::{FEATURE_DIMS, Feature, MediaTime};
 
-/// Longest stretch past the newest feature that is invented rather than held.
-const MAX_EXTRAPOLATION: f64 = 0.120;
-/// An invented movement dies away with this time constant.
-const DAMPING: f64 = 0.080;
+use crate::concealment::{Concealment, MAX_CONCEALMENT};
+
 /// What was invented glides over this long into what was received after all.
 const LANDING: f64 = 0.200;
 /// Features kept, at most: ten seconds at 25 a second.
@@ -27,7 +25,7 @@ const SHRINKAGE: f64 = 0.05;
 pub enum Shown {
     /// It was received, or lies between two that were; or it glides there after a gap.
     Received,
-    /// Invented by continuing the last movement; at most 120 ms.
+    /// Invented from those before; at most 400 ms.
     Extrapolated,
     /// Nothing to go by: the last one, again. The face freezes.
     Held,
@@ -44,6 +42,7 @@ pub enum Shown {
 #[derive(Debug, Default)]
 pub struct Playout {
     features: VecDeque<Feature>,
+    concealment: Concealment,
     origin: Option<Instant>,
     /// Least of `arrival - media time`, seconds, in the window that runs and the one before.
     transit: f64,
@@ -96,6 +95,8 @@ impl Playout {
             self.window_end = arrival + TRANSIT_WINDOW;
         }
         self.transit = self.transit.min(offset);
+        let passed = last.map_or(0.0, |last| feature.time.saturating_since(last).as_secs_f64());
+        self.concealment.learn(&feature, passed);
         if let Some(last) = last {
             let gap = feature.time.saturating_since(last);
             // Across a camera switched off, or an outage, there is nothing to learn.
@@ -158,28 +159,20 @@ impl Playout {
                 let (before, after) = (&self.features[i - 1], &self.features[i]);
                 Some((Feature::between(before, after, due), Shown::Received))
             }
-            None => Self::beyond(known.rev(), due),
+            None => self.beyond(known.rev(), due),
         }
     }
 
     /// The feature at `due`, after the first of `newest_first`.
     fn beyond<'a>(
+        &self,
         mut newest_first: impl Iterator<Item = &'a Feature>,
         due: MediaTime,
     ) -> Option<(Feature, Shown)> {
         let newest = newest_first.next()?;
         let past = due.saturating_since(newest.time).as_secs_f64();
-        let shown = if past > MAX_EXTRAPOLATION { Shown::Held } else { Shown::Extrapolated };
-        let Some(before) = newest_first.next() else {
-            return Some((Feature { time: due, ..*newest }, Shown::Held));
-        };
-        let span = newest.time.saturating_since(before.time).as_secs_f64();
-        if span > 0.25 {
-            return Some((Feature { time: due, ..*newest }, Shown::Held));
-        }
-        let past = past.min(MAX_EXTRAPOLATION);
-        let ahead = (DAMPING * (1.0 - (-past / DAMPING).exp()) / span) as f32;
-        Some((continued(before, newest, ahead, due).unwrap_or(*newest), shown))
+        let shown = if past > MAX_CONCEALMENT { Shown::Held } else { Shown::Extrapolated };
+        Some((self.concealment.beyond(newest_first.next(), newest, due), shown))
     }
 
     /// `feature` at `now`, moved by what is left of the landing.
@@ -241,21 +234,6 @@ impl Landing {
         values[..3].copy_from_slice(&turned.to_scaled_axis().to_array());
         Feature::from_array(due.time, &values).ok()
     }
-}
-
-/// `newest` moved on by `ahead` times its step from `before`, if that is still a face.
-fn continued(before: &Feature, newest: &Feature, ahead: f32, time: MediaTime) -> Option<Feature> {
-    let (a, b) = (before.to_array(), newest.to_array());
-    let mut values = [0.0; FEATURE_DIMS];
-    for (value, (a, b)) in values.iter_mut().zip(a.iter().zip(&b)) {
-        *value = b + (b - a) * ahead;
-    }
-    let step = newest.pose.quat() * before.pose.quat().inverse();
-    // The shorter way round.
-    let step = if step.w < 0.0 { -step } else { step };
-    let turned = glam::Quat::from_scaled_axis(step.to_scaled_axis() * ahead) * newest.pose.quat();
-    values[..3].copy_from_slice(&turned.to_scaled_axis().to_array());
-    Feature::from_array(time, &values).ok()
 }
 
 #[cfg(test)]
@@ -320,16 +298,16 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_bridged_for_120_ms_then_held_then_over_at_once() {
-        let shown = play(200, 8000, |i| (!(100..110).contains(&i)).then_some(20));
+    fn an_outage_is_bridged_for_400_ms_then_held_then_over_at_once() {
+        let shown = play(200, 8000, |i| (!(100..120).contains(&i)).then_some(20));
         let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
         let held: Vec<u64> =
             shown.iter().filter(|(.., how)| *how == Shown::Held).map(|(now, ..)| *now).collect();
         let extrapolated = shown.iter().filter(|(.., how)| *how == Shown::Extrapolated).count();
-        // 440 ms without a feature, 40 to 60 of them covered by the delay, 120 by extrapolation.
-        assert!((10..=16).contains(&extrapolated), "{extrapolated}");
+        // 840 ms without a feature, 40 to 60 of them covered by the delay, 400 by concealment.
+        assert!((38..=44).contains(&extrapolated), "{extrapolated}");
         let held_ms = (held.last().unwrap() - held.first().unwrap()) + 10;
-        assert!((230..=290).contains(&held_ms), "{held_ms} ms");
+        assert!((340..=400).contains(&held_ms), "{held_ms} ms");
         assert_eq!(shown.iter().rfind(|(now, ..)| *now == 6000).unwrap().2, Shown::Received);
     }
 

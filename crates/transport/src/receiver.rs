@@ -10,10 +10,11 @@ use crate::wire::unwrap_near;
 const MAX_WAITING: usize = 256;
 /// A gap is given up after this long: the packet that held it is lost, or useless by now.
 const REORDER_WAIT: Duration = Duration::from_millis(30);
-/// A report rides on a packet of units this often.
-const REPORT_EVERY: Duration = Duration::from_millis(400);
+/// A report rides on a packet of units this often: what it costs, units that build on newer ones
+/// and are not repeated save.
+const REPORT_EVERY: Duration = Duration::from_millis(60);
 /// A report goes alone when it could not ride for this long.
-const REPORT_ALONE: Duration = Duration::from_millis(900);
+const REPORT_ALONE: Duration = Duration::from_millis(500);
 /// A key request is repeated this often until it is answered.
 const KEY_REQUEST_EVERY: Duration = Duration::from_millis(150);
 
@@ -222,6 +223,7 @@ mod tests {
             units_per_packet: 1,
             min_redundancy: redundancy,
             max_redundancy: redundancy,
+            ..SenderSettings::default()
         });
         (0..n)
             .map(|i| {

@@ -14,6 +14,10 @@ use crate::wire::unwrap_near;
 const HISTORY: Duration = Duration::from_millis(1200);
 /// Units remembered for acknowledgements: more than a report and a round trip can span.
 const KEPT: usize = 256;
+/// From this share of packets lost on, packets go more often than there are units.
+const HEAVY_LOSS: f32 = 0.15;
+/// The newest unit is repeated for this long at most.
+const REPEAT_FOR: Duration = Duration::from_millis(200);
 /// A packet waits this long, times the units it is to hold, for the last of them.
 const WAIT_PER_UNIT: Duration = Duration::from_millis(60);
 
@@ -27,12 +31,19 @@ pub struct SenderSettings {
     pub min_redundancy: usize,
     /// How many earlier packets' units ride along, at most.
     pub max_redundancy: usize,
+    /// Under heavy loss, a packet goes this long after the last one, even if there is no new unit.
+    pub repeat_after: Duration,
 }
 
 impl Default for SenderSettings {
-    /// Two units a packet, one to ten earlier packets again.
+    /// Two units a packet, one to ten earlier packets again, 25 packets a second under heavy loss.
     fn default() -> Self {
-        Self { units_per_packet: 2, min_redundancy: 1, max_redundancy: 10 }
+        Self {
+            units_per_packet: 2,
+            min_redundancy: 1,
+            max_redundancy: 10,
+            repeat_after: Duration::from_millis(40),
+        }
     }
 }
 
@@ -64,6 +75,8 @@ pub struct Sender {
     /// Units at the back of `units` that were never sent.
     n_unsent: usize,
     packet_number: u8,
+    /// When a packet with units last went.
+    last_sent: Option<Instant>,
     newly_decoded: VecDeque<UnitNumber>,
     loss: f32,
     rtt: Option<Duration>,
@@ -78,6 +91,7 @@ impl Sender {
             units: VecDeque::new(),
             n_unsent: 0,
             packet_number: 0,
+            last_sent: None,
             newly_decoded: VecDeque::new(),
             loss: 0.0,
             rtt: None,
@@ -120,9 +134,9 @@ impl Sender {
         Ok(UnitNumber(self.first + self.units.len() as u64 - 1))
     }
 
-    /// New units in a packet, from the next packet on.
-    pub fn set_units_per_packet(&mut self, units: usize) {
-        self.settings.units_per_packet = units.clamp(1, 8);
+    /// Packs so from the next packet on.
+    pub fn set(&mut self, settings: SenderSettings) {
+        self.settings = settings;
     }
 
     /// The next packet, if it is time for one; call again until there is none.
@@ -144,7 +158,9 @@ impl Sender {
 
     /// When [`Sender::poll_packet`] will have a packet of units, if no further unit comes.
     pub fn timeout(&self) -> Option<Instant> {
-        let oldest = self.units.get(self.units.len().checked_sub(self.n_unsent)?)?;
+        let Some(oldest) = self.units.get(self.units.len() - self.n_unsent) else {
+            return self.repeat_due();
+        };
         let target = self.units_per_packet();
         Some(if self.n_unsent >= target {
             oldest.pushed
@@ -153,8 +169,16 @@ impl Sender {
         })
     }
 
+    /// When the newest unit is to be sent again, if it is.
+    fn repeat_due(&self) -> Option<Instant> {
+        let newest = self.units.back().filter(|unit| self.loss >= HEAVY_LOSS && !unit.decoded)?;
+        let due = self.last_sent? + self.settings.repeat_after;
+        (due <= newest.pushed + REPEAT_FOR).then_some(due)
+    }
+
     fn fill(&mut self, now: Instant, packet: &mut Packet) {
-        let n_new = self.n_unsent;
+        // Of a repeated packet the newest unit is the new one.
+        let n_new = self.n_unsent.max(1);
         let n_history = self.redundancy() * self.units_per_packet();
         let newest = self.units.len() - 1;
         packet.newest = (self.first + newest as u64) as u16;
@@ -175,9 +199,10 @@ impl Sender {
             packet.units.push((ticks_back, unit.bytes.clone()));
         }
         for unit in self.units.iter_mut().rev().take(n_new) {
-            unit.first_sent = Some(now);
+            unit.first_sent.get_or_insert(now);
         }
         self.n_unsent = 0;
+        self.last_sent = Some(now);
     }
 
     /// New units in a packet: as set, fewer when packets get lost, because what one lost packet
@@ -300,6 +325,28 @@ mod tests {
         sender.push_unit(at(start, 2020), MediaTime::from_micros(80_000), b"v").unwrap();
         let packet = sender.poll_packet(at(start, 2020), &mut Receiver::new()).unwrap();
         assert_eq!(Packet::parse(&packet).unwrap().units.len(), 1);
+    }
+
+    #[test]
+    fn under_heavy_loss_the_newest_unit_goes_again_until_it_is_confirmed_or_old() {
+        let start = Instant::now();
+        let settings = SenderSettings { units_per_packet: 1, ..Default::default() };
+        let mut sender = Sender::new(settings);
+        let sent_at = |sender: &mut Sender, range: std::ops::Range<u64>| -> Vec<u64> {
+            let mut packet = |ms: &u64| sender.poll_packet(at(start, *ms), &mut Receiver::new());
+            range.filter(|ms| packet(ms).is_some()).collect()
+        };
+        let report =
+            |newest, decoded, loss| Report { newest, decoded, held: 0, loss, key_wanted: false };
+        sender.push_unit(start, MediaTime::ZERO, b"a").unwrap();
+        assert_eq!(sent_at(&mut sender, 0..1000), [0]);
+        sender.handle_report(at(start, 1000), &report(0, 0, 40));
+        sender.push_unit(at(start, 1000), MediaTime::ZERO, b"b").unwrap();
+        assert_eq!(sent_at(&mut sender, 1000..2000), [1000, 1040, 1080, 1120, 1160, 1200]);
+        sender.push_unit(at(start, 2000), MediaTime::ZERO, b"c").unwrap();
+        assert_eq!(sent_at(&mut sender, 2000..2050), [2000, 2040]);
+        sender.handle_report(at(start, 2050), &report(2, 1, 40));
+        assert_eq!(sent_at(&mut sender, 2050..3000), [], "it has arrived");
     }
 
     #[test]

@@ -72,11 +72,13 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
         rendezvous,
         ice_servers: peer.ice_server.iter().map(|url| ice_server(url)).collect(),
         resolution: peer.resolution.side(256),
+        rate: peer.rate.into(),
         ..Settings::default()
     };
     let options = Options {
         record: peer.record.clone(),
         resolution: peer.resolution,
+        rate: peer.rate,
         stats: peer.stats.clone(),
         duration: peer.duration,
         script: peer.at.clone(),

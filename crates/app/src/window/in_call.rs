@@ -3,7 +3,7 @@
 use egui::{Align2, Color32, Key, Rect, TextureId, Vec2};
 
 use super::theme;
-use crate::cli::Resolution;
+use crate::cli::{Rate, Resolution};
 
 /// Everything the screen shows.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct CallView {
     pub is_camera_off: bool,
     /// What was chosen.
     pub resolution: Resolution,
+    /// How much is sent.
+    pub rate: Rate,
     /// Side at which the face is drawn now, pixels.
     pub rendered_side: u32,
     /// Name and value of each live figure.
@@ -39,6 +41,8 @@ pub enum CallAction {
     ToggleCamera,
     /// Draw at another size.
     Resolution(Resolution),
+    /// Send more or less.
+    Rate(Rate),
     /// Put the invite on the clipboard.
     CopyLink,
     /// End the call.
@@ -54,7 +58,7 @@ pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
     });
     egui::Panel::right("figures").exact_size(196.0).resizable(false).show(ui, |ui| {
         ui.add_space(8.0);
-        figures(ui, view);
+        figures(ui, view, &mut actions);
     });
     let side = egui::CentralPanel::default().show(ui, |ui| stage(ui, view, &mut actions)).inner;
     (actions, (side * ui.ctx().pixels_per_point()).round() as u32)
@@ -101,13 +105,22 @@ fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
     });
 }
 
-fn figures(ui: &mut egui::Ui, view: &CallView) {
+fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
     ui.label(egui::RichText::new("This call").strong());
     egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]).show(ui, |ui| {
         for (name, value) in &view.figures {
             ui.label(egui::RichText::new(*name).weak());
             ui.label(egui::RichText::new(value).monospace());
             ui.end_row();
+        }
+    });
+    ui.add_space(6.0);
+    ui.horizontal(|ui| {
+        ui.label("Send").on_hover_text("Bytes against detail and delay");
+        for choice in Rate::CHOICES {
+            if ui.selectable_label(view.rate == choice, choice.to_string()).clicked() {
+                actions.push(CallAction::Rate(choice));
+            }
         }
     });
     if let Some(preview) = view.preview.filter(|_| !view.is_camera_off) {

@@ -18,7 +18,7 @@ pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallAction, CallView, show as show_call};
 
 use crate::cli::Action;
-pub use crate::cli::Resolution;
+pub use crate::cli::{Rate, Resolution};
 use crate::commands::face_or_demo;
 use crate::gpu::{Gpu, Trouble};
 use crate::live::{Live, Options};
@@ -265,6 +265,7 @@ impl CallScreen {
             is_camera_off: self.live.is_camera_off(),
             resolution: self.live.resolution(),
             rendered_side: self.painter.as_ref().map_or(0, FacePainter::side),
+            rate: self.live.rate(),
             figures: self.figures.clone(),
         };
         let (actions, place_px) = in_call::show(ui, &view);
@@ -274,6 +275,7 @@ impl CallScreen {
                 CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
                 CallAction::ToggleCamera => self.live.act(&Action::Camera(view.is_camera_off)),
                 CallAction::Resolution(choice) => self.live.act(&Action::Resolution(choice)),
+                CallAction::Rate(rate) => self.live.act(&Action::Rate(rate)),
                 CallAction::CopyLink => {
                     ui.ctx().copy_text(self.link.clone().unwrap_or_default());
                 }

@@ -1,0 +1,59 @@
+//! What the network means for the encoder: reports in, orders out.
+
+use std::time::{Duration, Instant};
+
+use codec::{Encoder, UnitId};
+use transport::{Report, Sender, SenderSettings};
+
+use crate::Rate;
+
+/// What the session tells the thread that codes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Order {
+    /// The peer is there: a clip begins now, and features are wanted.
+    Start,
+    CameraOff(bool),
+    Acknowledge(UnitId),
+    Rate(Rate),
+    Key,
+    Stop,
+}
+
+impl Order {
+    /// What an order means for the encoder; nothing, for those that are not about it.
+    pub(crate) fn apply(self, encoder: &mut Encoder) {
+        match self {
+            Self::Start | Self::Key => encoder.request_key(),
+            Self::Acknowledge(id) => encoder.acknowledge(id),
+            Self::Rate(rate) => {
+                encoder.set_quality(rate.quality());
+                encoder.set_riding(rate.quality().riding());
+            }
+            Self::CameraOff(_) | Self::Stop => {}
+        }
+    }
+}
+
+/// What a report of the peer makes of the units to come.
+pub(crate) fn orders_of(sender: &mut Sender, now: Instant, report: &Report) -> Vec<Order> {
+    sender.handle_report(now, report);
+    let mut orders = Vec::new();
+    if report.key_wanted() {
+        orders.push(Order::Key);
+    }
+    while let Some(number) = sender.poll_decoded() {
+        orders.push(Order::Acknowledge(UnitId::from_count(number.0 as u32)));
+    }
+    orders
+}
+
+/// How units are packed: one a packet, because the encoder already sends only what is needed.
+pub(crate) fn settings(rate: Rate) -> SenderSettings {
+    SenderSettings {
+        units_per_packet: 1,
+        // Units build on those that ride along.
+        min_redundancy: rate.quality().riding() as usize,
+        repeat_after: Duration::from_millis(if rate == Rate::Low { 80 } else { 40 }),
+        ..SenderSettings::default()
+    }
+}

@@ -1,0 +1,221 @@
+//! What the codec does with real features: those that the built-in face's tracker sees in half a
+//! minute of the actor, through that face's profile (`tests/fixtures/actor`).
+
+use std::collections::VecDeque;
+
+use constriction::stream::model::EncoderModel;
+use types::{FEATURE_DIMS, Feature, MediaTime};
+
+use crate::decoder::base;
+use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, SymbolReader, Table};
+use crate::syntax::{Header, code_header, code_quality, code_residuals};
+use crate::{AccessUnit, Decoded, Decoder, Encoder, Profile, Quality, Visibility};
+
+const FEATURES: &[u8] = include_bytes!("../../../tests/fixtures/actor/features.bin");
+const PROFILE: &[u8] = include_bytes!("../../../tests/fixtures/actor/profile.bin");
+
+/// Units between a unit and its acknowledgement in a call over a short way.
+const ACK_DELAY: usize = 2;
+
+fn features() -> Vec<Feature> {
+    let numbers: Vec<f32> =
+        FEATURES.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+    (0..)
+        .zip(numbers.chunks_exact(FEATURE_DIMS))
+        .map(|(i, values)| {
+            let values = values.try_into().unwrap();
+            Feature::from_array(MediaTime::of_frame(i, 25), values).unwrap()
+        })
+        .collect()
+}
+
+fn profile() -> Profile {
+    Profile::parse(PROFILE).unwrap()
+}
+
+/// The units of a call that loses nothing, and what each of them means.
+fn call(quality: Quality) -> Vec<(AccessUnit, Decoded)> {
+    let mut encoder = Encoder::new(profile());
+    encoder.set_quality(quality);
+    encoder.set_riding(quality.riding());
+    let mut units: Vec<(AccessUnit, Decoded)> = Vec::new();
+    for feature in features() {
+        if encoder.wants(feature.time) {
+            if let Some(acknowledged) = units.len().checked_sub(ACK_DELAY) {
+                encoder.acknowledge(units[acknowledged].1.id);
+            }
+            let unit = encoder.encode(&feature);
+            units.push((unit, encoder.reconstruction().unwrap()));
+        }
+    }
+    units
+}
+
+/// A reader that adds up how much each symbol says, `-log2` of its probability.
+struct Meter {
+    reader: SymbolReader,
+    bits: f64,
+}
+
+impl SymbolCoder for Meter {
+    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidCode> {
+        let symbol = self.reader.symbol(table, value)?;
+        let (_, frequency) = table.left_cumulative_and_probability(symbol).ok_or(InvalidCode)?;
+        self.bits += PRECISION as f64 - f64::from(frequency.get()).log2();
+        Ok(symbol)
+    }
+
+    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidCode> {
+        self.bits += f64::from(n);
+        self.reader.bits(n, value)
+    }
+}
+
+/// What the model says the unit's symbols take, bits. `decoder` has its references.
+fn information(decoder: &Decoder, profile: &Profile, id: crate::UnitId, unit: &AccessUnit) -> f64 {
+    let mut meter = Meter { reader: SymbolReader::new(unit.as_bytes()), bits: 0.0 };
+    let header = code_header(&mut meter, Header::KEY).unwrap();
+    let base = base(decoder.history(), id, header).unwrap();
+    let quality = code_quality(&mut meter, base, Quality::Normal).unwrap();
+    code_residuals(&mut meter, profile, base, quality, &[0; FEATURE_DIMS]).unwrap();
+    meter.bits
+}
+
+#[test]
+fn units_are_as_short_as_the_model_says() {
+    for quality in Quality::ALL {
+        let profile = profile();
+        let mut decoder = Decoder::new(profile.clone());
+        let (mut n_bytes, mut bits) = (0, 0.0);
+        let units = call(quality);
+        for (unit, meant) in &units {
+            bits += information(&decoder, &profile, meant.id, unit);
+            n_bytes += unit.as_bytes().len();
+            assert_eq!(decoder.decode(meant.id, unit).unwrap(), *meant);
+        }
+        let n = units.len() as f64;
+        let over = n_bytes as f64 * 8.0 / bits - 1.0;
+        println!(
+            "{quality:?}: {n_bytes} bytes in {n} units, {:.2} bits each, of which {:.2} information: \
+             {:.2} % more",
+            n_bytes as f64 * 8.0 / n,
+            bits / n,
+            over * 100.0
+        );
+        assert!(over <= 0.03, "{quality:?}: {over}");
+    }
+}
+
+#[test]
+fn a_key_unit_takes_sixty_bytes_at_most() {
+    for quality in Quality::ALL {
+        let mut encoder = Encoder::new(profile());
+        encoder.set_quality(quality);
+        let sizes: Vec<usize> =
+            features().iter().map(|f| encoder.encode_key(f).as_bytes().len()).collect();
+        let largest = sizes.iter().copied().max().unwrap();
+        println!(
+            "{quality:?}: {largest} bytes at most, {} on average",
+            sizes.iter().sum::<usize>() / sizes.len()
+        );
+        assert!(largest <= 60, "{quality:?}: {largest}");
+    }
+}
+
+/// Payload of a call while the face rests, kbit/s: one feature of the actor, again and again, with
+/// `noise` times the second differences of others, scaled to those of noise.
+fn resting(profile: &Profile, quality: Quality, noise: f32) -> f64 {
+    const N_SETTLING: usize = 25;
+    let features = features();
+    let all: Vec<[f32; FEATURE_DIMS]> = features.iter().map(Feature::to_array).collect();
+    let mut encoder = Encoder::new(profile.clone());
+    encoder.set_quality(quality);
+    encoder.set_riding(quality.riding());
+    let (mut ids, mut n_bytes) = (Vec::new(), 0);
+    for (i, feature) in features.iter().enumerate() {
+        let near = &all[(i * 37) % (all.len() - 2)..][..3];
+        let values = std::array::from_fn(|d| {
+            all[100][d] + noise * (near[0][d] - 2.0 * near[1][d] + near[2][d]) / 6.0_f32.sqrt()
+        });
+        if !encoder.wants(feature.time) {
+            continue;
+        }
+        if let Some(acknowledged) = ids.len().checked_sub(ACK_DELAY) {
+            encoder.acknowledge(ids[acknowledged]);
+        }
+        let unit = encoder.encode(&Feature::from_array(feature.time, &values).unwrap());
+        ids.push(encoder.reconstruction().unwrap().id);
+        n_bytes += if i >= N_SETTLING { unit.as_bytes().len() } else { 0 };
+    }
+    n_bytes as f64 * 0.2 / (features.len() - N_SETTLING) as f64
+}
+
+#[test]
+fn a_face_that_rests_costs_a_byte_a_unit() {
+    let features = features();
+    let visibility = Visibility::from_geometry(&features);
+    let fitted = Profile::from_features(&features, &visibility, 4e-6).unwrap();
+    for (profile, quality, noise, most) in [
+        (profile(), Quality::Normal, 0.0, 0.105),
+        (profile(), Quality::Normal, 0.5, 0.15),
+        (profile(), Quality::High, 0.0, 0.205),
+        // Profiles of before keep less of a reference two units of rate low ago.
+        (fitted, Quality::Low, 0.0, 0.06),
+    ] {
+        let kbit_s = resting(&profile, quality, noise);
+        println!("{quality:?}, noise {noise}: {kbit_s:.3} kbit/s");
+        assert!(kbit_s <= most, "{quality:?}, noise {noise}: {kbit_s}");
+    }
+}
+
+/// Half of all units are lost, then all for two seconds; whatever decodes leaves the decoder in the
+/// encoder's own state.
+#[test]
+fn after_any_loss_the_decoder_is_in_the_encoder_s_state() {
+    for quality in Quality::ALL {
+        let (mut encoder, mut decoder) = (Encoder::new(profile()), Decoder::new(profile()));
+        encoder.set_quality(quality);
+        let mut acks = VecDeque::new();
+        let (mut n_decoded, mut seed) = (0, 3_u32);
+        for (i, feature) in features().iter().enumerate() {
+            while acks.front().is_some_and(|(at, _)| *at <= i) {
+                encoder.acknowledge(acks.pop_front().unwrap().1);
+            }
+            let unit = encoder.encode(feature);
+            let id = encoder.reconstruction().unwrap().id;
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if seed >> 31 == 0 || i % 300 >= 250 {
+                continue;
+            }
+            decoder.decode(id, &unit).unwrap();
+            assert_eq!(decoder.history().state(id), encoder.history().state(id), "unit {i}");
+            n_decoded += 1;
+            acks.push_back((i + 5, id));
+        }
+        assert!(n_decoded > 250, "{n_decoded}");
+    }
+}
+
+/// The same bytes and the same numbers on every machine, debug or release: FNV-1a sums of all units
+/// and of all numbers that they mean. If one changes without the bitstream being meant to, two ends
+/// of a call no longer agree.
+#[test]
+fn half_a_minute_has_exactly_these_bytes_and_numbers() {
+    let fnv = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let sums = Quality::ALL.map(|quality| {
+        let mut sums = [0xcbf2_9ce4_8422_2325; 2];
+        for (unit, meant) in call(quality) {
+            sums[0] = unit.as_bytes().iter().fold(sums[0], fnv);
+            for value in meant.at(MediaTime::ZERO).to_array() {
+                sums[1] = value.to_le_bytes().iter().fold(sums[1], fnv);
+            }
+        }
+        sums.map(|sum| format!("{sum:016x}"))
+    });
+    let want = [
+        ["b8b8beb3d018794f", "54e3682ad05da97c"],
+        ["7dfd809a65c22d25", "80065858afedb2a7"],
+        ["f076009339b38a7e", "f0b02f824b6ff335"],
+    ];
+    assert_eq!(sums, want);
+}

@@ -1,0 +1,24 @@
+//! Writes what the built-in face's tracker sees of the actor, and the face's codec profile: the
+//! fixtures in `tests/fixtures/actor`.
+//!
+//! `cargo run --release -p eval --example actor_features -- tests/fixtures/actor`
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use face::FaceFile;
+
+/// Half a minute of frames.
+const N_FRAMES: usize = 750;
+
+fn main() -> anyhow::Result<()> {
+    let folder = PathBuf::from(std::env::args().nth(1).context("say where to: a folder")?);
+    let face = FaceFile::parse(include_bytes!("../../../assets/demo.face"))?;
+    let features = eval::actor_features(&face, N_FRAMES)?;
+    anyhow::ensure!(features.len() == N_FRAMES, "a face in {} frames only", features.len());
+    let numbers = features.iter().flat_map(types::Feature::to_array);
+    let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+    std::fs::create_dir_all(&folder)?;
+    eval::write_whole(&folder.join("features.bin"), &bytes)?;
+    eval::write_whole(&folder.join("profile.bin"), &face.codec_profile)
+}
