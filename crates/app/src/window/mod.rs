@@ -162,12 +162,18 @@ impl Window {
 
 impl eframe::App for Window {
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
-        if let Some(trouble @ Trouble::Lost(_)) = self.gpu.trouble() {
-            // Nothing can be shown any more: what is under way is brought to its end.
-            self.leave_call();
-            let _ = self.trouble.set(trouble);
-            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
-            return;
+        match self.gpu.trouble() {
+            Some(trouble @ Trouble::Lost(_)) => {
+                // Nothing can be shown any more: what is under way is brought to its end.
+                self.leave_call();
+                let _ = self.trouble.set(trouble);
+                ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+                return;
+            }
+            Some(trouble) if self.home.message.is_none() => {
+                self.home.message = Some(trouble.to_string());
+            }
+            _ => {}
         }
         let message = match &mut self.screen {
             Screen::Home => {
