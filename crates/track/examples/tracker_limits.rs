@@ -52,10 +52,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         for ([x, y, _], spread) in found.points.iter().zip(&found.spread) {
             let bad = ((spread / eyes - 0.01) / 0.05).clamp(0.0, 1.0);
             let color = [(255.0 * bad) as u8, (255.0 * (1.0 - bad)) as u8, 60];
-            let (x, y) = (x.floor() as i64, y.floor() as i64);
-            let side = i64::from(SIDE);
-            if (0..side).contains(&x) && (0..side).contains(&y) {
-                strip.put_pixel(column * SIDE + x as u32, y as u32, image::Rgb(color));
+            // Two pixels square, so that it is seen.
+            for (dx, dy) in [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)] {
+                let (x, y) = (x + dx - 0.5, y + dy - 0.5);
+                let inside = 0.0..SIDE as f32;
+                if inside.contains(&x) && inside.contains(&y) {
+                    strip.put_pixel(column * SIDE + x as u32, y as u32, image::Rgb(color));
+                }
             }
         }
     }

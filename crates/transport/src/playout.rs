@@ -355,9 +355,10 @@ mod tests {
         let shown = play(200, 8000, |i| (!(100..110).contains(&i)).then_some(20));
         let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
         let step = shown.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f32::max);
-        // A jump would be over 250; the glide makes it up in 200 ms, one and a half times as fast
-        // in the middle as on average.
-        assert!(step < 40.0, "{step} ms of movement in 10 ms");
+        // Coming to rest has taken the number back towards its mean, 2.5 s ago: a jump would be over
+        // 1500. The glide makes it up in 200 ms, one and a half times as fast in the middle as on
+        // average.
+        assert!(step < 140.0, "{step} ms of movement in 10 ms");
         let landed = shown.iter().filter(|(now, ..)| *now > 4420 + 70 + 210);
         for (now, ms, _) in landed {
             let behind = *now as f32 - ms;
