@@ -99,33 +99,32 @@ impl Ffmpeg {
     pub(super) fn has(&self, encoder: &str) -> bool {
         self.encoders.split_whitespace().any(|word| word == encoder)
     }
+}
 
-    /// Encodes raw RGB frames.
-    pub(super) fn encode(
-        &self,
-        codec: &Codec,
-        crf: u32,
-        side: u32,
-        fps: u32,
-        raw: &Path,
-        to: &Path,
-    ) -> anyhow::Result<()> {
-        let mut command = Command::new("ffmpeg");
-        command.args(["-f", "rawvideo", "-pix_fmt", "rgb24"]);
-        command.args(["-s", &format!("{side}x{side}"), "-r", &fps.to_string()]);
-        command.arg("-i").arg(raw).args(["-sws_flags", "accurate_rnd+full_chroma_int"]);
-        command.args(["-pix_fmt", "yuv420p", "-g", "9999", "-c:v", codec.encoder]);
-        command.args(["-crf", &crf.to_string()]).args(codec.arguments).arg(to);
-        run(command).with_context(|| format!("{} failed", codec.encoder))
-    }
+/// Encodes raw RGB frames.
+pub(super) fn encode(
+    codec: &Codec,
+    crf: u32,
+    side: u32,
+    fps: u32,
+    raw: &Path,
+    to: &Path,
+) -> anyhow::Result<()> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-f", "rawvideo", "-pix_fmt", "rgb24"]);
+    command.args(["-s", &format!("{side}x{side}"), "-r", &fps.to_string()]);
+    command.arg("-i").arg(raw).args(["-sws_flags", "accurate_rnd+full_chroma_int"]);
+    command.args(["-pix_fmt", "yuv420p", "-g", "9999", "-c:v", codec.encoder]);
+    command.args(["-crf", &crf.to_string()]).args(codec.arguments).arg(to);
+    run(command).with_context(|| format!("{} failed", codec.encoder))
+}
 
-    /// Decodes to raw RGB frames.
-    pub(super) fn decode(&self, coded: &Path, to: &Path) -> anyhow::Result<()> {
-        let mut command = Command::new("ffmpeg");
-        command.arg("-i").arg(coded).args(["-sws_flags", "accurate_rnd+full_chroma_int"]);
-        command.args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]).arg(to);
-        run(command).context("ffmpeg could not decode what it had encoded")
-    }
+/// Decodes to raw RGB frames.
+pub(super) fn decode(coded: &Path, to: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new("ffmpeg");
+    command.arg("-i").arg(coded).args(["-sws_flags", "accurate_rnd+full_chroma_int"]);
+    command.args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]).arg(to);
+    run(command).context("ffmpeg could not decode what it had encoded")
 }
 
 /// Runs it to its end; its own words are the error.

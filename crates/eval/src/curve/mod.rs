@@ -132,10 +132,10 @@ impl Curves {
             for codec in &there {
                 for &crf in codec.crfs {
                     let coded = Scratch(folder.join(format!("coded.part.{}", codec.extension)));
-                    ffmpeg.encode(codec, crf, side, self.fps, &raw.0, &coded.0)?;
+                    ffmpeg::encode(codec, crf, side, self.fps, &raw.0, &coded.0)?;
                     let bytes = codec.payload(fs::metadata(&coded.0)?.len(), n_frames);
                     let decoded = Scratch(folder.join("decoded.rgb.part"));
-                    ffmpeg.decode(&coded.0, &decoded.0)?;
+                    ffmpeg::decode(&coded.0, &decoded.0)?;
                     let quality = score(&raw.0, &decoded.0, side, n_frames)?;
                     let seconds = n_frames as f64 / f64::from(self.fps.max(1));
                     self.points.push(CurvePoint {
