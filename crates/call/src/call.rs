@@ -412,7 +412,7 @@ mod tests {
                 time: nod(index).time,
                 id: encoder.reconstruction().unwrap().id,
                 bytes: unit.as_bytes().to_vec(),
-                rate: Rate::Normal,
+                rate: crate::Rate::Normal,
             });
             let took = Duration::ZERO;
             host.commands.blocking_send(Input::Tracked { found: true, coded, took }).unwrap();
