@@ -59,6 +59,7 @@ pub(crate) enum Command {
     },
     /// Measure a face on a clip: quality, payload, pictures beside their originals
     Eval {
+        /// A clip, or actor for frames of the built-in actor
         #[arg(long)]
         clip: PathBuf,
         #[arg(long)]
@@ -75,6 +76,15 @@ pub(crate) enum Command {
         /// Folder for the table and the pictures
         #[arg(long)]
         report: Option<PathBuf>,
+        /// Share of packets lost, such as 0.3: what that costs, instead of the usual figures
+        #[arg(long, value_parser = parse_loss, conflicts_with_all = ["report", "curve"])]
+        loss: Option<f64>,
+        /// They are lost in bursts this long, such as 400ms, instead of one by one
+        #[arg(long, value_parser = parse_duration, requires = "loss")]
+        burst: Option<Duration>,
+        /// Folder for rate-distortion curves: ours beside those of x264, x265, VP9 and AV1
+        #[arg(long, conflicts_with = "report")]
+        curve: Option<PathBuf>,
     },
     /// Write the 478 landmarks of every frame to a NumPy archive
     Track {
@@ -384,6 +394,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "a time is not negative and not endless".to_owned())
 }
 
+fn parse_loss(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=0.95).contains(share));
+    share.ok_or_else(|| "loss is a share from 0 to 0.95, such as 0.3".to_owned())
+}
+
 fn parse_frames(text: &str) -> Result<Range<u64>, String> {
     let wrong = || "write A..B, such as 170..200".to_owned();
     let (from, to) = text.split_once("..").ok_or_else(wrong)?;
@@ -430,6 +445,14 @@ mod tests {
             "4s=mute:1",
         ] {
             assert!(text.parse::<Scripted>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn loss_is_a_share() {
+        assert_eq!(parse_loss("0.3"), Ok(0.3));
+        for text in ["30", "-0.1", "1", "NaN", "a"] {
+            assert!(parse_loss(text).is_err(), "{text}");
         }
     }
 

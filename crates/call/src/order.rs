@@ -35,8 +35,8 @@ impl Order {
 }
 
 /// What a report of the peer makes of the units to come.
-pub(crate) fn orders_of(sender: &mut Sender, now: Instant, report: &Report) -> Vec<Order> {
-    sender.handle_report(now, report);
+pub(crate) fn orders_of(sender: &mut Sender, now: Instant, report: Report) -> Vec<Order> {
+    sender.handle_report(now, &report);
     let mut orders = Vec::new();
     if report.key_wanted() {
         orders.push(Order::Key);

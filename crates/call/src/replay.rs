@@ -118,7 +118,7 @@ impl Wire {
         self.packets
     }
 
-    /// SplitMix64.
+    /// `SplitMix64`.
     fn uniform(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
@@ -210,7 +210,7 @@ impl<'a> Peer<'a> {
     fn receive(&mut self, now: Instant, ms: u64, wire: &mut Wire) -> Vec<Feature> {
         for packet in wire.arrived(ms) {
             if let Some(report) = self.receiving.take_packet(now, &packet) {
-                for order in orders_of(&mut self.sender, now, &report) {
+                for order in orders_of(&mut self.sender, now, report) {
                     order.apply(&mut self.encoder);
                 }
             }

@@ -109,7 +109,7 @@ impl Worker {
         // A clip waits for the peer, so that nothing of it is missed; a camera is seen at once.
         while !is_live && !self.started {
             match self.orders.recv() {
-                Ok(order) if self.obey(&order) => {}
+                Ok(order) if self.obey(order) => {}
                 _ => return,
             }
         }
@@ -117,7 +117,7 @@ impl Worker {
         loop {
             loop {
                 match self.orders.try_recv() {
-                    Ok(order) if self.obey(&order) => {}
+                    Ok(order) if self.obey(order) => {}
                     Err(std::sync::mpsc::TryRecvError::Empty) => break,
                     _ => return,
                 }
@@ -147,9 +147,9 @@ impl Worker {
     }
 
     /// Whether to go on.
-    fn obey(&mut self, order: &Order) -> bool {
+    fn obey(&mut self, order: Order) -> bool {
         self.encoder.iter_mut().for_each(|encoder| order.apply(encoder));
-        match *order {
+        match order {
             Order::Start => self.started = true,
             Order::CameraOff(off) => {
                 if self.camera_off && !off {
@@ -216,7 +216,7 @@ mod tests {
         };
         let rates = [Rate::Low, Rate::Normal, Rate::High];
         for (i, rate) in rates.into_iter().chain(rates).enumerate() {
-            assert!(worker.obey(&Order::Rate(rate)));
+            assert!(worker.obey(Order::Rate(rate)));
             let encoder = worker.encoder.as_mut().unwrap();
             let pose = HeadPose::from_array([0.0, 0.01 * i as f32, 0.0, 0.0, 0.0, 1.1]).unwrap();
             let time = MediaTime::of_frame(4 * i as u64, 25);
@@ -224,7 +224,7 @@ mod tests {
             encoder.encode(&Feature { time, pose, code: Code::NEUTRAL });
             let decoded = encoder.reconstruction().unwrap();
             assert_eq!((decoded.is_key, decoded.quality), (i == 0, rate.quality()), "unit {i}");
-            assert!(worker.obey(&Order::Acknowledge(decoded.id)));
+            assert!(worker.obey(Order::Acknowledge(decoded.id)));
         }
     }
 }

@@ -569,7 +569,7 @@ impl Session {
 
     fn take_report(&mut self, now: Instant, report: &Report) {
         self.tally.key_requests += u64::from(report.key_wanted());
-        for order in orders_of(&mut self.sender, now, report) {
+        for order in orders_of(&mut self.sender, now, *report) {
             if let Some(sending) = &self.parts.sending {
                 sending.order(order);
             }

@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,7 +10,7 @@ use types::{Frame, Landmarks};
 
 use crate::Progress;
 
-/// The frames of a clip, in order, with a report of how far it is.
+/// The frames of a clip, or of `actor`, in order, with a report of how far it is.
 pub(crate) struct ClipReader<'a> {
     source: Source,
     path: &'a Path,
@@ -18,11 +19,20 @@ pub(crate) struct ClipReader<'a> {
 
 impl<'a> ClipReader<'a> {
     pub(crate) fn open(path: &'a Path) -> anyhow::Result<Self> {
-        Ok(Self { source: Source::open(&SourceSpec::Clip(path.to_owned()))?, path, read: 0 })
+        let spec = match path.to_str() {
+            Some("actor") => SourceSpec::Actor,
+            _ => SourceSpec::Clip(path.to_owned()),
+        };
+        Ok(Self { source: Source::open(&spec)?, path, read: 0 })
     }
 
     pub(crate) fn fps(&self) -> u32 {
         self.source.fps()
+    }
+
+    /// Whether there is always another frame.
+    fn is_endless(&self) -> bool {
+        self.path == Path::new("actor")
     }
 
     pub(crate) fn n_frames(&self) -> Option<u64> {
@@ -47,6 +57,23 @@ impl<'a> ClipReader<'a> {
     }
 }
 
+/// Frames before the first measured one that the tracker sees, as it would in a call.
+pub(crate) const WARM_UP: u64 = 50;
+
+/// The frames to measure: those asked for that the clip has, or all.
+pub(crate) fn frames_of(
+    reader: &ClipReader<'_>,
+    asked: Option<Range<u64>>,
+) -> anyhow::Result<Range<u64>> {
+    let has_end = asked.is_some() || !reader.is_endless();
+    anyhow::ensure!(has_end, "the actor has no end: say which frames, A..B");
+    let n_clip = reader.n_frames().unwrap_or(u64::MAX);
+    let asked = asked.unwrap_or(0..n_clip);
+    let frames = asked.start..asked.end.min(n_clip);
+    anyhow::ensure!(!frames.is_empty(), "the clip has no frames {frames:?}");
+    Ok(frames)
+}
+
 /// The person's tracker and codec profile, of a face file that still has its sender part.
 pub(crate) fn sender_of(face: &FaceFile) -> anyhow::Result<(PersonTracker, Profile)> {
     let sender = face
@@ -67,6 +94,7 @@ pub(crate) fn sender_of(face: &FaceFile) -> anyhow::Result<(PersonTracker, Profi
 pub fn track_clip(clip: &Path, progress: Progress<'_>) -> anyhow::Result<Vec<Option<Landmarks>>> {
     let mut tracker = Tracker::builtin().context("cannot use the built-in tracker")?;
     let mut reader = ClipReader::open(clip)?;
+    anyhow::ensure!(!reader.is_endless(), "the actor has no end");
     let mut all = Vec::new();
     while let Some((index, frame)) = reader.next()? {
         // An archive of more than 4 GB would need another format: seven hours of video.

@@ -8,7 +8,7 @@ use codec::{Profile, Quality};
 use face::FaceFile;
 use types::{Feature, Frame, MediaTime};
 
-use crate::clip::{ClipReader, sender_of};
+use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
 use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
 use crate::{Motion, RateMeter, Scorer, Summary, scaled};
 
@@ -18,8 +18,6 @@ pub type Paint<'a> = &'a mut dyn FnMut(&Feature, u32) -> anyhow::Result<Frame>;
 /// Told how far a stage is: its name, the share done (0..=1), a figure.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, f32, &str);
 
-/// Frames before the first measured one that the tracker sees, as it would in a call.
-const WARM_UP: u64 = 50;
 /// Pictures kept for a report.
 const N_PICTURES: u64 = 8;
 /// Frames kept for the next unit; units come more often while there is a face.
@@ -69,11 +67,8 @@ pub fn evaluate(
     let (mut tracker, profile) = sender_of(face)?;
     let mut reader = ClipReader::open(clip)?;
     let fps = reader.fps();
-    let n_clip = reader.n_frames().unwrap_or(u64::MAX);
-    let frames = options.frames.clone().unwrap_or(0..n_clip);
-    let frames = frames.start..frames.end.min(n_clip);
-    anyhow::ensure!(!frames.is_empty(), "the clip has no frames {frames:?}");
-    let picture_every = ((frames.end.min(n_clip) - frames.start) / N_PICTURES).max(1);
+    let frames = frames_of(&reader, options.frames.clone())?;
+    let picture_every = ((frames.end - frames.start) / N_PICTURES).max(1);
 
     let mut measured = Measured::new(&options.resolutions, &profile, options.quality);
     while let Some((index, frame)) = reader.next()? {

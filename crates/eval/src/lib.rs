@@ -1,7 +1,8 @@
 //! How good and how small: real units of a clip, decoded, rendered and held against the clip.
 //!
 //! [`evaluate`] runs a clip through tracker, encoder and decoder as a call does and measures what
-//! a peer would see; [`track_clip`] gives the landmarks alone. Pictures are painted by whoever asks,
+//! a peer would see; [`track_clip`] gives the landmarks alone,
+//! [`compare_channels`] what bad channels make of it, [`write_curves`] how it compares. Pictures are painted by whoever asks,
 //! on the GPU or not: a [`Paint`] closure.
 //!
 //! ```
@@ -11,7 +12,9 @@
 //! ```
 
 mod bench;
+mod channel;
 mod clip;
+mod curve;
 mod evaluate;
 mod npz;
 mod picture;
@@ -20,7 +23,9 @@ mod report;
 mod score;
 
 pub use bench::{BenchRow, PictureRow, StageRow, actor_features, bench_codec, bench_track};
+pub use channel::{Channel, ChannelReport, Transmit, compare_channels};
 pub use clip::track_clip;
+pub use curve::{CurvePoint, Curves, write_curves};
 pub use evaluate::{Options, Paint, Progress, evaluate};
 pub use npz::npz_of_landmarks;
 pub use picture::scaled;

@@ -33,7 +33,26 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Decode { stream, face, out, resolution, fps }) => {
             offline::decode(&stream, &face, &out, resolution, fps)
         }
-        Some(Command::Eval { clip, face, frames, resolutions, rate, json, report }) => {
+        Some(Command::Eval {
+            clip,
+            face,
+            frames,
+            resolutions,
+            rate,
+            json,
+            report,
+            loss,
+            burst,
+            curve,
+        }) => {
+            if let Some(folder) = curve {
+                return evaluate::curves(&clip, &face, frames, &folder, json);
+            }
+            if let Some(share) = loss {
+                let side = resolutions.first().copied().unwrap_or(256);
+                let loss = evaluate::loss(share, burst);
+                return evaluate::lossy(&clip, &face, frames, side, rate, loss, json);
+            }
             let options = eval::Options { frames, resolutions, quality: rate.quality() };
             evaluate::run(&clip, &face, &options, json, report.as_deref())
         }
