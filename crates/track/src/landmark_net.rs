@@ -105,6 +105,8 @@ pub struct Seen {
     pub points: Vec<[f32; 3]>,
     /// How far each of them is expected to be off, pixels of the picture.
     pub spread: Vec<f32>,
+    /// The mean of that, in distances of the outer eye corners of a face seen from the front.
+    pub vagueness: f32,
     /// How sure it is that a face is there, 0..=1.
     pub presence: f32,
     /// Mean distance between the answers for the crop and for its mirror image, in sides of the
@@ -246,8 +248,10 @@ impl LandmarkNet {
             let (p, q) = (plain_spread[i], mirrored_spread[self.mirror[i]]);
             f32::midpoint(p, q).clamp(SPREAD.0, SPREAD.1).exp() * eyes
         };
+        let spread: Vec<f32> = (0..LANDMARKS).map(spread).collect();
         Seen {
-            spread: (0..LANDMARKS).map(spread).collect(),
+            vagueness: spread.iter().sum::<f32>() / (LANDMARKS as f32 * eyes),
+            spread,
             doubt: (0..LANDMARKS).map(doubt).sum::<f32>() / LANDMARKS as f32,
             points: (0..LANDMARKS).map(point).collect(),
             presence: tape.probability(0).min(tape.probability(1)),

@@ -21,6 +21,7 @@ pub(crate) struct Report {
     groups: Vec<Vec<String>>,
     presence: Vec<f32>,
     doubt: Vec<f32>,
+    vagueness: Vec<f32>,
     /// Of every landmark of the second pass: expected and true error, by the outer eye corners.
     spread: Vec<[f32; 2]>,
 }
@@ -54,6 +55,7 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
         groups: faces.iter().map(groups).collect(),
         presence: found.iter().map(|(_, seen)| seen.presence).collect(),
         doubt: found.iter().map(|(_, seen)| seen.doubt).collect(),
+        vagueness: found.iter().map(|(_, seen)| seen.vagueness).collect(),
     }
 }
 
@@ -103,7 +105,7 @@ impl Report {
         let corners = self.passes.each_ref().map(|errors| values(errors, |e| e.by_corners));
         let irises = values(&self.passes[1], |e| e.by_irises);
         format!(
-            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, doubt p50 {:.4} p99 {:.4}; {}",
+            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, doubt p50 {:.4} p99 {:.4}, vagueness p50 {:.3} p99 {:.3} max {:.3}; {}",
             100.0 * mean(&corners[0]),
             100.0 * quantile(&corners[0], 0.5),
             100.0 * mean(&corners[1]),
@@ -114,6 +116,9 @@ impl Report {
             quantile(&self.presence, 0.01),
             quantile(&self.doubt, 0.5),
             quantile(&self.doubt, 0.99),
+            quantile(&self.vagueness, 0.5),
+            quantile(&self.vagueness, 0.99),
+            quantile(&self.vagueness, 1.0),
             self.spread_line(),
         )
     }
