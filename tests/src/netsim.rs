@@ -54,6 +54,11 @@ impl SimulatedCall {
 
     /// Runs for so many virtual seconds; the first two, in which the delay settles, are not
     /// judged.
+    #[expect(
+        clippy::missing_panics_doc,
+        clippy::disallowed_methods,
+        reason = "part of tests, whose time has to begin somewhere"
+    )]
     pub fn run_for(self, seconds: u64) -> Seen {
         let start = Instant::now();
         let settings =

@@ -21,6 +21,7 @@ fn over(rate: Rate, loss: Loss, seed: u64) -> Replayed {
 }
 
 /// What always holds, whatever is lost.
+#[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
 fn check(rate: Rate, loss: Loss, seed: u64, features: &[Feature], answer: &[Feature]) -> Replayed {
     let path = Path { seed, ..Path::clean() }.with_jitter(millis(15)).with_loss(loss);
     let seen = replay(Instant::now(), features, answer, &tests::actor::profile(), rate, path);

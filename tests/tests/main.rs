@@ -1,5 +1,7 @@
 //! What crosses crates, in one binary that is linked once.
 
+#![expect(clippy::unwrap_used, reason = "whatever fails here is a failed test")]
+
 mod adapters;
 mod bitstream;
 mod cpu_renderer;

@@ -86,7 +86,7 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "report")]
         curve: Option<PathBuf>,
     },
-    /// Write the 478 landmarks of every frame to a NumPy archive
+    /// Write the 478 landmarks of every frame to a `NumPy` archive
     Track {
         clip: PathBuf,
         #[arg(long)]

@@ -1,5 +1,7 @@
 //! Bad input of every kind: one clear line, exit code 1 (or 2 for wrong usage), nothing left behind.
 
+#![expect(clippy::unwrap_used, reason = "whatever fails here is a failed test")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

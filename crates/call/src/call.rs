@@ -1,5 +1,3 @@
-#![expect(clippy::disallowed_methods, reason = "a call runs on threads of its own")]
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +78,7 @@ impl Call {
     ///
     /// # Errors
     /// If the meeting place, the face or the source cannot be had.
+    #[expect(clippy::needless_pass_by_value, reason = "a call uses its settings up")]
     pub fn host(settings: Settings) -> Result<(Self, Invite), StartError> {
         let runtime = runtime()?;
         let secret = Secret::new(random());
@@ -97,9 +96,10 @@ impl Call {
                 (Way::ManualHost(link, events), None, Place::Manual { offer })
             }
             Meeting::Embedded { listen } => {
-                let any: IpAddr = match settings.loopback {
-                    true => Ipv4Addr::LOCALHOST.into(),
-                    false => Ipv4Addr::UNSPECIFIED.into(),
+                let any: IpAddr = if settings.loopback {
+                    Ipv4Addr::LOCALHOST.into()
+                } else {
+                    Ipv4Addr::UNSPECIFIED.into()
                 };
                 let listen = listen.unwrap_or(SocketAddr::new(any, 0));
                 let address = runtime.block_on(async {
@@ -138,6 +138,7 @@ impl Call {
     ///
     /// # Errors
     /// If the invite is damaged, nobody waits there, or the face or the source cannot be had.
+    #[expect(clippy::needless_pass_by_value, reason = "a call uses its settings up")]
     pub fn join(invite: &str, settings: Settings) -> Result<Self, StartError> {
         let invite: Invite = invite.parse()?;
         let runtime = runtime()?;
@@ -261,10 +262,7 @@ impl Setup {
             wants_microphone: settings.audio
                 && matches!(settings.source, Some(SourceSpec::Camera(_))),
             sound_encoder: settings.audio.then(|| SoundEncoder::new(settings.rate)).flatten(),
-            playing: match settings.audio {
-                true => Some(Playing::start(inputs_tx.clone())?),
-                false => None,
-            },
+            playing: if settings.audio { Some(Playing::start(inputs_tx.clone())?) } else { None },
             shared,
             meter: WireMeter::new(),
             events: events_tx,
@@ -312,9 +310,10 @@ fn runtime() -> std::io::Result<Runtime> {
 
 /// The address under which others reach a service that listens on `ip`.
 fn reachable(ip: IpAddr) -> IpAddr {
-    match ip.is_unspecified() {
-        true => local_address(ip.is_ipv6()).unwrap_or(Ipv4Addr::LOCALHOST.into()),
-        false => ip,
+    if ip.is_unspecified() {
+        local_address(ip.is_ipv6()).unwrap_or(Ipv4Addr::LOCALHOST.into())
+    } else {
+        ip
     }
 }
 
@@ -329,6 +328,7 @@ impl From<CallFailure> for Event {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "real calls take real time")]
 mod tests {
     use codec::Encoder;
     use face::{FaceFile, Sizes};
@@ -339,7 +339,7 @@ mod tests {
     use crate::sending::Coded;
 
     /// Nothing here takes this long; a test that waits longer is broken.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     fn settings(rendezvous: Meeting) -> Settings {
         Settings { loopback: true, audio: false, rendezvous, ..Settings::default() }

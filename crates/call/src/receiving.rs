@@ -52,12 +52,11 @@ impl Receiving {
 
     /// Takes a packet; gives the report that rode on it.
     pub(crate) fn take_packet(&mut self, now: Instant, bytes: &[u8]) -> Option<Report> {
-        match self.transport.handle_packet(now, bytes) {
-            Ok(report) => report,
-            Err(_) => {
-                self.counts.bad_packets += 1;
-                None
-            }
+        if let Ok(report) = self.transport.handle_packet(now, bytes) {
+            report
+        } else {
+            self.counts.bad_packets += 1;
+            None
         }
     }
 

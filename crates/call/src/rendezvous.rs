@@ -29,7 +29,7 @@ const PER_SECOND: f64 = 8.0;
 /// A peer is asked for a sign of life this often, and gone after three times without.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Nobody waits longer than this.
-const LIFETIME: Duration = Duration::from_secs(12 * 3600);
+const LIFETIME: Duration = Duration::from_hours(12);
 /// Messages that wait for a slow peer.
 const WAITING: usize = 64;
 /// Close codes, 4000 and up being the application's.
@@ -101,7 +101,10 @@ pub fn serve(address: SocketAddr, ready: impl FnOnce(SocketAddr)) -> Result<(), 
 }
 
 #[derive(Default)]
-struct Rooms(Mutex<HashMap<String, Vec<(u64, mpsc::Sender<Bytes>)>>>);
+struct Rooms(Mutex<HashMap<String, Vec<Seat>>>);
+
+/// Whose seat it is, and where messages for it go.
+type Seat = (u64, mpsc::Sender<Bytes>);
 
 impl Rooms {
     fn with<T>(
@@ -139,7 +142,7 @@ impl Rooms {
         });
     }
 
-    fn pass_on(&self, room: &str, from: u64, message: Bytes) {
+    fn pass_on(&self, room: &str, from: u64, message: &Bytes) {
         self.with(|rooms| {
             for (seat, sender) in rooms.get(room).into_iter().flatten() {
                 if *seat != from {
@@ -202,7 +205,7 @@ async fn talk(
                         if allowance < 0.0 {
                             return Some((TOO_MUCH, "too many messages"));
                         }
-                        rooms.pass_on(room, seat, message);
+                        rooms.pass_on(room, seat, &message);
                     }
                     Ok(Message::Ping(_) | Message::Pong(_)) => {}
                     Ok(Message::Text(_)) => return Some((TOO_MUCH, "messages are binary")),

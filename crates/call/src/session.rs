@@ -183,7 +183,7 @@ impl Session {
             }
             let now = Instant::now();
             self.pump(now).await;
-            self.watch(now).await;
+            self.watch(now);
             if now >= next_second {
                 next_second += Duration::from_secs(1);
                 self.second(now).await;
@@ -355,7 +355,7 @@ impl Session {
                 self.opened(FEATURES).await;
                 self.tally.packets_in += 1;
                 if let Some(report) = self.receiving.take_packet(now, &packet) {
-                    self.take_report(now, &report);
+                    self.take_report(now, report);
                 }
             }
             LinkEvent::Control(bytes) => {
@@ -456,13 +456,12 @@ impl Session {
             }
             Control::Chat(text) => self.tell(Event::Chat(text)),
             Control::Report(_) => {}
-            Control::Bye(Bye::HungUp) => self.end = Some(End::PeerHungUp),
             Control::Bye(Bye::Failed) => self.fail(CallFailure::PeerFailed),
             Control::Bye(Bye::OtherVersion) if !self.greeted => {
                 // Its hello says which, and comes first; without one we can only guess.
                 self.fail(CallFailure::OtherVersion { theirs: 0, ours: VERSION });
             }
-            Control::Bye(Bye::OtherVersion) => self.end = Some(End::PeerHungUp),
+            Control::Bye(Bye::HungUp | Bye::OtherVersion) => self.end = Some(End::PeerHungUp),
         }
     }
 
@@ -567,9 +566,9 @@ impl Session {
         }
     }
 
-    fn take_report(&mut self, now: Instant, report: &Report) {
+    fn take_report(&mut self, now: Instant, report: Report) {
         self.tally.key_requests += u64::from(report.key_wanted());
-        for order in orders_of(&mut self.sender, now, *report) {
+        for order in orders_of(&mut self.sender, now, report) {
             if let Some(sending) = &self.parts.sending {
                 sending.order(order);
             }
@@ -601,7 +600,7 @@ impl Session {
             && heard.is_some_and(|at| now.saturating_duration_since(at) < LOST_AFTER)
     }
 
-    async fn watch(&mut self, now: Instant) {
+    fn watch(&mut self, now: Instant) {
         let is_guest = self.parts.role == Role::Guest;
         if self.link.is_none() && is_guest {
             if self.last_here.is_some_and(|at| now.duration_since(at) >= HERE_EVERY) {

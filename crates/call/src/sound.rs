@@ -1,5 +1,4 @@
 //! Sound: Opus both ways, a microphone at one end and a speaker at the other.
-#![expect(clippy::disallowed_methods, reason = "devices live on threads of their own")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -128,10 +128,7 @@ impl Runtime for MeteredRuntime {
         self.tokio.wrap_tcp_listener(listener)
     }
 
-    fn connect_tcp<'a>(
-        &'a self,
-        remote: SocketAddr,
-    ) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+    fn connect_tcp(&self, remote: SocketAddr) -> Boxed<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
         self.tokio.connect_tcp(remote)
     }
 

@@ -145,22 +145,20 @@ impl Measured {
 
     fn push(&mut self, frame: Waiting, paint: Paint<'_>) -> anyhow::Result<()> {
         self.n_frames += 1;
-        let unit = match &frame.feature {
-            Some(feature) => self.meter.push(feature)?,
-            None => {
-                self.n_untracked += 1;
-                None
-            }
+        let unit = if let Some(feature) = &frame.feature {
+            self.meter.push(feature)?
+        } else {
+            self.n_untracked += 1;
+            None
         };
         self.waiting.push(frame);
-        match unit.or(self.last.filter(|_| self.waiting.len() > MOST_WAITING)) {
-            Some(unit) => self.show(unit, paint),
-            None => {
-                if self.last.is_none() {
-                    self.waiting.clear();
-                }
-                Ok(())
+        if let Some(unit) = unit.or(self.last.filter(|_| self.waiting.len() > MOST_WAITING)) {
+            self.show(unit, paint)
+        } else {
+            if self.last.is_none() {
+                self.waiting.clear();
             }
+            Ok(())
         }
     }
 

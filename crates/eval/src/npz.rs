@@ -1,11 +1,11 @@
-//! A NumPy archive with one array, written by hand: a stored zip with one `.npy` inside.
+//! A `NumPy` archive with one array, written by hand: a stored zip with one `.npy` inside.
 
 use types::{LANDMARKS, Landmarks};
 
 /// `landmarks.npy` of shape `[frames, 478, 3]`, float32, NaN where no face was found, in a `.npz`.
 ///
 /// # Source
-/// NumPy's format version 1.0 (numpy.lib.format) in a zip without compression (PKWARE APPNOTE
+/// `NumPy`'s format version 1.0 (numpy.lib.format) in a zip without compression (PKWARE APPNOTE
 /// 4.3).
 pub fn npz_of_landmarks(frames: &[Option<Landmarks>]) -> Vec<u8> {
     let mut header = format!(
@@ -26,7 +26,7 @@ pub fn npz_of_landmarks(frames: &[Option<Landmarks>]) -> Vec<u8> {
                 npy.extend(landmarks.points.iter().flatten().flat_map(|v| v.to_le_bytes()));
             }
             None => {
-                npy.extend(std::iter::repeat_n(f32::NAN.to_le_bytes(), LANDMARKS * 3).flatten())
+                npy.extend(std::iter::repeat_n(f32::NAN.to_le_bytes(), LANDMARKS * 3).flatten());
             }
         }
     }

@@ -21,6 +21,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![expect(
+    clippy::inline_always,
+    reason = "a ray is one loop body, compiled once per instruction set"
+)]
+
 mod cholesky;
 mod code_slopes;
 mod convolution;

@@ -30,7 +30,7 @@ pub struct SenderPart {
 /// Tells one version of the landmark network and face shape from another (FNV-1a of their files).
 ///
 /// Both decide what an expression's numbers mean, so an embedder understands only those that it
-/// was trained on: with others dfrf_cnn2 fell from 29.3 to 21.4 dB.
+/// was trained on: with others `dfrf_cnn2` fell from 29.3 to 21.4 dB.
 pub fn measuring_fingerprint() -> u64 {
     let bytes = crate::tracker::WEIGHTS.iter().chain(crate::face_shape::BUILTIN);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, b| {

@@ -207,9 +207,9 @@ mod tests {
         (0..n).map(|i| (i * i % 251) as u8).collect()
     }
 
-    fn want(sender: &mut ModelSender, message: Option<Control>) {
+    fn want(sender: &mut ModelSender, message: Option<&Control>) {
         if let Some(Control::ModelWant { hash, from }) = message {
-            sender.handle_want(hash, from);
+            sender.handle_want(*hash, *from);
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
             for chunk in chunks {
                 let Control::ModelChunk { offset, bytes } = chunk else { panic!() };
                 let reply = receiver.handle_chunk(offset, &bytes).unwrap();
-                want(sender, reply);
+                want(sender, reply.as_ref());
             }
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     fn start(sender: &mut ModelSender, before: Option<ModelReceiver>) -> ModelReceiver {
         let Control::ModelOffer { n_bytes, hash } = sender.offer() else { panic!() };
         let (receiver, reply) = ModelReceiver::new(n_bytes, hash, before).unwrap();
-        want(sender, Some(reply));
+        want(sender, Some(&reply));
         receiver
     }
 

@@ -58,7 +58,7 @@ pub struct Report {
 
 impl Report {
     /// How long the newest unit had been there when the report left.
-    pub(crate) fn held(&self) -> Duration {
+    pub(crate) fn held(self) -> Duration {
         Duration::from_millis(u64::from(self.held) * 4)
     }
 
@@ -72,7 +72,7 @@ impl Report {
         self.key_wanted
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(self, out: &mut Vec<u8>) {
         out.extend(self.newest.to_le_bytes());
         out.extend(self.decoded.to_le_bytes());
         out.push(self.held);

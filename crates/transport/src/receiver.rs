@@ -185,9 +185,10 @@ impl Receiver {
     /// Counts lost packets by their numbers, over the last 64 that came.
     fn count(&mut self, number: u8) {
         self.stats.packets += 1;
-        let number = match self.recent_packets.is_empty() {
-            true => u64::from(number) + 256,
-            false => unwrap_near(self.newest_packet, u64::from(number), 8),
+        let number = if self.recent_packets.is_empty() {
+            u64::from(number) + 256
+        } else {
+            unwrap_near(self.newest_packet, u64::from(number), 8)
         };
         if self.recent_packets.is_empty() || number > self.newest_packet {
             if !self.recent_packets.is_empty() {
@@ -208,6 +209,7 @@ impl Receiver {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's time has to begin somewhere")]
 mod tests {
     use super::*;
     use crate::{Sender, SenderSettings};

@@ -53,7 +53,7 @@ impl Default for SenderSettings {
 pub struct UnitError(pub usize);
 
 #[derive(Debug)]
-struct Sent {
+struct Kept {
     time: MediaTime,
     bytes: Bytes,
     pushed: Instant,
@@ -71,7 +71,7 @@ pub struct Sender {
     settings: SenderSettings,
     /// The number of `units[0]`.
     first: u64,
-    units: VecDeque<Sent>,
+    units: VecDeque<Kept>,
     /// Units at the back of `units` that were never sent.
     n_unsent: usize,
     packet_number: u8,
@@ -123,7 +123,7 @@ impl Sender {
             self.first += 1;
             self.n_unsent = self.n_unsent.min(self.units.len());
         }
-        self.units.push_back(Sent {
+        self.units.push_back(Kept {
             time,
             bytes: Bytes::copy_from_slice(bytes),
             pushed: now,
@@ -281,6 +281,7 @@ impl Sender {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's time has to begin somewhere")]
 mod tests {
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use crate::gpu::Gpu;
 
-pub(super) fn run() -> anyhow::Result<()> {
+pub(super) fn run() {
     let devices = capture::devices();
     print_list("cameras", &devices.cameras);
     print_list("microphones", &devices.microphones);
@@ -12,7 +12,6 @@ pub(super) fn run() -> anyhow::Result<()> {
         .map(|info| format!("{} ({:?}, {:?})", info.name, info.device_type, info.backend))
         .collect();
     print_list("graphics adapters", &adapters);
-    Ok(())
 }
 
 fn print_list(title: &str, names: &[String]) {

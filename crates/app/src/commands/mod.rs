@@ -57,7 +57,10 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             evaluate::run(&clip, &face, &options, json, report.as_deref())
         }
         Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
-        Some(Command::Devices) => devices::run(),
+        Some(Command::Devices) => {
+            devices::run();
+            Ok(())
+        }
         Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
         Some(Command::Bench { part, face, samples, json }) => {
             bench::run(part, face.as_deref(), samples, json)

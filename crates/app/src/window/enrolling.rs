@@ -12,7 +12,7 @@ use capture::SourceSpec;
 use super::theme;
 
 /// How long the window's enrollment takes at most.
-const BUDGET: Duration = Duration::from_secs(600);
+const BUDGET: Duration = Duration::from_mins(10);
 
 /// An enrollment that runs in the background.
 pub(super) struct Enrolling {

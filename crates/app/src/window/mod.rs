@@ -341,12 +341,11 @@ impl CallScreen {
         self.preview_time = Some(frame.time());
         let size = [frame.width() as usize, frame.height() as usize];
         let image = egui::ColorImage::from_rgb(size, frame.rgb());
-        match &mut self.preview {
-            Some(texture) => texture.set(image, egui::TextureOptions::LINEAR),
-            None => {
-                let options = egui::TextureOptions::LINEAR;
-                self.preview = Some(ctx.load_texture("preview", image, options));
-            }
+        if let Some(texture) = &mut self.preview {
+            texture.set(image, egui::TextureOptions::LINEAR);
+        } else {
+            let options = egui::TextureOptions::LINEAR;
+            self.preview = Some(ctx.load_texture("preview", image, options));
         }
     }
 
