@@ -19,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use window::{CallAction, CallView, Home, HomeAction, Rate, Resolution, show_call, show_home};
+pub use window::{
+    CallAction, CallView, Home, HomeAction, Rate, Resolution, apply_theme, show_call, show_home,
+};
 
 /// Runs the program: exit code 0 done, 1 failed with one line on standard error, 2 usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {

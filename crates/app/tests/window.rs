@@ -1,6 +1,8 @@
 //! Does the button do it? The window's screens, driven as a person would, without a window.
 
-use app::{CallAction, CallView, Home, HomeAction, Rate, Resolution, show_call, show_home};
+use app::{
+    CallAction, CallView, Home, HomeAction, Rate, Resolution, apply_theme, show_call, show_home,
+};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
@@ -88,5 +90,28 @@ fn the_place_of_the_face_is_measured_in_pixels_of_the_display() {
         let got = place_px(scale) as f32;
         // Layout is rounded to whole pixels.
         assert!((got - want).abs() <= 4.0, "{got} pixels, not {want}, at {scale}");
+    }
+}
+
+#[test]
+fn figures_and_choices_stay_in_their_panel_however_long_a_name_is() {
+    let view = CallView {
+        figures: vec![
+            ("down, wire", "16.6 kbit/s".into()),
+            ("painted by", "llvmpipe (LLVM 15.0.6, 256 bits)".into()),
+        ],
+        ..CallView::default()
+    };
+    let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
+        |ui, view: &mut CallView| {
+            show_call(ui, view);
+        },
+        view,
+    );
+    apply_theme(&harness.ctx);
+    harness.run_steps(3);
+    for label in ["This call", "down, wire", "painted by", "16.6 kbit/s", "low", "high"] {
+        let rect = harness.get_by_label(label).rect();
+        assert!(rect.left() >= 680.0 && rect.right() <= 900.0, "{label} at {rect:?}");
     }
 }

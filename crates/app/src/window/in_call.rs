@@ -49,6 +49,11 @@ pub enum CallAction {
     HangUp,
 }
 
+/// Width of the panel beside the face, points.
+const FIGURES_WIDTH: f32 = 220.0;
+/// A longer value (the name of a graphics adapter) is broken into lines.
+const VALUE_WIDTH: f32 = 110.0;
+
 /// Shows the screen; gives back what was asked for, and the side in physical pixels of the place
 /// where the face is shown.
 pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
@@ -56,7 +61,7 @@ pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
     egui::Panel::bottom("controls").exact_size(58.0).show(ui, |ui| {
         ui.horizontal_centered(|ui| controls(ui, view, &mut actions));
     });
-    egui::Panel::right("figures").exact_size(196.0).resizable(false).show(ui, |ui| {
+    egui::Panel::right("figures").exact_size(FIGURES_WIDTH).resizable(false).show(ui, |ui| {
         ui.add_space(8.0);
         figures(ui, view, &mut actions);
     });
@@ -107,7 +112,8 @@ fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
 
 fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
     ui.label(egui::RichText::new("This call").strong());
-    egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]).show(ui, |ui| {
+    let grid = egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]);
+    grid.max_col_width(VALUE_WIDTH).show(ui, |ui| {
         for (name, value) in &view.figures {
             ui.label(egui::RichText::new(*name).weak());
             ui.label(egui::RichText::new(value).monospace());
@@ -115,8 +121,11 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
         }
     });
     ui.add_space(6.0);
+    ui.label("Send").on_hover_text("Bytes against detail and delay");
     ui.horizontal(|ui| {
-        ui.label("Send").on_hover_text("Bytes against detail and delay");
+        // Three in a row.
+        ui.spacing_mut().button_padding.x = 10.0;
+        ui.spacing_mut().item_spacing.x = 4.0;
         for choice in Rate::CHOICES {
             if ui.selectable_label(view.rate == choice, choice.to_string()).clicked() {
                 actions.push(CallAction::Rate(choice));

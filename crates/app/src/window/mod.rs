@@ -16,6 +16,7 @@ use capture::SourceSpec;
 
 pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallAction, CallView, show as show_call};
+pub use theme::apply as apply_theme;
 
 use crate::cli::Action;
 pub use crate::cli::{Rate, Resolution};

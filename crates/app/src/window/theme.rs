@@ -10,7 +10,8 @@ const INK: Color32 = Color32::from_rgb(226, 229, 232);
 const GROUND: Color32 = Color32::from_rgb(20, 23, 27);
 const RAISED: Color32 = Color32::from_rgb(31, 35, 41);
 
-pub(super) fn apply(ctx: &egui::Context) {
+/// The colors and sizes of every screen.
+pub fn apply(ctx: &egui::Context) {
     ctx.set_theme(egui::Theme::Dark);
     let mut visuals = Visuals::dark();
     visuals.panel_fill = GROUND;
