@@ -1,6 +1,9 @@
 //! One call from the first signal to the last: a single task that owns all of its state.
 #![expect(clippy::disallowed_methods, reason = "the call's clock is read here")]
 
+mod meeting;
+mod watching;
+
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,8 +13,8 @@ use codec::Profile;
 use face::FaceFile;
 use tokio::sync::mpsc;
 use transport::{
-    Answer, Bye, Control, ModelReceiver, ModelSender, OpenError, PeerReport, Report, Role, Seal,
-    Secret, Sender, Signal, UnitNumber, VERSION,
+    Answer, Bye, Control, ModelReceiver, ModelSender, Report, Role, Seal, Secret, Sender, Signal,
+    UnitNumber, VERSION,
 };
 use types::Sound;
 
@@ -35,20 +38,8 @@ const FEATURES: usize = 0;
 const CONTROL: usize = 1;
 /// The session looks around at least this often.
 const TICK: Duration = Duration::from_millis(40);
-/// A peer not heard of for this long is lost,
-const LOST_AFTER: Duration = Duration::from_secs(5);
-/// and for this long is gone.
-const GONE_AFTER: Duration = Duration::from_secs(20);
-/// A guest says that it is here this often, until it is offered something.
-const HERE_EVERY: Duration = Duration::from_secs(2);
-/// A lost guest starts again this often.
-const REJOIN_EVERY: Duration = Duration::from_secs(4);
-/// A path through the network is found by then, or there is none.
-const PATH_WITHIN: Duration = Duration::from_secs(30);
 /// The goodbye has this long to arrive.
 const FAREWELL: Duration = Duration::from_millis(600);
-/// The peer is told this often how the call looks from here.
-const REPORT_EVERY: u64 = 5;
 
 /// Everything that can happen to a session.
 #[derive(Debug)]
@@ -243,106 +234,6 @@ impl Session {
             Input::NoSound(why) => self.tell(Event::NoSound(why)),
             Input::SourceEnded(error) => self.tell(Event::SourceEnded { error }),
         }
-    }
-
-    // Meeting.
-
-    fn say_here(&mut self, now: Instant) {
-        self.last_here = Some(now);
-        self.signal(&Signal::Here(VERSION));
-    }
-
-    fn signal(&mut self, signal: &Signal) {
-        if let Some(line) = &self.line {
-            line.send(self.parts.seal.seal(&signal.to_bytes()));
-        }
-    }
-
-    async fn take_sealed(&mut self, now: Instant, sealed: &[u8]) -> Result<(), CallFailure> {
-        let opened = match self.parts.seal.open(sealed) {
-            Err(OpenError::AnotherPeer) if !self.is_alive(now) => {
-                // It has started again, and what we had of it is dead: so do we.
-                self.parts.seal = self.fresh_seal();
-                self.parts.seal.open(sealed)
-            }
-            opened => opened,
-        };
-        // What does not open is a stranger's, or late: the call does not care.
-        let Some(signal) = opened.ok().and_then(|bytes| Signal::parse(&bytes).ok()) else {
-            return Ok(());
-        };
-        match (signal, self.parts.role) {
-            (Signal::Here(theirs), Role::Host) => {
-                if theirs != VERSION {
-                    return Err(CallFailure::OtherVersion { theirs, ours: VERSION });
-                }
-                if self.linking_since.is_some() && self.open == [false; 2] && !self.lost {
-                    return Ok(());
-                }
-                let (link, events) = self.new_link().await?;
-                self.adopt(link, events);
-                if let Some(link) = &mut self.link {
-                    let offer = link.offer().await?;
-                    self.signal(&Signal::Offer(offer));
-                }
-            }
-            (Signal::Offer(offer), Role::Guest) => {
-                let answer = self.answer(offer).await?;
-                self.signal(&Signal::Answer(answer));
-            }
-            (Signal::Answer(answer), Role::Host) => {
-                if let Some(link) = &self.link {
-                    link.accept(answer).await?;
-                }
-            }
-            (Signal::Candidate(candidate), _) => {
-                if let Some(link) = &self.link {
-                    // A candidate of a kind this machine does not know is not worth a call.
-                    let _ = link.add_candidate(candidate).await;
-                }
-            }
-            (Signal::Leave, _) if self.open == [false; 2] => self.end = Some(End::PeerHungUp),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn fresh_seal(&self) -> Seal {
-        Seal::new(self.parts.secret.clone(), self.parts.role, random())
-    }
-
-    async fn new_link(&self) -> Result<(Link, mpsc::Receiver<LinkEvent>), CallFailure> {
-        Ok(Link::new(&self.parts.link_settings, Arc::clone(&self.parts.meter)).await?)
-    }
-
-    async fn answer(&mut self, offer: String) -> Result<String, CallFailure> {
-        let (link, events) = self.new_link().await?;
-        self.adopt(link, events);
-        match &mut self.link {
-            Some(link) => Ok(link.answer(offer).await?),
-            None => Err(CallFailure::NoPath),
-        }
-    }
-
-    /// Makes `link` the one that counts; what an older one still says is not heard.
-    fn adopt(&mut self, link: Link, mut events: mpsc::Receiver<LinkEvent>) {
-        if let Some(old) = self.link.replace(link) {
-            tokio::spawn(async move { old.close().await });
-        }
-        self.generation += 1;
-        self.linking_since = Some(Instant::now());
-        self.open = [false; 2];
-        self.greeted = false;
-        self.sender = Sender::new(settings(self.parts.rate));
-        self.receiving.restart(self.profile.clone());
-        let (generation, inputs) = (self.generation, self.parts.inputs.clone());
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if inputs.send(Input::Link(generation, event)).await.is_err() {
-                    return;
-                }
-            }
-        });
     }
 
     // The link.
@@ -589,86 +480,6 @@ impl Session {
                 let _ = link.send_control(&chunk.to_bytes()).await;
             }
         }
-    }
-
-    // Watching.
-
-    /// Whether anything was heard of the peer lately.
-    fn is_alive(&self, now: Instant) -> bool {
-        let heard = self.parts.meter.last_in();
-        self.open == [true; 2]
-            && heard.is_some_and(|at| now.saturating_duration_since(at) < LOST_AFTER)
-    }
-
-    fn watch(&mut self, now: Instant) {
-        let is_guest = self.parts.role == Role::Guest;
-        if self.link.is_none() && is_guest {
-            if self.last_here.is_some_and(|at| now.duration_since(at) >= HERE_EVERY) {
-                self.say_here(now);
-            }
-            return;
-        }
-        if !self.ever_connected {
-            let since = self.linking_since.filter(|_| self.line.is_some());
-            if since.is_some_and(|since| now.duration_since(since) > PATH_WITHIN) {
-                self.fail(CallFailure::NoPath);
-            }
-            return;
-        }
-        let heard = self.parts.meter.last_in().unwrap_or(now);
-        let silent = now.saturating_duration_since(heard);
-        if self.lost && silent > GONE_AFTER {
-            self.end = Some(End::PeerVanished);
-        } else if self.greeted && !self.lost && silent > LOST_AFTER {
-            self.lost = true;
-            self.last_rejoin = Some(now);
-            self.tell(Event::PeerLost);
-        } else if self.greeted && self.lost && silent < LOST_AFTER {
-            self.lost = false;
-            self.tell(Event::PeerBack);
-        }
-        let rejoin_due = self.last_rejoin.is_some_and(|at| now.duration_since(at) >= REJOIN_EVERY);
-        if self.lost && is_guest && self.line.is_some() && rejoin_due {
-            self.last_rejoin = Some(now);
-            self.parts.seal = self.fresh_seal();
-            self.say_here(now);
-        }
-    }
-
-    async fn second(&mut self, now: Instant) {
-        self.tally.second(now, &self.receiving);
-        if !self.greeted {
-            self.introduce().await;
-        }
-        if self.greeted && self.tally.seconds.is_multiple_of(REPORT_EVERY) {
-            let stats = self.receiving.transport.stats();
-            let delay = self.playout_delay();
-            let report = PeerReport {
-                features_per_s: self.tally.features_fps_in.round() as u16,
-                loss_permille: (stats.loss * 1000.0) as u16,
-                playout_delay_ms: (delay * 1000.0) as u16,
-                resolution: self.parts.resolution as u16,
-            };
-            self.control(&Control::Report(report)).await;
-        }
-        self.publish(now);
-    }
-
-    fn playout_delay(&self) -> f64 {
-        let playout = self.parts.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);
-        playout.delay().as_secs_f64()
-    }
-
-    fn publish(&mut self, now: Instant) {
-        let mut stats = self.tally.stats(now, &self.receiving, &self.sender);
-        stats.connected = self.greeted && !self.lost;
-        stats.playout_delay_ms = self.playout_delay() * 1000.0;
-        stats.resolution = self.parts.resolution;
-        stats.rate = self.parts.rate;
-        stats.sound_samples_in = self.parts.playing.as_ref().map_or(0, Playing::samples);
-        stats.muted = self.parts.muted;
-        stats.camera_off = self.parts.camera_off;
-        *self.parts.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
     }
 
     // Commands.
