@@ -5,11 +5,12 @@ use std::ops::Range;
 use face::{
     AFFINE_SCALE, CHANNELS, DENSITY_MIX_SCALE, FLOW_SCALE, FoldedField, FrameInputs, HIDDEN,
     Layout, Noise, SHARED_DIMS, SHIFT_SCALE, Sizes, TORSO_FIXED_OUTPUTS, TORSO_INPUTS, TorsoNet,
-    add_scaled, between_texels, fold, frame_inputs,
+    Upsampling, add_scaled, between_texels, clear_border, fold_head, frame_inputs, mix_torso,
 };
 use rayon::prelude::*;
 use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
 
+use crate::behind_pass::{add_small_torso, add_texels};
 use crate::ray_pass::{FrameGradients, LossWeights, Pixel, Traced, trace};
 
 /// A frame to learn from in one step.
@@ -38,6 +39,8 @@ pub(crate) struct FramePass {
     grads: FrameGradients,
     /// Gradients of the code-mixed small pictures, before mixing.
     small: FoldedField,
+    /// How the bases lie on the small pictures: over `x, y`, with `z`, the torso's.
+    up: [Upsampling; 3],
     inputs: Option<FrameInputs>,
     /// Sum over the rays.
     pub(crate) loss: f64,
@@ -61,6 +64,7 @@ impl FramePass {
                 warp: Vec::new(),
                 torso: vec![[0.0; 4]; s.torso_blend_width * s.torso_blend_height],
             },
+            up: [Upsampling::xy(s), Upsampling::z(s), Upsampling::torso(s)],
             inputs: None,
             loss: 0.0,
             squared_error: 0.0,
@@ -87,12 +91,14 @@ impl FramePass {
             move || {
                 // Moved out: see `face::render_cpu`.
                 let this = this;
-                fold(sizes, layout, params, now, &mut this.folded);
+                fold_head(sizes, layout, params, now, &mut this.folded);
+                let small_torso = mix_torso(layout, params, now);
                 let traced = Traced {
                     sizes,
                     layout,
                     params,
                     folded: &this.folded,
+                    torso: (&small_torso, &this.up[2]),
                     inputs: now,
                     n_samples: options.n_samples,
                     jitter: options.jitter,
@@ -121,26 +127,13 @@ impl FramePass {
         let s = sizes;
         let g = &mut self.grads;
         let (small, folded) = (&mut self.small, &g.folded);
-        for (g, side, out, small_side) in [
-            (&folded.xy, s.plane_xy, &mut small.xy, s.expression_xy),
-            (&folded.xz, s.plane_z, &mut small.xz, s.expression_z),
-            (&folded.yz, s.plane_z, &mut small.yz, s.expression_z),
-        ] {
-            back_upsampled(g, (side, side), out, (small_side, small_side));
-        }
-        back_upsampled(
-            &folded.torso,
-            (s.torso_height, s.torso_width),
-            &mut small.torso,
-            (s.torso_blend_height, s.torso_blend_width),
-        );
+        back_upsampled(&folded.xy, &self.up[0], &mut small.xy);
+        back_upsampled(&folded.xz, &self.up[1], &mut small.xz);
+        back_upsampled(&folded.yz, &self.up[1], &mut small.yz);
+        small.torso.fill([0.0; 4]);
+        add_small_torso(&g.behind, &self.up[2], &mut small.torso);
         back_upsampled_grid(&folded.density, s.density, &mut small.density, s.density_expression);
-        let warp = &mut g.folded.warp;
-        for i in 0..s.warp {
-            for at in [i, (s.warp - 1) * s.warp + i, i * s.warp, i * s.warp + s.warp - 1] {
-                warp[at] = [0.0; 2];
-            }
-        }
+        clear_border(&mut g.folded.warp, s.warp);
 
         let against = |range: &Range<usize>, g: &[f32]| -> Vec<f32> {
             params[range.clone()].chunks_exact(g.len()).map(|k| dot(k, g)).collect()
@@ -233,9 +226,14 @@ pub(crate) fn gather(passes: &[FramePass], layout: &Layout, grads: &mut [f32]) {
     base(&mut grads[l.plane_xz.clone()], &|p| p.grads.folded.xz.as_flattened());
     base(&mut grads[l.plane_yz.clone()], &|p| p.grads.folded.yz.as_flattened());
     base(&mut grads[l.density.clone()], &|p| &p.grads.folded.density);
-    base(&mut grads[l.torso.clone()], &|p| p.grads.folded.torso.as_flattened());
-    base(&mut grads[l.background.clone()], &|p| p.grads.background.as_flattened());
     base(&mut grads[l.opacity.start..l.len], &|p| &p.grads.networks);
+    let behind = &mut grads[l.torso.start..l.background.end];
+    behind.par_chunks_mut(CHUNK).for_each(|g| g.fill(0.0));
+    let (torso, background) = behind.split_at_mut(l.background.start - l.torso.start);
+    let torso = torso[..l.torso.len()].as_chunks_mut().0;
+    for pass in passes {
+        add_texels(&pass.grads.behind, torso, background.as_chunks_mut().0);
+    }
     mixed(&mut grads[l.expression_xy.clone()], &|p| p.small.xy.as_flattened(), &|i| &i.plane_mix);
     mixed(&mut grads[l.expression_xz.clone()], &|p| p.small.xz.as_flattened(), &|i| &i.plane_mix);
     mixed(&mut grads[l.expression_yz.clone()], &|p| p.small.yz.as_flattened(), &|i| &i.plane_mix);
@@ -296,23 +294,16 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The transpose of upsampling: gradients of a large picture to those of the small one.
-fn back_upsampled<const N: usize>(
-    large: &[[f32; N]],
-    (height, width): (usize, usize),
-    small: &mut [[f32; N]],
-    (small_height, small_width): (usize, usize),
-) {
+fn back_upsampled<const N: usize>(large: &[[f32; N]], up: &Upsampling, small: &mut [[f32; N]]) {
+    let Upsampling { rows, columns, small_width } = up;
     small.fill([0.0; N]);
-    let taps: Vec<_> =
-        (0..width).map(|x| between_texels(x as f32 / (width - 1) as f32, small_width)).collect();
-    let mut row = vec![[0.0_f32; N]; small_width];
-    for (y, line) in large.chunks_exact(width).enumerate() {
+    let mut row = vec![[0.0_f32; N]; *small_width];
+    for (line, &(y0, fy)) in large.chunks_exact(columns.len()).zip(rows) {
         row.fill([0.0; N]);
-        for (g, &(x0, fx)) in line.iter().zip(&taps) {
+        for (g, &(x0, fx)) in line.iter().zip(columns) {
             add_scaled(&mut row[x0], 1.0 - fx, g);
             add_scaled(&mut row[x0 + 1], fx, g);
         }
-        let (y0, fy) = between_texels(y as f32 / (height - 1) as f32, small_height);
         for (x, g) in row.iter().enumerate() {
             add_scaled(&mut small[y0 * small_width + x], 1.0 - fy, g);
             add_scaled(&mut small[(y0 + 1) * small_width + x], fy, g);
@@ -400,6 +391,10 @@ mod tests {
             layout: model.layout(),
             params: model.params(),
             folded: &folded,
+            torso: (
+                &mix_torso(model.layout(), model.params(), &inputs),
+                &Upsampling::torso(model.sizes()),
+            ),
             inputs: &inputs,
             n_samples: 6,
             jitter: false,

@@ -18,7 +18,7 @@ use crate::posing::Posing;
 use crate::trainer::{FRAMES_PER_STEP, Trainer, learning_rate};
 
 /// Rays of a frame in one step.
-const RAYS: RayCounts = RayCounts { uniform: 400, head: 560, mouth: 192, eyes: 128 };
+const RAYS: RayCounts = RayCounts { uniform: 600, head: 440, mouth: 144, eyes: 96 };
 /// Samples on a ray, one of these at random in each step: the field then looks the same at all.
 const SAMPLES: [usize; 3] = [6, 8, 12];
 /// From this share of the training on, the code is blurred as quantizing will blur it.

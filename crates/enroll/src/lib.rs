@@ -23,6 +23,7 @@
 
 mod adam;
 mod background;
+mod behind_pass;
 mod checkpoint;
 mod clock;
 mod embedding;

@@ -2,10 +2,11 @@
 
 use face::{
     BINS, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, FoldedField, FrameInputs, HIDDEN, LOG_DENSITY,
-    LOGIT_SCALE, Layout, MEAN_FLOOR, Noise, SHADE_INPUTS, Sizes, Taps, Texel, add_scaled,
-    background_taps, exp, flow_taps, head_span, ray, sample_opacity, shade, shade_inputs, sigmoid,
-    torso_edge, torso_position,
+    LOGIT_SCALE, Layout, MEAN_FLOOR, Noise, SHADE_INPUTS, Sizes, Taps, Texel, Upsampling,
+    add_scaled, exp, head_span, ray, sample_opacity, shade, shade_inputs,
 };
+
+use crate::behind_pass::{Behind, BehindGradient};
 
 /// Most samples on a training ray.
 pub(crate) const MAX_TRAIN_SAMPLES: usize = 16;
@@ -45,7 +46,10 @@ pub(crate) struct Traced<'a> {
     pub(crate) sizes: &'a Sizes,
     pub(crate) layout: &'a Layout,
     pub(crate) params: &'a [f32],
+    /// All but its torso.
     pub(crate) folded: &'a FoldedField,
+    /// The mixed additive planes of the torso, and how its texture lies on them.
+    pub(crate) torso: (&'a [[f32; 4]], &'a Upsampling),
     pub(crate) inputs: &'a FrameInputs,
     /// At most [`MAX_TRAIN_SAMPLES`].
     pub(crate) n_samples: usize,
@@ -57,8 +61,10 @@ pub(crate) struct Traced<'a> {
 /// Gradients of a frame's loss with respect to its folded field and its inputs.
 #[derive(Clone, Debug)]
 pub(crate) struct FrameGradients {
+    /// All but its torso.
     pub(crate) folded: FoldedField,
-    pub(crate) background: Vec<[f32; 3]>,
+    /// Those of torso and background, ray by ray: a frame's rays touch few of their texels.
+    pub(crate) behind: Vec<BehindGradient>,
     /// Parameters from `layout.opacity.start` on: the small networks.
     pub(crate) networks: Vec<f32>,
     pub(crate) shade_bias: [f32; HIDDEN],
@@ -77,9 +83,9 @@ impl FrameGradients {
                 yz: vec![[0.0; CHANNELS]; s.plane_z * s.plane_z],
                 density: vec![0.0; s.density.pow(3)],
                 warp: vec![[0.0; 2]; s.warp * s.warp],
-                torso: vec![[0.0; 4]; s.torso_width * s.torso_height],
+                torso: Vec::new(),
             },
-            background: vec![[0.0; 3]; s.background * s.background],
+            behind: Vec::new(),
             networks: vec![0.0; layout.len - layout.opacity.start],
             shade_bias: [0.0; HIDDEN],
             torso_affine: [0.0; 6],
@@ -95,8 +101,7 @@ impl FrameGradients {
         }
         f.density.fill(0.0);
         f.warp.fill([0.0; 2]);
-        f.torso.fill([0.0; 4]);
-        self.background.fill([0.0; 3]);
+        self.behind.clear();
         self.networks.fill(0.0);
         self.shade_bias = [0.0; HIDDEN];
         self.torso_affine = [0.0; 6];
@@ -149,23 +154,10 @@ pub(crate) fn trace(
 ) -> Traced1 {
     let (sizes, layout, inputs) = (t.sizes, t.layout, t.inputs);
     let part = |range: &std::ops::Range<usize>| &t.params[range.clone()];
-    let [x, y] = pixel.at;
-
-    // Torso over background.
-    let (tu, tv) = torso_position(sizes, inputs, x, y);
-    let torso_taps = Taps::new(tu, tv, sizes.torso_width, sizes.torso_height);
-    let torso = torso_taps.read(&t.folded.torso);
-    let edge = torso_edge(sizes, tv);
-    let torso_sigmoid = sigmoid(torso[3]);
-    let torso_alpha = torso_sigmoid * edge;
-    let ground_taps = background_taps(sizes, inputs, x, y);
-    let ground_texels = part(&layout.background).as_chunks::<3>().0;
-    let ground = ground_taps.read(ground_texels);
-    let behind: [f32; 3] =
-        std::array::from_fn(|c| ground[c] + (torso[c] - ground[c]) * torso_alpha);
+    let behind = Behind::read(t, pixel.at);
 
     // March.
-    let (origin, direction) = ray(inputs, x, y);
+    let (origin, direction) = ray(inputs, pixel.at[0], pixel.at[1]);
     let span = head_span(&sizes.head, origin, direction);
     let (enter, leave) = span.unwrap_or((0.0, 1.0));
     let step = (leave - enter) / BINS as f32;
@@ -227,7 +219,7 @@ pub(crate) fn trace(
     }; MAX_TRAIN_SAMPLES];
     let mut sum = [0.0_f32; CHANNELS];
     let mut alpha = 0.0;
-    let mut color = behind;
+    let mut color = behind.rgb;
     let mut shading = None;
     let mut shading_inputs = [0.0; SHADE_INPUTS];
     if has_head {
@@ -258,7 +250,7 @@ pub(crate) fn trace(
             &shading_inputs,
         );
         for c in 0..3 {
-            color[c] = alpha * s.rgb[c] + (1.0 - alpha) * behind[c];
+            color[c] = alpha * s.rgb[c] + (1.0 - alpha) * behind.rgb[c];
         }
         shading = Some(s);
     }
@@ -280,17 +272,17 @@ pub(crate) fn trace(
         + hull * (1.0 - alpha) * (1.0 - alpha)
         + w.binary * alpha * (1.0 - alpha)
         + w.alpha * alpha
-        + w.torso_binary * torso_alpha * (1.0 - torso_alpha);
+        + w.torso_binary * behind.alpha * (1.0 - behind.alpha);
 
     // Back: the head.
-    let mut g_behind = g_color.map(|g| g * (1.0 - alpha));
+    let g_behind = g_color.map(|g| g * (1.0 - alpha));
     if let Some(s) = shading {
         let networks = layout.opacity.start;
         let mut g_alpha =
             scale * (-2.0 * hull * (1.0 - alpha) + w.binary * (1.0 - 2.0 * alpha) + w.alpha);
         let mut g_out = [0.0; 3];
         for c in 0..3 {
-            g_alpha += g_color[c] * (s.rgb[c] - behind[c]);
+            g_alpha += g_color[c] * (s.rgb[c] - behind.rgb[c]);
             g_out[c] = g_color[c] * alpha * s.rgb[c] * (1.0 - s.rgb[c]);
         }
         let range = |r: &std::ops::Range<usize>| r.start - networks..r.end - networks;
@@ -360,44 +352,7 @@ pub(crate) fn trace(
         );
     }
 
-    // Back: torso and background.
-    let mut g_torso_alpha = scale * w.torso_binary * (1.0 - 2.0 * torso_alpha);
-    let mut g_torso = [0.0; 4];
-    let mut g_ground = [0.0; 3];
-    for c in 0..3 {
-        g_torso_alpha += g_behind[c] * (torso[c] - ground[c]);
-        g_torso[c] = g_behind[c] * torso_alpha;
-        g_ground[c] = g_behind[c] * (1.0 - torso_alpha);
-        g_behind[c] = 0.0;
-    }
-    g_torso[3] = g_torso_alpha * torso_alpha * (1.0 - torso_sigmoid);
-    for (at, share) in torso_taps.indices().into_iter().zip(torso_taps.shares) {
-        add_scaled(&mut grads.folded.torso[at], share, &g_torso);
-    }
-    for (at, share) in ground_taps.indices().into_iter().zip(ground_taps.shares) {
-        add_scaled(&mut grads.background[at], share, &g_ground);
-    }
-    let (gx, gy) = position_gradient(&ground_taps, ground_texels, &g_ground);
-    grads.background_shift[0] += gx * sizes.background as f32;
-    grads.background_shift[1] += gy * sizes.background as f32;
-    let (gu, mut gv) = position_gradient(&torso_taps, &t.folded.torso, &g_torso);
-    let rows = (sizes.torso_height - 1) as f32;
-    gv *= rows;
-    if edge > 0.0 && edge < 1.0 {
-        gv += g_torso_alpha * torso_sigmoid * rows;
-    }
-    let extent = |i: usize| sizes.torso.max[i] - sizes.torso.min[i];
-    let outside = |v: f32| !(0.0..=1.0).contains(&v);
-    let gx = if outside(tu) { 0.0 } else { gu * (sizes.torso_width - 1) as f32 / extent(0) };
-    let gy = if outside(tv) { 0.0 } else { gv / extent(1) };
-    let (dx, dy) = (x - 0.5, y - 0.5);
-    for (g, v) in grads.torso_affine.iter_mut().zip([gx * dx, gx * dy, gx, gy * dx, gy * dy, gy]) {
-        *g += v;
-    }
-    let taps = flow_taps(sizes, x, y);
-    for (at, share) in taps.indices().into_iter().zip(taps.shares) {
-        add_scaled(&mut grads.flow[at], share, &[gx, gy]);
-    }
+    behind.back(t, pixel.at, &g_behind, scale * w.torso_binary, grads);
     Traced1 { loss, squared_error, rgb: color }
 }
 
@@ -546,8 +501,16 @@ fn bin_gradients(
 /// The gradient with respect to the position of a bilinear reading, in texels.
 #[inline(always)]
 fn position_gradient<const N: usize>(taps: &Taps, texels: &[[f32; N]], g: &[f32; N]) -> (f32, f32) {
-    let [a, b, c, d] = taps.indices().map(|at| &texels[at]);
-    let [fx, fy] = taps.fraction;
+    slope(taps.fraction, taps.indices().map(|at| &texels[at]), g)
+}
+
+/// The same of four texels: this, right, below, below right.
+#[inline(always)]
+pub(crate) fn slope<const N: usize>(
+    [fx, fy]: [f32; 2],
+    [a, b, c, d]: [&[f32; N]; 4],
+    g: &[f32; N],
+) -> (f32, f32) {
     let (mut gx, mut gy) = (0.0, 0.0);
     for i in 0..N {
         gx += g[i] * ((b[i] - a[i]) * (1.0 - fy) + (d[i] - c[i]) * fy);

@@ -3,6 +3,59 @@ use types::LEARNED_DIMS;
 use crate::math::{Texel, between_texels};
 use crate::{CHANNELS, FaceModel, FrameInputs, Layout, Sizes};
 
+/// Where each texel of a side lies between two of a smaller picture's: the lower, the upper's share.
+pub type Between = Vec<(usize, f32)>;
+
+/// How rows, then columns of a larger picture lie on a smaller one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upsampling {
+    /// Of the rows.
+    pub rows: Between,
+    /// Of the columns.
+    pub columns: Between,
+    /// Columns of the smaller picture.
+    pub small_width: usize,
+}
+
+impl Upsampling {
+    /// Both of the same extent, align-corners; sizes are (height, width).
+    fn new((height, width): (usize, usize), small: (usize, usize)) -> Self {
+        let between = |n: usize, small: usize| -> Between {
+            (0..n).map(|i| between_texels(i as f32 / (n - 1) as f32, small)).collect()
+        };
+        Self {
+            rows: between(height, small.0),
+            columns: between(width, small.1),
+            small_width: small.1,
+        }
+    }
+
+    /// From an expression plane over `x, y` to the base.
+    pub fn xy(s: &Sizes) -> Self {
+        Self::new((s.plane_xy, s.plane_xy), (s.expression_xy, s.expression_xy))
+    }
+
+    /// From an expression plane with `z` to the base.
+    pub fn z(s: &Sizes) -> Self {
+        Self::new((s.plane_z, s.plane_z), (s.expression_z, s.expression_z))
+    }
+
+    /// From an additive plane of the torso to its texture.
+    pub fn torso(s: &Sizes) -> Self {
+        Self::new((s.torso_height, s.torso_width), (s.torso_blend_height, s.torso_blend_width))
+    }
+}
+
+/// Zeroes the outermost texels of a picture of `side * side`, so that it fades out at its border.
+pub fn clear_border<T: Clone + Default>(texels: &mut [T], side: usize) {
+    let Some(last) = side.checked_sub(1) else { return };
+    for i in 0..side {
+        for at in [i, last * side + i, i * side, i * side + last] {
+            texels[at] = T::default();
+        }
+    }
+}
+
 /// The field of one frame: base plus the code's mixture of the small planes, everywhere.
 ///
 /// Arrays as in [`Layout`], texels grouped.
@@ -45,31 +98,38 @@ pub fn fold(
     inputs: &FrameInputs,
     folded: &mut FoldedField,
 ) {
+    fold_head(sizes, layout, params, inputs, folded);
+    let up = Upsampling::torso(sizes);
+    let base = &params[layout.torso.clone()];
+    add_upsampled(base, &mix_torso(layout, params, inputs), &up, &mut folded.torso);
+}
+
+/// Σₖ `torso_mix[k]` · additive plane k, `[torso_blend_height][torso_blend_width]`.
+pub fn mix_torso(layout: &Layout, params: &[f32], inputs: &FrameInputs) -> Vec<[f32; 4]> {
+    mix(&params[layout.torso_blend.clone()], &inputs.torso_mix)
+}
+
+/// [`fold`] without the torso, which stays as it was.
+pub fn fold_head(
+    sizes: &Sizes,
+    layout: &Layout,
+    params: &[f32],
+    inputs: &FrameInputs,
+    folded: &mut FoldedField,
+) {
     let s = sizes;
     let p = |range: &std::ops::Range<usize>| &params[range.clone()];
-    for (base, small, side, small_side, out) in [
-        (&layout.plane_xy, &layout.expression_xy, s.plane_xy, s.expression_xy, &mut folded.xy),
-        (&layout.plane_xz, &layout.expression_xz, s.plane_z, s.expression_z, &mut folded.xz),
-        (&layout.plane_yz, &layout.expression_yz, s.plane_z, s.expression_z, &mut folded.yz),
+    let (xy, z) = (Upsampling::xy(s), Upsampling::z(s));
+    for (base, small, up, out) in [
+        (&layout.plane_xy, &layout.expression_xy, &xy, &mut folded.xy),
+        (&layout.plane_xz, &layout.expression_xz, &z, &mut folded.xz),
+        (&layout.plane_yz, &layout.expression_yz, &z, &mut folded.yz),
     ] {
-        let mixed = mix::<CHANNELS>(p(small), &inputs.plane_mix);
-        add_upsampled(p(base), &mixed, (side, side), (small_side, small_side), out);
+        add_upsampled(p(base), &mix::<CHANNELS>(p(small), &inputs.plane_mix), up, out);
     }
-    let mixed = mix::<4>(p(&layout.torso_blend), &inputs.torso_mix);
-    add_upsampled(
-        p(&layout.torso),
-        &mixed,
-        (s.torso_height, s.torso_width),
-        (s.torso_blend_height, s.torso_blend_width),
-        &mut folded.torso,
-    );
     folded.warp = mix::<2>(p(&layout.warp), &inputs.warp_mix);
     debug_assert_eq!(inputs.warp_mix.len(), LEARNED_DIMS);
-    for i in 0..s.warp {
-        for at in [i, (s.warp - 1) * s.warp + i, i * s.warp, i * s.warp + s.warp - 1] {
-            folded.warp[at] = [0.0; 2];
-        }
-    }
+    clear_border(&mut folded.warp, s.warp);
     let mixed: Vec<f32> = mix::<1>(p(&layout.density_expression), &inputs.density_mix)
         .into_iter()
         .flatten()
@@ -112,28 +172,25 @@ fn mix<const N: usize>(pictures: &[f32], weights: &[f32]) -> Vec<[f32; N]> {
     sum.chunks_exact(N).map(|c| c.try_into().expect("chunks of N are N long")).collect()
 }
 
-/// `out = base + up(small)`; sizes are (height, width).
+/// `out = base + up(small)`.
 fn add_upsampled<const N: usize>(
     base: &[f32],
     small: &[[f32; N]],
-    (height, width): (usize, usize),
-    (small_height, small_width): (usize, usize),
+    up: &Upsampling,
     out: &mut Vec<[f32; N]>,
 ) {
+    let Upsampling { rows, columns, small_width } = up;
     out.clear();
-    out.reserve(height * width);
-    let taps: Vec<_> =
-        (0..width).map(|x| between_texels(x as f32 / (width - 1) as f32, small_width)).collect();
-    let mut row = vec![[0.0_f32; N]; small_width];
-    for (y, line) in base.chunks_exact(width * N).enumerate() {
-        let (y0, fy) = between_texels(y as f32 / (height - 1) as f32, small_height);
+    out.reserve(rows.len() * columns.len());
+    let mut row = vec![[0.0_f32; N]; *small_width];
+    for (line, &(y0, fy)) in base.chunks_exact(columns.len() * N).zip(rows) {
         for (x, texel) in row.iter_mut().enumerate() {
             let (a, b) = (&small[y0 * small_width + x], &small[(y0 + 1) * small_width + x]);
             for c in 0..N {
                 texel[c] = a[c] + (b[c] - a[c]) * fy;
             }
         }
-        out.extend(line.chunks_exact(N).zip(&taps).map(|(base, &(x0, fx))| {
+        out.extend(line.chunks_exact(N).zip(columns).map(|(base, &(x0, fx))| {
             let (a, b) = (&row[x0], &row[x0 + 1]);
             std::array::from_fn(|c| base[c] + a[c] + (b[c] - a[c]) * fx)
         }));
@@ -148,7 +205,8 @@ mod tests {
     #[test]
     fn upsampling_keeps_corners_and_is_straight_between() {
         let mut out = Vec::new();
-        add_upsampled::<1>(&[0.0; 9], &[[0.0], [2.0], [4.0], [6.0]], (3, 3), (2, 2), &mut out);
+        let up = Upsampling::new((3, 3), (2, 2));
+        add_upsampled::<1>(&[0.0; 9], &[[0.0], [2.0], [4.0], [6.0]], &up, &mut out);
         let flat: Vec<f32> = out.into_iter().flatten().collect();
         assert_eq!(flat, [0.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 6.0]);
     }

@@ -34,7 +34,7 @@ mod sizes;
 mod work;
 
 pub use file::{FaceFile, FaceFileError, FaceInfo, MAX_FACE_FILE};
-pub use fold::{FoldedField, fold};
+pub use fold::{Between, FoldedField, Upsampling, clear_border, fold, fold_head, mix_torso};
 pub use inputs::{
     AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
     TorsoNet, frame_inputs,

@@ -102,19 +102,20 @@ impl Sizes {
     /// The shipped sizes, for pictures of `side` pixels.
     pub fn for_side(side: u32) -> Self {
         let side = side as usize;
-        let torso_width = (side * 9 / 8).clamp(32, 320);
+        // Seen through a bilinear reading: sharper than the picture.
+        let torso_width = (side * 7 / 4).clamp(32, 448);
         Self {
             plane_xy: 128,
             plane_z: 64,
             n_expression: 12,
-            expression_xy: 48,
+            expression_xy: 64,
             expression_z: 16,
             density: 64,
             n_density: 8,
             density_expression: 16,
             warp: 32,
             torso_width,
-            torso_height: torso_width * 5 / 9,
+            torso_height: torso_width * 4 / 7,
             n_torso: 6,
             torso_blend_width: 36,
             torso_blend_height: 20,

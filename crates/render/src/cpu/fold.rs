@@ -1,6 +1,9 @@
 //! Mixes the field of a frame: [`face::fold`] on several threads into buffers that stay.
 
-use face::{CHANNELS, FoldedField, FrameInputs, Layout, Sizes, between_texels};
+use face::{
+    Between, CHANNELS, FoldedField, FrameInputs, Layout, Sizes, Upsampling, between_texels,
+    clear_border,
+};
 use rayon::prelude::*;
 
 /// Widest small plane and longest side of the density that the format allows, texels.
@@ -9,9 +12,6 @@ const MAX_SMALL: usize = 128;
 const ROWS: usize = 8;
 /// Numbers that one thread mixes at a time.
 const MIXED: usize = 4096;
-
-/// Where each texel of a side lies between two of a smaller side: the lower, the upper's share.
-type Between = Vec<(usize, f32)>;
 
 /// The field of the newest frame, and what it was mixed with.
 pub(super) struct Folding {
@@ -22,9 +22,9 @@ pub(super) struct Folding {
     warp_mix: Vec<f32>,
     /// Sums of the small planes.
     small: Small,
-    xy: [Between; 2],
-    z: [Between; 2],
-    torso: [Between; 2],
+    xy: Upsampling,
+    z: Upsampling,
+    torso: Upsampling,
     density: Between,
 }
 
@@ -41,11 +41,7 @@ struct Small {
 
 impl Folding {
     pub(super) fn new(sizes: &Sizes) -> Self {
-        let between = |n: usize, small: usize| -> Between {
-            (0..n).map(|i| between_texels(i as f32 / (n - 1) as f32, small)).collect()
-        };
         let s = sizes;
-        let square = |n, small| [between(n, small), between(n, small)];
         let (n, m) = (s.density, s.density_expression);
         Self {
             field: FoldedField {
@@ -68,13 +64,10 @@ impl Folding {
                 density_wide: vec![0.0; m * m * n],
                 torso: vec![0.0; s.torso_blend_height * s.torso_blend_width * 4],
             },
-            xy: square(s.plane_xy, s.expression_xy),
-            z: square(s.plane_z, s.expression_z),
-            torso: [
-                between(s.torso_height, s.torso_blend_height),
-                between(s.torso_width, s.torso_blend_width),
-            ],
-            density: between(n, m),
+            xy: Upsampling::xy(s),
+            z: Upsampling::z(s),
+            torso: Upsampling::torso(s),
+            density: (0..n).map(|i| between_texels(i as f32 / (n - 1) as f32, m)).collect(),
         }
     }
 
@@ -94,31 +87,14 @@ impl Folding {
         let p = |range: &std::ops::Range<usize>| &params[range.clone()];
         if replace(&mut self.plane_mix, &inputs.plane_mix) {
             let mix = &self.plane_mix;
-            for (base, expression, between, small, out) in [
-                (
-                    &layout.plane_xy,
-                    &layout.expression_xy,
-                    &self.xy,
-                    &mut self.small.xy,
-                    &mut self.field.xy,
-                ),
-                (
-                    &layout.plane_xz,
-                    &layout.expression_xz,
-                    &self.z,
-                    &mut self.small.xz,
-                    &mut self.field.xz,
-                ),
-                (
-                    &layout.plane_yz,
-                    &layout.expression_yz,
-                    &self.z,
-                    &mut self.small.yz,
-                    &mut self.field.yz,
-                ),
+            let (small, field) = (&mut self.small, &mut self.field);
+            for (base, expression, up, small, out) in [
+                (&layout.plane_xy, &layout.expression_xy, &self.xy, &mut small.xy, &mut field.xy),
+                (&layout.plane_xz, &layout.expression_xz, &self.z, &mut small.xz, &mut field.xz),
+                (&layout.plane_yz, &layout.expression_yz, &self.z, &mut small.yz, &mut field.yz),
             ] {
                 mix_into(p(expression), mix, small);
-                add_upsampled(p(base), small.as_chunks().0, between, out);
+                add_upsampled(p(base), small.as_chunks().0, up, out);
             }
         }
         if replace(&mut self.torso_mix, &inputs.torso_mix) {
@@ -129,12 +105,7 @@ impl Folding {
         if replace(&mut self.warp_mix, &inputs.warp_mix) {
             let warp = &mut self.field.warp;
             mix_into(p(&layout.warp), &self.warp_mix, warp.as_flattened_mut());
-            let n = sizes.warp;
-            for i in 0..n {
-                for at in [i, (n - 1) * n + i, i * n, i * n + n - 1] {
-                    warp[at] = [0.0; 2];
-                }
-            }
+            clear_border(warp, sizes.warp);
         }
         let is_dense = replace(&mut self.density_mix, &inputs.density_mix);
         if is_dense {
@@ -206,16 +177,15 @@ fn mix_into(pictures: &[f32], weights: &[f32], out: &mut [f32]) {
     });
 }
 
-/// `out = base + up(small)`; `between` is that of rows, then of columns.
+/// `out = base + up(small)`.
 fn add_upsampled<const N: usize>(
     base: &[f32],
     small: &[[f32; N]],
-    between: &[Between; 2],
+    up: &Upsampling,
     out: &mut [[f32; N]],
 ) {
-    let [rows, columns] = between;
+    let (rows, columns, small_width) = (&up.rows, &up.columns, up.small_width);
     let width = columns.len();
-    let small_width = columns.last().map_or(0, |&(x, _)| x + 2);
     let base = base.as_chunks::<N>().0;
     let lines = out.par_chunks_mut(width).zip(base.par_chunks(width)).zip(rows);
     lines.with_min_len(ROWS).for_each(|((line, base), &(y, share_y))| {
