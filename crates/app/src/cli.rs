@@ -71,6 +71,9 @@ pub(crate) enum Command {
         resolutions: Vec<u32>,
         #[arg(long, value_enum, default_value_t = Rate::Normal)]
         rate: Rate,
+        /// Samples on a ray
+        #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
+        samples: u32,
         #[arg(long)]
         json: bool,
         /// Folder for the table and the pictures
@@ -146,6 +149,9 @@ pub(crate) struct Enroll {
     /// Frames that are kept back to measure on: the last share (0.15) or every N-th (every:7)
     #[arg(long, default_value = "0.15")]
     pub(crate) holdout: enroll::Holdout,
+    /// Leave out, to see what it is worth: embedding, consistency-code
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    pub(crate) without: Vec<enroll::Part>,
     /// Go on from what an interrupted run left
     #[arg(long)]
     pub(crate) resume: bool,

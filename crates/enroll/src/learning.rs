@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::embedding::Embedding;
 use crate::frame_pass::FrameJob;
 use crate::observing::Observations;
-use crate::options::{Budget, EnrollOptions};
+use crate::options::{Budget, EnrollOptions, Part};
 use crate::pixels::{RayCounts, Regions};
 use crate::posing::Posing;
 use crate::trainer::{FRAMES_PER_STEP, Trainer, learning_rate};
@@ -142,7 +142,9 @@ pub(crate) fn learn(
                 *g += 2.0 * CODE_SMALL * c / FRAMES_PER_STEP as f32;
             }
         }
-        embedding.learn(&codes, &step.g_codes, learning_rate(steps, progress))?;
+        if !options.without.contains(&Part::Embedding) {
+            embedding.learn(&codes, &step.g_codes, learning_rate(steps, progress))?;
+        }
 
         let shown =
             error.map_or(step.squared_error, |e| SHOWN * e + (1.0 - SHOWN) * step.squared_error);
@@ -182,6 +184,9 @@ fn start(
         sizes.pose_scale[k] = 1.0 / variance.sqrt().max(1e-3);
     }
     let mut trainer = Trainer::new(FaceModel::untrained(sizes, options.seed));
+    if options.without.contains(&Part::ConsistencyCode) {
+        trainer.leave_out(trainer.layout.shared.clone());
+    }
     let frames: Vec<_> =
         seen.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();
     trainer.start_pictures(&background(&frames, seen.side, trainer.sizes.background));
@@ -203,7 +208,7 @@ fn fingerprint(
     let frames = [seen.train.first(), seen.train.last()];
     let sums = frames.map(|o| o.map_or(0, |o| sum(o.frame.rgb())));
     Ok(format!(
-        "seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {}",
+        "seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {} without {:?}",
         options.seed,
         seen.side,
         seen.train.len(),
@@ -212,6 +217,7 @@ fn fingerprint(
         sums[1],
         trainer.layout.len,
         embedding.values()?.len(),
+        options.without,
     ))
 }
 
@@ -314,6 +320,19 @@ mod tests {
         assert_eq!(a.steps, 20);
         assert_eq!(a.model, b.model);
         assert_eq!(a.embedding.values().unwrap(), b.embedding.values().unwrap());
+        std::fs::remove_file(options.part_path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_left_out_learns_nothing() {
+        let seen = seen();
+        let mut options = options(6, "without", false);
+        options.without = vec![Part::Embedding, Part::ConsistencyCode];
+        let (learned, _) = run(&options, &seen);
+        let shared = &learned.model.params()[learned.model.layout().shared.clone()];
+        assert!(shared.iter().all(|v| *v == 0.0));
+        let before = embedder_of(&seen, options.seed).unwrap();
+        assert_eq!(learned.embedding.values().unwrap(), before.values().unwrap());
         std::fs::remove_file(options.part_path()).unwrap();
     }
 

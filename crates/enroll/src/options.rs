@@ -23,6 +23,8 @@ pub struct EnrollOptions {
     pub seed: u64,
     /// How much of a camera or of the actor is recorded; clips are read whole.
     pub record: Duration,
+    /// Parts left out, to see what they are worth.
+    pub without: Vec<Part>,
 }
 
 impl EnrollOptions {
@@ -37,6 +39,7 @@ impl EnrollOptions {
             resume: false,
             seed: 1,
             record: Duration::from_mins(1),
+            without: Vec::new(),
         }
     }
 
@@ -60,6 +63,35 @@ pub enum Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self::Time(Duration::from_mins(10))
+    }
+}
+
+/// A part of the construction that a study may leave out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// The code is then the newest frame's 24 most visible expression components as they are: no
+    /// attention, nothing learned.
+    Embedding,
+    /// Head and torso then share nothing but the code: the consistency code stays zero.
+    ConsistencyCode,
+}
+
+/// `text` names no [`Part`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("what can be left out is embedding or consistency-code, not {text:?}")]
+pub struct PartError {
+    text: String,
+}
+
+impl FromStr for Part {
+    type Err = PartError;
+
+    fn from_str(text: &str) -> Result<Self, PartError> {
+        match text {
+            "embedding" => Ok(Self::Embedding),
+            "consistency-code" => Ok(Self::ConsistencyCode),
+            _ => Err(PartError { text: text.to_owned() }),
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl<'a> Posing<'a> {
                 let start = self.feature(at, code)?;
                 let light = self.aligned[at].map_or(Exposure::SAME, |(a, _)| a.exposure);
                 let aligned =
-                    align(model, &seen.frame, &measured, &start, light, Unknowns::Place, 1);
+                    align(model, &seen.frame, &measured, &start, light, Unknowns::Place, 1..=1);
                 Ok((at, aligned))
             })
             .collect();

@@ -36,6 +36,8 @@ pub(crate) struct Trainer {
     pub(crate) adam: Adam,
     grads: Vec<f32>,
     groups: Vec<Group>,
+    /// Numbers that stay zero.
+    left_out: Option<Range<usize>>,
     passes: Vec<FramePass>,
 }
 
@@ -55,11 +57,18 @@ impl Trainer {
             adam: Adam::new(layout.len),
             grads: vec![0.0; layout.len],
             groups: groups(&layout),
+            left_out: None,
             passes: (0..FRAMES_PER_STEP).map(|_| FramePass::new(&sizes, &layout)).collect(),
             sizes,
             layout,
             params,
         }
+    }
+
+    /// Keeps these numbers at zero from now on.
+    pub(crate) fn leave_out(&mut self, range: Range<usize>) {
+        self.params[range.clone()].fill(0.0);
+        self.left_out = Some(range);
     }
 
     /// The field as it is now.
@@ -74,6 +83,7 @@ impl Trainer {
     pub(crate) fn step(&mut self, jobs: &[FrameJob], n_samples: usize, progress: f32) -> Step {
         let rays: usize = jobs.iter().map(|j| j.pixels.len()).sum();
         let ramp = (self.adam.steps as f32 / RAMP).min(1.0);
+        let ev = |n: &str, d: f32| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
         let options = PassOptions {
             n_samples,
             jitter: true,
@@ -81,7 +91,8 @@ impl Trainer {
                 l1: 0.03,
                 hull: 0.05,
                 binary: 2e-3 * ramp,
-                torso_binary: 1e-3 * ramp,
+                torso_binary: ev("FC_TB", 1e-3) * ramp,
+                torso_alpha: ev("FC_TS", 0.0),
                 alpha: 1e-4,
             },
             scale: 1.0 / rays as f32,
@@ -102,6 +113,9 @@ impl Trainer {
         }
         let factor = learning_rate(self.adam.steps, progress);
         self.adam.step(&mut self.params, &self.grads, &self.groups, factor);
+        if let Some(range) = &self.left_out {
+            self.params[range.clone()].fill(0.0);
+        }
         for p in &mut self.params[self.layout.density.clone()] {
             *p = p.clamp(DENSITY_RANGE.0, DENSITY_RANGE.1);
         }

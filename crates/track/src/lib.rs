@@ -43,6 +43,7 @@ mod photometric;
 mod pose_fit;
 mod sender_part;
 mod smoothing;
+mod targets;
 mod torso_tracker;
 mod tracker;
 mod whitening;

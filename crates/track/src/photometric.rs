@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use face::{FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head};
 use glam::{Quat, Vec3};
 use rayon::prelude::*;
@@ -8,23 +10,17 @@ use types::{
 
 use crate::cholesky::Cholesky;
 use crate::code_slopes::{BackwardShading, Colors, trace_slopes};
+use crate::targets::{GRID, Target, targets};
 
-/// Points that are compared along each side of the picture.
-const GRID: u32 = 48;
-/// And of the face, as many across and down: closest where a few pixels say most, at the eyes and
-/// the mouth.
-const FACE_GRID: [u32; 2] = [32, 32];
-/// Parts of every face: their box at rest in canonical `x, y`, its depth, and points in it.
-const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
-    ([[-0.6, -0.52], [-0.17, -0.3]], 0.1, [10, 6]),
-    ([[0.17, -0.52], [0.6, -0.3]], 0.1, [10, 6]),
-    ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [14, 9]),
-];
 /// Samples on a ray: fewer than a picture takes, for nobody looks at these.
 const SAMPLES: u32 = 4;
 /// Gauss-Newton steps of pose and torso, then of everything: from where the last frame ended, and
 /// from nothing.
 const STEPS: ([usize; 2], [usize; 2]) = ([1, 2], [2, 2]);
+/// Most steps of everything, and the share of the cost that a step must take away to be followed
+/// by more than one: what lies far from anything seen takes more of them.
+const MOST_STEPS: usize = 5;
+const WORTHWHILE: f64 = 0.1;
 /// Unknowns of the feature, in its order: turn, shift, learned numbers, torso.
 const FEATURE: usize = FEATURE_DIMS;
 /// And of the exposure: a gain and an offset for each color channel.
@@ -142,8 +138,8 @@ impl PhotometricRefiner {
         let step = |start: &Feature, exposure, unknowns, steps| {
             align(&self.model, frame, measured, start, exposure, unknowns, steps)
         };
-        let placed = step(&start, exposure, Unknowns::Place, steps[0]);
-        let aligned = step(&placed.feature, placed.exposure, Unknowns::All, steps[1]);
+        let placed = step(&start, exposure, Unknowns::Place, steps[0]..=steps[0]);
+        let aligned = step(&placed.feature, placed.exposure, Unknowns::All, steps[1]..=MOST_STEPS);
         if aligned.trust < MIN_TRUST {
             self.last = None;
             return *measured;
@@ -180,7 +176,7 @@ fn difference(from: &Feature, to: &Feature) -> [f32; FEATURE] {
     })
 }
 
-/// Aligns the field with a square picture: `steps` Gauss-Newton steps of the `unknowns` from
+/// Aligns the field with a square picture: within `steps` Gauss-Newton steps of the `unknowns` from
 /// `start`, pulled towards `measured`; see [`PhotometricRefiner`]. A step that makes it worse is taken back.
 pub fn align(
     model: &FaceModel,
@@ -189,28 +185,33 @@ pub fn align(
     start: &Feature,
     exposure: Exposure,
     unknowns: Unknowns,
-    steps: usize,
+    steps: RangeInclusive<usize>,
 ) -> Aligned {
     let targets = targets(frame, model, start, unknowns);
     let mut now = Aligned { feature: *start, exposure, trust: 1.0 };
     let mut folded = FoldedField::default();
     let mut best: Option<(Aligned, f64)> = None;
-    for _ in 0..steps {
+    for n in 0.. {
         let Some(seen) = Linearized::at(model, &now, &targets, unknowns, &mut folded) else {
             break;
         };
         now.trust = seen.trust;
         let back = difference(&now.feature, measured);
         let cost = seen.cost + believed(&back, &now.exposure);
-        if let Some((before, least)) = &best
-            && cost > *least
-        {
-            return *before;
+        let mut is_last = n + 1 >= *steps.end();
+        if let Some((before, least)) = &best {
+            if cost > *least {
+                return *before;
+            }
+            is_last |= n + 1 >= *steps.start() && cost > (1.0 - WORTHWHILE) * least;
         }
         best = Some((now, cost));
         let Some(step) = seen.step(&back, &now.exposure) else { break };
         let Ok(feature) = stepped(&now.feature, &step.feature) else { break };
         now = Aligned { feature, exposure: step.exposure, trust: now.trust };
+        if is_last {
+            break;
+        }
     }
     now
 }
@@ -223,59 +224,6 @@ fn believed(back: &[f32; FEATURE], exposure: &Exposure) -> f64 {
         .map(|c| ((exposure.gain[c] - 1.0) / gain).powi(2) + (exposure.offset[c] / offset).powi(2))
         .sum();
     f64::from(geometry + light)
-}
-
-/// A point of the picture and its color there, 0..=1.
-struct Target {
-    at: [f32; 2],
-    rgb: [f32; 3],
-}
-
-/// The frame at the middles of pixels of the size that the field was learned at: on a grid over
-/// the picture, and on closer ones over the face where the learned numbers are asked for.
-fn targets(frame: &Frame, model: &FaceModel, start: &Feature, unknowns: Unknowns) -> Vec<Target> {
-    let (size, side) = (frame.width(), model.sizes().background as u32);
-    let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
-        let at = move |low: f32, high: f32, i: u32, n: u32| {
-            let place = low + (high - low) * (i as f32 + 0.5) / n as f32;
-            ((place * side as f32).max(0.0) as u32).min(side - 1)
-        };
-        (0..across * down)
-            .map(move |i| [at(x0, x1, i % across, across), at(y0, y1, i / across, down)])
-    };
-    let mut places: Vec<[u32; 2]> = over([0.0; 2], [1.0; 2], [GRID; 2]).collect();
-    if unknowns == Unknowns::All {
-        let face = &model.sizes().face;
-        let seen =
-            |[x, y]: [f32; 2], z: f32| start.pose.image_from_head(Vec3::new(x, y, z) * CANONICAL_M);
-        let (low, high) = (seen(face.min, 0.0), seen(face.max, 0.0));
-        places.retain(|place| {
-            let at = place.map(|p| (p as f32 + 0.5) / side as f32);
-            !(0..2).all(|i| (low[i]..high[i]).contains(&at[i]))
-        });
-        places.extend(over(low, high, FACE_GRID));
-        for ([min, max], depth, grid) in PARTS {
-            places.extend(over(seen(min, depth), seen(max, depth), grid));
-        }
-    }
-    places
-        .into_iter()
-        .map(|place| {
-            // The mean over the pixel's area, as frames are shrunk for training.
-            let [x, y] = place.map(|p| {
-                let from = (p * size / side).min(size - 1);
-                from..((p + 1) * size / side).clamp(from + 1, size)
-            });
-            let n = (x.len() * y.len()) as f32 * 255.0;
-            let mut rgb = [0.0; 3];
-            for pixel in y.flat_map(|y| x.clone().map(move |x| frame.rgb_at(x, y))) {
-                for c in 0..3 {
-                    rgb[c] += f32::from(pixel[c]) / n;
-                }
-            }
-            Target { at: place.map(|p| (p as f32 + 0.5) / side as f32), rgb }
-        })
-        .collect()
 }
 
 /// The picture around an estimate: normal equations of all unknowns.
@@ -561,7 +509,7 @@ mod tests {
         for gain in [1.0, 0.8] {
             let frame = photo(&model, &truth, gain);
             let (same, place) = (Exposure::SAME, Unknowns::Place);
-            let aligned = align(&model, &frame, &measured, &measured, same, place, 3).feature;
+            let aligned = align(&model, &frame, &measured, &measured, same, place, 3..=3).feature;
             for axes in [0..3, 3..5] {
                 let rms = |feature: &Feature| {
                     let d = difference(&truth, feature);

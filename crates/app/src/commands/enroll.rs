@@ -16,6 +16,7 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
         budget,
         holdout: args.holdout,
         resume: args.resume,
+        without: args.without,
         ..EnrollOptions::new(args.from, args.out.clone())
     };
     let mut progress = Progress::new(args.json);

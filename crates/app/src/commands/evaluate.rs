@@ -16,11 +16,13 @@ pub(super) fn run(
     clip: &Path,
     face: &Path,
     options: &eval::Options,
+    n_samples: u32,
     is_json: bool,
     report_folder: Option<&Path>,
 ) -> anyhow::Result<()> {
     let file = super::read_face(face)?;
     let mut painter = Painter::new(Arc::new(file.model.clone()));
+    painter.set_samples(n_samples);
     let mut progress = Progress::new(is_json);
     let report = eval::evaluate(
         clip,

@@ -39,6 +39,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             frames,
             resolutions,
             rate,
+            samples,
             json,
             report,
             loss,
@@ -54,7 +55,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
                 return evaluate::lossy(&clip, &face, frames, side, rate, loss, json);
             }
             let options = eval::Options { frames, resolutions, quality: rate.quality() };
-            evaluate::run(&clip, &face, &options, json, report.as_deref())
+            evaluate::run(&clip, &face, &options, samples, json, report.as_deref())
         }
         Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
         Some(Command::Devices) => {

@@ -1,0 +1,77 @@
+//! Where a frame is compared with the field.
+
+use face::FaceModel;
+use glam::Vec3;
+use types::{CANONICAL_M, Feature, Frame};
+
+use crate::photometric::Unknowns;
+
+/// Points that are compared along each side of the picture.
+pub(crate) const GRID: u32 = 48;
+/// And of the face, as many across and down: closest where a few pixels say most, at the eyes and
+/// the mouth.
+const FACE_GRID: [u32; 2] = [32, 32];
+/// Parts of every face: their box at rest in canonical `x, y`, its depth, and points in it.
+const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
+    ([[-0.6, -0.52], [-0.17, -0.3]], 0.1, [10, 6]),
+    ([[0.17, -0.52], [0.6, -0.3]], 0.1, [10, 6]),
+    ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [14, 9]),
+];
+/// A point of the picture and its color there, 0..=1.
+pub(crate) struct Target {
+    /// Image space.
+    pub(crate) at: [f32; 2],
+    pub(crate) rgb: [f32; 3],
+}
+
+/// The frame at the middles of pixels of the size that the field was learned at: on a grid over
+/// the picture, and on closer ones over the face where the learned numbers are asked for.
+pub(crate) fn targets(
+    frame: &Frame,
+    model: &FaceModel,
+    start: &Feature,
+    unknowns: Unknowns,
+) -> Vec<Target> {
+    let (size, side) = (frame.width(), model.sizes().background as u32);
+    let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
+        let at = move |low: f32, high: f32, i: u32, n: u32| {
+            let place = low + (high - low) * (i as f32 + 0.5) / n as f32;
+            ((place * side as f32).max(0.0) as u32).min(side - 1)
+        };
+        (0..across * down)
+            .map(move |i| [at(x0, x1, i % across, across), at(y0, y1, i / across, down)])
+    };
+    let mut places: Vec<[u32; 2]> = over([0.0; 2], [1.0; 2], [GRID; 2]).collect();
+    if unknowns == Unknowns::All {
+        let face = &model.sizes().face;
+        let seen =
+            |[x, y]: [f32; 2], z: f32| start.pose.image_from_head(Vec3::new(x, y, z) * CANONICAL_M);
+        let (low, high) = (seen(face.min, 0.0), seen(face.max, 0.0));
+        places.retain(|place| {
+            let at = place.map(|p| (p as f32 + 0.5) / side as f32);
+            !(0..2).all(|i| (low[i]..high[i]).contains(&at[i]))
+        });
+        places.extend(over(low, high, FACE_GRID));
+        for ([min, max], depth, grid) in PARTS {
+            places.extend(over(seen(min, depth), seen(max, depth), grid));
+        }
+    }
+    places
+        .into_iter()
+        .map(|place| {
+            // The mean over the pixel's area, as frames are shrunk for training.
+            let [x, y] = place.map(|p| {
+                let from = (p * size / side).min(size - 1);
+                from..((p + 1) * size / side).clamp(from + 1, size)
+            });
+            let n = (x.len() * y.len()) as f32 * 255.0;
+            let mut rgb = [0.0; 3];
+            for pixel in y.flat_map(|y| x.clone().map(move |x| frame.rgb_at(x, y))) {
+                for c in 0..3 {
+                    rgb[c] += f32::from(pixel[c]) / n;
+                }
+            }
+            Target { at: place.map(|p| (p as f32 + 0.5) / side as f32), rgb }
+        })
+        .collect()
+}
