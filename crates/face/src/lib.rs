@@ -22,18 +22,26 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
+mod bit_coder;
 mod file;
+mod file_error;
 mod fold;
 mod inputs;
+mod levels;
 mod math;
 mod model;
 mod pack;
+mod parts;
 mod quality;
 mod ray;
+mod size_table;
 mod sizes;
+mod steps;
+mod wavelet;
 mod work;
 
-pub use file::{FaceFile, FaceFileError, FaceInfo, MAX_FACE_FILE};
+pub use file::{Arrived, FaceFile, FaceInfo, LayerInfo, MAX_FACE_FILE};
+pub use file_error::FaceFileError;
 pub use fold::{FoldedField, fold};
 pub use inputs::{
     AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
