@@ -44,4 +44,6 @@ mod visibility;
 
 pub use enrollment::enroll;
 pub use npz::floats_of_npz;
-pub use options::{Budget, EnrollOptions, Holdout, HoldoutError, Progress, Report};
+pub use options::{
+    Budget, EnrollOptions, Holdout, HoldoutError, Preset, PresetError, Progress, Report,
+};
