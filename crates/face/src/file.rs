@@ -1,6 +1,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::file_error::FaceFileError;
+use crate::info::{FaceInfo, LayerInfo, sums};
 use crate::pack::{MAX_LAYERS, PartLengths, pack, unpack};
 use crate::size_table::{sizes_from_bytes, sizes_to_bytes};
 use crate::{FaceModel, Layout, ModelError};
@@ -97,40 +98,6 @@ pub struct Arrived {
     /// Bytes up to the end of the last whole layer: what [`FaceFile::parse`] takes if `layers`
     /// is at least 1.
     pub bytes: usize,
-}
-
-/// What `feathercall model info` shows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FaceInfo {
-    /// Format version.
-    pub version: u16,
-    /// Numbers in the field.
-    pub parameters: usize,
-    /// Bytes a peer downloads, of those that are here.
-    pub public_bytes: usize,
-    /// Bytes that stay with the sender.
-    pub private_bytes: usize,
-    /// Bytes of the codec's profile.
-    pub profile_bytes: usize,
-    /// The layers that are here, coarse to fine.
-    pub layers: Vec<LayerInfo>,
-    /// Layers of the whole file.
-    pub n_layers: usize,
-    /// Bytes of each part of the field over all layers, compressed.
-    pub parts: Vec<(&'static str, usize)>,
-    /// Identity of the public part.
-    pub content_hash: [u8; 32],
-}
-
-/// One layer of a face file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerInfo {
-    /// Its bytes.
-    pub bytes: usize,
-    /// Bytes of the public file up to its end: what a peer needs to draw with it.
-    pub bytes_to_here: usize,
-    /// Bytes of each part of the field in it.
-    pub parts: Vec<(&'static str, usize)>,
 }
 
 impl FaceFile {
@@ -394,18 +361,6 @@ fn table(bytes: &[u8]) -> Result<Option<(Vec<Entry>, usize)>, FaceFileError> {
         entries.push(Entry { tag, flags: number(4), length, hash });
     }
     Ok(Some((entries, end + 32)))
-}
-
-/// Bytes by name, in order of first appearance.
-fn sums(parts: &[(&'static str, usize)]) -> Vec<(&'static str, usize)> {
-    let mut sums: Vec<(&'static str, usize)> = Vec::new();
-    for &(name, bytes) in parts {
-        match sums.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => *sum += bytes,
-            None => sums.push((name, bytes)),
-        }
-    }
-    sums
 }
 
 impl FaceModel {

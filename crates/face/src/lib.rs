@@ -26,6 +26,7 @@ mod bit_coder;
 mod file;
 mod file_error;
 mod fold;
+mod info;
 mod inputs;
 mod levels;
 mod math;
@@ -40,9 +41,10 @@ mod steps;
 mod wavelet;
 mod work;
 
-pub use file::{Arrived, FaceFile, FaceInfo, LayerInfo, MAX_FACE_FILE};
+pub use file::{Arrived, FaceFile, MAX_FACE_FILE};
 pub use file_error::FaceFileError;
 pub use fold::{FoldedField, fold};
+pub use info::{FaceInfo, LayerInfo};
 pub use inputs::{
     AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
     TorsoNet, frame_inputs,
