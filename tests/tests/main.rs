@@ -5,6 +5,7 @@
 mod adapters;
 mod bitstream;
 mod cpu_renderer;
+mod face_file;
 mod loss;
 mod network;
 mod shaders;

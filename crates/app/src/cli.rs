@@ -140,6 +140,9 @@ pub(crate) struct Enroll {
     /// Side of the square picture that is learnt from, in pixels
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=512))]
     pub(crate) size: u32,
+    /// default, or small: about half the bytes for a peer to download
+    #[arg(long, default_value = "default")]
+    pub(crate) preset: enroll::Preset,
     /// Wall-clock limit for everything, such as 90s or 10m
     #[arg(long, value_parser = parse_duration, conflicts_with = "steps")]
     pub(crate) budget: Option<Duration>,

@@ -123,6 +123,11 @@ impl Live {
                     if let Event::Connected { .. } = event {
                         self.connected.get_or_insert_with(Instant::now);
                     }
+                    if let Event::ModelReady { .. } = event
+                        && let (Some(recorder), Some(model)) = (&self.recorder, self.model())
+                    {
+                        recorder.refine(model);
+                    }
                     events.push(event);
                 }
             }

@@ -100,6 +100,21 @@ impl Painter {
         }
     }
 
+    /// Goes on with a finer model of the same face, by the same path.
+    pub(crate) fn refine(&mut self, model: Arc<FaceModel>) {
+        match &mut self.path {
+            Path::Gpu(gpu) => {
+                let (gpu, renderer) = &mut **gpu;
+                // A device that took the coarser one takes this; a lost one is noticed on drawing.
+                let Ok(finer) = Renderer::new(&gpu.device, &gpu.queue, &model) else { return };
+                *renderer = finer;
+            }
+            Path::Cpu(renderer) => **renderer = CpuRenderer::new(Arc::clone(&model)),
+            Path::Definition => {}
+        }
+        self.model = model;
+    }
+
     /// Side of the pictures that follow.
     pub(crate) fn resize(&mut self, side: u32) {
         self.side = side;
@@ -230,6 +245,23 @@ mod tests {
         assert_eq!(painter.name(), "cpu");
         painter.resize(32);
         assert_eq!(painter.paint(&feature()).unwrap().rgb(), on_cpu(32).rgb());
+    }
+
+    #[test]
+    fn a_finer_model_is_painted_from_the_next_picture_on() {
+        let coarse = Arc::new(FaceModel::noise(Sizes::tiny(), 8));
+        let mut painters = vec![Painter::on_cpu(Arc::clone(&coarse))];
+        let gpu = device(wgpu::Limits::downlevel_defaults());
+        painters.extend(gpu.and_then(|gpu| Painter::on_gpu(coarse, gpu).ok()));
+        for mut painter in painters {
+            painter.resize(32);
+            let before = painter.paint(&feature()).unwrap();
+            painter.refine(model());
+            let after = painter.paint(&feature()).unwrap();
+            assert!(before.rgb() != after.rgb());
+            // The shaders may differ by a rounding, the models differ by far more.
+            assert!(face::psnr_db(&after, &on_cpu(32)) > 40.0, "{}", painter.name());
+        }
     }
 
     #[test]

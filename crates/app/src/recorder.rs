@@ -26,6 +26,8 @@ const MAX_STILL: u64 = 10_000_000;
 enum Job {
     Feature(Box<Feature>),
     Side(NewSide),
+    /// A finer model of the face, for the features that follow.
+    Model(Arc<FaceModel>),
 }
 
 /// From a media time on, pictures have another side.
@@ -100,6 +102,11 @@ impl Recorder {
         let _ = self.jobs.try_send(Job::Side(NewSide { from, side, asked: now }));
     }
 
+    /// Goes on with a finer model of the same face.
+    pub(crate) fn refine(&self, model: Arc<FaceModel>) {
+        let _ = self.jobs.try_send(Job::Model(model));
+    }
+
     /// How far it is, and what painting came to since this was asked last.
     pub(crate) fn take_row(&self) -> (RecorderState, PaintedRow) {
         self.state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default()
@@ -138,6 +145,10 @@ impl Worker {
             let feature = match job {
                 Job::Side(new) => {
                     self.sides.push_back(new);
+                    continue;
+                }
+                Job::Model(model) => {
+                    self.painter.refine(model);
                     continue;
                 }
                 Job::Feature(feature) => *feature,

@@ -163,7 +163,7 @@ impl Call {
         let _ = self.commands.try_send(Input::Command(command));
     }
 
-    /// The peer's face, once [`Event::ModelReady`] has said so.
+    /// The peer's face, as fine as the last [`Event::ModelReady`] has said.
     pub fn remote_model(&self) -> Option<Arc<FaceModel>> {
         lock(&self.shared.model).clone()
     }
@@ -400,9 +400,10 @@ mod tests {
         let (host, invite) = host_with_face(&face);
         let guest = Call::join(&invite.to_string(), settings(Meeting::default())).unwrap();
         connected(&host);
-        let events = until(&guest, |event| matches!(event, Event::ModelReady));
+        let whole = |event: &Event| matches!(event, Event::ModelReady { layers: 3, of: 3 });
+        let events = until(&guest, whole);
         assert!(events.iter().any(|event| matches!(event, Event::ModelProgress(_))));
-        assert_eq!(guest.remote_model().unwrap().sizes(), face.model.sizes());
+        assert_eq!(*guest.remote_model().unwrap(), face.model);
 
         let mut encoder = Encoder::new(profile.clone());
         let mut received = Vec::new();

@@ -16,8 +16,14 @@ pub enum Event {
     },
     /// The peer's face model is coming: share that is here, 0..=1.
     ModelProgress(f32),
-    /// The peer's face model is here; [`Call::remote_model`](crate::Call::remote_model) has it.
-    ModelReady,
+    /// The peer's face can be drawn, or drawn better than before:
+    /// [`Call::remote_model`](crate::Call::remote_model) has it as its first `layers` layers say.
+    ModelReady {
+        /// Layers that are here, at least 1.
+        layers: usize,
+        /// Layers of the whole face.
+        of: usize,
+    },
     /// The peer's face cannot be shown; the call goes on without.
     ModelRefused(ModelRefusal),
     /// What the peer sends.

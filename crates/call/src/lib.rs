@@ -18,7 +18,7 @@
 //! let (call, invite) = Call::host(Settings { loopback: true, ..Settings::default() })?;
 //! println!("{invite}");
 //! while let Some(event) = call.next_event(Duration::from_secs(60)) {
-//!     if let Event::ModelReady = event {
+//!     if let Event::ModelReady { .. } = event {
 //!         println!("{:?}", call.feature_at(Instant::now()));
 //!     }
 //! }

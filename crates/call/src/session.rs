@@ -2,15 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "the call's clock is read here")]
 
 mod meeting;
+mod peer_face;
 mod watching;
 
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use codec::Profile;
-use face::FaceFile;
 use tokio::sync::mpsc;
 use transport::{
     Answer, Bye, Control, ModelReceiver, ModelSender, Report, Role, Seal, Secret, Sender, Signal,
@@ -19,7 +18,7 @@ use transport::{
 use types::Sound;
 
 use crate::Rate;
-use crate::event::{CallFailure, Command, End, Event, ModelRefusal};
+use crate::event::{CallFailure, Command, End, Event};
 use crate::link::{Link, LinkEvent, LinkSettings};
 use crate::order::{Order, orders_of, settings};
 use crate::receiving::Receiving;
@@ -29,6 +28,7 @@ use crate::signaling::{Line, LineEvent};
 use crate::sound::{Listening, Playing, SoundEncoder};
 use crate::tally::Tally;
 use crate::wire::WireMeter;
+use peer_face::{PeerFace, ReadFace};
 
 /// Things that wait for the session. Feature packets beyond are lost, as on a bad network.
 pub(crate) const INPUTS: usize = 512;
@@ -60,6 +60,8 @@ pub(crate) enum Input {
     /// A device for sound is missing.
     NoSound(String),
     SourceEnded(Option<String>),
+    /// Layers of the peer's face were read.
+    PeerFace(Box<ReadFace>),
 }
 
 /// How the two ends meet.
@@ -117,10 +119,9 @@ pub(crate) struct Session {
     last_rejoin: Option<Instant>,
     sender: Sender,
     receiving: Receiving,
-    profile: Option<Profile>,
     model_out: Option<ModelSender>,
     model_in: Option<ModelReceiver>,
-    model_percent: u32,
+    peer_face: PeerFace,
     listening: Option<Listening>,
     tally: Tally,
     end: Option<End>,
@@ -144,10 +145,9 @@ impl Session {
             lost: false,
             last_here: None,
             last_rejoin: None,
-            profile: None,
             model_out: None,
             model_in: None,
-            model_percent: 0,
+            peer_face: PeerFace::default(),
             listening: None,
             end: None,
         }
@@ -233,6 +233,7 @@ impl Session {
             Input::Sounds(sounds) => self.take_sounds(&sounds).await,
             Input::NoSound(why) => self.tell(Event::NoSound(why)),
             Input::SourceEnded(error) => self.tell(Event::SourceEnded { error }),
+            Input::PeerFace(read) => self.take_face(now, *read),
         }
     }
 
@@ -402,34 +403,6 @@ impl Session {
     async fn say_media(&mut self) {
         let (muted, camera_off) = (self.parts.muted, self.parts.camera_off);
         self.control(&Control::Media { muted, camera_off }).await;
-    }
-
-    /// Says how far the peer's model is, and uses it once it is whole.
-    fn model_moved(&mut self, now: Instant) {
-        let Some(receiver) = &self.model_in else { return };
-        let percent = (receiver.progress() * 100.0) as u32;
-        self.tally.model_progress = Some(f64::from(receiver.progress()));
-        if percent > self.model_percent || percent == 0 {
-            self.model_percent = percent;
-            self.tell(Event::ModelProgress(receiver.progress()));
-        }
-        let Some(bytes) = self.model_in.as_ref().and_then(ModelReceiver::model) else { return };
-        if self.profile.is_some() {
-            return;
-        }
-        let face = FaceFile::parse(bytes).map_err(ModelRefusal::from);
-        let parsed = face.and_then(|face| Ok((Profile::parse(&face.codec_profile)?, face.model)));
-        match parsed {
-            Ok((profile, model)) => {
-                *self.parts.shared.model.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::new(model));
-                self.profile = Some(profile.clone());
-                self.receiving.model_ready(profile);
-                self.tally.model_ready(now);
-                self.tell(Event::ModelReady);
-            }
-            Err(refusal) => self.tell(Event::ModelRefused(refusal)),
-        }
     }
 
     // Features.

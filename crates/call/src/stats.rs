@@ -69,8 +69,14 @@ pub struct Stats {
     pub model_progress: Option<f64>,
     /// Bytes of the peer's face model.
     pub model_bytes_in: Option<u64>,
-    /// Seconds from the connection to the peer's model being ready.
+    /// Layers of the peer's face model that are drawn with,
+    pub model_layers: usize,
+    /// of so many; 0 before the first can be.
+    pub model_layers_of: usize,
+    /// Seconds from the connection to the peer's first picture being possible.
     pub model_ready_s: Option<f64>,
+    /// Seconds from the connection to all layers of the peer's model.
+    pub model_whole_s: Option<f64>,
     /// Pixels a side at which the peer's face is rendered here.
     pub resolution: u32,
     /// How finely and how often our features are coded.

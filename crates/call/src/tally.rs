@@ -26,7 +26,10 @@ pub(crate) struct Tally {
     pub(crate) sound_packets_in: u64,
     pub(crate) sound_bytes_out: u64,
     pub(crate) sound_bytes_in: u64,
+    /// Layers of the peer's face, and how many there are.
+    model_layers: (usize, usize),
     model_ready_s: Option<f64>,
+    model_whole_s: Option<f64>,
     frames: u64,
     frames_without_face: u64,
     took: Duration,
@@ -78,7 +81,9 @@ impl Tally {
             sound_packets_in: 0,
             sound_bytes_out: 0,
             sound_bytes_in: 0,
+            model_layers: (0, 0),
             model_ready_s: None,
+            model_whole_s: None,
             frames: 0,
             frames_without_face: 0,
             took: Duration::ZERO,
@@ -97,9 +102,14 @@ impl Tally {
         self.n_took += 1;
     }
 
-    pub(crate) fn model_ready(&mut self, now: Instant) {
-        self.model_ready_s =
-            self.connected_at.map(|at| now.saturating_duration_since(at).as_secs_f64());
+    /// The peer's face is drawn with so many of its layers.
+    pub(crate) fn model_layers(&mut self, now: Instant, layers: usize, of: usize) {
+        self.model_layers = (layers, of);
+        let since = self.connected_at.map(|at| now.saturating_duration_since(at).as_secs_f64());
+        self.model_ready_s = self.model_ready_s.or(since);
+        if layers == of {
+            self.model_whole_s = self.model_whole_s.or(since);
+        }
     }
 
     /// Takes the rates of the second that has passed.
@@ -162,7 +172,10 @@ impl Tally {
             track_encode_ms: self.rates.track_ms,
             model_progress: self.model_progress,
             model_bytes_in: self.model_bytes_in,
+            model_layers: self.model_layers.0,
+            model_layers_of: self.model_layers.1,
             model_ready_s: self.model_ready_s,
+            model_whole_s: self.model_whole_s,
             peer_resolution: self.peer_resolution,
             sound_packets_out: self.sound_packets_out,
             sound_packets_in: self.sound_packets_in,

@@ -351,7 +351,6 @@ mod tests {
         hull: 0.05,
         binary: 0.02,
         torso_binary: 0.01,
-        torso_alpha: 0.005,
         alpha: 0.001,
     };
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use face::{FaceModel, Noise, Sizes};
+use face::{FaceModel, Noise};
 use track::Observation;
 use types::{FeatureError, POSE_DIMS};
 
@@ -174,7 +174,7 @@ fn start(
     seen: &Observations,
     embedding: &Embedding,
 ) -> anyhow::Result<Trainer> {
-    let mut sizes = Sizes::for_side(seen.side);
+    let mut sizes = options.preset.sizes(seen.side);
     let n = seen.train.len() as f32;
     for k in 0..POSE_DIMS {
         let values = || seen.train.iter().map(|s| s.observation.pose.to_array()[k]);

@@ -46,5 +46,6 @@ mod visibility;
 pub use enrollment::enroll;
 pub use npz::floats_of_npz;
 pub use options::{
-    Budget, EnrollOptions, Holdout, HoldoutError, Part, PartError, Progress, Report,
+    Budget, EnrollOptions, Holdout, HoldoutError, Part, PartError, Preset, PresetError, Progress,
+    Report,
 };

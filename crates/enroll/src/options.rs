@@ -3,6 +3,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use capture::SourceSpec;
+use face::Sizes;
 
 /// What to enroll from, where to, and how long.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct EnrollOptions {
     pub out: PathBuf,
     /// Side of the square picture that is learned, 64..=512 pixels.
     pub side: u32,
+    /// How large a face it becomes.
+    pub preset: Preset,
     /// When to stop.
     pub budget: Budget,
     /// Frames kept back to measure on.
@@ -34,6 +37,7 @@ impl EnrollOptions {
             source,
             out,
             side: 256,
+            preset: Preset::default(),
             budget: Budget::default(),
             holdout: Holdout::default(),
             resume: false,
@@ -48,6 +52,45 @@ impl EnrollOptions {
         let mut name = self.out.as_os_str().to_owned();
         name.push(".part");
         name.into()
+    }
+}
+
+/// How large a face becomes: what a peer downloads, and how fine it can be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Preset {
+    /// The shipped sizes.
+    #[default]
+    Default,
+    /// About half the bytes, for thin lines.
+    Small,
+}
+
+impl Preset {
+    /// The sizes of a face learned from pictures of `side` pixels.
+    pub(crate) fn sizes(self, side: u32) -> Sizes {
+        match self {
+            Self::Default => Sizes::for_side(side),
+            Self::Small => Sizes::small_for_side(side),
+        }
+    }
+}
+
+/// `text` names no preset.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("say default or small, not {text:?}")]
+pub struct PresetError {
+    text: String,
+}
+
+impl FromStr for Preset {
+    type Err = PresetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "default" => Ok(Self::Default),
+            "small" => Ok(Self::Small),
+            _ => Err(PresetError { text: text.to_owned() }),
+        }
     }
 }
 
@@ -182,6 +225,20 @@ pub struct Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_face_has_fewer_numbers_at_every_side() {
+        assert_eq!("small".parse(), Ok(Preset::Small));
+        assert_eq!("default".parse(), Ok(Preset::Default));
+        assert!("tiny".parse::<Preset>().is_err());
+        for side in [64, 128, 256, 512] {
+            let [default, small] = [Preset::Default, Preset::Small].map(|preset| {
+                let model = face::FaceModel::untrained(preset.sizes(side), 1);
+                model.params().len()
+            });
+            assert!(small * 2 < default + default / 10, "{small} of {default} at {side}");
+        }
+    }
 
     #[test]
     fn a_holdout_is_a_share_or_every_so_manieth_frame() {

@@ -83,7 +83,6 @@ impl Trainer {
     pub(crate) fn step(&mut self, jobs: &[FrameJob], n_samples: usize, progress: f32) -> Step {
         let rays: usize = jobs.iter().map(|j| j.pixels.len()).sum();
         let ramp = (self.adam.steps as f32 / RAMP).min(1.0);
-        let ev = |n: &str, d: f32| std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
         let options = PassOptions {
             n_samples,
             jitter: true,
@@ -91,8 +90,7 @@ impl Trainer {
                 l1: 0.03,
                 hull: 0.05,
                 binary: 2e-3 * ramp,
-                torso_binary: ev("FC_TB", 1e-3) * ramp,
-                torso_alpha: ev("FC_TS", 0.0),
+                torso_binary: 1e-3 * ramp,
                 alpha: 1e-4,
             },
             scale: 1.0 / rays as f32,

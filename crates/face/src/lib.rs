@@ -22,19 +22,29 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
+mod bit_coder;
 mod file;
+mod file_error;
 mod fold;
+mod info;
 mod inputs;
+mod levels;
 mod math;
 mod model;
 mod pack;
+mod parts;
 mod quality;
 mod ray;
+mod size_table;
 mod sizes;
+mod steps;
+mod wavelet;
 mod work;
 
-pub use file::{FaceFile, FaceFileError, FaceInfo, MAX_FACE_FILE};
+pub use file::{Arrived, FaceFile, MAX_FACE_FILE};
+pub use file_error::FaceFileError;
 pub use fold::{Between, FoldedField, Upsampling, clear_border, fold, fold_head, mix_torso};
+pub use info::{FaceInfo, LayerInfo};
 pub use inputs::{
     AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
     TorsoNet, frame_inputs,

@@ -129,6 +129,29 @@ impl Sizes {
         }
     }
 
+    /// Sizes for a thin line: about half the bytes of [`Sizes::for_side`], for the same pictures.
+    pub fn small_for_side(side: u32) -> Self {
+        let torso_width = (side as usize * 3 / 4).clamp(32, 216);
+        Self {
+            plane_xy: 96,
+            plane_z: 48,
+            n_expression: 8,
+            expression_xy: 40,
+            expression_z: 12,
+            density: 48,
+            n_density: 6,
+            density_expression: 12,
+            warp: 24,
+            torso_width,
+            torso_height: torso_width * 5 / 9,
+            n_torso: 4,
+            torso_blend_width: 28,
+            torso_blend_height: 16,
+            background: (side as usize * 3 / 4).clamp(16, 192),
+            ..Self::for_side(side)
+        }
+    }
+
     /// Small sizes for tests.
     pub fn tiny() -> Self {
         Self {
@@ -181,25 +204,6 @@ impl Sizes {
             && self.pose_mean.iter().chain(&self.pose_scale).all(|v| v.is_finite())
     }
 }
-
-/// How a part of the parameters is stored in the file.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Storage {
-    /// Pictures `[images, height, width, channels]`: so many levels (at most 256) between the
-    /// lowest and the highest value of each channel.
-    Pictures { images: usize, height: usize, width: usize, channels: usize, levels: u16 },
-    /// Weights of small networks: f16.
-    Weights,
-}
-
-/// Levels of the base planes and of the warp.
-const PLANE_LEVELS: u16 = 128;
-/// Levels of what is added by the code: it is small, so its steps are.
-const EXPRESSION_LEVELS: u16 = 64;
-/// Levels of the density's logits.
-const DENSITY_LEVELS: u16 = 80;
-/// Levels of the torso's and the background's colors.
-const PICTURE_LEVELS: u16 = 160;
 
 /// Where each part of a field lies in its one array of parameters.
 ///
@@ -304,79 +308,5 @@ impl Layout {
             torso_b2: take(s.torso_outputs()),
             len: at,
         }
-    }
-
-    /// Every part in file order: a name to show, where it lies, how it is stored.
-    pub(crate) fn parts(&self, s: &Sizes) -> Vec<(&'static str, Range<usize>, Storage)> {
-        let pictures = |levels, images, height, width, channels| Storage::Pictures {
-            images,
-            height,
-            width,
-            channels,
-            levels,
-        };
-        let (k, xy, z) = (s.n_expression, s.expression_xy, s.expression_z);
-        let (d, e) = (s.density, s.density_expression);
-        vec![
-            (
-                "base planes",
-                self.plane_xy.clone(),
-                pictures(PLANE_LEVELS, 1, s.plane_xy, s.plane_xy, CHANNELS),
-            ),
-            (
-                "base planes",
-                self.plane_xz.clone(),
-                pictures(PLANE_LEVELS, 1, s.plane_z, s.plane_z, CHANNELS),
-            ),
-            (
-                "base planes",
-                self.plane_yz.clone(),
-                pictures(PLANE_LEVELS, 1, s.plane_z, s.plane_z, CHANNELS),
-            ),
-            (
-                "expression planes",
-                self.expression_xy.clone(),
-                pictures(EXPRESSION_LEVELS, k, xy, xy, CHANNELS),
-            ),
-            (
-                "expression planes",
-                self.expression_xz.clone(),
-                pictures(EXPRESSION_LEVELS, k, z, z, CHANNELS),
-            ),
-            (
-                "expression planes",
-                self.expression_yz.clone(),
-                pictures(EXPRESSION_LEVELS, k, z, z, CHANNELS),
-            ),
-            ("density", self.density.clone(), pictures(DENSITY_LEVELS, d, d, d, 1)),
-            (
-                "density",
-                self.density_expression.clone(),
-                pictures(EXPRESSION_LEVELS, s.n_density * e, e, e, 1),
-            ),
-            ("warp", self.warp.clone(), pictures(PLANE_LEVELS, LEARNED_DIMS, s.warp, s.warp, 2)),
-            (
-                "torso",
-                self.torso.clone(),
-                pictures(PICTURE_LEVELS, 1, s.torso_height, s.torso_width, 4),
-            ),
-            (
-                "torso",
-                self.torso_blend.clone(),
-                pictures(
-                    EXPRESSION_LEVELS,
-                    s.n_torso,
-                    s.torso_blend_height,
-                    s.torso_blend_width,
-                    4,
-                ),
-            ),
-            (
-                "background",
-                self.background.clone(),
-                pictures(PICTURE_LEVELS, 1, s.background, s.background, 3),
-            ),
-            ("networks", self.opacity.start..self.len, Storage::Weights),
-        ]
     }
 }

@@ -180,6 +180,11 @@ impl ModelReceiver {
         self.is_complete().then_some(&self.bytes[..])
     }
 
+    /// What is here so far, from the first byte on; its hash is checked when it is complete.
+    pub fn received(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The model's hash.
     pub fn hash(&self) -> ContentHash {
         self.hash

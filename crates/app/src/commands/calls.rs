@@ -118,7 +118,10 @@ fn tell(event: &Event) {
         Event::Connected { peer_name } if peer_name.is_empty() => eprintln!("connected"),
         Event::Connected { peer_name } => eprintln!("connected to {peer_name}"),
         Event::AnswerReady(answer) => println!("{answer}"),
-        Event::ModelReady => eprintln!("the peer's face is here"),
+        Event::ModelReady { layers, of } if layers == of => eprintln!("the peer's face is here"),
+        Event::ModelReady { layers, of } => {
+            eprintln!("the peer's face is here, layers: {layers} of {of}");
+        }
         Event::ModelRefused(refusal) => eprintln!("{refusal}"),
         Event::Chat(text) => println!("{text}"),
         Event::SourceEnded { error: None } => eprintln!("the clip is over, the call goes on"),

@@ -13,6 +13,7 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     };
     let options = EnrollOptions {
         side: args.size,
+        preset: args.preset,
         budget,
         holdout: args.holdout,
         resume: args.resume,

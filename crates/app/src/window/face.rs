@@ -48,6 +48,15 @@ impl FacePainter {
         }
     }
 
+    /// Goes on with a finer model of the same face.
+    pub(super) fn refine(&mut self, model: Arc<FaceModel>) {
+        self.painter.refine(model);
+        if let Some(Canvas::Native(_, shown)) = &mut self.canvas {
+            // The renderer's texture is another one now.
+            *shown = 0;
+        }
+    }
+
     /// Asks for pictures of `side` pixels. Whether one is due at `now`; if so, paint it.
     pub(super) fn begin(&mut self, now: Instant, side: u32, painted: &mut Painted) -> bool {
         self.asked = side;

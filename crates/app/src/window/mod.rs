@@ -306,6 +306,16 @@ impl CallScreen {
             Event::ModelProgress(share) => {
                 self.status = format!("Receiving your peer's face: {:.0} %", share * 100.0);
             }
+            Event::ModelReady { layers, of } => {
+                if let (Some(painter), Some(model)) = (&mut self.painter, self.live.model()) {
+                    painter.refine(model);
+                }
+                self.status = if layers == of {
+                    "Connected".to_owned()
+                } else {
+                    format!("Your peer's face is still coming: layer {layers} of {of}")
+                };
+            }
             Event::PeerLost => "Nothing heard from your peer, waiting".clone_into(&mut self.status),
             Event::ModelRefused(refusal) => self.status = refusal.to_string(),
             Event::PeerBack => "Connected".clone_into(&mut self.status),

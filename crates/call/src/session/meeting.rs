@@ -103,7 +103,7 @@ impl Session {
         self.open = [false; 2];
         self.greeted = false;
         self.sender = Sender::new(settings(self.parts.rate));
-        self.receiving.restart(self.profile.clone());
+        self.receiving.restart(self.peer_face.profile.clone());
         let (generation, inputs) = (self.generation, self.parts.inputs.clone());
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {

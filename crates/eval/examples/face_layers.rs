@@ -1,0 +1,105 @@
+//! What each layer of a face file is worth, and a picture of it: first layer, all layers, frame.
+//!
+//! `cargo run --release -p eval --example face_layers -- assets/demo.face actor 1275..1375
+//! docs/images/layers.jpg`
+//!
+//! The frames are tracked with the whole face, as its owner does, and drawn from the first layers
+//! alone, as a peer does who has no more. Features are not quantized. Of people who have not
+//! agreed to it no picture is to be made: leave the last argument out.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use capture::{Source, SourceSpec};
+use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, psnr_db, render_cpu};
+use image::{ImageFormat, RgbImage};
+use track::PersonTracker;
+use types::{Feature, Frame};
+
+const SIDE: u32 = 256;
+/// Frames before the first that the tracker sees, as it would in a call.
+const WARM_UP: usize = 50;
+/// Every so manieth frame is drawn.
+const STRIDE: usize = 5;
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let face = args.next().context("say which face file")?;
+    let clip = args.next().context("say which clip, or actor")?;
+    let frames = args.next().context("say which frames: A..B")?;
+    let picture = args.next().map(PathBuf::from);
+    let (first, end) = frames.split_once("..").context("say which frames: A..B")?;
+    let (first, end): (usize, usize) = (first.parse()?, end.parse()?);
+
+    let file = FaceFile::parse(&std::fs::read(&face)?)?;
+    let sender = file.sender.as_deref().context("a face without its sender part cannot track")?;
+    let mut tracker = PersonTracker::new(sender, &file.model)?;
+    let spec =
+        if clip == "actor" { SourceSpec::Actor } else { SourceSpec::Clip(clip.clone().into()) };
+    let mut source = Source::open(&spec)?;
+    let mut seen: Vec<(Frame, Feature)> = Vec::new();
+    for idx in 0..end {
+        let Some(frame) = source.next_frame()? else { break };
+        if idx + WARM_UP < first {
+            continue;
+        }
+        let feature = tracker.track(&frame);
+        if idx >= first
+            && (idx - first).is_multiple_of(STRIDE)
+            && let Some(feature) = feature
+        {
+            seen.push((eval::scaled(&frame, SIDE), feature));
+        }
+    }
+    anyhow::ensure!(!seen.is_empty(), "no face in these frames");
+
+    let public = file.public_bytes();
+    let layers = file.info().layers;
+    let whole = drawn(&file.model, &seen)?;
+    println!("{} frames of {clip}, {face}", seen.len());
+    println!("layers    bytes    dB to the frames    dB to all layers");
+    let mut coarsest = None;
+    for (idx, layer) in layers.iter().enumerate() {
+        let model = FaceFile::parse(&public[..layer.bytes_to_here])?.model;
+        let pictures = drawn(&model, &seen)?;
+        let to_frames = mean(pictures.iter().zip(&seen).map(|(p, (frame, _))| psnr_db(p, frame)));
+        let to_whole = mean(pictures.iter().zip(&whole).map(|(p, q)| psnr_db(p, q)));
+        println!(
+            "{} of {} {:>8}    {to_frames:>8.2}    {to_whole:>8.2}",
+            idx + 1,
+            layers.len(),
+            layer.bytes_to_here
+        );
+        coarsest.get_or_insert(pictures);
+    }
+    if let (Some(path), Some(coarsest)) = (picture, coarsest) {
+        let middle = seen.len() / 2;
+        let row = [&coarsest[middle], &whole[middle], &seen[middle].0];
+        let mut strip = RgbImage::new(SIDE * 3, SIDE);
+        for (column, frame) in (0..).zip(row) {
+            for (y, line) in (0..).zip(frame.rgb().chunks_exact(3 * SIDE as usize)) {
+                for (x, rgb) in (column * SIDE..).zip(line.as_chunks::<3>().0) {
+                    strip.put_pixel(x, y, image::Rgb(*rgb));
+                }
+            }
+        }
+        strip.save_with_format(path, ImageFormat::Jpeg)?;
+    }
+    Ok(())
+}
+
+fn drawn(model: &FaceModel, seen: &[(Frame, Feature)]) -> anyhow::Result<Vec<Frame>> {
+    seen.iter()
+        .map(|(_, feature)| {
+            let picture = render_cpu(model, &model.frame_inputs(feature), SIDE, DEFAULT_SAMPLES);
+            let rgb: Vec<u8> =
+                picture.iter().flatten().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
+            Ok(Frame::new(SIDE, SIDE, feature.time, rgb)?)
+        })
+        .collect()
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = values.len() as f64;
+    values.sum::<f64>() / n
+}

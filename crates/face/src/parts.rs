@@ -1,0 +1,108 @@
+//! The parts of a field as its file has them.
+
+use std::ops::Range;
+
+use types::LEARNED_DIMS;
+
+use crate::levels::Grids;
+use crate::sizes::{BIAS_INPUTS, CHANNELS, HIDDEN, SHADE_INPUTS, SHARED_DIMS, TORSO_INPUTS};
+use crate::wavelet::{Dims, n_levels};
+use crate::{Layout, Sizes};
+
+/// A picture, a volume, several of them, or the weights of one layer of a network.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// What `feathercall model info` calls it; several parts share one.
+    pub(crate) name: &'static str,
+    /// Where it lies among the parameters: `[images][depth][height][width][channels]`.
+    pub(crate) range: Range<usize>,
+    /// Its shape.
+    pub(crate) grids: Grids,
+}
+
+impl Part {
+    fn pictures(
+        name: &'static str,
+        range: &Range<usize>,
+        images: usize,
+        dims: Dims,
+        channels: usize,
+    ) -> Self {
+        let grids = Grids { images, channels, dims, n_levels: n_levels(dims) };
+        Self { name, range: range.clone(), grids }
+    }
+
+    /// Not transformed, and whole in the first layer.
+    fn weights(range: &Range<usize>, inputs: usize, outputs: usize) -> Self {
+        let grids = Grids { images: 1, channels: 1, dims: [1, inputs, outputs], n_levels: 0 };
+        Self { name: "networks", range: range.clone(), grids }
+    }
+
+    pub(crate) fn is_weights(&self) -> bool {
+        self.grids.n_levels == 0 && self.name == "networks"
+    }
+
+    /// Numbers in one channel of one image.
+    pub(crate) fn grid_len(&self) -> usize {
+        self.grids.dims.iter().product()
+    }
+}
+
+/// Every part in file order.
+pub(crate) fn parts(layout: &Layout, s: &Sizes) -> Vec<Part> {
+    let (k, xy, z) = (s.n_expression, s.expression_xy, s.expression_z);
+    let (d, e) = (s.density, s.density_expression);
+    let square = |n: usize| [1, n, n];
+    let torso = [1, s.torso_height, s.torso_width];
+    let blend = [1, s.torso_blend_height, s.torso_blend_width];
+    let pictures = Part::pictures;
+    vec![
+        pictures("base planes", &layout.plane_xy, 1, square(s.plane_xy), CHANNELS),
+        pictures("base planes", &layout.plane_xz, 1, square(s.plane_z), CHANNELS),
+        pictures("base planes", &layout.plane_yz, 1, square(s.plane_z), CHANNELS),
+        pictures("expression planes", &layout.expression_xy, k, square(xy), CHANNELS),
+        pictures("expression planes", &layout.expression_xz, k, square(z), CHANNELS),
+        pictures("expression planes", &layout.expression_yz, k, square(z), CHANNELS),
+        pictures("density", &layout.density, 1, [d; 3], 1),
+        pictures("density", &layout.density_expression, s.n_density, [e; 3], 1),
+        pictures("warp", &layout.warp, LEARNED_DIMS, square(s.warp), 2),
+        pictures("torso", &layout.torso, 1, torso, 4),
+        pictures("torso", &layout.torso_blend, s.n_torso, blend, 4),
+        pictures("background", &layout.background, 1, square(s.background), 3),
+        Part::weights(&layout.opacity, 1, CHANNELS + 1),
+        Part::weights(&layout.shade_w1, SHADE_INPUTS, HIDDEN),
+        Part::weights(&layout.shade_b1, 1, HIDDEN),
+        Part::weights(&layout.shade_code, BIAS_INPUTS, HIDDEN),
+        Part::weights(&layout.shade_w2, HIDDEN, HIDDEN),
+        Part::weights(&layout.shade_b2, 1, HIDDEN),
+        Part::weights(&layout.shade_w3, 3, HIDDEN),
+        Part::weights(&layout.shade_b3, 1, 3),
+        Part::weights(&layout.mix, LEARNED_DIMS + 1, k),
+        Part::weights(&layout.density_mix, LEARNED_DIMS + 1, s.n_density),
+        Part::weights(&layout.shared, 1, SHARED_DIMS),
+        Part::weights(&layout.torso_w1, TORSO_INPUTS, HIDDEN),
+        Part::weights(&layout.torso_b1, 1, HIDDEN),
+        Part::weights(&layout.torso_w2, HIDDEN, s.torso_outputs()),
+        Part::weights(&layout.torso_b2, 1, s.torso_outputs()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_are_all_there_is() {
+        for sizes in [Sizes::tiny(), Sizes::for_side(256)] {
+            let layout = Layout::new(&sizes);
+            let mut at = 0;
+            for part in parts(&layout, &sizes) {
+                assert_eq!(part.range.start, at, "{}", part.name);
+                let grids = part.grids.images * part.grids.channels;
+                assert_eq!(part.range.len(), grids * part.grid_len(), "{}", part.name);
+                at = part.range.end;
+            }
+            assert_eq!(at, layout.len);
+        }
+    }
+}
