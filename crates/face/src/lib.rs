@@ -6,6 +6,9 @@
 //! [`fold`] mixes the planes); then every pixel is one [`render_ray`]. That function is the
 //! definition: the GPU and the trainer are faster ways to compute it, and are tested against it.
 //!
+//! Beside it there is a yardstick, the field of the literature whose network is asked at every
+//! sample: [`ClassicModel`], defined by [`render_classic_ray`].
+//!
 //! ```
 //! use face::{FaceModel, Sizes, render_cpu};
 //! use types::{Code, Feature, HeadPose, MediaTime};
@@ -22,6 +25,7 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
+mod classic;
 mod file;
 mod fold;
 mod inputs;
@@ -33,6 +37,13 @@ mod ray;
 mod sizes;
 mod work;
 
+pub use classic::{
+    COLORS_PADDED, ClassicFileError, ClassicFrame, ClassicLayout, ClassicModel, ClassicRay,
+    ClassicSizes, DIRECTION_INPUTS, DIRECTION_OCTAVES, LayerLayout, MASS_FLOOR, MAX_CLASSIC_FILE,
+    MAX_CLASSIC_SAMPLES, MAX_CLASSIC_WIDTH, NetFrame, NetLayout, POSITION_INPUTS, POSITION_LIMIT,
+    POSITION_OCTAVES, POSITION_SCALE, RayColors, encode, head_ray, integrate, merge, place_by_mass,
+    place_evenly, read_picture, render_classic, render_classic_ray, sine_cosine, torso_ray, widths,
+};
 pub use file::{FaceFile, FaceFileError, FaceInfo, MAX_FACE_FILE};
 pub use fold::{FoldedField, fold};
 pub use inputs::{

@@ -79,7 +79,7 @@ pub(crate) fn unpack(
 
 /// For each channel its lowest value and step (f32), then the residuals of the levels, channel by
 /// channel, against their neighbors.
-fn pack_pictures(
+pub(crate) fn pack_pictures(
     values: &[f32],
     images: usize,
     height: usize,
@@ -115,7 +115,7 @@ fn pack_pictures(
     raw
 }
 
-fn unpack_pictures(
+pub(crate) fn unpack_pictures(
     raw: &[u8],
     images: usize,
     height: usize,
