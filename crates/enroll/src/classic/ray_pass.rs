@@ -390,8 +390,8 @@ mod tests {
                 let net = &layout.heads[0];
                 sizes.fine > 0 && (net.density.contains(i) || net.density_bias.contains(i))
             };
-            // About three hundred numbers of every part, and all of the consistency code.
-            let chosen = (0..layout.len).step_by(layout.len / 300).chain(layout.shared.clone());
+            // About a hundred numbers of every part, and all of the consistency code.
+            let chosen = (0..layout.len).step_by(layout.len / 100).chain(layout.shared.clone());
             let biases = layout.nets(&sizes).flat_map(|(net, _)| {
                 [net.density_bias.start, net.color_bias.start, net.branch_bias.start]
             });
