@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bitstream;
+mod classic;
 mod cpu_renderer;
 mod loss;
 mod network;
