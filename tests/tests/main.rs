@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bitstream;
+mod classic;
 mod cpu_renderer;
 mod face_file;
 mod loss;

@@ -346,13 +346,8 @@ mod tests {
     use face::FaceModel;
     use types::{Feature, MediaTime};
 
-    const WEIGHTS: LossWeights = LossWeights {
-        l1: 0.03,
-        hull: 0.05,
-        binary: 0.02,
-        torso_binary: 0.01,
-        alpha: 0.001,
-    };
+    const WEIGHTS: LossWeights =
+        LossWeights { l1: 0.03, hull: 0.05, binary: 0.02, torso_binary: 0.01, alpha: 0.001 };
 
     fn job(seed: u64, n: usize) -> FrameJob {
         let mut noise = Noise(seed);

@@ -5,6 +5,8 @@
 //! were never learned from, through the codec: a [`Report`] says how good a call will look.
 //! docs/MODEL.md describes fields, losses and optimizer.
 //!
+//! [`train_classic`] trains the yardstick, the field of the literature, on the same observations.
+//!
 //! ```no_run
 //! use enroll::{Budget, EnrollOptions, enroll};
 //! let mut options = EnrollOptions::new("me.mp4".parse()?, "me.face".into());
@@ -25,6 +27,7 @@ mod adam;
 mod background;
 mod behind_pass;
 mod checkpoint;
+mod classic;
 mod clock;
 mod embedding;
 mod enrollment;
@@ -43,6 +46,7 @@ mod trainer;
 mod vars;
 mod visibility;
 
+pub use classic::{ClassicOptions, ClassicReport, train_classic};
 pub use enrollment::enroll;
 pub use npz::floats_of_npz;
 pub use options::{

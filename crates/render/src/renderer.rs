@@ -85,7 +85,7 @@ pub struct Renderer {
 }
 
 /// What is drawn into.
-struct Picture {
+pub(crate) struct Picture {
     texture: Texture,
     view: TextureView,
     bindings: BindGroup,
@@ -307,7 +307,7 @@ impl Renderer {
 }
 
 impl Picture {
-    fn new(device: &Device, pipeline: &ComputePipeline, side: u32) -> Self {
+    pub(crate) fn new(device: &Device, pipeline: &ComputePipeline, side: u32) -> Self {
         let texture = device.create_texture(&TextureDescriptor {
             label: Some("picture"),
             size: Extent3d { width: side, height: side, depth_or_array_layers: 1 },
@@ -325,8 +325,16 @@ impl Picture {
         Self { texture, view, bindings }
     }
 
-    fn side(&self) -> u32 {
+    pub(crate) fn side(&self) -> u32 {
         self.texture.width()
+    }
+
+    pub(crate) fn texture(&self) -> &Texture {
+        &self.texture
+    }
+
+    pub(crate) fn bindings(&self) -> &BindGroup {
+        &self.bindings
     }
 }
 
