@@ -249,9 +249,7 @@ pub(crate) fn trace(
             part(&layout.shade_b3),
             &shading_inputs,
         );
-        for c in 0..3 {
-            color[c] = alpha * s.rgb[c] + (1.0 - alpha) * behind.rgb[c];
-        }
+        color = std::array::from_fn(|c| alpha * s.rgb[c] + (1.0 - alpha) * behind.rgb[c]);
         shading = Some(s);
     }
 

@@ -67,7 +67,7 @@ fn refine(c: &mut Criterion) {
     let mut group = c.benchmark_group("refine");
     for (name, unknowns) in [("pose and torso", Unknowns::Place), ("everything", Unknowns::All)] {
         group.bench_function(name, |b| {
-            b.iter(|| align(&model, &frame, &off, &off, Exposure::SAME, unknowns, 1));
+            b.iter(|| align(&model, &frame, &off, &off, Exposure::SAME, unknowns, 1..=1));
         });
     }
     group.bench_function("fold", |b| b.iter(|| model.fold(&model.frame_inputs(&off))));

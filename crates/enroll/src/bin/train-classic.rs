@@ -4,7 +4,7 @@
 //! cargo run --release -p enroll --bin train-classic -- --from CLIP --out X.classic
 //!     [--size 256] [--budget 15m|900s] [--steps N] [--holdout 0.15|every:7] [--seed N]
 //!     [--pictures OUT.y4m] [--width N] [--depth N] [--skip N] [--coarse N] [--fine N] [--torso N]
-//!     [--full-size] [--coarse-only] [--no-consistency-code] [--no-embedding]
+//!     [--full-size] [--coarse-only] [--without embedding|consistency-code]...
 //! ```
 //! The budget is for reading, tracking and training; measuring every held-out frame comes after it.
 //! Progress goes to standard error, the result as one line of JSON to standard output. There is no
@@ -36,10 +36,13 @@ fn main() -> ExitCode {
         }
         true
     };
-    let done = train_classic(&options, &mut tell)
-        .and_then(|report| Ok(println!("{}", serde_json::to_string(&report)?)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    let report = train_classic(&options, &mut tell)
+        .and_then(|report| serde_json::to_string(&report).map_err(anyhow::Error::from));
+    match report {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
@@ -74,8 +77,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<ClassicOptions
             "--torso" => options.sizes.torso = number(value()?)?,
             "--full-size" => options.sizes = ClassicSizes::full(),
             "--coarse-only" => options.sizes.fine = 0,
-            "--no-consistency-code" => options.consistency_code = false,
-            "--no-embedding" => options.embedding = false,
+            "--without" => options.enroll.without.push(value()?.parse()?),
             _ => bail!("{name} is no option of train-classic"),
         }
     }

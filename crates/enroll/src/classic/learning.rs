@@ -12,7 +12,7 @@ use crate::background::background;
 use crate::clock::Clock;
 use crate::embedding::{Codes, Embedding};
 use crate::observing::{Observations, Seen};
-use crate::options::Budget;
+use crate::options::{Budget, Part};
 use crate::pixels::{RayCounts, Regions};
 use crate::trainer::{FRAMES_PER_STEP, learning_rate};
 
@@ -76,17 +76,17 @@ pub(crate) fn learn(
     let background = background.as_chunks::<3>().0.to_vec();
     let first = ClassicModel::untrained(sizes.clone(), seed);
     let (mut params, layout) = (first.params().to_vec(), first.layout().clone());
-    if !options.consistency_code {
+    if !options.has(Part::ConsistencyCode) {
         params[layout.shared.clone()].fill(0.0);
     }
-    let mut embedding = if options.embedding {
+    let mut embedding = if options.has(Part::Embedding) {
         let observations: Vec<Observation> =
             seen.train.iter().map(|s| s.observation.clone()).collect();
         Some(Embedding::new(&seen.shape, &observations, seed)?)
     } else {
         None
     };
-    let learned = if options.consistency_code { layout.len } else { layout.shared.start };
+    let learned = if options.has(Part::ConsistencyCode) { layout.len } else { layout.shared.start };
     let groups = [Group { range: 0..learned, rates: vec![RATE] }];
     let mut adam = Adam::new(layout.len);
     let mut grads = vec![0.0; layout.len];
@@ -173,7 +173,7 @@ fn code_gradients(lanes: &[Lane], codes: &Codes) -> Vec<[f32; LEARNED_DIMS]> {
 
 /// The sizes asked for, with what is the person's own.
 fn sizes_for(options: &ClassicOptions, seen: &Observations) -> ClassicSizes {
-    let expression = if options.embedding { LEARNED_DIMS } else { EXPRESSION_DIMS };
+    let expression = if options.has(Part::Embedding) { LEARNED_DIMS } else { EXPRESSION_DIMS };
     let mut sizes = ClassicSizes {
         code: expression + TORSO_DIMS,
         background: seen.side as usize,

@@ -17,21 +17,18 @@ use face::{ClassicModel, ClassicSizes};
 use crate::checkpoint::{can_write, write_whole};
 use crate::clock::Clock;
 use crate::observing::observe;
-use crate::options::{EnrollOptions, Progress};
+use crate::options::{EnrollOptions, Part, Progress};
 use crate::recording::record;
 
 /// How a classic field is trained.
 #[derive(Clone, Debug)]
 pub struct ClassicOptions {
-    /// Source, output, side, holdout and seed as for an enrollment. The budget is that of reading,
+    /// Source, output, side, holdout, seed and parts left out as for an enrollment; without the
+    /// embedding the expression code is the 79 coefficients. The budget is that of reading,
     /// tracking and training; measuring comes after it. There is nothing to resume.
     pub enroll: EnrollOptions,
     /// Sizes of the networks; what depends on the person is filled in.
     pub sizes: ClassicSizes,
-    /// Whether head and torso share a learnable code; without, it is zero.
-    pub consistency_code: bool,
-    /// Whether the expression code is the embedder's; without, it is the 79 coefficients.
-    pub embedding: bool,
     /// Where the pictures of the held-out frames go, if anywhere.
     pub pictures: Option<PathBuf>,
 }
@@ -39,13 +36,11 @@ pub struct ClassicOptions {
 impl ClassicOptions {
     /// The usual training.
     pub fn new(enroll: EnrollOptions) -> Self {
-        Self {
-            enroll,
-            sizes: ClassicSizes::small(),
-            consistency_code: true,
-            embedding: true,
-            pictures: None,
-        }
+        Self { enroll, sizes: ClassicSizes::small(), pictures: None }
+    }
+
+    fn has(&self, part: Part) -> bool {
+        !self.enroll.without.contains(&part)
     }
 }
 

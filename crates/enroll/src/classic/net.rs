@@ -376,7 +376,9 @@ fn repeat(to: &mut Vec<f32>, row: &[f32], n: usize) {
 
 #[inline(always)]
 fn rectify(values: &mut [f32]) {
-    values.iter_mut().for_each(|v| *v = v.max(0.0));
+    for v in values {
+        *v = v.max(0.0);
+    }
 }
 
 /// Gradients end where the rectifier gave nothing.

@@ -158,7 +158,7 @@ pub fn read_picture(texels: &[[f32; 3]], n: usize, x: f32, y: f32) -> [f32; 3] {
 /// many octaves.
 ///
 /// # Source
-/// Mildenhall et al. 2020, "NeRF", eq. 4, without its factor of pi (as its code has it), and with
+/// Mildenhall et al. 2020, "`NeRF`", eq. 4, without its factor of pi (as its code has it), and with
 /// the value itself.
 #[inline(always)]
 pub fn encode(v: [f32; 3], out: &mut [f32]) {
@@ -217,14 +217,18 @@ fn evaluate(
             let mut out = bias.clone();
             add_product(part(&layer.hidden), &hidden, &mut out);
             add_product(part(&layer.position), &encoded, &mut out);
-            out.iter_mut().for_each(|v| *v = v.max(0.0));
+            for v in &mut out {
+                *v = v.max(0.0);
+            }
             hidden = out;
         }
         let mut log_density = [params[net.density_bias.start]];
         add_product(part(&net.density), &hidden, &mut log_density);
         let mut branch = branch_bias.clone();
         add_product(part(&net.branch), &hidden, &mut branch);
-        branch.iter_mut().for_each(|v| *v = v.max(0.0));
+        for v in &mut branch {
+            *v = v.max(0.0);
+        }
         let mut color: [f32; 3] = std::array::from_fn(|c| params[net.color_bias.start + c]);
         add_product(part(&net.color), &branch, &mut color);
         (color.map(sigmoid), exp(log_density[0].clamp(LOG_DENSITY.0, LOG_DENSITY.1)))

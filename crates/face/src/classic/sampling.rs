@@ -9,7 +9,7 @@ pub const MASS_FLOOR: f32 = 1e-5;
 /// when drawing.
 ///
 /// # Source
-/// Mildenhall et al. 2020, "NeRF", eq. 2 (arXiv:2003.08934).
+/// Mildenhall et al. 2020, "`NeRF`", eq. 2 (arXiv:2003.08934).
 pub fn place_evenly((near, far): (f32, f32), out: &mut [f32], mut offset: impl FnMut() -> f32) {
     let step = (far - near) / out.len() as f32;
     for (i, t) in out.iter_mut().enumerate() {
@@ -21,7 +21,7 @@ pub fn place_evenly((near, far): (f32, f32), out: &mut [f32], mut offset: impl F
 /// evenly over its equal part of `near..far`, at `out.len()` stratified heights. In rising order.
 ///
 /// # Source
-/// Mildenhall et al. 2020, "NeRF", section 5.2 (arXiv:2003.08934).
+/// Mildenhall et al. 2020, "`NeRF`", section 5.2 (arXiv:2003.08934).
 pub fn place_by_mass(
     (near, far): (f32, f32),
     weights: &[f32],
