@@ -9,6 +9,7 @@ use types::{FeatureError, POSE_DIMS};
 use crate::background::background;
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
+use crate::corrections::Corrections;
 use crate::embedding::Embedding;
 use crate::frame_pass::FrameJob;
 use crate::observing::Observations;
@@ -84,6 +85,7 @@ pub(crate) fn learn(
     };
     let mut deviations_now = deviations;
     let mut posing = Posing::new(&seen.train, matches!(options.budget, Budget::Time(_)));
+    let mut corrections = Corrections::new(seen.train.len());
     // What frames are aligned with: the field of a few steps ago.
     let mut field: Option<(FaceModel, u32)> = None;
     loop {
@@ -107,18 +109,23 @@ pub(crate) fn learn(
             .collect();
         let windows: Vec<&[f32]> = chosen.iter().map(|&i| &seen.train[i].window[..]).collect();
         let codes = embedding.forward(&windows)?;
+        let corrected: Vec<_> = chosen
+            .iter()
+            .zip(codes.values())
+            .map(|(&i, code)| corrections.corrected(i, code))
+            .collect();
         if posing.may_align(progress, clock) {
             let now = trainer.adam.steps;
             if field.as_ref().is_none_or(|(_, then)| now >= then + FIELD_EVERY) {
                 field = Some((trainer.model()?, now));
             }
             if let Some((field, _)) = &field {
-                posing.align(field, &chosen, codes.values(), progress, clock)?;
+                posing.align(field, &chosen, &corrected, progress, clock)?;
             }
         }
         let jobs: Vec<FrameJob> = chosen
             .iter()
-            .zip(codes.values())
+            .zip(&corrected)
             .map(|(&i, code)| {
                 let observed = &seen.train[i];
                 let mut code = *code;
@@ -137,13 +144,15 @@ pub(crate) fn learn(
         let n_samples = SAMPLES[(noise.bits() % SAMPLES.len() as u64) as usize];
         let steps = trainer.adam.steps;
         let mut step = trainer.step(&jobs, n_samples, progress);
+        let rate = learning_rate(steps, progress);
+        corrections.learn(&chosen, &step.g_codes, progress, rate);
         for (g, code) in step.g_codes.iter_mut().zip(codes.values()) {
             for (g, c) in g.iter_mut().zip(code) {
                 *g += 2.0 * CODE_SMALL * c / FRAMES_PER_STEP as f32;
             }
         }
         if !options.without.contains(&Part::Embedding) {
-            embedding.learn(&codes, &step.g_codes, learning_rate(steps, progress))?;
+            embedding.learn(&codes, &step.g_codes, rate)?;
         }
 
         let shown =

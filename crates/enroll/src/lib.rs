@@ -29,6 +29,7 @@ mod behind_pass;
 mod checkpoint;
 mod classic;
 mod clock;
+mod corrections;
 mod embedding;
 mod enrollment;
 mod frame_pass;

@@ -69,7 +69,7 @@ pub(crate) fn record(options: &EnrollOptions, clock: &mut Clock<'_>) -> anyhow::
     let seen = shots.iter().filter(|s| s.landmarks.is_some()).count();
     if seen == 0 {
         bail!(
-            "no face was found in {} frames; face the camera, with light from the front",
+            "no face was found in the middle square of {} frames; face the camera, with light from the front",
             shots.len()
         );
     }
