@@ -28,7 +28,10 @@ const MIN_PROFILED: usize = 150;
 /// Most of a time budget that goes into them.
 const PROFILED_SHARE: f32 = 0.05;
 /// Time to pack, to see what shows, and to write, about.
-const PACKING: Duration = Duration::from_secs(6);
+const PACKING: Duration = Duration::from_secs(8);
+/// Refining a frame takes longer than [`time_a_frame`] says: a learned field is worth more steps
+/// than an untrained one.
+const MORE_STEPS: f32 = 1.6;
 
 /// Enrolls a person: writes `options.out`, and `<out>.part` while at it.
 ///
@@ -58,6 +61,7 @@ pub fn enroll(
         Budget::Steps(_) => None,
     };
     let (refining, drawing) = time_a_frame(&seen, &clock)?;
+    let refining = refining.mul_f32(MORE_STEPS);
     let n_profiled = budget.map_or(PROFILED, |all| {
         let n = all.mul_f32(PROFILED_SHARE).as_secs_f32() / refining.as_secs_f32().max(1e-4);
         (n as usize).clamp(MIN_PROFILED, PROFILED)
