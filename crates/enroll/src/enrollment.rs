@@ -25,6 +25,10 @@ const MOST_RESERVE: f32 = 0.2;
 const PROFILED: usize = 600;
 /// but at least so many, where there are.
 const MIN_PROFILED: usize = 150;
+/// and where the time is as good as up, with so many.
+const LEAST_PROFILED: usize = 60;
+/// Share of a time budget after which it is.
+const PROFILED_UNTIL: f32 = 0.96;
 /// Most of a time budget that goes into them.
 const PROFILED_SHARE: f32 = 0.05;
 /// Time to pack, to see what shows, and to write, about.
@@ -85,11 +89,14 @@ pub fn enroll(
         .context("packing the face")?;
     let last = &seen.train[seen.train.len().saturating_sub(n_profiled)..];
     let mut refiner = PhotometricRefiner::new(file.model.clone());
-    let features: Vec<Feature> = measured(&learned.embedding, last)?
-        .iter()
-        .zip(last)
-        .map(|(measured, s)| refiner.refine(&s.frame, measured))
-        .collect();
+    let mut features = Vec::with_capacity(last.len());
+    for (measured, s) in measured(&learned.embedding, last)?.iter().zip(last) {
+        let is_late = budget.is_some_and(|all| clock.elapsed() >= all.mul_f32(PROFILED_UNTIL));
+        if features.len() >= LEAST_PROFILED && is_late {
+            break;
+        }
+        features.push(refiner.refine(&s.frame, measured));
+    }
     let pictures: Vec<_> =
         last.iter().zip(&features).map(|(s, feature)| (&s.frame, *feature)).collect();
     let profile = profile(&file.model, &features, &pictures)?;
