@@ -19,8 +19,8 @@ const SAMPLES: u32 = 4;
 const STEPS: ([usize; 2], [usize; 2]) = ([1, 2], [2, 2]);
 /// Most steps of everything, and the share of the cost that a step must take away to be followed
 /// by more than one: what lies far from anything seen takes more of them.
-const MOST_STEPS: usize = 5;
-const WORTHWHILE: f64 = 0.1;
+const MOST_STEPS: usize = 3;
+const WORTHWHILE: f64 = 0.25;
 /// Unknowns of the feature, in its order: turn, shift, learned numbers, torso.
 const FEATURE: usize = FEATURE_DIMS;
 /// And of the exposure: a gain and an offset for each color channel.
