@@ -171,6 +171,12 @@ impl Painter {
         }
     }
 
+    /// As [`Painter::paint`], of this side.
+    pub(crate) fn paint_at(&mut self, feature: &Feature, side: u32) -> anyhow::Result<Frame> {
+        self.resize(side);
+        self.paint(feature)
+    }
+
     /// One picture in memory, which carries the feature's media time.
     pub(crate) fn paint(&mut self, feature: &Feature) -> anyhow::Result<Frame> {
         self.draw(feature)?;

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use face::{FaceModel, Noise};
-use track::Observation;
-use types::{FeatureError, POSE_DIMS};
+use types::FeatureError;
 
-use crate::background::background;
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::corrections::Corrections;
@@ -14,7 +12,7 @@ use crate::embedding::Embedding;
 use crate::frame_pass::FrameJob;
 use crate::observing::Observations;
 use crate::options::{Budget, EnrollOptions, Part};
-use crate::pixels::{RayCounts, Regions};
+use crate::pixels::RayCounts;
 use crate::posing::Posing;
 use crate::trainer::{FRAMES_PER_STEP, Trainer, learning_rate};
 
@@ -48,7 +46,7 @@ pub(crate) fn learn(
     reserve: Duration,
     clock: &mut Clock<'_>,
 ) -> anyhow::Result<Learned> {
-    let mut embedding = embedder_of(seen, options.seed)?;
+    let mut embedding = seen.embedding(options.seed)?;
     let mut trainer = start(options, seen, &embedding)?;
     let mut noise = Noise(options.seed);
     let mut resumed = 0.0;
@@ -63,8 +61,7 @@ pub(crate) fn learn(
         noise.0 = state.noise;
         resumed = state.progress;
     }
-    let regions: Vec<Regions> =
-        seen.train.iter().map(|s| Regions::new(&s.observation.landmarks, seen.side)).collect();
+    let regions = seen.regions();
     let deviations = embedding.deviations(seen)?;
 
     let begun = clock.elapsed();
@@ -184,21 +181,12 @@ fn start(
     embedding: &Embedding,
 ) -> anyhow::Result<Trainer> {
     let mut sizes = options.preset.sizes(seen.side);
-    let n = seen.train.len() as f32;
-    for k in 0..POSE_DIMS {
-        let values = || seen.train.iter().map(|s| s.observation.pose.to_array()[k]);
-        let mean = values().sum::<f32>() / n;
-        let variance = values().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
-        sizes.pose_mean[k] = mean;
-        sizes.pose_scale[k] = 1.0 / variance.sqrt().max(1e-3);
-    }
+    (sizes.pose_mean, sizes.pose_scale) = seen.pose_spread();
     let mut trainer = Trainer::new(FaceModel::untrained(sizes, options.seed));
     if options.without.contains(&Part::ConsistencyCode) {
         trainer.leave_out(trainer.layout.shared.clone());
     }
-    let frames: Vec<_> =
-        seen.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();
-    trainer.start_pictures(&background(&frames, seen.side, trainer.sizes.background));
+    trainer.start_pictures(&seen.background(trainer.sizes.background));
     let motion = embedding.landmark_moves(seen)?;
     trainer.start_warp(&motion.at, &motion.moves);
     Ok(trainer)
@@ -230,19 +218,13 @@ fn fingerprint(
     ))
 }
 
-/// An embedder for what was seen.
-fn embedder_of(seen: &Observations, seed: u64) -> anyhow::Result<Embedding> {
-    let observations: Vec<Observation> = seen.train.iter().map(|s| s.observation.clone()).collect();
-    Embedding::new(&seen.shape, &observations, seed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::observing::Seen;
     use capture::SourceSpec;
     use glam::Vec3;
-    use track::{FaceShape, History, Identity, TorsoReference};
+    use track::{FaceShape, History, Identity, Observation, TorsoReference};
     use types::{EXPRESSION_DIMS, Expression, FOCAL, Frame, HeadPose, Landmarks, MediaTime};
 
     const SIDE: u32 = 64;
@@ -340,7 +322,7 @@ mod tests {
         let (learned, _) = run(&options, &seen);
         let shared = &learned.model.params()[learned.model.layout().shared.clone()];
         assert!(shared.iter().all(|v| *v == 0.0));
-        let before = embedder_of(&seen, options.seed).unwrap();
+        let before = seen.embedding(options.seed).unwrap();
         assert_eq!(learned.embedding.values().unwrap(), before.values().unwrap());
         std::fs::remove_file(options.part_path()).unwrap();
     }

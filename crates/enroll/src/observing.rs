@@ -5,10 +5,13 @@ use track::{
     FaceShape, History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker,
     Tracker, solve_identity,
 };
-use types::{Frame, Landmarks};
+use types::{Frame, Landmarks, POSE_DIMS};
 
+use crate::background::background;
 use crate::clock::Clock;
+use crate::embedding::Embedding;
 use crate::options::Holdout;
+use crate::pixels::Regions;
 use crate::recording::Recording;
 
 /// Frames to learn from, at least.
@@ -31,6 +34,40 @@ pub(crate) struct Observations {
     pub(crate) shape: FaceShape,
     pub(crate) identity: Identity,
     pub(crate) torso: TorsoReference,
+}
+
+/// What every field begins with, from the frames to learn from.
+impl Observations {
+    /// Mean of the poses, and one over their spread.
+    pub(crate) fn pose_spread(&self) -> ([f32; POSE_DIMS], [f32; POSE_DIMS]) {
+        let n = self.train.len() as f32;
+        let values = |k: usize| self.train.iter().map(move |s| s.observation.pose.to_array()[k]);
+        let mean: [f32; POSE_DIMS] = std::array::from_fn(|k| values(k).sum::<f32>() / n);
+        let scale = std::array::from_fn(|k| {
+            let variance = values(k).map(|v| (v - mean[k]).powi(2)).sum::<f32>() / n;
+            1.0 / variance.sqrt().max(1e-3)
+        });
+        (mean, scale)
+    }
+
+    /// What does not move, `[side][side][3]`; see [`background`].
+    pub(crate) fn background(&self, side: usize) -> Vec<f32> {
+        let frames: Vec<_> =
+            self.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();
+        background(&frames, self.side, side)
+    }
+
+    /// Where the parts of the face are in each frame.
+    pub(crate) fn regions(&self) -> Vec<Regions> {
+        self.train.iter().map(|s| Regions::new(&s.observation.landmarks, self.side)).collect()
+    }
+
+    /// An embedder that knows how the face varies, and nothing else yet.
+    pub(crate) fn embedding(&self, seed: u64) -> anyhow::Result<Embedding> {
+        let observations: Vec<Observation> =
+            self.train.iter().map(|s| s.observation.clone()).collect();
+        Embedding::new(&self.shape, &observations, seed)
+    }
 }
 
 /// Solves the person's resting face from the frames to learn from, then follows pose, expression

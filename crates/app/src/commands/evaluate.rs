@@ -28,10 +28,7 @@ pub(super) fn run(
         clip,
         &file,
         options,
-        &mut |feature, side| {
-            painter.resize(side);
-            painter.paint(feature)
-        },
+        &mut |feature, side| painter.paint_at(feature, side),
         &mut |stage, share, detail| progress.report(stage, share, detail),
     )?;
     progress.finish();
@@ -135,10 +132,7 @@ pub(super) fn curves(
         &file,
         frames,
         folder,
-        &mut |feature, side| {
-            painter.resize(side);
-            painter.paint(feature)
-        },
+        &mut |feature, side| painter.paint_at(feature, side),
         &mut |stage, share, detail| progress.report(stage, share, detail),
     )?;
     progress.finish();

@@ -8,12 +8,11 @@ use types::{CANONICAL_M, EXPRESSION_DIMS, HeadPose, LEARNED_DIMS, POSE_DIMS, TOR
 use super::ClassicOptions;
 use super::ray_pass::{ClassicJob, Lane, PackedField};
 use crate::adam::{Adam, Group};
-use crate::background::background;
 use crate::clock::Clock;
 use crate::embedding::{Codes, Embedding};
 use crate::observing::{Observations, Seen};
 use crate::options::{Budget, Part};
-use crate::pixels::{RayCounts, Regions};
+use crate::pixels::RayCounts;
 use crate::trainer::{FRAMES_PER_STEP, learning_rate};
 
 /// Rays of a frame in one step: the shares of our own field's training.
@@ -70,29 +69,20 @@ pub(crate) fn learn(
 ) -> anyhow::Result<ClassicLearned> {
     let seed = options.enroll.seed;
     let sizes = sizes_for(options, seen);
-    let frames: Vec<_> =
-        seen.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();
-    let background = background(&frames, seen.side, sizes.background);
-    let background = background.as_chunks::<3>().0.to_vec();
+    let background = seen.background(sizes.background).as_chunks::<3>().0.to_vec();
     let first = ClassicModel::untrained(sizes.clone(), seed);
     let (mut params, layout) = (first.params().to_vec(), first.layout().clone());
     if !options.has(Part::ConsistencyCode) {
         params[layout.shared.clone()].fill(0.0);
     }
-    let mut embedding = if options.has(Part::Embedding) {
-        let observations: Vec<Observation> =
-            seen.train.iter().map(|s| s.observation.clone()).collect();
-        Some(Embedding::new(&seen.shape, &observations, seed)?)
-    } else {
-        None
-    };
+    let mut embedding =
+        if options.has(Part::Embedding) { Some(seen.embedding(seed)?) } else { None };
     let learned = if options.has(Part::ConsistencyCode) { layout.len } else { layout.shared.start };
     let groups = [Group { range: 0..learned, rates: vec![RATE] }];
     let mut adam = Adam::new(layout.len);
     let mut grads = vec![0.0; layout.len];
     let mut lanes: Vec<Lane> = (0..FRAMES_PER_STEP).map(|_| Lane::new(&sizes, &layout)).collect();
-    let regions: Vec<Regions> =
-        seen.train.iter().map(|s| Regions::new(&s.observation.landmarks, seen.side)).collect();
+    let regions = seen.regions();
     let mut noise = Noise(seed);
     let begun = clock.elapsed();
     let (mut error, mut rays): (Option<f64>, u64) = (None, 0);
@@ -179,14 +169,7 @@ fn sizes_for(options: &ClassicOptions, seen: &Observations) -> ClassicSizes {
         background: seen.side as usize,
         ..options.sizes.clone()
     };
-    let n = seen.train.len() as f32;
-    for k in 0..POSE_DIMS {
-        let values = || seen.train.iter().map(|s| s.observation.pose.to_array()[k]);
-        let mean = values().sum::<f32>() / n;
-        let variance = values().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
-        sizes.pose_mean[k] = mean;
-        sizes.pose_scale[k] = 1.0 / variance.sqrt().max(1e-3);
-    }
+    (sizes.pose_mean, sizes.pose_scale) = seen.pose_spread();
     sizes.torso_distance = (sizes.pose_mean[POSE_DIMS - 1] / CANONICAL_M).max(sizes.near);
     sizes
 }
