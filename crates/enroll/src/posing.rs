@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use face::FaceModel;
 use rayon::prelude::*;
-use track::{Aligned, Exposure, Unknowns, align};
+use track::{Aligned, Effort, Exposure, Unknowns, align};
 use types::{Code, Feature, FeatureError, LEARNED_DIMS};
 
 use crate::clock::Clock;
@@ -16,6 +16,8 @@ const FROM: f32 = 0.12;
 const STALE_AFTER: f32 = 0.14;
 /// Most of the time since [`FROM`] that alignment may take, where time is what is budgeted.
 const SHARE: f32 = 0.15;
+/// A frame's turn comes again, so one step is enough.
+const EFFORT: Effort = Effort { rounds: 1, steps: 1 };
 
 /// Pose and torso of every frame: as measured at first, then moved to where the field says.
 ///
@@ -72,7 +74,7 @@ impl<'a> Posing<'a> {
                 let start = self.feature(at, code)?;
                 let light = self.aligned[at].map_or(Exposure::SAME, |(a, _)| a.exposure);
                 let aligned =
-                    align(model, &seen.frame, &measured, &start, light, Unknowns::Place, 1..=1);
+                    align(model, &seen.frame, &measured, &start, light, Unknowns::Place, EFFORT);
                 Ok((at, aligned))
             })
             .collect();

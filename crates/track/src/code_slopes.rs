@@ -1,7 +1,7 @@
 use face::{
-    CHANNELS, FaceModel, FoldedField, FrameInputs, HIDDEN, HeadSample, LOGIT_SCALE, MEAN_FLOOR,
-    MIN_MASS, SHADE_INPUTS, Taps, Texel, add_scaled, head_span, march, place_samples,
-    sample_opacity, shade, shade_inputs,
+    CHANNELS, FaceModel, FoldedField, FrameInputs, HIDDEN, LOGIT_SCALE, MEAN_FLOOR, MIN_MASS,
+    SHADE_INPUTS, Taps, Texel, add_scaled, head_span, march, place_samples, sample_opacity, shade,
+    shade_inputs,
 };
 use types::LEARNED_DIMS;
 
@@ -14,13 +14,6 @@ const MAX_SAMPLES: usize = 8;
 const MAX_MIX: usize = 32;
 /// [`SHADE_INPUTS`], up to whole registers.
 const PADDED_INPUTS: usize = SHADE_INPUTS.next_multiple_of(8);
-
-/// What a ray meets of the head, and how each learned number changes what is seen there.
-pub(crate) struct CodeSlopes {
-    pub(crate) head: HeadSample,
-    /// Change of `alpha · rgb + (1 − alpha) · behind` for one unit of each number.
-    pub(crate) columns: [Colors; LEARNED_DIMS],
-}
 
 /// The shading network's weights as its backward pass reads them: a row for each output.
 pub(crate) struct BackwardShading {
@@ -65,7 +58,8 @@ struct Reading {
     opacity: f32,
 }
 
-/// [`face::trace_head`] with its derivatives by the learned numbers, where `behind` is behind it.
+/// How `alpha · rgb + (1 − alpha) · behind` of a ray that meets the head changes for one unit of
+/// each learned number.
 ///
 /// Backwards through the shading network, then through warp and expression planes at each sample:
 /// a few times the work of the ray alone, whatever the number of unknowns. How the density
@@ -80,7 +74,7 @@ pub(crate) fn trace_slopes(
     [x, y]: [f32; 2],
     behind: &[f32; 3],
     n_samples: u32,
-) -> Option<CodeSlopes> {
+) -> Option<[Colors; LEARNED_DIMS]> {
     let (sizes, layout) = (model.sizes(), model.layout());
     let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
     let (origin, direction) = face::ray(inputs, x, y);
@@ -93,7 +87,7 @@ pub(crate) fn trace_slopes(
     let share = march.mass / n_samples as f32;
     let opacity = part(&layout.opacity);
     let mut points = [[0.0; 3]; MAX_SAMPLES];
-    let (mut n, mut depth) = (0, 0.0);
+    let mut n = 0;
     place_samples(
         &march,
         n_samples,
@@ -101,7 +95,6 @@ pub(crate) fn trace_slopes(
         |t| {
             let distance = span.0 + t * (span.1 - span.0);
             points[n] = face::at(origin, direction, distance);
-            depth += distance / n_samples as f32;
             n += 1;
         },
     );
@@ -170,7 +163,7 @@ pub(crate) fn trace_slopes(
             add_scaled(column, *weight, g);
         }
     }
-    Some(CodeSlopes { head: HeadSample { rgb: shading.rgb, alpha, depth }, columns })
+    Some(columns)
 }
 
 #[inline(always)]
@@ -348,7 +341,7 @@ mod tests {
         let slopes: Vec<[Colors; LEARNED_DIMS]> = grid()
             .map(|at| {
                 trace_slopes(&model, &backward, &folded, &inputs, at, &behind, 4)
-                    .map_or([[0.0; 4]; LEARNED_DIMS], |s| s.columns)
+                    .unwrap_or([[0.0; 4]; LEARNED_DIMS])
             })
             .collect();
         for d in 0..LEARNED_DIMS {

@@ -37,6 +37,7 @@ mod fitter;
 mod history;
 mod identity;
 mod landmark_net;
+mod linearized;
 mod observer;
 mod person_tracker;
 mod photometric;
@@ -62,7 +63,7 @@ pub use landmark_net::{
 };
 pub use observer::Observer;
 pub use person_tracker::{PersonError, PersonTracker};
-pub use photometric::{Aligned, Exposure, PhotometricRefiner, Unknowns, align};
+pub use photometric::{Aligned, Effort, Exposure, PhotometricRefiner, Unknowns, align};
 pub use sender_part::{SenderPart, SenderPartError, measuring_fingerprint};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
 pub use torso_tracker::{TorsoReference, TorsoTracker};

@@ -8,8 +8,10 @@ use crate::concealment::{Concealment, MAX_CONCEALMENT};
 const LANDING: f64 = 0.200;
 /// Features kept, at most: ten seconds at 25 a second.
 const KEPT: usize = 256;
-/// Arrivals the delay is chosen from.
-const OBSERVED: usize = 100;
+/// Arrivals the delay is chosen from; each counts this share of the one after it, so that a slow
+/// start is forgotten within seconds.
+const OBSERVED: usize = 200;
+const REMEMBERED: f64 = 0.98;
 /// Transit times are the least of the last two windows this long, so clock drift is followed.
 const TRANSIT_WINDOW: f64 = 5.0;
 /// Added to the observed need, for what was not observed.
@@ -188,14 +190,17 @@ impl Playout {
         self.lag += wanted.clamp(-SHRINKAGE * passed, GROWTH * passed);
     }
 
-    /// 95th percentile of the delays needed lately, seconds.
+    /// 95th percentile of the delays needed lately, seconds, the latest counting most.
     fn target(&self) -> f64 {
-        let mut sorted: Vec<f64> = self.needed.iter().copied().collect();
-        if sorted.is_empty() {
-            return 0.0;
-        }
-        sorted.sort_by(f64::total_cmp);
-        (sorted[(sorted.len() - 1) * 95 / 100] + MARGIN).clamp(0.0, MAX_DELAY)
+        let counts = std::iter::successors(Some(1.0), |count| Some(count * REMEMBERED));
+        let mut sorted: Vec<(f64, f64)> = self.needed.iter().rev().copied().zip(counts).collect();
+        sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut left = 0.05 * sorted.iter().map(|(_, count)| count).sum::<f64>();
+        let enough = sorted.iter().find(|(_, count)| {
+            left -= count;
+            left < 0.0
+        });
+        enough.map_or(0.0, |(needed, _)| (needed + MARGIN).clamp(0.0, MAX_DELAY))
     }
 
     fn base(&self) -> f64 {
@@ -295,6 +300,17 @@ mod tests {
         assert!(received * 100 >= late.len() * 94, "{received} of {}", late.len());
         // An extrapolated face may step back a little when the truth arrives.
         assert!(shown.windows(2).all(|pair| pair[1].1 >= pair[0].1 - 15.0));
+    }
+
+    #[test]
+    fn a_slow_start_is_forgotten_within_seconds() {
+        let shown = play(200, 8000, |i| Some(if i < 10 { 180 } else { 20 }));
+        let behind = |at: u64| {
+            let (now, ms, _) = shown.iter().rfind(|(now, ..)| *now <= at).unwrap();
+            *now as f32 - ms
+        };
+        assert!(behind(1500) > 150.0, "{} ms", behind(1500));
+        assert!(behind(7000) < 80.0, "{} ms", behind(7000));
     }
 
     #[test]

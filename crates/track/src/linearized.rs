@@ -1,0 +1,346 @@
+//! How the picture of the enrolled face changes with each number of its feature.
+
+use face::{FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head};
+use glam::{Quat, Vec3};
+use rayon::prelude::*;
+use types::{
+    CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS,
+};
+
+use crate::cholesky::Cholesky;
+use crate::code_slopes::{BackwardShading, Colors, trace_slopes};
+use crate::photometric::{Exposure, Unknowns, stepped};
+use crate::targets::{GRID, Target};
+
+/// Samples on a ray: fewer than a picture takes, for nobody looks at these; and for slopes.
+const SAMPLES: u32 = 4;
+const SLOPE_SAMPLES: u32 = 2;
+/// Unknowns of the feature, in its order: turn, shift, learned numbers, torso.
+pub(crate) const FEATURE: usize = FEATURE_DIMS;
+/// And of the exposure: a gain and an offset for each color channel.
+pub(crate) const N: usize = FEATURE + 6;
+/// Columns of the normal equations: the unknowns and the residual, padded for vector registers.
+const COLUMNS: usize = 48;
+/// Where the torso's numbers begin among the unknowns.
+pub(crate) const TORSO: usize = FEATURE - TORSO_DIMS;
+/// Standard deviation of a color, 0..1; neighbors err together, so this is more than it looks.
+const NOISE: f32 = 0.15;
+/// A residual of this size counts half (Cauchy).
+const ROBUST: f32 = 0.1;
+/// Steps of the finite differences: a turn, a shift across, a shift along, the torso; and of an
+/// image point (half a pixel of 256).
+const NUDGE: [f32; 4] = [3e-3, 6e-4, 4e-3, 2e-3];
+const IMAGE_NUDGE: f32 = 0.002;
+
+/// The picture around an estimate, to first order.
+///
+/// Taken once, it serves several steps: what the field shows is looked up anew after each, how it
+/// changes is not, which takes several times as long (a simplified Newton, or chord, method).
+pub(crate) struct Linearized {
+    /// Only what lies on and above the diagonal; column [`N`] is the right side where this was taken.
+    normal: [[f64; COLUMNS]; COLUMNS],
+    /// How the color of each target changes with each number of the feature.
+    slopes: Vec<Slopes>,
+    /// Where this was taken.
+    pub(crate) here: Compared,
+}
+
+type Slopes = [Colors; FEATURE];
+
+/// How the field's picture differs from the frame.
+pub(crate) struct Compared {
+    /// Right side of the normal equations.
+    right: [f64; N],
+    /// Robust sum of squares.
+    pub(crate) cost: f64,
+    /// Mean trust in the targets, 0..=1.
+    pub(crate) trust: f32,
+}
+
+/// The field around an estimate.
+struct Around<'a> {
+    model: &'a FaceModel,
+    folded: &'a FoldedField,
+    inputs: FrameInputs,
+    /// A step along one unknown, its length, and what the renderer needs there; not of the
+    /// learned numbers.
+    nudged: Vec<(usize, f32, FrameInputs)>,
+    unknowns: Unknowns,
+    backward: BackwardShading,
+    rotation: Quat,
+    translation: Vec3,
+}
+
+/// What the rows of the grid add up to.
+struct Sums {
+    normal: [[f32; COLUMNS]; COLUMNS],
+    right: [f32; COLUMNS],
+    cost: f32,
+    trust: f32,
+}
+
+impl Sums {
+    #[expect(clippy::large_stack_arrays, reason = "9 kB, once a row")]
+    const NONE: Self =
+        Self { normal: [[0.0; COLUMNS]; COLUMNS], right: [0.0; COLUMNS], cost: 0.0, trust: 0.0 };
+}
+
+impl Linearized {
+    /// Around `feature` and `exposure`; `None` where no head can be.
+    #[expect(clippy::large_stack_arrays, reason = "18 kB, once a frame")]
+    pub(crate) fn at(
+        model: &FaceModel,
+        feature: &Feature,
+        exposure: &Exposure,
+        targets: &[Target],
+        unknowns: Unknowns,
+        folded: &mut FoldedField,
+    ) -> Option<Self> {
+        let inputs = folded_at(model, feature, folded);
+        let nudged: Result<Vec<_>, FeatureError> = (0..POSE_DIMS)
+            .chain(TORSO..FEATURE)
+            .map(|k| {
+                let nudge = match k {
+                    0..3 => NUDGE[0],
+                    3..5 => NUDGE[1],
+                    5 => NUDGE[2],
+                    _ => NUDGE[3],
+                };
+                let mut step = [0.0; FEATURE];
+                step[k] = nudge;
+                Ok((k, nudge, model.frame_inputs(&stepped(feature, &step)?)))
+            })
+            .collect();
+        let around = Around {
+            model,
+            folded,
+            inputs,
+            nudged: nudged.ok()?,
+            unknowns,
+            backward: BackwardShading::of(model),
+            rotation: feature.pose.quat(),
+            translation: feature.pose.translation(),
+        };
+        let mut slopes = vec![[[0.0; 4]; FEATURE]; targets.len()];
+        let n = GRID as usize;
+        let rows = targets.par_chunks(n).zip(slopes.par_chunks_mut(n)).map(|(row, slopes)| {
+            let mut sums = Sums::NONE;
+            let (around, out) = (&around, (&mut sums, slopes));
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                move || {
+                    // Moved out: see `face::render_cpu`.
+                    let (sums, slopes) = out;
+                    for (target, slopes) in row.iter().zip(slopes) {
+                        let color = around.slopes(target.at, slopes);
+                        sums.add::<true>(target, color, slopes, exposure);
+                    }
+                },
+            );
+            sums
+        });
+        // Summed in order: the result does not depend on the threads.
+        let rows: Vec<Sums> = rows.collect();
+        let mut normal = [[0.0; COLUMNS]; COLUMNS];
+        for row in &rows {
+            for (sum, more) in normal.as_flattened_mut().iter_mut().zip(row.normal.as_flattened()) {
+                *sum += f64::from(*more);
+            }
+        }
+        Some(Self { normal, slopes, here: Compared::of(&rows, targets.len()) })
+    }
+
+    /// How the field differs from the frame somewhere else near by.
+    pub(crate) fn compare(
+        &self,
+        model: &FaceModel,
+        feature: &Feature,
+        exposure: &Exposure,
+        targets: &[Target],
+        folded: &mut FoldedField,
+    ) -> Compared {
+        let inputs = folded_at(model, feature, folded);
+        let n = GRID as usize;
+        let rows: Vec<Sums> = targets
+            .par_chunks(n)
+            .zip(self.slopes.par_chunks(n))
+            .map(|(row, slopes)| {
+                let mut sums = Sums::NONE;
+                let (inputs, folded, out) = (&inputs, &*folded, &mut sums);
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    move || {
+                        let sums = out;
+                        for (target, slopes) in row.iter().zip(slopes) {
+                            let [x, y] = target.at;
+                            let mut color = read_behind(model, folded, inputs, x, y);
+                            if let Some(head) = trace_head(model, folded, inputs, x, y, SAMPLES) {
+                                for (c, rgb) in color.iter_mut().zip(head.rgb) {
+                                    *c = head.alpha * rgb + (1.0 - head.alpha) * *c;
+                                }
+                            }
+                            sums.add::<false>(target, color, slopes, exposure);
+                        }
+                    },
+                );
+                sums
+            })
+            .collect();
+        Compared::of(&rows, targets.len())
+    }
+
+    /// The Gauss-Newton step from where `seen` was seen, for unknowns each of which is believed to
+    /// lie `pull` away, give or take `belief`.
+    pub(crate) fn step(
+        &self,
+        seen: &Compared,
+        pull: &[f32; N],
+        belief: &[f32; N],
+    ) -> Option<[f32; N]> {
+        let mut normal: Vec<f64> =
+            (0..N * N).map(|i| self.normal[(i % N).min(i / N)][(i % N).max(i / N)]).collect();
+        let mut right = seen.right;
+        for i in 0..N {
+            let weight = 1.0 / f64::from(belief[i] * belief[i]);
+            normal[i * N + i] += weight;
+            right[i] += weight * f64::from(pull[i]);
+        }
+        Cholesky::new(normal, N)?.solve(&mut right);
+        Some(right.map(|v| v as f32))
+    }
+}
+
+fn folded_at(model: &FaceModel, feature: &Feature, folded: &mut FoldedField) -> FrameInputs {
+    let inputs = model.frame_inputs(feature);
+    face::fold(model.sizes(), model.layout(), model.params(), &inputs, folded);
+    inputs
+}
+
+impl Compared {
+    fn of(rows: &[Sums], n_targets: usize) -> Self {
+        let mut all = Self { right: [0.0; N], cost: 0.0, trust: 0.0 };
+        for row in rows {
+            for (sum, more) in all.right.iter_mut().zip(&row.right) {
+                *sum += f64::from(*more);
+            }
+            all.cost += f64::from(row.cost);
+            all.trust += row.trust / n_targets as f32;
+        }
+        all
+    }
+}
+
+impl Sums {
+    /// Adds what one target says: its right side, and the normal equations if `NORMAL`.
+    #[inline(always)]
+    fn add<const NORMAL: bool>(
+        &mut self,
+        target: &Target,
+        color: [f32; 3],
+        slopes: &Slopes,
+        exposure: &Exposure,
+    ) {
+        for c in 0..3 {
+            let residual = target.rgb[c] - (exposure.gain[c] * color[c] + exposure.offset[c]);
+            let far = (residual / ROBUST).powi(2);
+            let weight = 1.0 / (1.0 + far);
+            self.trust += weight / 3.0;
+            self.cost += (ROBUST / NOISE).powi(2) * (1.0 + far).ln();
+            let mut row = [0.0_f32; COLUMNS];
+            for (r, slope) in row.iter_mut().zip(slopes) {
+                *r = exposure.gain[c] * slope[c];
+            }
+            row[FEATURE + c] = color[c];
+            row[FEATURE + 3 + c] = 1.0;
+            let weight = weight / (NOISE * NOISE);
+            let blocks = row.as_chunks::<8>().0;
+            for (sums, row) in self.right.as_chunks_mut::<8>().0.iter_mut().zip(blocks) {
+                add_scaled(sums, residual * weight, row);
+            }
+            if !NORMAL {
+                continue;
+            }
+            for (i, (sums, a)) in self.normal.iter_mut().zip(row).enumerate().take(N) {
+                // Most points say nothing of most unknowns; what lies below the diagonal is not read.
+                if a == 0.0 {
+                    continue;
+                }
+                for (sums, row) in sums.as_chunks_mut::<8>().0.iter_mut().zip(blocks).skip(i / 8) {
+                    add_scaled(sums, a * weight, row);
+                }
+            }
+        }
+    }
+}
+
+impl Around<'_> {
+    /// The color at a point of the picture and, in `slopes`, how it changes.
+    #[inline(always)]
+    fn slopes(&self, [x, y]: [f32; 2], slopes: &mut Slopes) -> [f32; 3] {
+        let (model, folded, inputs) = (self.model, self.folded, &self.inputs);
+        let behind = read_behind(model, folded, inputs, x, y);
+        // Here, a little to the right, a little below; in a loop, so that it is inlined once.
+        let (mut heads, mut found) = ([None; 3], false);
+        let places = [[x, y], [x + IMAGE_NUDGE, y], [x, y + IMAGE_NUDGE]];
+        for (i, (head, [x, y])) in heads.iter_mut().zip(places).enumerate() {
+            if i == 0 || found {
+                *head = trace_head(model, folded, inputs, x, y, SAMPLES);
+            }
+            found |= head.is_some();
+        }
+        let [here, right, below] = heads;
+        let alpha = here.map_or(0.0, |h| h.alpha);
+        if alpha < 0.98 && y > model.sizes().torso.min[1] {
+            for (k, nudge, inputs) in &self.nudged {
+                let there = read_behind(model, folded, inputs, x, y);
+                let scale = (1.0 - alpha) / nudge;
+                let change = |c: usize| (there[c] - behind[c]) * scale;
+                slopes[*k] = [change(0), change(1), change(2), 0.0];
+            }
+        }
+        let Some(here) = here else { return behind };
+        if self.unknowns == Unknowns::All
+            && let Some(of_code) =
+                trace_slopes(model, &self.backward, folded, inputs, [x, y], &behind, SLOPE_SAMPLES)
+        {
+            slopes[POSE_DIMS..POSE_DIMS + LEARNED_DIMS].copy_from_slice(&of_code);
+        }
+        // The head's own picture moves as a whole: premultiplied color and alpha, one texel on.
+        let of_image = [right, below].map(|there| {
+            let there_alpha = there.map_or(0.0, |t| t.alpha);
+            let there_rgb = there.map_or([0.0; 3], |t| t.rgb);
+            // Of alpha·rgb + (1 − alpha)·behind.
+            std::array::from_fn::<f32, 3, _>(|c| {
+                let change = there_alpha * there_rgb[c]
+                    - alpha * here.rgb[c]
+                    - (there_alpha - alpha) * behind[c];
+                change / IMAGE_NUDGE
+            })
+        });
+        for (slope, [u, v]) in slopes.iter_mut().zip(self.moves(x, y, here.depth)) {
+            for c in 0..3 {
+                slope[c] -= of_image[0][c] * u + of_image[1][c] * v;
+            }
+        }
+        std::array::from_fn(|c| alpha * here.rgb[c] + (1.0 - alpha) * behind[c])
+    }
+
+    /// How the image point of what is seen at `depth` moves with each of the pose's numbers.
+    #[inline(always)]
+    fn moves(&self, x: f32, y: f32, depth: f32) -> [[f32; 2]; POSE_DIMS] {
+        let (origin, direction) = face::ray(&self.inputs, x, y);
+        let point = Vec3::from(face::at(origin, direction, depth)) * CANONICAL_M;
+        let lever = self.rotation * point;
+        let p = lever + self.translation;
+        let scale = self.inputs.focal / p.z.max(1e-3);
+        let project = |d: Vec3| [scale * (d.x - p.x / p.z * d.z), scale * (d.y - p.y / p.z * d.z)];
+        [
+            project(Vec3::X.cross(lever)),
+            project(Vec3::Y.cross(lever)),
+            project(Vec3::Z.cross(lever)),
+            project(Vec3::X),
+            project(Vec3::Y),
+            project(Vec3::Z),
+        ]
+    }
+}
