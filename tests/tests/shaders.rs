@@ -84,13 +84,13 @@ pub(crate) fn features() -> Vec<Feature> {
 /// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds
 /// (measured 0.005 of a level), the 11 bits of half floats (0.5), and, on hardware alone, the 8
 /// bits to which samplers round the shares of neighbouring texels, through a noise field whose
-/// texels are unrelated.
+/// texels are unrelated (9.8 on an H100).
 pub(crate) fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
     let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
     match (software, precision) {
         (true, Precision::Float) => 0.55,
         (true, Precision::Half) => 1.5,
-        (false, _) => 8.0,
+        (false, _) => 16.0,
     }
 }
 

@@ -3,9 +3,7 @@
 use face::{FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head};
 use glam::{Quat, Vec3};
 use rayon::prelude::*;
-use types::{
-    CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS,
-};
+use types::{CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, POSE_DIMS, TORSO_DIMS};
 
 use crate::cholesky::Cholesky;
 use crate::code_slopes::{BackwardShading, Colors, trace_slopes};
@@ -27,9 +25,9 @@ pub(crate) const TORSO: usize = FEATURE - TORSO_DIMS;
 const NOISE: f32 = 0.15;
 /// A residual of this size counts half (Cauchy).
 const ROBUST: f32 = 0.1;
-/// Steps of the finite differences: a turn, a shift across, a shift along, the torso; and of an
-/// image point (half a pixel of 256).
-const NUDGE: [f32; 4] = [3e-3, 6e-4, 4e-3, 2e-3];
+/// Steps of the finite differences: a turn, a shift across, a shift along, a learned number, the
+/// torso; and of an image point (half a pixel of 256).
+const NUDGE: [f32; 5] = [3e-3, 6e-4, 4e-3, 0.05, 2e-3];
 const IMAGE_NUDGE: f32 = 0.002;
 
 /// The picture around an estimate, to first order.
@@ -62,8 +60,8 @@ struct Around<'a> {
     model: &'a FaceModel,
     folded: &'a FoldedField,
     inputs: FrameInputs,
-    /// A step along one unknown, its length, and what the renderer needs there; not of the
-    /// learned numbers.
+    /// A step along each of the unknowns, its length, and what the renderer needs there, for what is behind
+    /// the head.
     nudged: Vec<(usize, f32, FrameInputs)>,
     unknowns: Unknowns,
     backward: BackwardShading,
@@ -97,14 +95,15 @@ impl Linearized {
         folded: &mut FoldedField,
     ) -> Option<Self> {
         let inputs = folded_at(model, feature, folded);
-        let nudged: Result<Vec<_>, FeatureError> = (0..POSE_DIMS)
-            .chain(TORSO..FEATURE)
+        let nudged: Result<Vec<_>, FeatureError> = (0..FEATURE)
+            .filter(|k| unknowns == Unknowns::All || !(POSE_DIMS..TORSO).contains(k))
             .map(|k| {
                 let nudge = match k {
                     0..3 => NUDGE[0],
                     3..5 => NUDGE[1],
                     5 => NUDGE[2],
-                    _ => NUDGE[3],
+                    POSE_DIMS..TORSO => NUDGE[3],
+                    _ => NUDGE[4],
                 };
                 let mut step = [0.0; FEATURE];
                 step[k] = nudge;
@@ -303,7 +302,9 @@ impl Around<'_> {
             && let Some(of_code) =
                 trace_slopes(model, &self.backward, folded, inputs, [x, y], &behind, SLOPE_SAMPLES)
         {
-            slopes[POSE_DIMS..POSE_DIMS + LEARNED_DIMS].copy_from_slice(&of_code);
+            for (slope, of_head) in slopes[POSE_DIMS..].iter_mut().zip(&of_code) {
+                add_scaled(slope, 1.0, of_head);
+            }
         }
         // The head's own picture moves as a whole: premultiplied color and alpha, one texel on.
         let of_image = [right, below].map(|there| {
