@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use capture::SourceSpec;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use face::Background;
 
 /// A face-to-face call in the bandwidth of a phone call. Without a command: the window.
 #[derive(Debug, Parser)]
@@ -53,6 +54,9 @@ pub(crate) enum Command {
         out: PathBuf,
         #[arg(long, default_value = "256")]
         resolution: Resolution,
+        /// Behind the person: own, blurred, a color such as #203040, or a picture
+        #[arg(long, default_value = "own", value_parser = parse_background)]
+        background: Background,
         /// Pictures a second, 1 to 240
         #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=240))]
         fps: u32,
@@ -204,6 +208,9 @@ pub(crate) struct Peer {
     /// Side of the peer's picture: 128, 256, 512, 1024 or auto
     #[arg(long, default_value = "auto")]
     pub(crate) resolution: Resolution,
+    /// Behind the peer, as you see them: own, blurred, a color such as #203040, or a picture
+    #[arg(long, default_value = "own", value_parser = parse_background)]
+    pub(crate) background: Background,
     /// Draw the peer's face at most so often a second in the window: fewer spare the battery
     #[arg(long, default_value_t = DEFAULT_MAX_FPS, value_parser = clap::value_parser!(u32).range(1..=240))]
     pub(crate) max_fps: u32,
@@ -356,6 +363,7 @@ pub(crate) struct Scripted {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     Resolution(Resolution),
+    Background(Background),
     Rate(Rate),
     Mute(bool),
     Camera(bool),
@@ -369,6 +377,7 @@ impl FromStr for Scripted {
         let (time, action) = text.split_once('=').ok_or("write TIME=ACTION, such as 4s=mute")?;
         let action = match action.split_once(':').unwrap_or((action, "")) {
             ("resolution", side) => Action::Resolution(side.parse()?),
+            ("background", what) => Action::Background(parse_background(what)?),
             ("rate", rate) => Action::Rate(rate.parse()?),
             ("mute", "") => Action::Mute(true),
             ("unmute", "") => Action::Mute(false),
@@ -377,7 +386,7 @@ impl FromStr for Scripted {
             ("hang-up", "") => Action::HangUp,
             _ => {
                 return Err(
-                    "actions are resolution:SIDE, rate:RATE, mute, unmute, camera-off, camera-on, hang-up"
+                    "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, hang-up"
                         .into(),
                 );
             }
@@ -401,6 +410,28 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         number.parse::<f64>().map_err(|_| "a time is a number, such as 10s".to_owned())?;
     Duration::try_from_secs_f64(seconds * scale)
         .map_err(|_| "a time is not negative and not endless".to_owned())
+}
+
+/// What [`Background`] calls itself, a color in hexadecimal, or the first frame of a picture or clip.
+fn parse_background(text: &str) -> Result<Background, String> {
+    match text {
+        "own" => return Ok(Background::Own),
+        "blurred" => return Ok(Background::Blurred),
+        _ => {}
+    }
+    if let Some(digits) = text.strip_prefix('#') {
+        let wrong = || "a color is six hexadecimal digits, such as #203040".to_owned();
+        if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let [_, r, g, b] = u32::from_str_radix(digits, 16).map_err(|_| wrong())?.to_be_bytes();
+        return Ok(Background::Color([r, g, b]));
+    }
+    capture::read_picture(text.as_ref()).map(Background::Picture).map_err(|error| {
+        format!(
+            "a background is own, blurred, a color such as #203040, or a picture; {text}: {error}"
+        )
+    })
 }
 
 fn parse_loss(text: &str) -> Result<f64, String> {
@@ -455,6 +486,21 @@ mod tests {
         ] {
             assert!(text.parse::<Scripted>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_background_is_a_word_a_color_or_a_picture() {
+        assert_eq!(parse_background("own"), Ok(Background::Own));
+        assert_eq!(parse_background("blurred"), Ok(Background::Blurred));
+        assert_eq!(parse_background("#2030fF"), Ok(Background::Color([0x20, 0x30, 0xff])));
+        for text in ["", "#123", "#1234567", "#+12345", "no/such/picture.png"] {
+            assert!(parse_background(text).is_err(), "{text}");
+        }
+        let want = Scripted {
+            at: Duration::from_secs(2),
+            action: Action::Background(Background::Blurred),
+        };
+        assert_eq!("2s=background:blurred".parse(), Ok(want));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use call::{Call, Command, End, Event, Stats};
-use face::FaceModel;
+use face::{Background, FaceModel};
 use serde::Serialize;
 use types::MediaTime;
 
@@ -23,6 +23,7 @@ use crate::recorder::{Recorded, Recorder, RecorderState};
 pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     pub(crate) resolution: Resolution,
+    pub(crate) background: Background,
     pub(crate) rate: Rate,
     pub(crate) stats: Option<PathBuf>,
     /// Counted from the moment the peers are connected.
@@ -61,6 +62,7 @@ pub(crate) struct Live {
     connected: Option<Instant>,
     next_row: Duration,
     resolution: Resolution,
+    background: Background,
     /// Side in pixels of the place where a window shows the face.
     place_px: u32,
     max_fps: u32,
@@ -98,6 +100,7 @@ impl Live {
             connected: None,
             next_row: Duration::ZERO,
             resolution: options.resolution,
+            background: options.background,
             place_px: HEADLESS_SIDE,
             max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
             rate: options.rate,
@@ -156,7 +159,7 @@ impl Live {
         }
         let Some(path) = &self.record else { return Ok(()) };
         if self.recorder.is_none() {
-            let Some(model) = self.call.remote_model() else { return Ok(()) };
+            let Some(model) = self.model() else { return Ok(()) };
             let side = self.resolution.side(HEADLESS_SIDE);
             self.recorder = Some(Recorder::start(path, model, side)?);
         }
@@ -168,8 +171,8 @@ impl Live {
 
     /// Does what a person, or the script, asks for.
     pub(crate) fn act(&mut self, action: &Action) {
-        match *action {
-            Action::Resolution(resolution) => {
+        match action {
+            &Action::Resolution(resolution) => {
                 let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
                 self.painted.ask(now, before, self.side());
@@ -178,15 +181,21 @@ impl Live {
                     recorder.resize(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
             }
-            Action::Rate(rate) => {
+            Action::Background(background) => {
+                self.background.clone_from(background);
+                if let (Some(recorder), Some(model)) = (&self.recorder, self.model()) {
+                    recorder.refine(model);
+                }
+            }
+            &Action::Rate(rate) => {
                 self.rate = rate;
                 self.call.command(Command::Rate(rate.into()));
             }
-            Action::Mute(is_muted) => {
+            &Action::Mute(is_muted) => {
                 self.is_muted = is_muted;
                 self.call.command(Command::Mute(is_muted));
             }
-            Action::Camera(is_on) => {
+            &Action::Camera(is_on) => {
                 self.is_camera_off = !is_on;
                 self.call.command(Command::CameraOff(!is_on));
             }
@@ -212,8 +221,15 @@ impl Live {
         &self.call
     }
 
+    /// The peer's face, as far as it has come, in front of the background that was chosen.
     pub(crate) fn model(&self) -> Option<Arc<FaceModel>> {
-        self.call.remote_model()
+        let model = self.call.remote_model()?;
+        let is_own = self.background == Background::Own;
+        Some(if is_own { model } else { Arc::new(model.with_background(&self.background)) })
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
     }
 
     /// Side in pixels at which a window shows the face now.

@@ -49,6 +49,7 @@ pub use camera::CameraError;
 pub use clip_writer::{ClipWriter, WriteError};
 pub use devices::{Devices, devices};
 pub use paced::Paced;
+pub use pictures::read_picture;
 pub use sound_device::{Microphone, SoundError, Speaker};
 pub use source::{OpenError, ReadError, Source, SourceSpec};
 

@@ -40,11 +40,19 @@ impl Pictures {
         let Some(path) = self.paths.get(self.n_read) else { return Ok(None) };
         let time = MediaTime::of_frame(self.n_read as u64, PICTURES_FPS);
         self.n_read += 1;
-        let picture = image::ImageReader::open(path)?
-            .with_guessed_format()?
-            .decode()
-            .map_err(|source| ReadError::Picture { path: path.clone(), source })?
-            .into_rgb8();
-        Ok(Some(Frame::new(picture.width(), picture.height(), time, picture.into_raw())?))
+        Ok(Some(read_picture(path)?.at(time)))
     }
+}
+
+/// A PNG or JPEG picture, at media time zero.
+///
+/// # Errors
+/// If the file cannot be read or is no such picture.
+pub fn read_picture(path: &Path) -> Result<Frame, ReadError> {
+    let picture = image::ImageReader::open(path)?
+        .with_guessed_format()?
+        .decode()
+        .map_err(|source| ReadError::Picture { path: path.to_owned(), source })?
+        .into_rgb8();
+    Ok(Frame::new(picture.width(), picture.height(), MediaTime::ZERO, picture.into_raw())?)
 }

@@ -20,6 +20,10 @@ pub(crate) struct Checkpoint {
     pub(crate) field_adam: Adam,
     pub(crate) embedder: Vec<f32>,
     pub(crate) embedder_adam: Adam,
+    /// What each frame was found to differ in: [`crate::corrections::Corrections::numbers`] and
+    /// [`crate::posing::Posing::numbers`].
+    pub(crate) corrections: Vec<f32>,
+    pub(crate) poses: Vec<f32>,
     /// Share of the training that was done.
     pub(crate) progress: f32,
     /// State of the random numbers.
@@ -42,6 +46,8 @@ impl Checkpoint {
             ("embedder", &self.embedder),
             ("embedder.first", &self.embedder_adam.first),
             ("embedder.second", &self.embedder_adam.second),
+            ("corrections", &self.corrections),
+            ("poses", &self.poses),
         ];
         let bytes: Vec<(&str, Vec<u8>)> = arrays
             .iter()
@@ -103,6 +109,8 @@ impl Checkpoint {
             field_adam: adam("field", "steps")?,
             embedder: array("embedder")?,
             embedder_adam: adam("embedder", "embedder_steps")?,
+            corrections: array("corrections")?,
+            poses: array("poses")?,
             progress: text("progress")?.parse().with_context(damaged)?,
             noise: text("noise")?.parse().with_context(damaged)?,
         }))
@@ -158,6 +166,8 @@ mod tests {
             field_adam: Adam { first: vec![0.1, 0.2], second: vec![0.3, 0.4], steps: 17 },
             embedder: vec![3.0],
             embedder_adam: Adam { first: vec![0.5], second: vec![0.6], steps: 17 },
+            corrections: vec![7.0, 8.0, 9.0],
+            poses: vec![-1.0],
             progress: 0.25,
             noise: u64::MAX - 3,
         }

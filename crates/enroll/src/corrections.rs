@@ -18,8 +18,7 @@ const DECAY: f32 = 0.99;
 /// In a call the sender moves the embedder's numbers until the field looks like the frame
 /// ([`track::PhotometricRefiner`]). A field learned from the embedder's numbers alone would blur
 /// what they do not tell; learned from corrected ones it is as sharp as a call can use. (Latent
-/// codes of single training frames: Bojanowski et al. 2018, arXiv:1707.05776.) They are part of no
-/// file: a resumed enrollment finds them again.
+/// codes of single training frames: Bojanowski et al. 2018, arXiv:1707.05776.)
 pub(crate) struct Corrections {
     of: Vec<[f32; LEARNED_DIMS]>,
     /// Mean square of the gradients, over frames.
@@ -31,6 +30,26 @@ impl Corrections {
     /// None yet, for so many frames.
     pub(crate) fn new(n_frames: usize) -> Self {
         Self { of: vec![[0.0; LEARNED_DIMS]; n_frames], second: [0.0; LEARNED_DIMS], steps: 0 }
+    }
+
+    /// Everything, for [`Corrections::restore`].
+    pub(crate) fn numbers(&self) -> Vec<f32> {
+        let (second, of) = (self.second.iter(), self.of.as_flattened());
+        [self.steps as f32].iter().chain(second).chain(of).copied().collect()
+    }
+
+    /// Takes up where other corrections of as many frames were.
+    ///
+    /// # Errors
+    /// If the numbers are those of another enrollment.
+    pub(crate) fn restore(&mut self, numbers: &[f32]) -> anyhow::Result<()> {
+        let n = 1 + LEARNED_DIMS * (1 + self.of.len());
+        anyhow::ensure!(numbers.len() == n, "the corrections of another enrollment");
+        let (second, of) = numbers[1..].split_at(LEARNED_DIMS);
+        self.steps = numbers[0] as i32;
+        self.second.copy_from_slice(second);
+        self.of.as_flattened_mut().copy_from_slice(of);
+        Ok(())
     }
 
     /// Frame `at`'s numbers, of which the embedder says `code`.
@@ -84,6 +103,19 @@ mod tests {
         let found = corrections.corrected(1, &code);
         assert!(found.iter().all(|c| (c - 0.5).abs() < 0.05), "{found:?}");
         assert_eq!(corrections.corrected(2, &code), code);
+    }
+
+    #[test]
+    fn what_was_found_is_taken_up_again_and_nothing_else() {
+        let mut corrections = Corrections::new(3);
+        corrections.learn(&[2], &[[1.0; LEARNED_DIMS]], 0.5, 1.0);
+        let numbers = corrections.numbers();
+        let mut again = Corrections::new(3);
+        again.restore(&numbers).unwrap();
+        assert_eq!(again.numbers(), numbers);
+        let code = [0.0; LEARNED_DIMS];
+        assert_eq!(again.corrected(2, &code), corrections.corrected(2, &code));
+        assert!(Corrections::new(4).restore(&numbers).is_err());
     }
 
     #[test]

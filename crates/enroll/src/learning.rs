@@ -49,6 +49,8 @@ pub(crate) fn learn(
     let mut embedding = seen.embedding(options.seed)?;
     let mut trainer = start(options, seen, &embedding)?;
     let mut noise = Noise(options.seed);
+    let mut posing = Posing::new(&seen.train, matches!(options.budget, Budget::Time(_)));
+    let mut corrections = Corrections::new(seen.train.len());
     let mut resumed = 0.0;
     let fingerprint = fingerprint(options, seen, &trainer, &embedding)?;
     let part = options.part_path();
@@ -58,6 +60,8 @@ pub(crate) fn learn(
         trainer.params = state.field;
         trainer.adam = state.field_adam;
         embedding.restore(&state.embedder, state.embedder_adam)?;
+        corrections.restore(&state.corrections)?;
+        posing.restore(&state.poses)?;
         noise.0 = state.noise;
         resumed = state.progress;
     }
@@ -68,21 +72,25 @@ pub(crate) fn learn(
     let mut saved = begun;
     let first_step = trainer.adam.steps;
     let mut error: Option<f64> = None;
-    let checkpoint = |trainer: &Trainer, embedding: &Embedding, noise: &Noise, progress| {
+    let checkpoint = |trainer: &Trainer,
+                      embedding: &Embedding,
+                      (posing, corrections): (&Posing<'_>, &Corrections),
+                      noise: &Noise,
+                      progress| {
         Checkpoint {
             fingerprint: fingerprint.clone(),
             field: trainer.params.clone(),
             field_adam: trainer.adam.clone(),
             embedder: embedding.values()?,
             embedder_adam: embedding.adam.clone(),
+            corrections: corrections.numbers(),
+            poses: posing.numbers(),
             progress,
             noise: noise.0,
         }
         .write(&part)
     };
     let mut deviations_now = deviations;
-    let mut posing = Posing::new(&seen.train, matches!(options.budget, Budget::Time(_)));
-    let mut corrections = Corrections::new(seen.train.len());
     // What frames are aligned with: the field of a few steps ago.
     let mut field: Option<(FaceModel, u32)> = None;
     loop {
@@ -131,9 +139,17 @@ pub(crate) fn learn(
                         *c += (noise.uniform() * 2.0 - 1.0) * HALF_STEP * d;
                     }
                 }
+                let mut pixels =
+                    regions[i].draw(observed.frame.rgb(), seen.side, &RAYS, &mut noise);
+                let light = posing.exposure(i);
+                for pixel in &mut pixels {
+                    for c in 0..3 {
+                        pixel.rgb[c] = (pixel.rgb[c] - light.offset[c]) / light.gain[c];
+                    }
+                }
                 Ok(FrameJob {
                     feature: posing.feature(i, &code)?.to_array(),
-                    pixels: regions[i].draw(observed.frame.rgb(), seen.side, &RAYS, &mut noise),
+                    pixels,
                     seed: noise.bits(),
                 })
             })
@@ -160,12 +176,12 @@ pub(crate) fn learn(
         clock.report("learning", progress, done, Some(db))?;
         let now = clock.elapsed();
         if now.saturating_sub(saved) >= CHECKPOINT_EVERY {
-            checkpoint(&trainer, &embedding, &noise, progress)?;
+            checkpoint(&trainer, &embedding, (&posing, &corrections), &noise, progress)?;
             saved = now;
         }
     }
     let steps = trainer.adam.steps;
-    checkpoint(&trainer, &embedding, &noise, 1.0)?;
+    checkpoint(&trainer, &embedding, (&posing, &corrections), &noise, 1.0)?;
     Ok(Learned { model: trainer.model()?, embedding, steps })
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Regions {
     head: Rect,
     mouth: Rect,
     eyes: [Rect; 2],
-    /// Convex, counter-clockwise as seen with y down; empty if the face is degenerate.
+    /// Of face and skull, convex, counter-clockwise as seen with y down; empty if the face is degenerate.
     hull: Vec<[f32; 2]>,
 }
 
@@ -47,6 +47,21 @@ const EYES: [[usize; 6]; 2] = [[33, 133, 159, 145, 70, 107], [362, 263, 386, 374
 /// How far the hull is drawn in towards its middle, so that a tracking error stays inside.
 const HULL_SHRINK: f32 = 0.08;
 
+/// Landmarks at the chin, the top of the forehead, and the temples.
+const AXIS: [usize; 2] = [152, 10];
+const TEMPLES: [usize; 2] = [54, 284];
+/// How far the skull goes on above the forehead, in distances of chin and forehead; whatever grows
+/// or sits on it, nothing shines through it.
+const SKULL: f32 = 0.26;
+
+/// Points of the skull above the forehead.
+fn skull(points: &[[f32; 2]]) -> [[f32; 2]; 3] {
+    let [chin, forehead] = AXIS.map(|i| points[i]);
+    let up = |from: [f32; 2], far: f32| [0, 1].map(|i| from[i] + far * (forehead[i] - chin[i]));
+    let [right, left] = TEMPLES.map(|i| up(points[i], 0.7 * SKULL));
+    [right, up(forehead, SKULL), left]
+}
+
 impl Regions {
     /// From landmarks in pixels of a square frame of `side`.
     pub(crate) fn new(landmarks: &Landmarks, side: u32) -> Self {
@@ -60,7 +75,7 @@ impl Regions {
             head: face.grown([0.3 * w, 0.25 * h]).grown_up(0.35 * h).clipped(),
             mouth: of(&LIPS).grown([0.04 * w, 0.05 * h]).clipped(),
             eyes: EYES.map(|e| of(&e).grown([0.03 * w, 0.02 * h]).clipped()),
-            hull: hull(&points),
+            hull: hull(&[&points[..], &skull(&points)].concat()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use face::FaceModel;
 use rayon::prelude::*;
 use track::{Aligned, Effort, Exposure, Unknowns, align};
-use types::{Code, Feature, FeatureError, LEARNED_DIMS};
+use types::{Code, Feature, FeatureError, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
 
 use crate::clock::Clock;
 use crate::observing::Seen;
@@ -17,6 +17,8 @@ const STALE_AFTER: f32 = 0.14;
 /// Most of the time since [`FROM`] that alignment may take, where time is what is budgeted.
 const SHARE: f32 = 0.15;
 /// A frame's turn comes again, so one step is enough.
+/// Numbers of a frame in a checkpoint: whether and when it was aligned, pose, torso, exposure.
+const ROW: usize = 2 + POSE_DIMS + TORSO_DIMS + 6;
 const EFFORT: Effort = Effort { rounds: 1, steps: 1 };
 
 /// Pose and torso of every frame: as measured at first, then moved to where the field says.
@@ -27,6 +29,8 @@ pub(crate) struct Posing<'a> {
     seen: &'a [Seen],
     /// Where each frame was put last, and after which share of the training.
     aligned: Vec<Option<(Aligned, f32)>>,
+    /// Mean exposure of those.
+    light: Exposure,
     /// Whether to keep to [`SHARE`]: training by steps does the same on every machine.
     is_timed: bool,
     begun: Option<Duration>,
@@ -37,7 +41,51 @@ impl<'a> Posing<'a> {
     /// As measured.
     pub(crate) fn new(seen: &'a [Seen], is_timed: bool) -> Self {
         let aligned = vec![None; seen.len()];
-        Self { seen, aligned, is_timed, begun: None, spent: Duration::ZERO }
+        Self { seen, aligned, light: Exposure::SAME, is_timed, begun: None, spent: Duration::ZERO }
+    }
+
+    /// Where the frames are, for [`Posing::restore`].
+    pub(crate) fn numbers(&self) -> Vec<f32> {
+        let rows = self.aligned.iter().flat_map(|frame| {
+            let mut row = [0.0; ROW];
+            if let Some((Aligned { feature, exposure, .. }, then)) = frame {
+                row[..2].copy_from_slice(&[1.0, *then]);
+                row[2..8].copy_from_slice(&feature.pose.to_array());
+                row[8..14].copy_from_slice(&feature.code.torso());
+                row[14..17].copy_from_slice(&exposure.gain);
+                row[17..].copy_from_slice(&exposure.offset);
+            }
+            row
+        });
+        rows.collect()
+    }
+
+    /// Takes up where an interrupted training of the same frames was.
+    ///
+    /// # Errors
+    /// If the numbers are those of other frames.
+    pub(crate) fn restore(&mut self, numbers: &[f32]) -> anyhow::Result<()> {
+        let (rows, rest) = numbers.as_chunks::<ROW>();
+        anyhow::ensure!(
+            rows.len() == self.aligned.len() && rest.is_empty(),
+            "the poses of another enrollment"
+        );
+        for (at, row) in rows.iter().enumerate().filter(|(_, row)| row[0] > 0.0) {
+            let (mut pose, mut torso) = ([0.0; POSE_DIMS], [0.0; TORSO_DIMS]);
+            pose.copy_from_slice(&row[2..8]);
+            torso.copy_from_slice(&row[8..14]);
+            let mut exposure = Exposure::SAME;
+            exposure.gain.copy_from_slice(&row[14..17]);
+            exposure.offset.copy_from_slice(&row[17..]);
+            let feature = Feature {
+                time: self.seen[at].frame.time(),
+                pose: HeadPose::from_array(pose)?,
+                code: Code::from_parts(&[0.0; LEARNED_DIMS], &torso)?,
+            };
+            self.aligned[at] = Some((Aligned { feature, exposure, trust: 1.0 }, row[1]));
+        }
+        self.light = self.mean_exposure();
+        Ok(())
     }
 
     /// Whether frames may be aligned now.
@@ -81,8 +129,33 @@ impl<'a> Posing<'a> {
         for (at, aligned) in aligned? {
             self.aligned[at] = Some((aligned, progress));
         }
+        self.light = self.mean_exposure();
         self.spent += clock.elapsed().saturating_sub(before);
         Ok(())
+    }
+
+    fn mean_exposure(&self) -> Exposure {
+        let lights: Vec<&Exposure> =
+            self.aligned.iter().flatten().map(|(aligned, _)| &aligned.exposure).collect();
+        if lights.is_empty() {
+            return Exposure::SAME;
+        }
+        let n = lights.len() as f32;
+        Exposure {
+            gain: std::array::from_fn(|c| lights.iter().map(|e| e.gain[c]).sum::<f32>() / n),
+            offset: std::array::from_fn(|c| lights.iter().map(|e| e.offset[c]).sum::<f32>() / n),
+        }
+    }
+
+    /// How the light of a frame differs from that of all that were aligned.
+    ///
+    /// Only from their mean: the face keeps the light of its clip, and a call needs no exposure.
+    pub(crate) fn exposure(&self, at: usize) -> Exposure {
+        let Some((Aligned { exposure, .. }, _)) = self.aligned[at] else { return Exposure::SAME };
+        Exposure {
+            gain: std::array::from_fn(|c| exposure.gain[c] / self.light.gain[c]),
+            offset: std::array::from_fn(|c| exposure.offset[c] - self.light.offset[c]),
+        }
     }
 
     /// Frame `at`'s feature with this learned code.
@@ -96,5 +169,62 @@ impl<'a> Posing<'a> {
             let code = Code::from_parts(code, &aligned.feature.code.torso())?;
             Ok(Feature { pose: aligned.feature.pose, code, ..measured })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glam::Vec3;
+    use track::Observation;
+    use types::{Expression, Frame, Landmarks, MediaTime};
+
+    fn frames(n: u64) -> Vec<Seen> {
+        (0..n)
+            .map(|i| {
+                let time = MediaTime::of_frame(i, 25);
+                let pose = HeadPose::new(Vec3::ZERO, Vec3::Z).unwrap();
+                let (torso, landmarks) = ([0.0; TORSO_DIMS], Landmarks::exact(vec![]));
+                let expression = Expression::NEUTRAL;
+                let observation = Observation {
+                    time,
+                    pose,
+                    expression,
+                    torso,
+                    torso_correlation: 1.0,
+                    landmarks,
+                };
+                let frame = Frame::new(2, 2, time, vec![0; 12]).unwrap();
+                Seen { frame, observation, window: Vec::new() }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_checkpoint_holds_where_frames_were_put_and_in_what_light() {
+        let seen = frames(3);
+        let mut posing = Posing::new(&seen, false);
+        let feature = Feature {
+            time: seen[1].frame.time(),
+            pose: HeadPose::new(Vec3::X * 0.1, Vec3::new(0.1, 0.2, 1.2)).unwrap(),
+            code: Code::from_parts(&[0.0; LEARNED_DIMS], &[0.01; TORSO_DIMS]).unwrap(),
+        };
+        for (at, gain) in [(1, 1.2), (2, 1.0)] {
+            let exposure = Exposure { gain: [gain; 3], offset: [0.05; 3] };
+            posing.aligned[at] = Some((Aligned { feature, exposure, trust: 1.0 }, 0.4));
+        }
+        posing.light = posing.mean_exposure();
+        let mut again = Posing::new(&seen, false);
+        again.restore(&posing.numbers()).unwrap();
+        let code = [0.5; LEARNED_DIMS];
+        for at in 0..3 {
+            assert_eq!(again.feature(at, &code), posing.feature(at, &code), "frame {at}");
+            assert_eq!(again.exposure(at), posing.exposure(at), "frame {at}");
+        }
+        // Brighter than the other by what both differ from their mean.
+        assert!((again.exposure(1).gain[0] - 1.2 / 1.1).abs() < 1e-5);
+        assert_eq!(again.exposure(0), Exposure::SAME);
+        assert_eq!(again.feature(1, &code).unwrap().pose, feature.pose);
+        assert!(Posing::new(&frames(2), false).restore(&posing.numbers()).is_err());
     }
 }

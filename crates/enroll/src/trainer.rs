@@ -144,6 +144,7 @@ impl Trainer {
         smooth(params, grads, &l.background, &[s.background, s.background], 3, weight);
         let weight = PICTURE_SMOOTH * every / l.torso.len() as f32;
         smooth(params, grads, &l.torso, &[s.torso_height, s.torso_width], 4, weight);
+        fill_downwards(params, grads, s, l, TORSO_FILLED * every / l.torso.len() as f32);
         for range in [&l.expression_xy, &l.expression_xz, &l.expression_yz] {
             let weight = EXPRESSION_SPARSE * every / range.len() as f32;
             let params = &params[range.clone()];
@@ -218,6 +219,7 @@ const DENSITY_SMOOTH: f32 = 1e-3;
 const PICTURE_SMOOTH: f32 = 1e-3;
 const EXPRESSION_SPARSE: f32 = 1e-4;
 const TORSO_BLEND_SMALL: f32 = 3e-3;
+const TORSO_FILLED: f32 = 1e-3;
 
 /// Warm-up, flat, then an exponential fall.
 pub(crate) fn learning_rate(steps: u32, progress: f32) -> f32 {
@@ -263,6 +265,58 @@ fn smooth(
             }
         });
         stride = line;
+    }
+}
+
+/// Adds the gradient of `weight * Σ (logit - highest above)²` below every place that is torso without
+/// doubt: a body goes on down to the edge of the picture, also where a wall behind it has the
+/// color of its jacket.
+fn fill_downwards(params: &[f32], grads: &mut [f32], s: &Sizes, l: &Layout, weight: f32) {
+    let (w, h) = (s.torso_width, s.torso_height);
+    let texels = params[l.torso.clone()].as_chunks::<4>().0;
+    // What counts is an area, not a speck.
+    let rows: Vec<f32> = texels.iter().map(|t| t[3]).collect();
+    let mut wide = vec![0.0; w * h];
+    blur(&rows, &mut wide, w, 1, w, SPECK);
+    let mut mean = vec![0.0; w * h];
+    blur(&wide, &mut mean, h, w, w, SPECK);
+    let g = grads[l.torso.clone()].as_chunks_mut::<4>().0;
+    for x in 0..w {
+        let mut highest = f32::MIN;
+        for y in 0..h {
+            let at = y * w + x;
+            highest = highest.max(mean[at]);
+            if highest > NO_DOUBT {
+                g[at][3] += 2.0 * weight * (rows[at] - highest).min(0.0);
+            }
+        }
+    }
+}
+
+/// Half the side of the area whose mean counts, texels; and that mean, a logit.
+const SPECK: usize = 3;
+const NO_DOUBT: f32 = 0.5;
+
+/// Running means along lines of `n` numbers `stride` apart, of all the lines in a picture.
+fn blur(from: &[f32], to: &mut [f32], n: usize, stride: usize, width: usize, half: usize) {
+    let n_lines = from.len() / n;
+    for line in 0..n_lines {
+        let start = if stride == 1 { line * width } else { line };
+        let mut sum = 0.0;
+        let mut count = 0.0;
+        for i in 0..n + half {
+            if i < n {
+                sum += from[start + i * stride];
+                count += 1.0;
+            }
+            if i > 2 * half {
+                sum -= from[start + (i - 2 * half - 1) * stride];
+                count -= 1.0;
+            }
+            if i >= half {
+                to[start + (i - half) * stride] = sum / count;
+            }
+        }
     }
 }
 

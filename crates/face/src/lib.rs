@@ -25,6 +25,7 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
+mod background;
 mod bit_coder;
 mod classic;
 mod file;
@@ -45,6 +46,7 @@ mod steps;
 mod wavelet;
 mod work;
 
+pub use background::Background;
 pub use classic::{
     COLORS_PADDED, ClassicFileError, ClassicFrame, ClassicLayout, ClassicModel, ClassicRay,
     ClassicSizes, DIRECTION_INPUTS, DIRECTION_OCTAVES, LayerLayout, MASS_FLOOR, MAX_CLASSIC_FILE,

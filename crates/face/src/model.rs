@@ -47,6 +47,11 @@ impl FaceModel {
         }
     }
 
+    /// The background's pixels, red, green and blue in 0..=1, row by row; finite.
+    pub(crate) fn background_mut(&mut self) -> &mut [f32] {
+        &mut self.params[self.layout.background.clone()]
+    }
+
     /// A field before training: a soft ellipsoid of noise over a gray background.
     ///
     /// Deterministic in `seed`.

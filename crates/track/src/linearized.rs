@@ -78,7 +78,6 @@ struct Sums {
 }
 
 impl Sums {
-    #[expect(clippy::large_stack_arrays, reason = "9 kB, once a row")]
     const NONE: Self =
         Self { normal: [[0.0; COLUMNS]; COLUMNS], right: [0.0; COLUMNS], cost: 0.0, trust: 0.0 };
 }

@@ -13,9 +13,9 @@ pub(crate) const GRID: u32 = 48;
 const FACE_GRID: [u32; 2] = [32, 32];
 /// Parts of every face: their box at rest in canonical `x, y`, its depth, and points in it.
 const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
-    ([[-0.6, -0.52], [-0.17, -0.3]], 0.1, [10, 6]),
-    ([[0.17, -0.52], [0.6, -0.3]], 0.1, [10, 6]),
-    ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [14, 9]),
+    ([[-0.6, -0.52], [-0.17, -0.3]], 0.1, [15, 9]),
+    ([[0.17, -0.52], [0.6, -0.3]], 0.1, [15, 9]),
+    ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [21, 13]),
 ];
 /// A point of the picture and its color there, 0..=1.
 pub(crate) struct Target {

@@ -78,6 +78,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
     let options = Options {
         record: peer.record.clone(),
         resolution: peer.resolution,
+        background: peer.background.clone(),
         rate: peer.rate,
         stats: peer.stats.clone(),
         duration: peer.duration,

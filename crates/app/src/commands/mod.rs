@@ -30,8 +30,8 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Encode { clip, face, out, rate }) => {
             offline::encode(&clip, &face, &out, rate)
         }
-        Some(Command::Decode { stream, face, out, resolution, fps }) => {
-            offline::decode(&stream, &face, &out, resolution, fps)
+        Some(Command::Decode { stream, face, out, resolution, background, fps }) => {
+            offline::decode(&stream, &face, &out, resolution, &background, fps)
         }
         Some(Command::Eval {
             clip,

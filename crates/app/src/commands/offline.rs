@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use call::SourceSpec;
 use capture::Source;
+use face::Background;
 use types::{Feature, MediaTime};
 
 use crate::cli::{Rate, Resolution};
@@ -44,6 +45,7 @@ pub(super) fn decode(
     face: &Path,
     out: &Path,
     resolution: Resolution,
+    background: &Background,
     fps: u32,
 ) -> anyhow::Result<()> {
     let face = super::read_face(face)?;
@@ -54,7 +56,7 @@ pub(super) fn decode(
     let (Some(first), Some(last)) = (features.first(), features.last()) else {
         anyhow::bail!("the stream {} holds no picture", stream.display());
     };
-    let mut painter = Painter::new(face.model.into());
+    let mut painter = Painter::new(face.model.with_background(background).into());
     painter.resize(resolution.side(256));
     let mut writer = capture::ClipWriter::create(out, fps)
         .with_context(|| format!("cannot write to {}", out.display()))?;

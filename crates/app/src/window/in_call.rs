@@ -1,6 +1,7 @@
 //! The call screen: the peer's face, the own preview, the live figures, the controls.
 
 use egui::{Align2, Color32, Key, Rect, TextureId, Vec2};
+use face::Background;
 
 use super::theme;
 use crate::cli::{Rate, Resolution};
@@ -24,6 +25,8 @@ pub struct CallView {
     pub is_camera_off: bool,
     /// What was chosen.
     pub resolution: Resolution,
+    /// What is drawn behind the peer.
+    pub background: Background,
     /// How much is sent.
     pub rate: Rate,
     /// Side at which the face is drawn now, pixels.
@@ -41,6 +44,8 @@ pub enum CallAction {
     ToggleCamera,
     /// Draw at another size.
     Resolution(Resolution),
+    /// Draw something else behind the peer.
+    Background(Background),
     /// Send more or less.
     Rate(Rate),
     /// Put the invite on the clipboard.
@@ -49,6 +54,8 @@ pub enum CallAction {
     HangUp,
 }
 
+/// A calm color behind the peer.
+const PLAIN: [u8; 3] = [0x2c, 0x38, 0x44];
 /// Width of the panel beside the face, points.
 const FIGURES_WIDTH: f32 = 220.0;
 /// A longer value (the name of a graphics adapter) is broken into lines.
@@ -129,6 +136,20 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
         for choice in Rate::CHOICES {
             if ui.selectable_label(view.rate == choice, choice.to_string()).clicked() {
                 actions.push(CallAction::Rate(choice));
+            }
+        }
+    });
+    ui.add_space(6.0);
+    ui.label("Behind your peer").on_hover_text("As you see them: nothing is sent");
+    ui.horizontal(|ui| {
+        ui.spacing_mut().button_padding.x = 10.0;
+        ui.spacing_mut().item_spacing.x = 4.0;
+        let plain = Background::Color(PLAIN);
+        for (name, choice) in
+            [("own", Background::Own), ("blurred", Background::Blurred), ("plain", plain)]
+        {
+            if ui.selectable_label(view.background == choice, name).clicked() {
+                actions.push(CallAction::Background(choice));
             }
         }
     });

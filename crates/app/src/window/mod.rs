@@ -271,6 +271,7 @@ impl CallScreen {
             is_muted: self.live.is_muted(),
             is_camera_off: self.live.is_camera_off(),
             resolution: self.live.resolution(),
+            background: self.live.background().clone(),
             rendered_side: self.painter.as_ref().map_or(0, FacePainter::side),
             rate: self.live.rate(),
             figures: self.figures.clone(),
@@ -282,6 +283,10 @@ impl CallScreen {
                 CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
                 CallAction::ToggleCamera => self.live.act(&Action::Camera(view.is_camera_off)),
                 CallAction::Resolution(choice) => self.live.act(&Action::Resolution(choice)),
+                CallAction::Background(choice) => {
+                    self.live.act(&Action::Background(choice));
+                    self.refine();
+                }
                 CallAction::Rate(rate) => self.live.act(&Action::Rate(rate)),
                 CallAction::CopyLink => {
                     ui.ctx().copy_text(self.link.clone().unwrap_or_default());
@@ -307,9 +312,7 @@ impl CallScreen {
                 self.status = format!("Receiving your peer's face: {:.0} %", share * 100.0);
             }
             Event::ModelReady { layers, of } => {
-                if let (Some(painter), Some(model)) = (&mut self.painter, self.live.model()) {
-                    painter.refine(model);
-                }
+                self.refine();
                 self.status = if layers == of {
                     "Connected".to_owned()
                 } else {
@@ -320,6 +323,13 @@ impl CallScreen {
             Event::ModelRefused(refusal) => self.status = refusal.to_string(),
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
+        }
+    }
+
+    /// Goes on with the peer's face as it is to be drawn now.
+    fn refine(&mut self) {
+        if let (Some(painter), Some(model)) = (&mut self.painter, self.live.model()) {
+            painter.refine(model);
         }
     }
 

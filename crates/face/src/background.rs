@@ -1,0 +1,197 @@
+//! What is drawn behind a person.
+
+use glam::Vec3;
+use types::{Code, Feature, Frame, HeadPose, MediaTime};
+
+use crate::FaceModel;
+use crate::fold::FoldedField;
+use crate::inputs::FrameInputs;
+use crate::ray::{DEFAULT_SAMPLES, read_torso, trace_head};
+
+/// What is drawn behind head and torso: a choice of whoever looks, nothing of it is sent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Background {
+    /// The person's own.
+    #[default]
+    Own,
+    /// The person's own, out of focus.
+    Blurred,
+    /// One sRGB color.
+    Color([u8; 3]),
+    /// The middle of a picture.
+    Picture(Frame),
+}
+
+/// Standard deviation of the blur, sides of the picture.
+const BLUR: f32 = 0.04;
+/// What of the own background is never seen weighs this much: the person left no trace there but
+/// their own color.
+const UNSEEN: f32 = 1e-3;
+
+impl FaceModel {
+    /// The same person in front of another background.
+    ///
+    /// Head and torso have an alpha of their own, so nothing is cut out of a picture.
+    #[must_use]
+    pub fn with_background(&self, background: &Background) -> Self {
+        let n = self.sizes().background;
+        let own = &self.params()[self.layout().background.clone()];
+        let pixels: Vec<f32> = match background {
+            Background::Own => return self.clone(),
+            Background::Color(rgb) => {
+                let rgb = rgb.map(|v| f32::from(v) / 255.0);
+                rgb.iter().copied().cycle().take(n * n * 3).collect()
+            }
+            Background::Blurred => blurred(own.as_chunks::<3>().0, n, &self.seen_behind(n)),
+            Background::Picture(frame) => {
+                let scaled = frame.center_square().resized_area(n as u32, n as u32);
+                scaled.rgb().iter().map(|v| f32::from(*v) / 255.0).collect()
+            }
+        };
+        let mut changed = self.clone();
+        changed.background_mut().copy_from_slice(&pixels);
+        changed
+    }
+
+    /// How much of each of `n` by `n` places of the background shows beside a person at rest.
+    fn seen_behind(&self, n: usize) -> Vec<f32> {
+        let mean = self.sizes().pose_mean;
+        let (turn, shift) = (Vec3::from_slice(&mean[..3]), Vec3::from_slice(&mean[3..]));
+        let pose = HeadPose::new(turn, shift).or_else(|_| HeadPose::new(Vec3::ZERO, Vec3::Z));
+        let Ok(pose) = pose else { return vec![1.0; n * n] };
+        let rest = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+        let inputs = self.frame_inputs(&rest);
+        let folded = self.fold(&inputs);
+        let seen = |i: usize| {
+            let [x, y] = [i % n, i / n].map(|at| (at as f32 + 0.5) / n as f32);
+            1.0 - self.alpha(&folded, &inputs, x, y)
+        };
+        (0..n * n).map(seen).collect()
+    }
+
+    /// How much of the background the person hides at an image point.
+    fn alpha(&self, folded: &FoldedField, inputs: &FrameInputs, x: f32, y: f32) -> f32 {
+        let torso = if y < self.sizes().torso.min[1] {
+            0.0
+        } else {
+            read_torso(self.sizes(), folded, inputs, x, y).1
+        };
+        let head = trace_head(self, folded, inputs, x, y, DEFAULT_SAMPLES).map_or(0.0, |h| h.alpha);
+        head + (1.0 - head) * torso
+    }
+}
+
+/// Gaussian blur of what is seen: normalized convolution (Knutsson and Westin 1993), so that the
+/// person's own colors do not come out as a halo.
+fn blurred(pixels: &[[f32; 3]], n: usize, seen: &[f32]) -> Vec<f32> {
+    let mut weighed: Vec<[f32; 4]> = pixels
+        .iter()
+        .zip(seen)
+        .map(|([r, g, b], seen)| {
+            // A person at rest hides a little less than one that moves.
+            let w = seen.powi(4).max(UNSEEN);
+            [r * w, g * w, b * w, w]
+        })
+        .collect();
+    let deviation = BLUR * n as f32;
+    let reach = (3.0 * deviation).ceil() as usize;
+    let kernel: Vec<f32> =
+        (0..=reach).map(|i| (-0.5 * (i as f32 / deviation).powi(2)).exp()).collect();
+    for (along, across) in [(1, n), (n, 1)] {
+        let from = weighed.clone();
+        for line in 0..n {
+            for i in 0..n {
+                let mut sum = [0.0; 4];
+                for j in i.saturating_sub(reach)..(i + reach + 1).min(n) {
+                    let weight = kernel[i.abs_diff(j)];
+                    for (s, v) in sum.iter_mut().zip(from[line * across + j * along]) {
+                        *s += weight * v;
+                    }
+                }
+                weighed[line * across + i * along] = sum;
+            }
+        }
+    }
+    weighed.iter().flat_map(|[r, g, b, w]| [r / w, g / w, b / w]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Sizes, render_cpu};
+
+    fn model() -> FaceModel {
+        FaceModel::noise(Sizes::tiny(), 3)
+    }
+
+    fn rendered(model: &FaceModel) -> Vec<[f32; 3]> {
+        let pose = HeadPose::new(Vec3::ZERO, Vec3::new(0.0, 0.0, 1.2)).unwrap();
+        let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+        render_cpu(model, &model.frame_inputs(&feature), 32, 4)
+    }
+
+    #[test]
+    fn only_what_is_behind_the_person_changes() {
+        let own = model();
+        let (red, blue) = (Background::Color([255, 0, 0]), Background::Color([0, 0, 255]));
+        let [red, blue] = [red, blue].map(|b| rendered(&own.with_background(&b)));
+        let inputs = own.frame_inputs(&Feature {
+            time: MediaTime::ZERO,
+            pose: HeadPose::new(Vec3::ZERO, Vec3::new(0.0, 0.0, 1.2)).unwrap(),
+            code: Code::NEUTRAL,
+        });
+        let folded = own.fold(&inputs);
+        let mut hidden = [0, 0];
+        for (i, (red, blue)) in red.iter().zip(&blue).enumerate() {
+            let [x, y] = [i % 32, i / 32].map(|at| (at as f32 + 0.5) / 32.0);
+            let shows = red[0] - blue[0];
+            let alpha = own.alpha(&folded, &inputs, x, y);
+            assert!((shows - (1.0 - alpha)).abs() < 0.05, "{x} {y}: {shows}, alpha {alpha}");
+            hidden[usize::from(alpha > 0.5)] += 1;
+        }
+        assert!(hidden.iter().all(|n| *n > 20), "{hidden:?}");
+    }
+
+    #[test]
+    fn the_own_background_is_the_model_as_it_was() {
+        assert_eq!(model().with_background(&Background::Own), model());
+    }
+
+    #[test]
+    fn a_blur_keeps_one_color_and_takes_what_is_hidden_from_beside_it() {
+        let n = 24;
+        let gray = vec![[0.5; 3]; n * n];
+        assert!(blurred(&gray, n, &vec![1.0; n * n]).iter().all(|v| (v - 0.5).abs() < 1e-5));
+        // A bright person in the middle of the gray, hidden behind themselves.
+        let is_hidden = |i: usize| (10..14).contains(&(i % n)) && (10..14).contains(&(i / n));
+        let pixels: Vec<_> =
+            (0..n * n).map(|i| [if is_hidden(i) { 1.0 } else { 0.5 }; 3]).collect();
+        let seen: Vec<_> = (0..n * n).map(|i| if is_hidden(i) { 0.0 } else { 1.0 }).collect();
+        let most = blurred(&pixels, n, &seen).into_iter().fold(0.0, f32::max);
+        assert!(most < 0.65, "{most}");
+    }
+
+    #[test]
+    fn a_picture_of_any_size_is_cut_and_scaled() {
+        let own = model();
+        let n = own.sizes().background;
+        for (width, height) in [(40, 20), (3, 3), (300, 500)] {
+            let rgb: Vec<u8> =
+                [200, 100, 50].into_iter().cycle().take(3 * width * height).collect();
+            let frame = Frame::new(width as u32, height as u32, MediaTime::ZERO, rgb).unwrap();
+            let changed = own.with_background(&Background::Picture(frame));
+            let pixels = &changed.params()[changed.layout().background.clone()];
+            assert_eq!(pixels.len(), n * n * 3);
+            let want = [200.0, 100.0, 50.0].map(|v: f32| v / 255.0);
+            assert!(
+                pixels
+                    .as_chunks::<3>()
+                    .0
+                    .iter()
+                    .flatten()
+                    .zip(want.iter().cycle())
+                    .all(|(a, b)| (a - b).abs() < 1e-3)
+            );
+        }
+    }
+}
