@@ -11,9 +11,9 @@ const DEMO: &[u8] = include_bytes!("../../assets/demo.face");
 /// If the second fails for a file that did not change, what a file means has changed: fix the
 /// code, or raise the version. A new built-in face brings new numbers.
 const LAYERS: [(usize, u64); 3] = [
-    (57_450, 0x546c_766b_88c6_5eb1),
-    (130_431, 0x5d54_6079_8fd1_95f5),
-    (207_894, 0x6f2b_2238_f51e_f1b1),
+    (58_090, 0xfed6_a36b_0332_94c2),
+    (161_965, 0x98bb_e388_9cb8_8de5),
+    (253_262, 0xfd98_604b_4b11_d1b8),
 ];
 /// What a line of 32 kbit/s brings in 15 s.
 const FIRST_LAYER: usize = 60_000;

@@ -412,7 +412,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "a time is not negative and not endless".to_owned())
 }
 
-/// What [`Background`] calls itself, a color in hexadecimal, or the first frame of a picture or clip.
+/// `own`, `blurred`, a color in hexadecimal, or a PNG or JPEG picture.
 fn parse_background(text: &str) -> Result<Background, String> {
     match text {
         "own" => return Ok(Background::Own),

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use face::Background;
 pub use window::{
     CallAction, CallView, Home, HomeAction, Rate, Resolution, apply_theme, show_call, show_home,
 };

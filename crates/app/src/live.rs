@@ -49,6 +49,8 @@ struct Row {
     recorded_resolution: u32,
 }
 
+/// A calm color behind the peer.
+const PLAIN: [u8; 3] = [0x2c, 0x38, 0x44];
 /// Recordings and headless calls have no window to follow.
 const HEADLESS_SIDE: u32 = 256;
 
@@ -62,7 +64,10 @@ pub(crate) struct Live {
     connected: Option<Instant>,
     next_row: Duration,
     resolution: Resolution,
+    /// Drawn behind the peer now, and at the start.
     background: Background,
+    chosen: Background,
+    model: Option<Arc<FaceModel>>,
     /// Side in pixels of the place where a window shows the face.
     place_px: u32,
     max_fps: u32,
@@ -100,7 +105,9 @@ impl Live {
             connected: None,
             next_row: Duration::ZERO,
             resolution: options.resolution,
+            chosen: options.background.clone(),
             background: options.background,
+            model: None,
             place_px: HEADLESS_SIDE,
             max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
             rate: options.rate,
@@ -126,10 +133,8 @@ impl Live {
                     if let Event::Connected { .. } = event {
                         self.connected.get_or_insert_with(Instant::now);
                     }
-                    if let Event::ModelReady { .. } = event
-                        && let (Some(recorder), Some(model)) = (&self.recorder, self.model())
-                    {
-                        recorder.refine(model);
+                    if let Event::ModelReady { .. } = event {
+                        self.dress();
                     }
                     events.push(event);
                 }
@@ -159,7 +164,7 @@ impl Live {
         }
         let Some(path) = &self.record else { return Ok(()) };
         if self.recorder.is_none() {
-            let Some(model) = self.model() else { return Ok(()) };
+            let Some(model) = self.model.clone() else { return Ok(()) };
             let side = self.resolution.side(HEADLESS_SIDE);
             self.recorder = Some(Recorder::start(path, model, side)?);
         }
@@ -183,9 +188,7 @@ impl Live {
             }
             Action::Background(background) => {
                 self.background.clone_from(background);
-                if let (Some(recorder), Some(model)) = (&self.recorder, self.model()) {
-                    recorder.refine(model);
-                }
+                self.dress();
             }
             &Action::Rate(rate) => {
                 self.rate = rate;
@@ -221,11 +224,33 @@ impl Live {
         &self.call
     }
 
-    /// The peer's face, as far as it has come, in front of the background that was chosen.
-    pub(crate) fn model(&self) -> Option<Arc<FaceModel>> {
-        let model = self.call.remote_model()?;
-        let is_own = self.background == Background::Own;
-        Some(if is_own { model } else { Arc::new(model.with_background(&self.background)) })
+    /// Puts the peer's face, as far as it has come, in front of the background that was chosen.
+    fn dress(&mut self) {
+        let Some(model) = self.call.remote_model() else { return };
+        let model = match &self.background {
+            Background::Own => model,
+            background => Arc::new(model.with_background(background)),
+        };
+        if let Some(recorder) = &self.recorder {
+            recorder.refine(Arc::clone(&model));
+        }
+        self.model = Some(model);
+    }
+
+    /// The peer's face as it is to be drawn now; another [`Arc`] whenever it has changed.
+    pub(crate) fn model(&self) -> Option<&Arc<FaceModel>> {
+        self.model.as_ref()
+    }
+
+    /// What may be drawn behind the peer: what a window offers, and what was asked for at the start.
+    pub(crate) fn backgrounds(&self) -> Vec<(&'static str, Background)> {
+        let plain = Background::Color(PLAIN);
+        let mut all =
+            vec![("own", Background::Own), ("blurred", Background::Blurred), ("plain", plain)];
+        if all.iter().all(|(_, offered)| *offered != self.chosen) {
+            all.push(("chosen", self.chosen.clone()));
+        }
+        all
     }
 
     pub(crate) fn background(&self) -> &Background {

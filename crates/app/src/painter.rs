@@ -100,7 +100,12 @@ impl Painter {
         }
     }
 
-    /// Goes on with a finer model of the same face, by the same path.
+    /// What is drawn.
+    pub(crate) fn model(&self) -> &Arc<FaceModel> {
+        &self.model
+    }
+
+    /// Goes on with another model of the same face, by the same path.
     pub(crate) fn refine(&mut self, model: Arc<FaceModel>) {
         match &mut self.path {
             Path::Gpu(gpu) => {

@@ -102,7 +102,7 @@ impl Recorder {
         let _ = self.jobs.try_send(Job::Side(NewSide { from, side, asked: now }));
     }
 
-    /// Goes on with a finer model of the same face.
+    /// Goes on with another model of the same face.
     pub(crate) fn refine(&self, model: Arc<FaceModel>) {
         let _ = self.jobs.try_send(Job::Model(model));
     }

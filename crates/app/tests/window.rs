@@ -1,7 +1,8 @@
 //! Does the button do it? The window's screens, driven as a person would, without a window.
 
 use app::{
-    CallAction, CallView, Home, HomeAction, Rate, Resolution, apply_theme, show_call, show_home,
+    Background, CallAction, CallView, Home, HomeAction, Rate, Resolution, apply_theme, show_call,
+    show_home,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
@@ -42,6 +43,12 @@ fn nobody_is_enrolled_without_consent() {
     assert_eq!(harness.state().1, Some(want));
 }
 
+fn backgrounds() -> Vec<(&'static str, Background)> {
+    let color = Background::Color([1, 2, 3]);
+    let names = ["own", "blurred", "plain", "chosen"];
+    names.into_iter().zip([Background::Own, Background::Blurred, color.clone(), color]).collect()
+}
+
 #[test]
 fn every_control_of_a_call_does_what_it_says() {
     for (label, want) in [
@@ -49,6 +56,8 @@ fn every_control_of_a_call_does_what_it_says() {
         ("Camera off", CallAction::ToggleCamera),
         ("512", CallAction::Resolution(Resolution::Side(512))),
         ("low", CallAction::Rate(Rate::Low)),
+        ("own", CallAction::Background(Background::Own)),
+        ("blurred", CallAction::Background(Background::Blurred)),
         ("Hang up", CallAction::HangUp),
         ("Copy the link", CallAction::CopyLink),
     ] {
@@ -56,6 +65,7 @@ fn every_control_of_a_call_does_what_it_says() {
             status: "Waiting for your peer".into(),
             link: Some("feathercall://host/room#secret".into()),
             figures: vec![("down, wire", "5.1 kbit/s".into())],
+            backgrounds: backgrounds(),
             ..CallView::default()
         };
         let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
@@ -100,6 +110,7 @@ fn figures_and_choices_stay_in_their_panel_however_long_a_name_is() {
             ("down, wire", "16.6 kbit/s".into()),
             ("painted by", "llvmpipe (LLVM 15.0.6, 256 bits)".into()),
         ],
+        backgrounds: backgrounds(),
         ..CallView::default()
     };
     let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
@@ -110,7 +121,9 @@ fn figures_and_choices_stay_in_their_panel_however_long_a_name_is() {
     );
     apply_theme(&harness.ctx);
     harness.run_steps(3);
-    for label in ["This call", "down, wire", "painted by", "16.6 kbit/s", "low", "high"] {
+    for label in
+        ["This call", "down, wire", "painted by", "16.6 kbit/s", "low", "high", "own", "chosen"]
+    {
         let rect = harness.get_by_label(label).rect();
         assert!(rect.left() >= 680.0 && rect.right() <= 900.0, "{label} at {rect:?}");
     }

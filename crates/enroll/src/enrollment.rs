@@ -10,7 +10,7 @@ use crate::checkpoint::{can_write, write_whole};
 use crate::clock::Clock;
 use crate::embedding::Embedding;
 use crate::learning::learn;
-use crate::measuring::{HeldOut, draw, measure};
+use crate::measuring::{HeldOut, draw, measure, packing_loss};
 use crate::observing::{Observations, Seen, observe};
 use crate::options::{Budget, EnrollOptions, Progress, Report};
 use crate::recording::record;
@@ -104,8 +104,8 @@ pub fn enroll(
     // Written before it is measured: the face is what the time was spent on.
     write_whole(&options.out, &file.to_bytes())?;
 
-    let quality = if seen.held_out.is_empty() {
-        None
+    let (quality, packing_loss_db) = if seen.held_out.is_empty() {
+        (None, None)
     } else {
         let held: Vec<HeldOut<'_>> = seen
             .held_out
@@ -114,13 +114,16 @@ pub fn enroll(
             .map(|(s, measured)| HeldOut { frame: &s.frame, measured })
             .collect();
         let deadline = budget.map(|all| all.saturating_sub(Duration::from_millis(500)));
-        Some(measure(&file.model, &profile, &held, deadline, &mut clock)?)
+        let quality = measure(&file.model, &profile, &held, deadline, &mut clock)?;
+        let loss = packing_loss(&learned.model, &file.model, &held, deadline, &mut clock)?;
+        (Some(quality), loss)
     };
     // The face is there; its state is of use to nobody any more.
     drop(fs::remove_file(options.part_path()));
     Ok(Report {
         psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
         ssim: quality.map_or(f64::NAN, |q| q.ssim),
+        packing_loss_db,
         n_train: seen.train.len(),
         n_heldout: quality.map_or(0, |q| q.n),
         steps: learned.steps,

@@ -221,7 +221,7 @@ fn fingerprint(
     let frames = [seen.train.first(), seen.train.last()];
     let sums = frames.map(|o| o.map_or(0, |o| sum(o.frame.rgb())));
     Ok(format!(
-        "seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {} without {:?}",
+        "state 2 seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {} without {:?}",
         options.seed,
         seen.side,
         seen.train.len(),

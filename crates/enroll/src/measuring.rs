@@ -51,6 +51,42 @@ pub(crate) fn measure(
     Ok(Quality { psnr_db: psnr_sum / n as f64, ssim: ssim_sum / n as f64, n })
 }
 
+/// Frames that the loss of packing is measured on, and the fewest that say anything.
+const LOSS_FRAMES: usize = 24;
+const LEAST_LOSS_FRAMES: usize = 8;
+
+/// What packing costs: mean PSNR of frames drawn from the field as it was `learned`, less that
+/// drawn from the `packed` one, features not quantized, each refined against the field that draws.
+///
+/// `None` if the `deadline` comes before a few frames are measured.
+pub(crate) fn packing_loss(
+    learned: &FaceModel,
+    packed: &FaceModel,
+    frames: &[HeldOut<'_>],
+    deadline: Option<Duration>,
+    clock: &mut Clock<'_>,
+) -> anyhow::Result<Option<f64>> {
+    let mut refiners = [learned, packed].map(|model| PhotometricRefiner::new(model.clone()));
+    let (mut loss, mut n) = (0.0, 0);
+    for at in spread(frames.len()).into_iter().take(LOSS_FRAMES) {
+        clock.report("measuring", 1.0, n as u64, None)?;
+        if deadline.is_some_and(|deadline| clock.elapsed() >= deadline) {
+            break;
+        }
+        let HeldOut { frame, measured } = &frames[at];
+        for ((model, refiner), sign) in
+            [learned, packed].into_iter().zip(&mut refiners).zip([1.0, -1.0])
+        {
+            // These frames do not follow one another.
+            refiner.reset();
+            let feature = refiner.refine(frame, measured);
+            loss += sign * psnr_db(&draw(model, &feature, frame.width())?, frame);
+        }
+        n += 1;
+    }
+    Ok((n >= LEAST_LOSS_FRAMES).then(|| loss / n as f64))
+}
+
 /// What a peer makes of the frames kept back: as in a call some are refined and sent as units, with
 /// straight lines in between.
 fn through_codec(

@@ -193,6 +193,10 @@ pub struct Report {
     pub psnr_db: f64,
     /// Mean SSIM of the same pictures.
     pub ssim: f64,
+    /// What packing the face cost: PSNR of frames drawn from the numbers as they were learned, less
+    /// that drawn from the file, dB. None with fewer than 8 frames kept back, or without time left
+    /// to measure it.
+    pub packing_loss_db: Option<f64>,
     /// Frames learned from.
     pub n_train: usize,
     /// Frames kept back and measured.

@@ -201,6 +201,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_skull_goes_on_where_the_forehead_ends_however_the_head_is_tilted() {
+        let mut points = vec![[0.5, 0.5]; types::LANDMARKS];
+        for (at, point) in
+            [(152, [0.5, 0.8]), (10, [0.5, 0.4]), (54, [0.4, 0.45]), (284, [0.6, 0.45])]
+        {
+            points[at] = point;
+        }
+        let [right, top, left] = skull(&points);
+        assert!((top[0] - 0.5).abs() < 1e-6 && (top[1] - (0.4 - 0.4 * SKULL)).abs() < 1e-6);
+        assert!(right[1] < 0.4 && left[1] < 0.4 && right[0] < top[0] && left[0] > top[0]);
+        // On its side, chin to the right.
+        let turned: Vec<_> = points.iter().map(|[x, y]| [*y, *x]).collect();
+        let [_, top, _] = skull(&turned);
+        assert!((top[1] - 0.5).abs() < 1e-6 && top[0] < 0.4);
+    }
+
+    #[test]
     fn the_hull_of_a_square_with_clutter_is_the_square_drawn_in() {
         let mut points = vec![[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]];
         points.extend([[0.5, 0.5], [0.3, 0.6], [0.2, 0.5]]);

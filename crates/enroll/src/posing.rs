@@ -16,9 +16,9 @@ const FROM: f32 = 0.12;
 const STALE_AFTER: f32 = 0.14;
 /// Most of the time since [`FROM`] that alignment may take, where time is what is budgeted.
 const SHARE: f32 = 0.15;
+/// Numbers of a frame in a checkpoint: whether and when it was aligned, trust, pose, torso, exposure.
+const ROW: usize = 3 + POSE_DIMS + TORSO_DIMS + 6;
 /// A frame's turn comes again, so one step is enough.
-/// Numbers of a frame in a checkpoint: whether and when it was aligned, pose, torso, exposure.
-const ROW: usize = 2 + POSE_DIMS + TORSO_DIMS + 6;
 const EFFORT: Effort = Effort { rounds: 1, steps: 1 };
 
 /// Pose and torso of every frame: as measured at first, then moved to where the field says.
@@ -48,12 +48,12 @@ impl<'a> Posing<'a> {
     pub(crate) fn numbers(&self) -> Vec<f32> {
         let rows = self.aligned.iter().flat_map(|frame| {
             let mut row = [0.0; ROW];
-            if let Some((Aligned { feature, exposure, .. }, then)) = frame {
-                row[..2].copy_from_slice(&[1.0, *then]);
-                row[2..8].copy_from_slice(&feature.pose.to_array());
-                row[8..14].copy_from_slice(&feature.code.torso());
-                row[14..17].copy_from_slice(&exposure.gain);
-                row[17..].copy_from_slice(&exposure.offset);
+            if let Some((Aligned { feature, exposure, trust }, then)) = frame {
+                row[..3].copy_from_slice(&[1.0, *then, *trust]);
+                row[3..9].copy_from_slice(&feature.pose.to_array());
+                row[9..15].copy_from_slice(&feature.code.torso());
+                row[15..18].copy_from_slice(&exposure.gain);
+                row[18..].copy_from_slice(&exposure.offset);
             }
             row
         });
@@ -72,17 +72,17 @@ impl<'a> Posing<'a> {
         );
         for (at, row) in rows.iter().enumerate().filter(|(_, row)| row[0] > 0.0) {
             let (mut pose, mut torso) = ([0.0; POSE_DIMS], [0.0; TORSO_DIMS]);
-            pose.copy_from_slice(&row[2..8]);
-            torso.copy_from_slice(&row[8..14]);
+            pose.copy_from_slice(&row[3..9]);
+            torso.copy_from_slice(&row[9..15]);
             let mut exposure = Exposure::SAME;
-            exposure.gain.copy_from_slice(&row[14..17]);
-            exposure.offset.copy_from_slice(&row[17..]);
+            exposure.gain.copy_from_slice(&row[15..18]);
+            exposure.offset.copy_from_slice(&row[18..]);
             let feature = Feature {
                 time: self.seen[at].frame.time(),
                 pose: HeadPose::from_array(pose)?,
                 code: Code::from_parts(&[0.0; LEARNED_DIMS], &torso)?,
             };
-            self.aligned[at] = Some((Aligned { feature, exposure, trust: 1.0 }, row[1]));
+            self.aligned[at] = Some((Aligned { feature, exposure, trust: row[2] }, row[1]));
         }
         self.light = self.mean_exposure();
         Ok(())
@@ -135,8 +135,8 @@ impl<'a> Posing<'a> {
     }
 
     fn mean_exposure(&self) -> Exposure {
-        let lights: Vec<&Exposure> =
-            self.aligned.iter().flatten().map(|(aligned, _)| &aligned.exposure).collect();
+        let believed = self.aligned.iter().flatten().filter(|(aligned, _)| aligned.is_believed());
+        let lights: Vec<&Exposure> = believed.map(|(aligned, _)| &aligned.exposure).collect();
         if lights.is_empty() {
             return Exposure::SAME;
         }
@@ -147,15 +147,19 @@ impl<'a> Posing<'a> {
         }
     }
 
-    /// How the light of a frame differs from that of all that were aligned.
+    /// How the light of a frame differs from that of all that were aligned: its colors are
+    /// `gain * color + offset` of those in their mean light. None where it was not believed.
     ///
     /// Only from their mean: the face keeps the light of its clip, and a call needs no exposure.
     pub(crate) fn exposure(&self, at: usize) -> Exposure {
-        let Some((Aligned { exposure, .. }, _)) = self.aligned[at] else { return Exposure::SAME };
-        Exposure {
-            gain: std::array::from_fn(|c| exposure.gain[c] / self.light.gain[c]),
-            offset: std::array::from_fn(|c| exposure.offset[c] - self.light.offset[c]),
-        }
+        let Some((aligned, _)) = self.aligned[at].filter(|(aligned, _)| aligned.is_believed())
+        else {
+            return Exposure::SAME;
+        };
+        let (frame, mean) = (aligned.exposure, self.light);
+        let gain = std::array::from_fn(|c| frame.gain[c] / mean.gain[c]);
+        let offset = std::array::from_fn(|c| frame.offset[c] - gain[c] * mean.offset[c]);
+        Exposure { gain, offset }
     }
 
     /// Frame `at`'s feature with this learned code.
@@ -202,28 +206,35 @@ mod tests {
 
     #[test]
     fn a_checkpoint_holds_where_frames_were_put_and_in_what_light() {
-        let seen = frames(3);
+        let seen = frames(4);
         let mut posing = Posing::new(&seen, false);
         let feature = Feature {
             time: seen[1].frame.time(),
             pose: HeadPose::new(Vec3::X * 0.1, Vec3::new(0.1, 0.2, 1.2)).unwrap(),
             code: Code::from_parts(&[0.0; LEARNED_DIMS], &[0.01; TORSO_DIMS]).unwrap(),
         };
-        for (at, gain) in [(1, 1.2), (2, 1.0)] {
-            let exposure = Exposure { gain: [gain; 3], offset: [0.05; 3] };
-            posing.aligned[at] = Some((Aligned { feature, exposure, trust: 1.0 }, 0.4));
+        // The last shows a hand, say, and its light is that of the hand.
+        for (at, gain, offset, trust) in
+            [(1, 1.2, 0.02, 0.9), (2, 1.0, 0.08, 0.8), (3, 5.0, 1.0, 0.1)]
+        {
+            let exposure = Exposure { gain: [gain; 3], offset: [offset; 3] };
+            posing.aligned[at] = Some((Aligned { feature, exposure, trust }, 0.4));
         }
         posing.light = posing.mean_exposure();
         let mut again = Posing::new(&seen, false);
         again.restore(&posing.numbers()).unwrap();
         let code = [0.5; LEARNED_DIMS];
-        for at in 0..3 {
+        for at in 0..4 {
             assert_eq!(again.feature(at, &code), posing.feature(at, &code), "frame {at}");
             assert_eq!(again.exposure(at), posing.exposure(at), "frame {at}");
         }
-        // Brighter than the other by what both differ from their mean.
-        assert!((again.exposure(1).gain[0] - 1.2 / 1.1).abs() < 1e-5);
-        assert_eq!(again.exposure(0), Exposure::SAME);
+        // A color of the field, in the first frame's light, comes back in the mean light of both.
+        let relative = again.exposure(1);
+        let seen = (1.2 * 0.4 + 0.02 - relative.offset[0]) / relative.gain[0];
+        assert!((seen - (1.1 * 0.4 + 0.05)).abs() < 1e-5, "{seen}");
+        for other in [0, 3] {
+            assert_eq!(again.exposure(other), Exposure::SAME);
+        }
         assert_eq!(again.feature(1, &code).unwrap().pose, feature.pose);
         assert!(Posing::new(&frames(2), false).restore(&posing.numbers()).is_err());
     }

@@ -19,7 +19,7 @@ const MIN_TRAIN_MASS: f32 = 1e-4;
 pub(crate) struct Pixel {
     /// Image space.
     pub(crate) at: [f32; 2],
-    /// sRGB, 0..=1.
+    /// sRGB, about 0..=1: in the mean light of all frames.
     pub(crate) rgb: [f32; 3],
     /// Whether it lies well inside the face, where nothing shines through.
     pub(crate) in_hull: bool,

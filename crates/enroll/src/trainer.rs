@@ -124,7 +124,7 @@ impl Trainer {
     }
 
     /// Adds the gradients of the regularisers: base planes and density smooth, expression planes
-    /// sparse, torso blends small.
+    /// sparse, torso blends small, torso filled downwards.
     fn regularize(&mut self) {
         let every = REGULARIZE_EVERY as f32;
         let s = &self.sizes;
@@ -268,9 +268,10 @@ fn smooth(
     }
 }
 
-/// Adds the gradient of `weight * Σ (logit - highest above)²` below every place that is torso without
-/// doubt: a body goes on down to the edge of the picture, also where a wall behind it has the
-/// color of its jacket.
+/// Adds the gradient of `weight * Σ min(0, logit - highest)²`, `highest` being the most that an
+/// area at this height or above has in the mean, held fixed, wherever that is torso without doubt:
+/// a body goes on down to the edge of the picture, also where a wall behind it has the color of
+/// its jacket.
 fn fill_downwards(params: &[f32], grads: &mut [f32], s: &Sizes, l: &Layout, weight: f32) {
     let (w, h) = (s.torso_width, s.torso_height);
     let texels = params[l.torso.clone()].as_chunks::<4>().0;
@@ -345,6 +346,44 @@ mod tests {
         let mut grads = [0.0; 4];
         smooth(&params, &mut grads, &(0..4), &[2, 2], 1, 0.5);
         assert_eq!(grads, [-3.0, 0.0, 6.0, -3.0]);
+    }
+
+    #[test]
+    fn a_running_mean_is_that_of_the_numbers_near_by() {
+        let (width, height) = (9, 5);
+        let from: Vec<f32> = (0..width * height).map(|i| ((i * 37) % 11) as f32).collect();
+        for (n, stride) in [(width, 1), (height, width)] {
+            let mut to = vec![0.0; from.len()];
+            blur(&from, &mut to, n, stride, width, 2);
+            for (i, got) in to.into_iter().enumerate() {
+                let (place, start) =
+                    if stride == 1 { (i % width, i - i % width) } else { (i / width, i % width) };
+                let near = place.saturating_sub(2)..(place + 3).min(n);
+                let count = near.len() as f32;
+                let want = near.map(|j| from[start + j * stride]).sum::<f32>() / count;
+                assert!((got - want).abs() < 1e-5, "{i}: {got} not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hole_in_the_torso_is_filled_and_nothing_above_it() {
+        let sizes = Sizes::tiny();
+        let layout = Layout::new(&sizes);
+        let (w, h) = (sizes.torso_width, sizes.torso_height);
+        let mut params = vec![0.0; layout.len];
+        let texels = params[layout.torso.clone()].as_chunks_mut::<4>().0;
+        let (top, hole) = (h / 3, 2 * h / 3);
+        for (i, texel) in texels.iter_mut().enumerate() {
+            texel[3] = if i / w < top || i / w > hole { -1.0 } else { 6.0 };
+        }
+        let mut grads = vec![0.0; layout.len];
+        fill_downwards(&params, &mut grads, &sizes, &layout, 1.0);
+        let g = grads[layout.torso.clone()].as_chunks::<4>().0;
+        // What lowers the loss raises the logit.
+        assert!(g[(h - 1) * w + w / 2][3] < -1.0, "{:?}", g[(h - 1) * w + w / 2]);
+        assert!(g[..w * top.saturating_sub(SPECK)].iter().all(|g| g[3] == 0.0));
+        assert!(grads[..layout.torso.start].iter().all(|g| *g == 0.0));
     }
 
     fn train(steps: u32) -> (Vec<f32>, Vec<f64>) {

@@ -4,8 +4,11 @@ use glam::Vec3;
 use types::{Code, Feature, Frame, HeadPose, MediaTime};
 
 use crate::FaceModel;
+use rayon::prelude::*;
+
 use crate::fold::FoldedField;
 use crate::inputs::FrameInputs;
+use crate::math::{Taps, add_scaled};
 use crate::ray::{DEFAULT_SAMPLES, read_torso, trace_head};
 
 /// What is drawn behind head and torso: a choice of whoever looks, nothing of it is sent.
@@ -24,6 +27,8 @@ pub enum Background {
 
 /// Standard deviation of the blur, sides of the picture.
 const BLUR: f32 = 0.04;
+/// Largest side at which it is made.
+const BLURRED_SIDE: usize = 128;
 /// What of the own background is never seen weighs this much: the person left no trace there but
 /// their own color.
 const UNSEEN: f32 = 1e-3;
@@ -35,14 +40,13 @@ impl FaceModel {
     #[must_use]
     pub fn with_background(&self, background: &Background) -> Self {
         let n = self.sizes().background;
-        let own = &self.params()[self.layout().background.clone()];
         let pixels: Vec<f32> = match background {
             Background::Own => return self.clone(),
             Background::Color(rgb) => {
                 let rgb = rgb.map(|v| f32::from(v) / 255.0);
                 rgb.iter().copied().cycle().take(n * n * 3).collect()
             }
-            Background::Blurred => blurred(own.as_chunks::<3>().0, n, &self.seen_behind(n)),
+            Background::Blurred => self.blurred_background(),
             Background::Picture(frame) => {
                 let scaled = frame.center_square().resized_area(n as u32, n as u32);
                 scaled.rgb().iter().map(|v| f32::from(*v) / 255.0).collect()
@@ -51,6 +55,34 @@ impl FaceModel {
         let mut changed = self.clone();
         changed.background_mut().copy_from_slice(&pixels);
         changed
+    }
+
+    /// The own background, without the person and out of focus, `[n][n][3]`. Made small: a blur
+    /// has no detail, whatever size a peer's face says it is.
+    fn blurred_background(&self) -> Vec<f32> {
+        let n = self.sizes().background;
+        let small = n.min(BLURRED_SIDE);
+        let own = self.params()[self.layout().background.clone()].as_chunks::<3>().0;
+        let mut mean = vec![[0.0; 3]; small * small];
+        let mut count = vec![0.0; small * small];
+        for (i, pixel) in own.iter().enumerate() {
+            let at = i / n * small / n * small + i % n * small / n;
+            add_scaled(&mut mean[at], 1.0, pixel);
+            count[at] += 1.0;
+        }
+        for (pixel, count) in mean.iter_mut().zip(count) {
+            *pixel = pixel.map(|v| v / count);
+        }
+        let blurred = blurred(&mean, small, &self.seen_behind(small));
+        let relative = |at: usize| {
+            let middle = (at as f32 + 0.5) / n as f32;
+            (middle * small as f32 - 0.5) / (small - 1) as f32
+        };
+        let pixels = (0..n * n).flat_map(|i| {
+            let taps = Taps::new(relative(i % n), relative(i / n), small, small);
+            taps.read(&blurred)
+        });
+        pixels.collect()
     }
 
     /// How much of each of `n` by `n` places of the background shows beside a person at rest.
@@ -66,16 +98,12 @@ impl FaceModel {
             let [x, y] = [i % n, i / n].map(|at| (at as f32 + 0.5) / n as f32);
             1.0 - self.alpha(&folded, &inputs, x, y)
         };
-        (0..n * n).map(seen).collect()
+        (0..n * n).into_par_iter().map(seen).collect()
     }
 
     /// How much of the background the person hides at an image point.
     fn alpha(&self, folded: &FoldedField, inputs: &FrameInputs, x: f32, y: f32) -> f32 {
-        let torso = if y < self.sizes().torso.min[1] {
-            0.0
-        } else {
-            read_torso(self.sizes(), folded, inputs, x, y).1
-        };
+        let (_, torso) = read_torso(self.sizes(), folded, inputs, x, y);
         let head = trace_head(self, folded, inputs, x, y, DEFAULT_SAMPLES).map_or(0.0, |h| h.alpha);
         head + (1.0 - head) * torso
     }
@@ -83,7 +111,7 @@ impl FaceModel {
 
 /// Gaussian blur of what is seen: normalized convolution (Knutsson and Westin 1993), so that the
 /// person's own colors do not come out as a halo.
-fn blurred(pixels: &[[f32; 3]], n: usize, seen: &[f32]) -> Vec<f32> {
+fn blurred(pixels: &[[f32; 3]], n: usize, seen: &[f32]) -> Vec<[f32; 3]> {
     let mut weighed: Vec<[f32; 4]> = pixels
         .iter()
         .zip(seen)
@@ -112,7 +140,7 @@ fn blurred(pixels: &[[f32; 3]], n: usize, seen: &[f32]) -> Vec<f32> {
             }
         }
     }
-    weighed.iter().flat_map(|[r, g, b, w]| [r / w, g / w, b / w]).collect()
+    weighed.iter().map(|[r, g, b, w]| [r / w, g / w, b / w]).collect()
 }
 
 #[cfg(test)]
@@ -161,14 +189,33 @@ mod tests {
     fn a_blur_keeps_one_color_and_takes_what_is_hidden_from_beside_it() {
         let n = 24;
         let gray = vec![[0.5; 3]; n * n];
-        assert!(blurred(&gray, n, &vec![1.0; n * n]).iter().all(|v| (v - 0.5).abs() < 1e-5));
+        assert!(
+            blurred(&gray, n, &vec![1.0; n * n]).iter().flatten().all(|v| (v - 0.5).abs() < 1e-5)
+        );
         // A bright person in the middle of the gray, hidden behind themselves.
         let is_hidden = |i: usize| (10..14).contains(&(i % n)) && (10..14).contains(&(i / n));
         let pixels: Vec<_> =
             (0..n * n).map(|i| [if is_hidden(i) { 1.0 } else { 0.5 }; 3]).collect();
         let seen: Vec<_> = (0..n * n).map(|i| if is_hidden(i) { 0.0 } else { 1.0 }).collect();
-        let most = blurred(&pixels, n, &seen).into_iter().fold(0.0, f32::max);
+        let most = blurred(&pixels, n, &seen).into_iter().flatten().fold(0.0, f32::max);
         assert!(most < 0.65, "{most}");
+    }
+
+    #[test]
+    fn the_own_background_out_of_focus_is_smoother_and_as_bright() {
+        for n in [16, 40, 300] {
+            let sizes = Sizes { background: n, ..Sizes::tiny() };
+            let own = FaceModel::noise(sizes, 5);
+            let of = |model: &FaceModel| {
+                let pixels = model.params()[model.layout().background.clone()].to_vec();
+                let mean = pixels.iter().sum::<f32>() / pixels.len() as f32;
+                let rough: f32 = pixels.windows(4).map(|w| (w[3] - w[0]).abs()).sum();
+                (mean, rough)
+            };
+            let (sharp, soft) = (of(&own), of(&own.with_background(&Background::Blurred)));
+            assert!((sharp.0 - soft.0).abs() < 0.1, "{n}: {} {}", sharp.0, soft.0);
+            assert!(soft.1 < 0.5 * sharp.1, "{n}: {} {}", sharp.1, soft.1);
+        }
     }
 
     #[test]

@@ -98,10 +98,15 @@ pub fn fold(
     inputs: &FrameInputs,
     folded: &mut FoldedField,
 ) {
-    fold_head(sizes, layout, params, inputs, folded);
-    let up = Upsampling::torso(sizes);
-    let base = &params[layout.torso.clone()];
-    add_upsampled(base, &mix_torso(layout, params, inputs), &up, &mut folded.torso);
+    let mut torso = std::mem::take(&mut folded.torso);
+    let fold_torso = || {
+        let up = Upsampling::torso(sizes);
+        let base = &params[layout.torso.clone()];
+        add_upsampled(base, &mix_torso(layout, params, inputs), &up, &mut torso);
+    };
+    // Of about the same size.
+    rayon::join(fold_torso, || fold_head(sizes, layout, params, inputs, folded));
+    folded.torso = torso;
 }
 
 /// Σₖ `torso_mix[k]` · additive plane k, `[torso_blend_height][torso_blend_width]`.

@@ -17,7 +17,7 @@ const SLOPE_SAMPLES: u32 = 2;
 pub(crate) const FEATURE: usize = FEATURE_DIMS;
 /// And of the exposure: a gain and an offset for each color channel.
 pub(crate) const N: usize = FEATURE + 6;
-/// Columns of the normal equations: the unknowns and the residual, padded for vector registers.
+/// Columns of the normal equations: the unknowns, padded for vector registers.
 const COLUMNS: usize = 48;
 /// Where the torso's numbers begin among the unknowns.
 pub(crate) const TORSO: usize = FEATURE - TORSO_DIMS;
@@ -35,7 +35,7 @@ const IMAGE_NUDGE: f32 = 0.002;
 /// Taken once, it serves several steps: what the field shows is looked up anew after each, how it
 /// changes is not, which takes several times as long (a simplified Newton, or chord, method).
 pub(crate) struct Linearized {
-    /// Only what lies on and above the diagonal; column [`N`] is the right side where this was taken.
+    /// Only what lies on and above the diagonal.
     normal: [[f64; COLUMNS]; COLUMNS],
     /// How the color of each target changes with each number of the feature.
     slopes: Vec<Slopes>,
@@ -60,8 +60,8 @@ struct Around<'a> {
     model: &'a FaceModel,
     folded: &'a FoldedField,
     inputs: FrameInputs,
-    /// A step along each of the unknowns, its length, and what the renderer needs there, for what is behind
-    /// the head.
+    /// A step along each of the unknowns, its length, and what the renderer needs there: for what is
+    /// behind the head.
     nudged: Vec<(usize, f32, FrameInputs)>,
     unknowns: Unknowns,
     backward: BackwardShading,
@@ -69,22 +69,23 @@ struct Around<'a> {
     translation: Vec3,
 }
 
-/// What the rows of the grid add up to.
+/// What the targets of a row add up to.
+#[derive(Clone, Copy)]
 struct Sums {
-    normal: [[f32; COLUMNS]; COLUMNS],
     right: [f32; COLUMNS],
     cost: f32,
     trust: f32,
 }
 
+type Normal = [[f32; COLUMNS]; COLUMNS];
+
 impl Sums {
-    const NONE: Self =
-        Self { normal: [[0.0; COLUMNS]; COLUMNS], right: [0.0; COLUMNS], cost: 0.0, trust: 0.0 };
+    const NONE: Self = Self { right: [0.0; COLUMNS], cost: 0.0, trust: 0.0 };
 }
 
 impl Linearized {
     /// Around `feature` and `exposure`; `None` where no head can be.
-    #[expect(clippy::large_stack_arrays, reason = "18 kB, once a frame")]
+    #[expect(clippy::large_stack_arrays, reason = "9 and 18 kB, once a row and once a round")]
     pub(crate) fn at(
         model: &FaceModel,
         feature: &Feature,
@@ -122,26 +123,33 @@ impl Linearized {
         let mut slopes = vec![[[0.0; 4]; FEATURE]; targets.len()];
         let n = GRID as usize;
         let rows = targets.par_chunks(n).zip(slopes.par_chunks_mut(n)).map(|(row, slopes)| {
-            let mut sums = Sums::NONE;
-            let (around, out) = (&around, (&mut sums, slopes));
+            let (mut sums, mut normal) = (Sums::NONE, [[0.0; COLUMNS]; COLUMNS]);
+            let (around, out) = (&around, (&mut sums, &mut normal, slopes));
             pulp::Arch::new().dispatch(
                 #[inline(always)]
                 move || {
                     // Moved out: see `face::render_cpu`.
-                    let (sums, slopes) = out;
+                    let (sums, normal, slopes) = out;
                     for (target, slopes) in row.iter().zip(slopes) {
                         let color = around.slopes(target.at, slopes);
-                        sums.add::<true>(target, color, slopes, exposure);
+                        sums.add(
+                            target,
+                            color,
+                            slopes,
+                            exposure,
+                            #[inline(always)]
+                            |row, weight| add_normal(normal, row, weight),
+                        );
                     }
                 },
             );
-            sums
+            (sums, normal)
         });
         // Summed in order: the result does not depend on the threads.
-        let rows: Vec<Sums> = rows.collect();
+        let (rows, normals): (Vec<Sums>, Vec<Normal>) = rows.unzip();
         let mut normal = [[0.0; COLUMNS]; COLUMNS];
-        for row in &rows {
-            for (sum, more) in normal.as_flattened_mut().iter_mut().zip(row.normal.as_flattened()) {
+        for row in &normals {
+            for (sum, more) in normal.as_flattened_mut().iter_mut().zip(row.as_flattened()) {
                 *sum += f64::from(*more);
             }
         }
@@ -177,7 +185,7 @@ impl Linearized {
                                     *c = head.alpha * rgb + (1.0 - head.alpha) * *c;
                                 }
                             }
-                            sums.add::<false>(target, color, slopes, exposure);
+                            sums.add(target, color, slopes, exposure, |_, _| {});
                         }
                     },
                 );
@@ -229,14 +237,16 @@ impl Compared {
 }
 
 impl Sums {
-    /// Adds what one target says: its right side, and the normal equations if `NORMAL`.
+    /// Adds what one target says; `each` is told the weight of each of its colors and how that
+    /// changes with the unknowns.
     #[inline(always)]
-    fn add<const NORMAL: bool>(
+    fn add(
         &mut self,
         target: &Target,
         color: [f32; 3],
         slopes: &Slopes,
         exposure: &Exposure,
+        mut each: impl FnMut(&[f32; COLUMNS], f32),
     ) {
         for c in 0..3 {
             let residual = target.rgb[c] - (exposure.gain[c] * color[c] + exposure.offset[c]);
@@ -251,22 +261,27 @@ impl Sums {
             row[FEATURE + c] = color[c];
             row[FEATURE + 3 + c] = 1.0;
             let weight = weight / (NOISE * NOISE);
-            let blocks = row.as_chunks::<8>().0;
-            for (sums, row) in self.right.as_chunks_mut::<8>().0.iter_mut().zip(blocks) {
+            let sums = self.right.as_chunks_mut::<8>().0;
+            for (sums, row) in sums.iter_mut().zip(row.as_chunks::<8>().0) {
                 add_scaled(sums, residual * weight, row);
             }
-            if !NORMAL {
-                continue;
-            }
-            for (i, (sums, a)) in self.normal.iter_mut().zip(row).enumerate().take(N) {
-                // Most points say nothing of most unknowns; what lies below the diagonal is not read.
-                if a == 0.0 {
-                    continue;
-                }
-                for (sums, row) in sums.as_chunks_mut::<8>().0.iter_mut().zip(blocks).skip(i / 8) {
-                    add_scaled(sums, a * weight, row);
-                }
-            }
+            each(&row, weight);
+        }
+    }
+}
+
+/// Adds `weight · row rowᵀ`, on and above the diagonal.
+#[inline(always)]
+fn add_normal(normal: &mut Normal, row: &[f32; COLUMNS], weight: f32) {
+    let blocks = row.as_chunks::<8>().0;
+    for (i, (sums, a)) in normal.iter_mut().zip(row).enumerate().take(N) {
+        // Most points say nothing of most unknowns.
+        if *a == 0.0 {
+            continue;
+        }
+        let sums = sums.as_chunks_mut::<8>().0.iter_mut().zip(blocks);
+        for (sums, row) in sums.skip(i / 8) {
+            add_scaled(sums, a * weight, row);
         }
     }
 }
@@ -288,6 +303,7 @@ impl Around<'_> {
         }
         let [here, right, below] = heads;
         let alpha = here.map_or(0.0, |h| h.alpha);
+        // Above the torso only a background that is shifted changes, by next to nothing.
         if alpha < 0.98 && y > model.sizes().torso.min[1] {
             for (k, nudge, inputs) in &self.nudged {
                 let there = read_behind(model, folded, inputs, x, y);
@@ -342,5 +358,90 @@ impl Around<'_> {
             project(Vec3::Y),
             project(Vec3::Z),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::targets;
+    use face::FaceFile;
+    use types::{Code, Frame, HeadPose, MediaTime};
+
+    fn demo() -> FaceModel {
+        FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap().model
+    }
+
+    fn resting() -> Feature {
+        let pose = HeadPose::new(Vec3::new(0.05, -0.1, 0.02), Vec3::new(0.01, 0.02, 1.2)).unwrap();
+        Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL }
+    }
+
+    /// Targets of a gray picture, so that every one of them differs, and what the field says there.
+    fn around(model: &FaceModel, feature: &Feature) -> (Vec<Target>, Linearized) {
+        let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
+        let targets = targets(&gray, model, feature, Unknowns::All);
+        let mut folded = FoldedField::default();
+        let (same, all) = (&Exposure::SAME, Unknowns::All);
+        let linearized = Linearized::at(model, feature, same, &targets, all, &mut folded).unwrap();
+        (targets, linearized)
+    }
+
+    #[test]
+    fn where_it_was_taken_a_comparison_finds_the_same() {
+        let (model, feature) = (demo(), resting());
+        let (targets, linearized) = around(&model, &feature);
+        let mut folded = FoldedField::default();
+        let again = linearized.compare(&model, &feature, &Exposure::SAME, &targets, &mut folded);
+        let here = &linearized.here;
+        assert!((again.cost / here.cost - 1.0).abs() < 1e-5, "{} {}", again.cost, here.cost);
+        assert!((again.trust - here.trust).abs() < 1e-5);
+        for (a, b) in again.right.iter().zip(here.right) {
+            assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+
+    /// What each unknown does to the points of the picture that the head does not hide.
+    #[test]
+    fn slopes_behind_the_head_are_those_of_finite_differences() {
+        let (model, feature) = (demo(), resting());
+        let (targets, linearized) = around(&model, &feature);
+        let (inputs, folded) = {
+            let inputs = model.frame_inputs(&feature);
+            let folded = model.fold(&inputs);
+            (inputs, folded)
+        };
+        let is_behind = |target: &&Target| {
+            let [x, y] = target.at;
+            let head = trace_head(&model, &folded, &inputs, x, y, SAMPLES);
+            head.is_none() && y > model.sizes().torso.min[1]
+        };
+        for k in [0, POSE_DIMS, POSE_DIMS + 5, TORSO + 2, TORSO + 5] {
+            let nudge = NUDGE[match k {
+                0 => 0,
+                POSE_DIMS..TORSO => 3,
+                _ => 4,
+            }];
+            let colors = |share: f32| -> Vec<[f32; 3]> {
+                let mut step = [0.0; FEATURE];
+                step[k] = share * nudge;
+                let inputs = model.frame_inputs(&stepped(&feature, &step).unwrap());
+                let at = targets.iter().filter(is_behind).map(|target| target.at);
+                at.map(|[x, y]| read_behind(&model, &folded, &inputs, x, y)).collect()
+            };
+            let (there, here) = (colors(1.0), colors(0.0));
+            let slopes = targets.iter().zip(&linearized.slopes);
+            let slopes = slopes.filter(|(target, _)| is_behind(target)).map(|(_, s)| s[k]);
+            let (mut error, mut size) = (0.0, 1e-9);
+            for ((there, here), slope) in there.iter().zip(&here).zip(slopes) {
+                for c in 0..3 {
+                    let want = (there[c] - here[c]) / nudge;
+                    error += (slope[c] - want).powi(2);
+                    size += want.powi(2);
+                }
+            }
+            assert!(size > 1e-6, "unknown {k} does something");
+            assert!(error < 1e-3 * size, "unknown {k}: {error} of {size}");
+        }
     }
 }

@@ -5,13 +5,14 @@ use types::{Code, Feature, FeatureError, Frame, HeadPose, POSE_DIMS};
 use crate::linearized::{FEATURE, Linearized, N, TORSO};
 use crate::targets::targets;
 
-/// Of pose and torso, then of everything, from nothing; from where the last frame ended the
-/// second is enough.
+/// From nothing: pose and torso, then everything. From where the last frame ended: everything.
 const FIRST: [Effort; 2] = [Effort { rounds: 2, steps: 2 }, Effort { rounds: 3, steps: 6 }];
 const NEXT: Effort = Effort { rounds: 2, steps: 6 };
-/// A step that takes away less than this share of the cost is the last of its round; and a round of
-/// its alignment, for the picture changes elsewhere as it did here.
-const WORTHWHILE: [f64; 2] = [0.01, 0.25];
+/// A step that takes away less than this share of the cost is the last of its round.
+const SETTLED: f64 = 0.01;
+/// A round that takes away less than this share is the last: the picture changes where it ended
+/// as it did where it began.
+const NEAR: f64 = 0.35;
 /// How far what was measured is believed, standard deviations: turn (radians), shift (meters),
 /// learned numbers, torso affine (sides); gain around 1, offset around 0.
 const BELIEF: [f32; N] = {
@@ -34,6 +35,7 @@ const BELIEF: [f32; N] = {
 const MIN_TRUST: f32 = 0.35;
 /// How much of the last frame's change of the learned numbers is expected to last.
 const LASTING: f32 = 0.9;
+
 /// Moves pose, expression and torso until the enrolled face, drawn so, looks like the frame.
 ///
 /// Landmarks say where a head is to half a degree, and an embedder's guess of what the field needs
@@ -42,8 +44,9 @@ const LASTING: f32 = 0.9;
 /// `Σ ρ(frame − gain · field − offset)² / σ² + |change of the feature|² / belief²`
 /// (direct image alignment; Engel, Koltun, Cremers 2018, "Direct Sparse Odometry", with exposure as
 /// there). The pose's derivatives come from the head's image gradient and depth, the learned
-/// numbers' from the field backwards, the torso's from finite differences. Gain and offset, one of each per color, take out light that changed since
-/// enrollment. Where the picture is not like the field at all, what was measured stays.
+/// numbers' from the field backwards, those of what is behind the head from finite differences.
+/// Gain and offset, one of each per color, take out light that changed since enrollment. Where the
+/// picture is not like the field at all, what was measured stays.
 ///
 /// Enrollment places its frames with the same function ([`align`]), so the field is learned where
 /// a call will put it.
@@ -126,7 +129,7 @@ impl PhotometricRefiner {
             let placed = align(measured, Exposure::SAME, Unknowns::Place, FIRST[0]);
             align(&placed.feature, placed.exposure, Unknowns::All, FIRST[1])
         };
-        if aligned.trust < MIN_TRUST {
+        if !aligned.is_believed() {
             self.last = None;
             return *measured;
         }
@@ -162,9 +165,12 @@ fn difference(from: &Feature, to: &Feature) -> [f32; FEATURE] {
     })
 }
 
-/// Aligns the field with a square picture: at most so many Gauss-Newton steps of the `unknowns` from
-/// `start`, pulled towards `measured`; see [`PhotometricRefiner`]. A step that makes it worse is
-/// taken back.
+/// Aligns the field with a square picture by Gauss-Newton steps of the `unknowns` from `start`,
+/// pulled towards `measured`; see [`PhotometricRefiner`].
+///
+/// A round finds how the picture changes and takes steps on the strength of that, until one makes
+/// it worse (it is taken back) or hardly better. There are further rounds while they take away
+/// much.
 pub fn align(
     model: &FaceModel,
     frame: &Frame,
@@ -182,7 +188,7 @@ pub fn align(
             Linearized::at(model, &now.feature, &now.exposure, &targets, unknowns, &mut folded);
         let Some(linearized) = linearized else { break };
         now.trust = linearized.here.trust;
-        let mut pull = pull(&now, measured);
+        let mut pull = way_back(&now, measured);
         let at_first = linearized.here.cost + believed(&pull);
         let mut cost = at_first;
         let mut next = linearized.step(&linearized.here, &pull, &BELIEF);
@@ -190,20 +196,20 @@ pub fn align(
             let Some(there) = next.and_then(|step| now.stepped(&step)) else { break };
             let (feature, exposure) = (&there.feature, &there.exposure);
             let seen = linearized.compare(model, feature, exposure, &targets, &mut folded);
-            pull = self::pull(&there, measured);
+            pull = way_back(&there, measured);
             let cost_there = seen.cost + believed(&pull);
             if cost_there >= cost {
                 break;
             }
             now = Aligned { trust: seen.trust, ..there };
-            let is_settled = cost_there > (1.0 - WORTHWHILE[0]) * cost;
+            let is_settled = cost_there > (1.0 - SETTLED) * cost;
             cost = cost_there;
             if is_settled {
                 break;
             }
             next = linearized.step(&seen, &pull, &BELIEF);
         }
-        if cost > (1.0 - WORTHWHILE[1]) * at_first {
+        if cost > (1.0 - NEAR) * at_first {
             break;
         }
     }
@@ -211,6 +217,11 @@ pub fn align(
 }
 
 impl Aligned {
+    /// Whether the picture shows what the field knows: otherwise nothing here is to be relied on.
+    pub fn is_believed(&self) -> bool {
+        self.trust >= MIN_TRUST
+    }
+
     /// After a step of all unknowns, none of which leaps three standard deviations of what is
     /// believed.
     fn stepped(&self, step: &[f32; N]) -> Option<Self> {
@@ -225,7 +236,7 @@ impl Aligned {
 }
 
 /// What leads from here back to what was measured, and to the exposure of enrollment.
-fn pull(now: &Aligned, measured: &Feature) -> [f32; N] {
+fn way_back(now: &Aligned, measured: &Feature) -> [f32; N] {
     let mut pull = [0.0; N];
     pull[..FEATURE].copy_from_slice(&difference(&now.feature, measured));
     for c in 0..3 {
@@ -282,23 +293,18 @@ mod tests {
         for gain in [1.0, 0.8] {
             let frame = photo(&model, &truth, gain);
             let (same, place) = (Exposure::SAME, Unknowns::Place);
-            let aligned = align(
-                &model,
-                &frame,
-                &measured,
-                &measured,
-                same,
-                place,
-                Effort { rounds: 3, steps: 4 },
-            )
-            .feature;
+            // A frame's first look, and as if it came twice more.
+            let effort = Effort { rounds: 1, steps: 6 };
+            let aligned = (0..3).fold(measured, |start, _| {
+                align(&model, &frame, &measured, &start, same, place, effort).feature
+            });
             for axes in [0..3, 3..5] {
                 let rms = |feature: &Feature| {
                     let d = difference(&truth, feature);
                     d[axes.clone()].iter().map(|v| v * v).sum::<f32>().sqrt()
                 };
                 let (was, is) = (rms(&measured), rms(&aligned));
-                assert!(is < 0.35 * was, "gain {gain}, {axes:?}: {was} became {is}");
+                assert!(is < 0.4 * was, "gain {gain}, {axes:?}: {was} became {is}");
             }
         }
     }

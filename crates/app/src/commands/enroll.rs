@@ -45,5 +45,8 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
             report.psnr_db, report.ssim, report.n_heldout
         );
     }
+    if let Some(loss) = report.packing_loss_db {
+        println!("of that, packing into the file costs {loss:.2} dB");
+    }
     Ok(())
 }

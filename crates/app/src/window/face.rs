@@ -48,9 +48,12 @@ impl FacePainter {
         }
     }
 
-    /// Goes on with a finer model of the same face.
-    pub(super) fn refine(&mut self, model: Arc<FaceModel>) {
-        self.painter.refine(model);
+    /// Goes on with this model, a finer one of the same face or one in front of another background.
+    pub(super) fn refine(&mut self, model: &Arc<FaceModel>) {
+        if Arc::ptr_eq(self.painter.model(), model) {
+            return;
+        }
+        self.painter.refine(Arc::clone(model));
         if let Some(Canvas::Native(_, shown)) = &mut self.canvas {
             // The renderer's texture is another one now.
             *shown = 0;

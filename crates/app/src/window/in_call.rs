@@ -25,8 +25,10 @@ pub struct CallView {
     pub is_camera_off: bool,
     /// What was chosen.
     pub resolution: Resolution,
-    /// What is drawn behind the peer.
+    /// What is drawn behind the peer, and what else there is, by name.
     pub background: Background,
+    /// See there.
+    pub backgrounds: Vec<(&'static str, Background)>,
     /// How much is sent.
     pub rate: Rate,
     /// Side at which the face is drawn now, pixels.
@@ -54,8 +56,6 @@ pub enum CallAction {
     HangUp,
 }
 
-/// A calm color behind the peer.
-const PLAIN: [u8; 3] = [0x2c, 0x38, 0x44];
 /// Width of the panel beside the face, points.
 const FIGURES_WIDTH: f32 = 220.0;
 /// A longer value (the name of a graphics adapter) is broken into lines.
@@ -141,15 +141,12 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
     });
     ui.add_space(6.0);
     ui.label("Behind your peer").on_hover_text("As you see them: nothing is sent");
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().button_padding.x = 10.0;
         ui.spacing_mut().item_spacing.x = 4.0;
-        let plain = Background::Color(PLAIN);
-        for (name, choice) in
-            [("own", Background::Own), ("blurred", Background::Blurred), ("plain", plain)]
-        {
-            if ui.selectable_label(view.background == choice, name).clicked() {
-                actions.push(CallAction::Background(choice));
+        for (name, choice) in &view.backgrounds {
+            if ui.selectable_label(view.background == *choice, *name).clicked() {
+                actions.push(CallAction::Background(choice.clone()));
             }
         }
     });

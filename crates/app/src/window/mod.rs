@@ -272,6 +272,7 @@ impl CallScreen {
             is_camera_off: self.live.is_camera_off(),
             resolution: self.live.resolution(),
             background: self.live.background().clone(),
+            backgrounds: self.live.backgrounds(),
             rendered_side: self.painter.as_ref().map_or(0, FacePainter::side),
             rate: self.live.rate(),
             figures: self.figures.clone(),
@@ -283,10 +284,7 @@ impl CallScreen {
                 CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
                 CallAction::ToggleCamera => self.live.act(&Action::Camera(view.is_camera_off)),
                 CallAction::Resolution(choice) => self.live.act(&Action::Resolution(choice)),
-                CallAction::Background(choice) => {
-                    self.live.act(&Action::Background(choice));
-                    self.refine();
-                }
+                CallAction::Background(choice) => self.live.act(&Action::Background(choice)),
                 CallAction::Rate(rate) => self.live.act(&Action::Rate(rate)),
                 CallAction::CopyLink => {
                     ui.ctx().copy_text(self.link.clone().unwrap_or_default());
@@ -312,7 +310,6 @@ impl CallScreen {
                 self.status = format!("Receiving your peer's face: {:.0} %", share * 100.0);
             }
             Event::ModelReady { layers, of } => {
-                self.refine();
                 self.status = if layers == of {
                     "Connected".to_owned()
                 } else {
@@ -326,13 +323,6 @@ impl CallScreen {
         }
     }
 
-    /// Goes on with the peer's face as it is to be drawn now.
-    fn refine(&mut self) {
-        if let (Some(painter), Some(model)) = (&mut self.painter, self.live.model()) {
-            painter.refine(model);
-        }
-    }
-
     /// Draws what is due now into the texture that egui shows.
     fn paint_face(
         &mut self,
@@ -340,11 +330,11 @@ impl CallScreen {
         state: &egui_wgpu::RenderState,
         gpu: &Gpu,
     ) -> anyhow::Result<()> {
-        if self.painter.is_none() {
-            let Some(model) = self.live.model() else { return Ok(()) };
-            self.painter = Some(FacePainter::new(model, gpu, self.live.max_fps()));
-        }
-        let Some(painter) = &mut self.painter else { return Ok(()) };
+        let Some(model) = self.live.model() else { return Ok(()) };
+        let painter = self
+            .painter
+            .get_or_insert_with(|| FacePainter::new(Arc::clone(model), gpu, self.live.max_fps()));
+        painter.refine(model);
         let (now, side) = (Instant::now(), self.live.side());
         let Some(feature) = self.live.call().feature_at(now) else { return Ok(()) };
         if painter.begin(now, side, self.live.painted_mut()) {
