@@ -114,6 +114,9 @@ impl<'a> Posing<'a> {
                 && self.aligned[*at].is_none_or(|(_, then)| progress >= then + STALE_AFTER)
         };
         let due: Vec<_> = chosen.iter().zip(codes).enumerate().filter(is_stale).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
         let aligned: Result<Vec<(usize, Aligned)>, FeatureError> = due
             .par_iter()
             .map(|&(_, (&at, code))| {

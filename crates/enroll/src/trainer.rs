@@ -278,9 +278,9 @@ fn fill_downwards(params: &[f32], grads: &mut [f32], s: &Sizes, l: &Layout, weig
     // What counts is an area, not a speck.
     let rows: Vec<f32> = texels.iter().map(|t| t[3]).collect();
     let mut wide = vec![0.0; w * h];
-    blur(&rows, &mut wide, w, 1, w, SPECK);
+    blur(&rows, &mut wide, w, 1, SPECK);
     let mut mean = vec![0.0; w * h];
-    blur(&wide, &mut mean, h, w, w, SPECK);
+    blur(&wide, &mut mean, h, w, SPECK);
     let g = grads[l.torso.clone()].as_chunks_mut::<4>().0;
     for x in 0..w {
         let mut highest = f32::MIN;
@@ -298,11 +298,12 @@ fn fill_downwards(params: &[f32], grads: &mut [f32], s: &Sizes, l: &Layout, weig
 const SPECK: usize = 3;
 const NO_DOUBT: f32 = 0.5;
 
-/// Running means along lines of `n` numbers `stride` apart, of all the lines in a picture.
-fn blur(from: &[f32], to: &mut [f32], n: usize, stride: usize, width: usize, half: usize) {
+/// Running means along all the lines of a picture: its rows (`stride` 1) or its columns (`stride` the
+/// width), of `n` numbers each.
+fn blur(from: &[f32], to: &mut [f32], n: usize, stride: usize, half: usize) {
     let n_lines = from.len() / n;
     for line in 0..n_lines {
-        let start = if stride == 1 { line * width } else { line };
+        let start = if stride == 1 { line * n } else { line };
         let mut sum = 0.0;
         let mut count = 0.0;
         for i in 0..n + half {
@@ -354,7 +355,7 @@ mod tests {
         let from: Vec<f32> = (0..width * height).map(|i| ((i * 37) % 11) as f32).collect();
         for (n, stride) in [(width, 1), (height, width)] {
             let mut to = vec![0.0; from.len()];
-            blur(&from, &mut to, n, stride, width, 2);
+            blur(&from, &mut to, n, stride, 2);
             for (i, got) in to.into_iter().enumerate() {
                 let (place, start) =
                     if stride == 1 { (i % width, i - i % width) } else { (i / width, i % width) };

@@ -1,11 +1,10 @@
 //! What is drawn behind a person.
 
 use glam::Vec3;
+use rayon::prelude::*;
 use types::{Code, Feature, Frame, HeadPose, MediaTime};
 
 use crate::FaceModel;
-use rayon::prelude::*;
-
 use crate::fold::FoldedField;
 use crate::inputs::FrameInputs;
 use crate::math::{Taps, add_scaled};

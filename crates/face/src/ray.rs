@@ -44,13 +44,26 @@ pub fn render_ray(
     y: f32,
     n_samples: u32,
 ) -> [f32; 3] {
+    unclamped_ray(model, folded, inputs, x, y, n_samples).map(|v| v.clamp(0.0, 1.0))
+}
+
+/// [`render_ray`] before its colors are clamped: what changes smoothly with the feature.
+#[inline(always)]
+pub fn unclamped_ray(
+    model: &FaceModel,
+    folded: &FoldedField,
+    inputs: &FrameInputs,
+    x: f32,
+    y: f32,
+    n_samples: u32,
+) -> [f32; 3] {
     let mut rgb = read_behind(model, folded, inputs, x, y);
     if let Some(head) = trace_head(model, folded, inputs, x, y, n_samples) {
         for (c, head_c) in rgb.iter_mut().zip(head.rgb) {
             *c = head.alpha * head_c + (1.0 - head.alpha) * *c;
         }
     }
-    rgb.map(|v| v.clamp(0.0, 1.0))
+    rgb
 }
 
 /// What a ray meets of the head.

@@ -1,6 +1,8 @@
 //! How the picture of the enrolled face changes with each number of its feature.
 
-use face::{FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head};
+use face::{
+    FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head, unclamped_ray,
+};
 use glam::{Quat, Vec3};
 use rayon::prelude::*;
 use types::{CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, POSE_DIMS, TORSO_DIMS};
@@ -25,10 +27,19 @@ pub(crate) const TORSO: usize = FEATURE - TORSO_DIMS;
 const NOISE: f32 = 0.15;
 /// A residual of this size counts half (Cauchy).
 const ROBUST: f32 = 0.1;
-/// Steps of the finite differences: a turn, a shift across, a shift along, a learned number, the
-/// torso; and of an image point (half a pixel of 256).
-const NUDGE: [f32; 5] = [3e-3, 6e-4, 4e-3, 0.05, 2e-3];
+/// Step of the finite differences of an image point: half a pixel of 256.
 const IMAGE_NUDGE: f32 = 0.002;
+
+/// And of unknown `k`: a turn, a shift across, a shift along, a learned number, the torso.
+fn nudge(k: usize) -> f32 {
+    match k {
+        0..3 => 3e-3,
+        3..5 => 6e-4,
+        5 => 4e-3,
+        POSE_DIMS..TORSO => 0.05,
+        _ => 2e-3,
+    }
+}
 
 /// The picture around an estimate, to first order.
 ///
@@ -98,16 +109,9 @@ impl Linearized {
         let nudged: Result<Vec<_>, FeatureError> = (0..FEATURE)
             .filter(|k| unknowns == Unknowns::All || !(POSE_DIMS..TORSO).contains(k))
             .map(|k| {
-                let nudge = match k {
-                    0..3 => NUDGE[0],
-                    3..5 => NUDGE[1],
-                    5 => NUDGE[2],
-                    POSE_DIMS..TORSO => NUDGE[3],
-                    _ => NUDGE[4],
-                };
                 let mut step = [0.0; FEATURE];
-                step[k] = nudge;
-                Ok((k, nudge, model.frame_inputs(&stepped(feature, &step)?)))
+                step[k] = nudge(k);
+                Ok((k, step[k], model.frame_inputs(&stepped(feature, &step)?)))
             })
             .collect();
         let around = Around {
@@ -179,12 +183,7 @@ impl Linearized {
                         let sums = out;
                         for (target, slopes) in row.iter().zip(slopes) {
                             let [x, y] = target.at;
-                            let mut color = read_behind(model, folded, inputs, x, y);
-                            if let Some(head) = trace_head(model, folded, inputs, x, y, SAMPLES) {
-                                for (c, rgb) in color.iter_mut().zip(head.rgb) {
-                                    *c = head.alpha * rgb + (1.0 - head.alpha) * *c;
-                                }
-                            }
+                            let color = unclamped_ray(model, folded, inputs, x, y, SAMPLES);
                             sums.add(target, color, slopes, exposure, |_, _| {});
                         }
                     },
@@ -417,14 +416,9 @@ mod tests {
             head.is_none() && y > model.sizes().torso.min[1]
         };
         for k in [0, POSE_DIMS, POSE_DIMS + 5, TORSO + 2, TORSO + 5] {
-            let nudge = NUDGE[match k {
-                0 => 0,
-                POSE_DIMS..TORSO => 3,
-                _ => 4,
-            }];
             let colors = |share: f32| -> Vec<[f32; 3]> {
                 let mut step = [0.0; FEATURE];
-                step[k] = share * nudge;
+                step[k] = share * nudge(k);
                 let inputs = model.frame_inputs(&stepped(&feature, &step).unwrap());
                 let at = targets.iter().filter(is_behind).map(|target| target.at);
                 at.map(|[x, y]| read_behind(&model, &folded, &inputs, x, y)).collect()
@@ -435,7 +429,7 @@ mod tests {
             let (mut error, mut size) = (0.0, 1e-9);
             for ((there, here), slope) in there.iter().zip(&here).zip(slopes) {
                 for c in 0..3 {
-                    let want = (there[c] - here[c]) / nudge;
+                    let want = (there[c] - here[c]) / nudge(k);
                     error += (slope[c] - want).powi(2);
                     size += want.powi(2);
                 }

@@ -25,9 +25,9 @@ pub struct CallView {
     pub is_camera_off: bool,
     /// What was chosen.
     pub resolution: Resolution,
-    /// What is drawn behind the peer, and what else there is, by name.
+    /// What is drawn behind the peer.
     pub background: Background,
-    /// See there.
+    /// What may be, by name.
     pub backgrounds: Vec<(&'static str, Background)>,
     /// How much is sent.
     pub rate: Rate,
