@@ -11,9 +11,9 @@ const DEMO: &[u8] = include_bytes!("../../assets/demo.face");
 /// If the second fails for a file that did not change, what a file means has changed: fix the
 /// code, or raise the version. A new built-in face brings new numbers.
 const LAYERS: [(usize, u64); 3] = [
-    (58_090, 0xfed6_a36b_0332_94c2),
-    (161_965, 0x98bb_e388_9cb8_8de5),
-    (253_262, 0xfd98_604b_4b11_d1b8),
+    (58_224, 0x7ff5_a30f_e007_37ce),
+    (159_553, 0x7702_56cf_81c6_2c2d),
+    (251_504, 0x2602_8aca_c97a_716e),
 ];
 /// What a line of 32 kbit/s brings in 15 s.
 const FIRST_LAYER: usize = 60_000;

@@ -75,6 +75,10 @@ pub fn encode_stream(
             if let Some(feature) = tracker.track(&frame) {
                 stream.units.push((feature.time, encoder.encode(&feature)));
             }
+        } else if encoder.wants_between(frame.time()) {
+            if let Some(feature) = tracker.track(&frame) {
+                encoder.push_between(&feature);
+            }
         } else {
             tracker.follow(&frame);
         }
@@ -84,7 +88,7 @@ pub fn encode_stream(
     Ok(stream)
 }
 
-/// The features of a stream, in order.
+/// The features of a stream, in order: those of its units, and those on the way between them.
 ///
 /// # Errors
 /// If the bytes are not a stream, or not of this face.
@@ -92,12 +96,14 @@ pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, Deco
     let stream = Stream::parse(bytes)?;
     let profile = Profile::parse(&face.codec_profile)?;
     let mut decoder = Decoder::new(profile);
-    stream
-        .numbered()
-        .enumerate()
-        .map(|(index, (id, time, unit))| match decoder.decode(id, unit) {
-            Ok(decoded) => Ok(decoded.at(time)),
-            Err(reason) => Err(DecodeStreamError::Unit { index, reason }),
-        })
-        .collect()
+    let mut features: Vec<Feature> = Vec::new();
+    for (index, (id, time, unit)) in stream.numbered().enumerate() {
+        let decoded =
+            decoder.decode(id, unit).map_err(|reason| DecodeStreamError::Unit { index, reason })?;
+        if let Some(before) = features.last().map(|last| last.time) {
+            features.extend(decoded.on_the_way(before, time));
+        }
+        features.push(decoded.at(time));
+    }
+    Ok(features)
 }

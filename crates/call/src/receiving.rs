@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use codec::{AccessUnit, Decoder, Profile, UnitId};
 use transport::{Receiver, Report, Unit};
+use types::MediaTime;
 
 use crate::shared::Shared;
 
@@ -18,6 +19,8 @@ const RECORDED: usize = 8192;
 pub(crate) struct Receiving {
     pub(crate) transport: Receiver,
     decoder: Option<Decoder>,
+    /// The unit that was decoded last.
+    last: Option<(UnitId, MediaTime)>,
     waiting: VecDeque<Unit>,
     shared: Arc<Shared>,
     pub(crate) counts: Counts,
@@ -37,6 +40,7 @@ impl Receiving {
         Self {
             transport: Receiver::new(),
             decoder: None,
+            last: None,
             waiting: VecDeque::new(),
             shared,
             counts: Counts::default(),
@@ -47,6 +51,7 @@ impl Receiving {
     pub(crate) fn restart(&mut self, profile: Option<Profile>) {
         self.transport = Receiver::new();
         self.decoder = profile.map(Decoder::new);
+        self.last = None;
         self.waiting.clear();
     }
 
@@ -96,15 +101,20 @@ impl Receiving {
         self.counts.features += 1;
         self.transport.confirm(unit.number);
         let feature = decoded.at(unit.time);
-        self.shared
-            .playout
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(unit.arrived, feature);
+        let before = self.last.replace((id, unit.time)).filter(|(last, _)| id.since(*last) == 1);
+        let way = before.map(|(_, before)| decoded.on_the_way(before, unit.time));
+        let way = || way.clone().into_iter().flatten();
+        self.shared.playout.lock().unwrap_or_else(PoisonError::into_inner).push(
+            unit.arrived,
+            way(),
+            feature,
+        );
         let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
-        if received.len() == RECORDED {
-            received.pop_front();
+        for feature in way().chain([feature]) {
+            if received.len() == RECORDED {
+                received.pop_front();
+            }
+            received.push_back(feature);
         }
-        received.push_back(feature);
     }
 }

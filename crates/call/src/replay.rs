@@ -149,7 +149,7 @@ pub struct Replayed {
     pub packet_bytes: usize,
     /// Units that the peer decoded.
     pub decoded: usize,
-    /// Of these, those that were not bit for bit what the encoder had meant.
+    /// Features, of units and of ways, that were not bit for bit what the encoder had meant.
     pub diverged: usize,
     /// Times that units arrived and none of them could be decoded.
     pub stranded: usize,
@@ -162,6 +162,8 @@ struct Peer<'a> {
     sender: Sender,
     receiving: Receiving,
     shared: Arc<Shared>,
+    /// When the feature of the last unit was captured.
+    last: Option<MediaTime>,
     /// What the other end should get for each time.
     meant: HashMap<MediaTime, Feature>,
     sent: Replayed,
@@ -180,6 +182,7 @@ impl<'a> Peer<'a> {
             sender: Sender::new(settings(rate)),
             receiving,
             shared,
+            last: None,
             meant: HashMap::new(),
             sent: Replayed::default(),
         }
@@ -189,11 +192,14 @@ impl<'a> Peer<'a> {
     fn send(&mut self, now: Instant, ms: u64, wire: &mut Wire) {
         while let Some(feature) = self.features.next_if(|f| f.time.as_micros() <= ms * 1000) {
             if !self.encoder.wants(feature.time) {
+                self.encoder.push_between(feature);
                 continue;
             }
             let unit = self.encoder.encode(feature);
             let Some(meant) = self.encoder.reconstruction() else { continue };
-            self.meant.insert(feature.time, meant.at(feature.time));
+            let way = self.last.replace(feature.time);
+            let way = way.into_iter().flat_map(|before| meant.on_the_way(before, feature.time));
+            self.meant.extend(way.chain([meant.at(feature.time)]).map(|f| (f.time, f)));
             self.sent.units += 1;
             self.sent.key_units += usize::from(meant.is_key);
             self.sent.payload_bytes += unit.as_bytes().len();
@@ -245,7 +251,7 @@ pub fn replay(
     let mut wanted = features.iter().zip(&mut seen.shown).peekable();
     let (mut frozen, mut longest, mut ages) = (0, 0, Vec::new());
     let last_ms = features.last().map_or(0, |last| last.time.as_micros() / 1000);
-    let (mut n_decoded, mut diverged, mut stranded, mut n_failed) = (0, 0, 0, 0);
+    let (mut diverged, mut stranded, mut n_failed) = (0, 0, 0);
     for ms in 0..last_ms + AFTERWARDS_MS {
         let now = start + Duration::from_millis(ms);
         ours.send(now, ms, &mut there);
@@ -254,7 +260,6 @@ pub fn replay(
         let failed = std::mem::replace(&mut n_failed, theirs.receiving.counts.decode_errors);
         stranded += usize::from(n_failed > failed && received.is_empty());
         for got in received {
-            n_decoded += 1;
             diverged += usize::from(ours.meant.get(&got.time) != Some(&got));
         }
         ours.receive(now, ms, &mut back);
@@ -276,7 +281,7 @@ pub fn replay(
         latency_p95: Duration::from_millis(p95),
         packets: there.packets(),
         packet_bytes: there.bytes(),
-        decoded: n_decoded,
+        decoded: theirs.receiving.counts.features as usize,
         diverged,
         stranded,
         shown: seen.shown,

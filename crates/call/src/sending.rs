@@ -182,6 +182,12 @@ impl Worker {
                 Some(Coded { time: feature.time, id, bytes, rate: self.rate })
             });
             (feature.is_some(), coded)
+        } else if encoder.wants_between(frame.time()) {
+            let feature = tracker.track(frame);
+            if let Some(feature) = &feature {
+                encoder.push_between(feature);
+            }
+            (feature.is_some(), None)
         } else {
             (tracker.follow(frame), None)
         };

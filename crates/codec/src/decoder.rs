@@ -1,10 +1,11 @@
 use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime};
 
+use crate::bends::{Bends, N_POINTS, bent_way};
 use crate::history::History;
 use crate::prediction::{Base, State};
 use crate::profile::Profile;
 use crate::range_coder::SymbolReader;
-use crate::syntax::{Header, code_header, code_quality, code_residuals};
+use crate::syntax::{Header, Levels, code_header, code_levels, code_quality};
 use crate::{AccessUnit, Quality, UnitId};
 
 /// A feature without its time, which the packets carry.
@@ -20,12 +21,32 @@ pub struct Decoded {
     pub pose: HeadPose,
     /// What the face and the torso do.
     pub code: Code,
+    /// The same at a quarter, the half and three quarters of the way from the unit before, where
+    /// the way may bend. Nothing where that unit is not known.
+    pub between: [Option<(HeadPose, Code)>; N_POINTS],
 }
 
 impl Decoded {
     /// The feature, given when its frame was captured.
     pub fn at(&self, time: MediaTime) -> Feature {
         Feature { time, pose: self.pose, code: self.code }
+    }
+
+    /// The features on the way here from the unit before, given when the frames of both were
+    /// captured; in order, without either end. Nothing if the unit before came from later.
+    pub fn on_the_way(
+        &self,
+        before: MediaTime,
+        time: MediaTime,
+    ) -> impl Iterator<Item = Feature> + Clone {
+        let gap = time.as_micros().saturating_sub(before.as_micros());
+        let quarters = (1..).zip(self.between).filter(move |_| gap > N_POINTS as u64);
+        quarters.filter_map(move |(quarter, at)| {
+            let (pose, code) = at?;
+            let passed = gap / 4 * quarter + gap % 4 * quarter / 4;
+            let time = MediaTime::from_micros(before.as_micros() + passed);
+            Some(Feature { time, pose, code })
+        })
     }
 }
 
@@ -79,11 +100,11 @@ impl Decoder {
         let header = code_header(&mut reader, Header::KEY).map_err(corrupt)?;
         let base = base(&self.history, id, header)?;
         let quality = code_quality(&mut reader, base, Quality::Normal).map_err(corrupt)?;
-        let none = [0; FEATURE_DIMS];
-        let state =
-            code_residuals(&mut reader, &self.profile, base, quality, &none).map_err(corrupt)?;
+        let (state, bends) = code_levels(&mut reader, &self.profile, base, quality, &Levels::NONE)
+            .map_err(corrupt)?;
         let is_key = header.age == 0;
-        let decoded = dequantized(&self.profile, id, is_key, &state)
+        let before = self.history.state(id.offset(-1));
+        let decoded = dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())
             .ok_or(DecodeError::NotAFeature { id })?;
         self.history.insert(id, state, is_key);
         Ok(decoded)
@@ -102,16 +123,29 @@ pub(crate) fn base(history: &History, id: UnitId, header: Header) -> Result<Base
     Ok(Base::Reference { state: state(reference)?, age: header.age, before })
 }
 
-/// The feature that a state stands for; none if no face has it.
+/// The feature that a state stands for, none if no face has it; and those on the way to it from the
+/// unit `before`, if that is known and the way bends.
 pub(crate) fn dequantized(
     profile: &Profile,
     id: UnitId,
     is_key: bool,
     state: &State,
+    before: Option<&State>,
+    bends: Option<&Bends>,
 ) -> Option<Decoded> {
-    let values = profile.values(&state.positions);
-    let Feature { pose, code, .. } = Feature::from_array(MediaTime::ZERO, &values).ok()?;
-    Some(Decoded { id, is_key, quality: state.quality, pose, code })
+    let at = |positions: &[i32; FEATURE_DIMS]| {
+        let feature = Feature::from_array(MediaTime::ZERO, &profile.values(positions)).ok()?;
+        Some((feature.pose, feature.code))
+    };
+    let (pose, code) = at(&state.positions)?;
+    let between = match (before, bends) {
+        (Some(before), Some(bends)) => {
+            bent_way(state.quality, &before.positions, &state.positions, bends)
+                .map(|point| point.as_ref().and_then(at))
+        }
+        _ => [None; N_POINTS],
+    };
+    Some(Decoded { id, is_key, quality: state.quality, pose, code, between })
 }
 
 #[cfg(test)]
@@ -143,12 +177,12 @@ mod tests {
         prop::collection::vec(prop::array::uniform32(-0.05_f32..0.05), n).prop_map(|steps| {
             let mut all = [0.0; FEATURE_DIMS];
             all[POSE_DIMS - 1] = 1.1;
-            let walk = steps.iter().map(|step| {
+            let walk = (0..).zip(&steps).map(|(i, step)| {
                 for (value, by) in all.iter_mut().zip(step) {
                     *value += by;
                 }
                 all[POSE_DIMS - 1] = all[POSE_DIMS - 1].max(0.3);
-                Feature::from_array(MediaTime::ZERO, &all).unwrap()
+                Feature::from_array(MediaTime::of_frame(2 * i, 25), &all).unwrap()
             });
             walk.collect()
         })
@@ -221,6 +255,7 @@ mod tests {
             qualities in prop::collection::vec((0_usize..300, 0_usize..3), 0..6),
             reference in prop_oneof![Just(Reference::Acknowledged), Just(Reference::Previous)],
             riding in 0_u32..4,
+            bends in prop::collection::vec(any::<bool>(), 300),
         ) {
             let mut encoder = Encoder::with_reference(Profile::default(), reference);
             let mut decoder = Decoder::new(Profile::default());
@@ -229,6 +264,7 @@ mod tests {
             let mut sent: Vec<(AccessUnit, Decoded)> = Vec::new();
             let mut n_decoded = 0;
             encoder.set_riding(riding);
+            encoder.set_key_interval(25);
             for (now, feature) in features.iter().enumerate() {
                 for id in acks.remove(&now).unwrap_or_default() {
                     encoder.acknowledge(id);
@@ -238,6 +274,11 @@ mod tests {
                 }
                 if let Some((_, to)) = qualities.iter().find(|(at, _)| *at == now) {
                     encoder.set_quality(Quality::ALL[*to]);
+                }
+                // What the face does on the way has little to do with either end.
+                if now > 0 && bends[now] {
+                    let time = MediaTime::of_frame(2 * now as u64 - 1, 25);
+                    encoder.push_between(&Feature { time, ..features[(now + 20) % features.len()] });
                 }
                 let unit = encoder.encode(feature);
                 sent.push((unit, encoder.reconstruction().unwrap()));
@@ -253,8 +294,11 @@ mod tests {
                 }
                 for (which, ack_after) in arrivals.remove(&now).unwrap_or_default() {
                     let id = sent[which].1.id;
+                    let knows_before = decoder.history().state(id.offset(-1)).is_some();
                     if let Ok(decoded) = decoder.decode(id, &sent[which].0) {
-                        prop_assert_eq!(decoded, sent[which].1);
+                        let meant = sent[which].1;
+                        let between = if knows_before { meant.between } else { [None; N_POINTS] };
+                        prop_assert_eq!(decoded, Decoded { between, ..meant });
                         acks.entry(now + 1 + ack_after).or_default().push(decoded.id);
                         n_decoded += 1;
                     }

@@ -2,20 +2,29 @@ use std::collections::VecDeque;
 
 use types::{FEATURE_DIMS, Feature, MediaTime};
 
+use crate::bends::{Bends, N_POINTS, halvings};
 use crate::decoder::{Decoded, base, dequantized};
 use crate::entropy_model::{MAX_RESIDUAL, cost};
 use crate::history::History;
-use crate::prediction::{Base, Predictor, State};
+use crate::prediction::{Base, Bent, Predictor, State};
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::SymbolWriter;
-use crate::syntax::{Header, MAX_AGE, MAX_TAP, code_header, code_quality, code_residuals};
-use crate::{AccessUnit, Quality, UnitId};
+use crate::syntax::{Header, Levels, MAX_AGE, MAX_TAP, code_header, code_levels, code_quality};
+use crate::{AccessUnit, MAX_UNIT_BYTES, Quality, UnitId};
 
 /// Units between key units where nothing is acknowledged.
-const KEY_INTERVAL: u32 = 25;
-/// What a bit is worth in squared error, in 1/10 of a squared step, times [`PRICE_ONE`].
-const PRICES: [i64; 5] = [8, 6, 4, 3, 2];
-const PRICE_ONE: i64 = 4;
+const KEY_INTERVAL: u32 = 125;
+/// Shares of what a bit is worth ([`Quality::price`]) to choose levels by, in quarters.
+const SHARES: [i64; 5] = [8, 6, 4, 3, 2];
+/// A squared step over what one of the 40 parts is that prices are told in, and of those quarters.
+const PRICE_ONE: i64 = 40 * 4;
+/// What the error of a frame on the way counts, and that of its end, which bends the next way, too.
+const FRAME: i64 = 4;
+const END: i64 = 6;
+/// Features on the way that are remembered, at most.
+const MAX_BETWEEN: usize = 16;
+/// Units farther apart than this, microseconds, have nothing to do with each other.
+const LONGEST_WAY: u64 = 400_000;
 
 /// What delta units build on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -50,7 +59,16 @@ pub struct Encoder {
     /// The header of the last unit, and how many of those before it must ride along for it to
     /// decode.
     last_header: Option<(Header, u32)>,
-    last: Option<(MediaTime, Decoded)>,
+    last: Option<Last>,
+    /// Features since then, of frames that are no unit.
+    between: Vec<Feature>,
+}
+
+/// What the last unit was made from, and what it says.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    feature: Feature,
+    decoded: Decoded,
 }
 
 impl Encoder {
@@ -74,6 +92,7 @@ impl Encoder {
             riding: 0,
             last_header: None,
             last: None,
+            between: Vec::new(),
         }
     }
 
@@ -83,10 +102,10 @@ impl Encoder {
         self.quality = quality;
     }
 
-    /// Makes every `units`-th unit a key unit, where each builds on the one before; 25 unless
-    /// told, 32 at most.
+    /// Makes every `units`-th unit a key unit, where each builds on the one before; 125 unless
+    /// told, 16,384 at most.
     pub fn set_key_interval(&mut self, units: u32) {
-        self.key_interval = units.clamp(1, MAX_AGE);
+        self.key_interval = units.clamp(1, 1 << 14);
     }
 
     /// Says how many of the units before it ride in every unit's packet; none unless told. A unit
@@ -112,11 +131,27 @@ impl Encoder {
         self.key_requested = true;
     }
 
-    /// Whether a feature at `time` is to be coded: not every frame is, by [`Quality`]. The
-    /// receiver draws straight lines in between.
+    /// Whether a feature at `time` is to be a unit: not every frame is, by [`Quality`].
     pub fn wants(&self, time: MediaTime) -> bool {
         let last = self.last.as_ref();
-        self.key_requested || last.is_none_or(|(last, _)| self.quality.is_due(*last, time))
+        self.key_requested || last.is_none_or(|last| self.quality.is_due(last.feature.time, time))
+    }
+
+    /// Whether the feature of a frame at `time` that is no unit helps to tell how the face gets from
+    /// unit to unit.
+    pub fn wants_between(&self, time: MediaTime) -> bool {
+        let last = self.last.as_ref().map(|last| last.feature.time);
+        let newest = self.between.last().map(|feature| feature.time).or(last);
+        self.quality.bend_depth() > 0
+            && newest.is_some_and(|newest| time > newest && Quality::High.is_due(newest, time))
+    }
+
+    /// Takes the feature of a frame that is no unit: the next one will say where the way there
+    /// bends.
+    pub fn push_between(&mut self, feature: &Feature) {
+        if self.between.len() < MAX_BETWEEN && self.wants_between(feature.time) {
+            self.between.push(*feature);
+        }
     }
 
     /// Codes the feature as a unit of the kind that serves best, whether it was wanted or not.
@@ -134,9 +169,9 @@ impl Encoder {
         self.encode_as(feature, Header::KEY)
     }
 
-    /// What the peer gets from the last unit, bit for bit.
+    /// What the peer gets from the last unit, bit for bit; the way only if it has the unit before.
     pub fn reconstruction(&self) -> Option<Decoded> {
-        self.last.map(|(_, decoded)| decoded)
+        self.last.map(|last| last.decoded)
     }
 
     #[cfg(test)]
@@ -179,20 +214,28 @@ impl Encoder {
 
     fn encode_as(&mut self, feature: &Feature, header: Header) -> AccessUnit {
         let id = self.next;
-        let wanted = self.profile.positions(&feature.to_array());
-        // A feature at the edge of what is possible may lie beyond it once it is rounded.
-        let rest = [0; FEATURE_DIMS];
+        let end = self.profile.positions(&feature.to_array());
+        let way = if header == Header::KEY { None } else { self.way_to(feature) };
+        let wanted = Wanted { end, way };
+        let alone = Wanted { end, way: None };
+        // A way may be too wild for a unit, and a feature at the edge of what is possible may lie
+        // beyond it once it is rounded.
+        let rest = Wanted { end: [0; FEATURE_DIMS], way: None };
         let (header, (coded, state), decoded) =
-            [(header, &wanted), (Header::KEY, &wanted), (Header::KEY, &rest)]
+            [(header, &wanted), (header, &alone), (Header::KEY, &alone), (Header::KEY, &rest)]
                 .into_iter()
                 .find_map(|(header, wanted)| {
                     let base = base(&self.history, id, header).ok()?;
-                    let best = shortest(&self.profile, header, base, self.quality, wanted)?;
-                    let decoded = dequantized(&self.profile, id, header.age == 0, &best.1)?;
-                    Some((header, best, decoded))
+                    let (coded, state, bends) =
+                        shortest(&self.profile, header, base, self.quality, wanted)?;
+                    let (is_key, before) = (header.age == 0, self.history.state(id.offset(-1)));
+                    let decoded =
+                        dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())?;
+                    Some((header, (coded, state), decoded))
                 })
                 .expect("a key unit needs no reference, and a profile's mean is a feature");
-        self.last = Some((feature.time, decoded));
+        self.last = Some(Last { feature: *feature, decoded });
+        self.between.clear();
         self.last_header = Some((header, self.n_needed(id, header)));
         if header.age == 0 {
             self.last_key = Some(id);
@@ -204,9 +247,47 @@ impl Encoder {
         }
         AccessUnit::new(coded)
     }
+
+    /// Where the frames since the last unit say that the face went, if they do.
+    fn way_to(&self, feature: &Feature) -> Option<Way> {
+        let before = self.last?.feature;
+        let from = self.history.state(self.next.offset(-1))?.positions;
+        let (start, end) = (before.time.as_micros(), feature.time.as_micros());
+        let between: Vec<Feature> =
+            self.between.iter().filter(|f| f.time < feature.time).copied().collect();
+        let passed = end.checked_sub(start)?;
+        if between.is_empty() || passed > LONGEST_WAY || self.quality.bend_depth() == 0 {
+            return None;
+        }
+        let known = || [before].into_iter().chain(between.iter().copied()).chain([*feature]);
+        let mut points = [[0; FEATURE_DIMS]; N_POINTS];
+        for halving in halvings(self.quality) {
+            let time = MediaTime::from_micros(start + passed * halving.at as u64 / 4);
+            let (before, after) =
+                known().zip(known().skip(1)).find(|(_, after)| after.time >= time)?;
+            let there = Feature::between(&before, &after, time);
+            points[halving.at - 1] = self.profile.positions(&there.to_array());
+        }
+        Some(Way { from, points })
+    }
 }
 
-/// The shortest good code of the wanted positions.
+/// What a unit should say.
+struct Wanted {
+    /// Positions of its feature.
+    end: [i32; FEATURE_DIMS],
+    way: Option<Way>,
+}
+
+/// How the face got there.
+struct Way {
+    /// Positions that the peer has from the unit before.
+    from: [i32; FEATURE_DIMS],
+    /// Positions at the quarters of the way.
+    points: [[i32; FEATURE_DIMS]; N_POINTS],
+}
+
+/// The shortest good code of what is wanted.
 ///
 /// A unit's length is a whole number of bytes, so every price of a bit is tried, and what counts
 /// in the end are the bytes.
@@ -215,69 +296,152 @@ fn shortest(
     header: Header,
     base: Base<'_>,
     quality: Quality,
-    wanted: &[i32; FEATURE_DIMS],
-) -> Option<(Vec<u8>, State)> {
-    let step = i64::from(quality.step());
-    let mut tried: Vec<[i32; FEATURE_DIMS]> = Vec::with_capacity(PRICES.len());
-    let mut best: Option<(i64, Vec<u8>, State)> = None;
-    for price in PRICES {
-        let (residuals, error) = residuals(profile, base, quality, wanted, price);
-        if tried.contains(&residuals) {
+    wanted: &Wanted,
+) -> Option<(Vec<u8>, State, Option<Bends>)> {
+    let mut tried: Vec<Levels> = Vec::with_capacity(SHARES.len());
+    let mut best: Option<(i64, Vec<u8>, State, Option<Bends>)> = None;
+    for (share, bends) in SHARES.map(|share| (share, true)).into_iter().chain([(4, false)]) {
+        let price = share * quality.price();
+        let (levels, error) = levels(profile, base, quality, wanted, bends, price);
+        if tried.contains(&levels) {
             continue;
         }
-        tried.push(residuals);
         let mut writer = SymbolWriter::new();
         code_header(&mut writer, header).ok()?;
         code_quality(&mut writer, base, quality).ok()?;
-        let state = code_residuals(&mut writer, profile, base, quality, &residuals).ok()?;
+        let (state, bends) = code_levels(&mut writer, profile, base, quality, &levels).ok()?;
         let coded = writer.finish();
-        let total = weighed(error) + PRICE_ONE * step * step * 256 * 8 * coded.len() as i64;
-        if best.as_ref().is_none_or(|(least, ..)| total < *least) {
-            best = Some((total, coded, state));
+        if coded.len() > MAX_UNIT_BYTES {
+            continue;
         }
+        let total =
+            weighed(error) + priced(4 * quality.price(), quality, 256 * 8 * coded.len() as i64);
+        if best.as_ref().is_none_or(|(least, ..)| total < *least) {
+            best = Some((total, coded, state, bends));
+        }
+        tried.push(levels);
     }
-    best.map(|(_, coded, state)| (coded, state))
+    best.map(|(_, coded, state, bends)| (coded, state, bends))
 }
 
-/// Squared error on the scale of `price * step² * bits * 256`.
+/// Squared error, in frames of [`FRAME`] each, on the scale of [`priced`].
 fn weighed(error: i64) -> i64 {
-    error * (10 * 256 * PRICE_ONE)
+    error * (256 * PRICE_ONE / FRAME)
 }
 
-/// Residuals that weigh the error they leave against the bits they cost, and that error, squared,
-/// in parts of a level.
-fn residuals(
+/// So many 1/256 bits at a price.
+fn priced(price: i64, quality: Quality, bits: i64) -> i64 {
+    price * i64::from(quality.step() * quality.step()) * bits
+}
+
+/// Residuals to try for what is missing, in levels of `step`: the nearest and the one before it.
+fn nearest(missing: i32, step: i32) -> [i32; 2] {
+    let nearest = ((missing.abs() + step / 2) / step).min(MAX_RESIDUAL) * missing.signum();
+    [nearest, nearest - nearest.signum()]
+}
+
+/// What one component could be: levels of its residual and bends, and what that costs.
+#[derive(Clone, Copy)]
+struct Choice {
+    residual: i32,
+    bends: [i32; N_POINTS],
+    error: i64,
+    total: i64,
+}
+
+/// Levels that weigh the error they leave against the bits they cost, and that error, squared, in
+/// parts of a level.
+fn levels(
     profile: &Profile,
     base: Base<'_>,
     quality: Quality,
-    wanted: &[i32; FEATURE_DIMS],
+    wanted: &Wanted,
+    may_bend: bool,
     price: i64,
-) -> ([i32; FEATURE_DIMS], i64) {
-    let step = quality.step();
+) -> (Levels, i64) {
+    let halvings = halvings(quality);
     let mut predictor = Predictor::new(profile, base, quality);
-    let (mut residuals, mut error) = ([0; FEATURE_DIMS], 0);
+    let (mut residuals, mut bends, mut error) =
+        ([0; FEATURE_DIMS], [[0; FEATURE_DIMS]; N_POINTS], 0);
     for k in 0..profile.n_components() {
         let expectation = predictor.expect(k);
-        let missing = wanted[k] - expectation.position;
-        // The nearest, the one before it, and none at all.
-        let nearest = ((missing.abs() + step / 2) / step).min(MAX_RESIDUAL) * missing.signum();
-        let (mut best, mut least, mut left) = (0, i64::MAX, 0);
-        for residual in [nearest, nearest - nearest.signum(), 0] {
-            if (expectation.position + residual * step).abs() > MAX_POSITION {
+        let missing = wanted.end[k] - expectation.position;
+        // What the frames on the way would have the end be, if it did not bend.
+        let mean = wanted.way.as_ref().map_or(missing, |way| {
+            let (mut sum, mut weights) = (4 * END * i64::from(missing), 4 * END);
+            for halving in halvings {
+                let share = halving.at as i64;
+                let straight =
+                    i64::from(way.from[k]) * (4 - share) + i64::from(expectation.position) * share;
+                // Frame and end count as they do in the error; a quarter of a share squared is one.
+                sum += share * (4 * i64::from(way.points[halving.at - 1][k]) - straight);
+                weights += share * share;
+            }
+            ((2 * sum + weights).div_euclid(2 * weights)) as i32
+        });
+        let [a, b] = nearest(missing, quality.step());
+        let [c, d] = nearest(mean, quality.step());
+        let mut best: Option<Choice> = None;
+        for (i, residual) in [a, b, c, d, 0].into_iter().enumerate() {
+            if [a, b, c, d][..i.min(4)].contains(&residual) {
                 continue;
             }
-            let off = i64::from(missing - residual * step);
-            let bits = i64::from(cost(expectation.class, residual));
-            let total = weighed(off * off) + price * i64::from(step * step) * bits;
-            if total < least {
-                (best, least, left) = (residual, total, off * off);
+            let position = expectation.position + residual * quality.step();
+            if position.abs() > MAX_POSITION {
+                continue;
+            }
+            let off = i64::from(wanted.end[k] - position);
+            let mut bits = i64::from(cost(expectation.class, residual));
+            let mut choice = Choice { residual, bends: [0; N_POINTS], error: 0, total: 0 };
+            match &wanted.way {
+                None => choice.error = FRAME * off * off,
+                Some(way) => {
+                    choice.error = END * off * off;
+                    let mut at = [way.from[k], 0, 0, 0, position];
+                    for (halving, bend) in halvings.iter().zip(&mut choice.bends) {
+                        let expected = predictor.expect_bend(k, *halving, &expectation, residual);
+                        let missing = way.points[halving.at - 1][k] - halving.straight(&at);
+                        let [a, b] = nearest(missing, quality.bend_step());
+                        let (mut least, mut left) = (i64::MAX, (0, 0));
+                        for level in [a, b, 0] {
+                            if level != 0 && !may_bend {
+                                continue;
+                            }
+                            let off = i64::from(missing - level * quality.bend_step());
+                            let bits =
+                                if may_bend { cost(expected.class, level).into() } else { 0 };
+                            let error = FRAME * off * off;
+                            let total = weighed(error) + priced(price, quality, bits);
+                            if total < least {
+                                (*bend, least, left) = (level, total, (error, bits));
+                            }
+                        }
+                        at[halving.at] = halving.bent(&at, *bend * quality.bend_step());
+                        choice.error += left.0;
+                        bits += left.1;
+                    }
+                }
+            }
+            choice.total = weighed(choice.error) + priced(price, quality, bits);
+            if best.is_none_or(|best| choice.total < best.total) {
+                best = Some(choice);
             }
         }
-        residuals[k] = best;
-        error += left;
-        predictor.learn(k, &expectation, best);
+        // The promise itself is always in range.
+        let Some(best) = best else { continue };
+        residuals[k] = best.residual;
+        error += best.error;
+        if wanted.way.is_some() {
+            for ((halving, bends), bend) in halvings.iter().zip(&mut bends).zip(best.bends) {
+                let expected = predictor.expect_bend(k, *halving, &expectation, best.residual);
+                predictor.learn_bend(&expected, bend, &mut Bent::default());
+                bends[k] = bend;
+            }
+        }
+        predictor.learn(k, &expectation, best.residual);
     }
-    (residuals, error)
+    let bends = bends.iter().flatten().any(|bend| *bend != 0).then_some(bends);
+    (Levels { residuals, bends }, error)
 }
 
 #[cfg(test)]
@@ -406,6 +570,110 @@ mod tests {
         }
     }
 
+    /// A blink between two units: what the peer is told of it, and where it is told nothing.
+    #[test]
+    fn a_unit_tells_how_the_face_got_there() {
+        let features = speech(300);
+        let profile = fitted(&features);
+        for quality in Quality::ALL {
+            let [mut told, mut silent] = [(); 2].map(|()| Encoder::new(profile.clone()));
+            let mut decoder = Decoder::new(profile.clone());
+            let (mut n_seen, mut before) = (0, None);
+            for (i, feature) in features.iter().enumerate() {
+                let mut feature = *feature;
+                if i == 152 - quality.ticks() as usize / 2 {
+                    let mut values = feature.to_array();
+                    values[9] += 4.0;
+                    feature = Feature::from_array(feature.time, &values).unwrap();
+                }
+                for encoder in [&mut told, &mut silent] {
+                    encoder.set_quality(quality);
+                }
+                // There is a unit of every quality for frame 152.
+                if !told.wants(feature.time) {
+                    assert_eq!(told.wants_between(feature.time), quality != Quality::High);
+                    told.push_between(&feature);
+                    continue;
+                }
+                let unit = told.encode(&feature);
+                silent.encode(&feature);
+                let meant = told.reconstruction().unwrap();
+                assert_eq!(decoder.decode(meant.id, &unit).unwrap(), meant);
+                for encoder in [&mut told, &mut silent] {
+                    encoder.acknowledge(meant.id);
+                }
+                if let Some(before) = before.replace(feature.time) {
+                    for there in meant.on_the_way(before, feature.time) {
+                        let original = &features[(there.time.as_micros() / 40_000) as usize];
+                        assert_eq!(there.time, original.time);
+                        let off = there.to_array()[9] - original.to_array()[9];
+                        n_seen += usize::from((off - 4.0).abs() < 1.0);
+                    }
+                }
+                assert_eq!(silent.reconstruction().unwrap().between, [None; N_POINTS]);
+            }
+            assert_eq!(n_seen, usize::from(quality != Quality::High), "{quality:?}");
+        }
+    }
+
+    /// A frame in which the tracker saw something else altogether, and times that go back.
+    #[test]
+    fn whatever_happens_on_the_way_fits_in_a_unit() {
+        let features = speech(300);
+        let profile = fitted(&features);
+        for quality in [Quality::Low, Quality::Normal] {
+            let mut encoder = Encoder::new(profile.clone());
+            let mut decoder = Decoder::new(profile.clone());
+            encoder.set_quality(quality);
+            for (i, feature) in features.iter().enumerate() {
+                if encoder.wants(feature.time) {
+                    deliver(&mut encoder, &mut decoder, feature);
+                } else {
+                    let wild =
+                        features[0].to_array().map(|v| v + if i % 3 == 0 { 900.0 } else { 0.0 });
+                    encoder.push_between(&Feature::from_array(feature.time, &wild).unwrap());
+                    encoder.push_between(&Feature { time: MediaTime::ZERO, ..*feature });
+                }
+            }
+            deliver(&mut encoder, &mut decoder, &Feature { time: MediaTime::ZERO, ..features[9] });
+        }
+    }
+
+    /// A camera of another rate, a frame that came late, a camera that was off for a second.
+    #[test]
+    fn the_way_is_that_of_the_frames_whenever_they_came() {
+        let features = speech(2);
+        let profile = fitted(&speech(300));
+        for (times, bends) in [
+            (&[33, 66][..], true),
+            (&[16, 33, 50, 66, 83], true),
+            (&[70, 90], true),
+            (&[80], false),
+            (&[40, 1080], false),
+            (&[0, 80], false),
+        ] {
+            let mut encoder = Encoder::with_reference(profile.clone(), Reference::Previous);
+            encoder.encode(&features[0]);
+            for (i, ms) in times.iter().enumerate() {
+                let time = MediaTime::from_micros(ms * 1000);
+                if i + 1 == times.len() {
+                    encoder.encode(&Feature { time, ..features[0] });
+                } else {
+                    let mut values = features[1].to_array();
+                    values[9] += 5.0;
+                    encoder.push_between(&Feature::from_array(time, &values).unwrap());
+                }
+            }
+            let decoded = encoder.reconstruction().unwrap();
+            let way: Vec<u64> = decoded
+                .on_the_way(MediaTime::ZERO, MediaTime::from_micros(times[times.len() - 1] * 1000))
+                .map(|feature| feature.time.as_micros() / 1000)
+                .collect();
+            let half = times[times.len() - 1] / 2;
+            assert_eq!(way, if bends { vec![half] } else { vec![] }, "{times:?}");
+        }
+    }
+
     #[test]
     fn quality_changes_without_a_key_unit() {
         let features = speech(120);
@@ -442,7 +710,7 @@ mod tests {
             encoder.set_quality(quality);
             assert_eq!(count(&mut encoder), want, "{quality:?}");
         }
-        let last = encoder.last.unwrap().0;
+        let last = encoder.last.unwrap().feature.time;
         assert!(!encoder.wants(last));
         encoder.request_key();
         assert!(encoder.wants(last));

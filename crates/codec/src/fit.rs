@@ -7,7 +7,7 @@ use crate::entropy_model::{LEVEL, class_of_magnitude};
 use crate::matrix::{self, Matrix};
 use crate::prediction::promised;
 use crate::profile::{
-    AgeModel, ComponentModel, DimModel, N_AGES, PARTS, Profile, ProfileError, WEIGHT_ONE,
+    AgeModel, ComponentModel, DimModel, N_AGES, N_CHORDS, PARTS, Profile, ProfileError, WEIGHT_ONE,
 };
 
 /// Fewer features than these say nothing about how a face moves.
@@ -25,7 +25,7 @@ const SMALLEST: f64 = 0.25;
 /// How much a change of each number of a feature shows in the picture.
 ///
 /// The matrix `M` for which a small change `x` of a feature changes the picture by the mean square
-/// `xᵀ M x`, over all pixels and colors, which are 0 to 1.
+/// `xᵀ M x`, over all pixels and colors, which are 0 to 1, and may count more in some places.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Visibility(Matrix);
 
@@ -147,7 +147,12 @@ impl Profile {
         rows: &[[f64; FEATURE_DIMS]],
     ) -> Result<Self, ProfileError> {
         let rest = AgeModel { keep: WEIGHT_ONE as u8, go_on: 0, class: 0, still_class: 0 };
-        let rest = ComponentModel { moves: [0; FEATURE_DIMS], key_class: 0, ages: [rest; N_AGES] };
+        let rest = ComponentModel {
+            moves: [0; FEATURE_DIMS],
+            key_class: 0,
+            bend_classes: [0; N_CHORDS],
+            ages: [rest; N_AGES],
+        };
         let mut components = Box::new([rest; FEATURE_DIMS]);
         let dims: [DimModel; FEATURE_DIMS] = std::array::from_fn(|d| {
             let largest = synthesis[d].iter().fold(0.0_f64, |max, v| max.max(v.abs()));
@@ -196,6 +201,16 @@ fn fit(model: &mut ComponentModel, positions: &[i32]) {
     let class = |sum: u64, n: usize| class_of_magnitude(sum * LEVEL / n.max(1) as u64) as u8;
     let all: u64 = positions.iter().map(|&p| levels(p)).sum();
     model.key_class = class(all, positions.len());
+    for (bend_class, half) in model.bend_classes.iter_mut().zip([1, 2]) {
+        let ways = positions.windows(2 * half + 1);
+        // In levels of normal quality, rounded as wide as its bends are.
+        let wide = Quality::Normal.bend_step() / PARTS;
+        let bends = ways.map(|way| {
+            let bend = way[half] - i32::midpoint(way[0], way[2 * half]);
+            levels(bend / wide) * wide as u64
+        });
+        *bend_class = class(bends.sum(), positions.len().saturating_sub(2 * half));
+    }
 
     for (age_model, ticks) in model.ages.iter_mut().zip(AGES) {
         let tap = ticks.min(2);

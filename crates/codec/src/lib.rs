@@ -23,6 +23,7 @@
 //! ```
 
 mod access_unit;
+mod bends;
 mod decoder;
 mod encoder;
 mod entropy_model;

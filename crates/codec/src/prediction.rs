@@ -3,6 +3,7 @@
 use types::FEATURE_DIMS;
 
 use crate::Quality;
+use crate::bends::Halving;
 use crate::entropy_model::{LEVEL, class_of_magnitude, expected_magnitude};
 use crate::profile::{AgeModel, ComponentModel, MAX_POSITION, N_AGES, PARTS, Profile, WEIGHT_ONE};
 
@@ -24,12 +25,18 @@ pub(crate) struct State {
     pub(crate) positions: [i32; FEATURE_DIMS],
     /// Residual magnitudes of late over the usual ones, in 1/256.
     pub(crate) activity: [u32; FEATURE_DIMS],
+    /// The same of bends, in units that had any.
+    pub(crate) bend_activity: [u32; FEATURE_DIMS],
+    /// Whether the way to this unit bends.
+    pub(crate) bends: bool,
 }
 
 impl State {
     /// What a key unit builds on.
     pub(crate) fn rest(quality: Quality) -> Self {
-        Self { quality, positions: [0; FEATURE_DIMS], activity: [USUAL; FEATURE_DIMS] }
+        let activity = [USUAL; FEATURE_DIMS];
+        let positions = [0; FEATURE_DIMS];
+        Self { quality, positions, activity, bend_activity: activity, bends: false }
     }
 }
 
@@ -87,10 +94,34 @@ pub(crate) struct Predictor<'a> {
     components: &'a [ComponentModel],
     base: Base<'a>,
     quality: Quality,
-    /// Mean activity of the reference's components.
+    /// Mean activities of the reference's components, of residuals and of bends.
     group: u32,
+    bend_group: u32,
+    run: Run,
+    bend_run: Run,
+}
+
+/// Magnitudes inside a unit so far, and what they were expected to be, 1/4096 levels.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
     seen: u64,
     expected: u64,
+}
+
+impl Run {
+    /// The class of what is expected to be `prior`, given how the unit went so far.
+    fn class(self, prior: u64) -> i32 {
+        // Wide, because a hostile profile expects anything.
+        let prior = u128::from(prior) * u128::from(self.seen + RUN_PRIOR);
+        let prior = prior / u128::from(self.expected + RUN_PRIOR);
+        class_of_magnitude(u64::try_from(prior).unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
+    }
+
+    fn learn(&mut self, magnitude: u64, prior: u64) {
+        // One wild number must not speak for all that follow.
+        self.seen += magnitude.min(4 * prior.max(LEVEL));
+        self.expected += prior;
+    }
 }
 
 /// The expectation for one component.
@@ -104,17 +135,32 @@ pub(crate) struct Expectation {
     prior: u64,
 }
 
+/// The expectation for the bends of one component.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BendExpectation {
+    pub(crate) class: i32,
+    usual: u64,
+    prior: u64,
+}
+
+/// What came of the bends of one component, 1/4096 levels.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bent {
+    magnitude: u64,
+    usual: u64,
+}
+
 impl<'a> Predictor<'a> {
     pub(crate) fn new(profile: &'a Profile, base: Base<'a>, quality: Quality) -> Self {
         let components = profile.components();
-        let group = match base {
-            Base::Rest => USUAL,
-            Base::Reference { state, .. } => {
-                let n = components.len();
-                state.activity[..n].iter().sum::<u32>() / n as u32
-            }
+        let n = components.len();
+        let mean = |activity: &[u32]| activity[..n].iter().sum::<u32>() / n as u32;
+        let (group, bend_group) = match base {
+            Base::Rest => (USUAL, USUAL),
+            Base::Reference { state, .. } => (mean(&state.activity), mean(&state.bend_activity)),
         };
-        Self { components, base, quality, group, seen: 0, expected: 0 }
+        let (run, bend_run) = (Run::default(), Run::default());
+        Self { components, base, quality, group, bend_group, run, bend_run }
     }
 
     /// What to expect of component `k`.
@@ -135,24 +181,74 @@ impl<'a> Predictor<'a> {
         let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
         let usual = (finer / self.quality.step() as u64).max(1);
         let prior = usual * u64::from(activity) / 256;
-        let class =
-            class_of_magnitude(prior * (self.seen + RUN_PRIOR) / (self.expected + RUN_PRIOR));
-        Expectation { position, class, usual, prior }
+        Expectation { position, class: self.run.class(prior), usual, prior }
     }
 
     /// Learns what came of an expectation; returns the component's activity after this unit.
     pub(crate) fn learn(&mut self, k: usize, expectation: &Expectation, residual: i32) -> u32 {
-        let magnitude = u64::from(residual.unsigned_abs()) * LEVEL;
-        // One wild number must not speak for all that follow.
-        self.seen += magnitude.min(4 * expectation.prior.max(LEVEL));
-        self.expected += expectation.prior;
-        let before = match self.base {
-            Base::Rest => return USUAL,
-            Base::Reference { state, .. } => state.activity[k],
-        };
-        let now = (magnitude * 256 / expectation.usual).min(u64::from(*ACTIVITY_RANGE.end()));
-        ((7 * before + now as u32) / 8).clamp(*ACTIVITY_RANGE.start(), *ACTIVITY_RANGE.end())
+        self.run.learn(u64::from(residual.unsigned_abs()) * LEVEL, expectation.prior);
+        match self.base {
+            Base::Rest => USUAL,
+            Base::Reference { state, .. } => {
+                followed(state.activity[k], expectation.activity_of(residual))
+            }
+        }
     }
+
+    /// What to expect of a bend of component `k` whose residual was `residual`.
+    pub(crate) fn expect_bend(
+        &self,
+        k: usize,
+        halving: Halving,
+        expectation: &Expectation,
+        residual: i32,
+    ) -> BendExpectation {
+        let [short, long] = self.components[k].bend_classes;
+        let class = if halving.ticks(self.quality) > 2 { long } else { short };
+        let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
+        let usual = (finer / self.quality.bend_step() as u64).max(1);
+        let own = self.bend_activity(k);
+        let activity = (own + self.bend_group + expectation.activity_of(residual)) / 3;
+        let prior = usual * u64::from(activity) / 256;
+        BendExpectation { class: self.bend_run.class(prior), usual, prior }
+    }
+
+    /// Learns what came of an expected bend.
+    pub(crate) fn learn_bend(&mut self, expectation: &BendExpectation, bend: i32, bent: &mut Bent) {
+        let magnitude = u64::from(bend.unsigned_abs()) * LEVEL;
+        self.bend_run.learn(magnitude, expectation.prior);
+        bent.magnitude += magnitude;
+        bent.usual += expectation.usual;
+    }
+
+    /// The activity of component `k`'s bends after a unit that has some.
+    pub(crate) fn bend_activity_after(&self, k: usize, bent: Bent) -> u32 {
+        followed(self.bend_activity(k), activity(bent.magnitude, bent.usual))
+    }
+
+    /// The activity of component `k`'s bends so far.
+    pub(crate) fn bend_activity(&self, k: usize) -> u32 {
+        match self.base {
+            Base::Rest => USUAL,
+            Base::Reference { state, .. } => state.bend_activity[k],
+        }
+    }
+}
+
+impl Expectation {
+    /// How much larger the residual is than usual, 1/256.
+    fn activity_of(&self, residual: i32) -> u32 {
+        activity(u64::from(residual.unsigned_abs()) * LEVEL, self.usual)
+    }
+}
+
+fn activity(magnitude: u64, usual: u64) -> u32 {
+    (magnitude * 256 / usual.max(1)).min(u64::from(*ACTIVITY_RANGE.end())) as u32
+}
+
+/// Activity that was `before`, after a unit in which it was `now`.
+fn followed(before: u32, now: u32) -> u32 {
+    ((7 * before + now) / 8).clamp(*ACTIVITY_RANGE.start(), *ACTIVITY_RANGE.end())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::entropy_model::N_CLASSES;
 use crate::matrix::{self, Matrix};
 
 /// Version of the bitstream that a profile speaks; the first of its bytes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Positions of a component are this large at most, in parts of a level, counted from the mean.
 pub(crate) const MAX_POSITION: i32 = (1 << 20) - 1;
 /// Parts of a level that positions are counted in.
@@ -12,6 +12,8 @@ pub(crate) const PARTS: i32 = 16;
 /// Distances in time to a reference that share one predictor, 25ths of a second: 1, 2, 3-4, 5-8,
 /// 9-16 and more.
 pub(crate) const N_AGES: usize = 6;
+/// Stretches of a way whose bends share a scale: two 25ths of a second, and four.
+pub(crate) const N_CHORDS: usize = 2;
 /// Denominator of the predictor's weights.
 pub(crate) const WEIGHT_ONE: i32 = 16;
 /// The dimension that is the head's distance.
@@ -20,8 +22,9 @@ const DEPTH: usize = POSE_DIMS - 1;
 const HEADER_BYTES: usize = 3;
 /// Bytes of one dimension: mean and scale.
 const DIM_BYTES: usize = 4 + 4;
-/// Bytes of one component: how it moves each dimension, class of a key unit, four bytes an age.
-const COMPONENT_BYTES: usize = 2 * FEATURE_DIMS + 1 + 4 * N_AGES;
+/// Bytes of one component: how it moves each dimension, class of a key unit, classes of bends, four
+/// bytes an age.
+const COMPONENT_BYTES: usize = 2 * FEATURE_DIMS + 1 + N_CHORDS + 4 * N_AGES;
 
 /// How a component is predicted from a reference of a certain age.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +46,8 @@ pub(crate) struct ComponentModel {
     pub(crate) moves: [i16; FEATURE_DIMS],
     /// Scale class of a level in a key unit.
     pub(crate) key_class: u8,
+    /// Scale class of a bend of a way of two, and of four, 25ths of a second.
+    pub(crate) bend_classes: [u8; N_CHORDS],
     pub(crate) ages: [AgeModel; N_AGES],
 }
 
@@ -112,7 +117,8 @@ impl Profile {
             return bad("mean");
         }
         for component in &*components {
-            if i32::from(component.key_class) >= N_CLASSES {
+            let [short, long] = component.bend_classes;
+            if i32::from(component.key_class.max(short).max(long)) >= N_CLASSES {
                 return bad("scale class");
             }
             for age in &component.ages {
@@ -186,6 +192,7 @@ impl Profile {
         for component in &*self.components {
             bytes.extend(component.moves.iter().flat_map(|m| m.to_le_bytes()));
             bytes.push(component.key_class);
+            bytes.extend(component.bend_classes);
             for age in &component.ages {
                 bytes.extend([age.keep, age.go_on, age.class, age.still_class]);
             }
@@ -222,7 +229,8 @@ impl Profile {
                 *to = i16::from_le_bytes([bytes[0], bytes[1]]);
             }
             component.key_class = models[0];
-            for (age, bytes) in component.ages.iter_mut().zip(models[1..].chunks_exact(4)) {
+            component.bend_classes = [models[1], models[2]];
+            for (age, bytes) in component.ages.iter_mut().zip(models[3..].chunks_exact(4)) {
                 let &[keep, go_on, class, still_class] = bytes else { return Err(wrong_length) };
                 *age = AgeModel { keep, go_on, class, still_class };
             }
@@ -244,7 +252,12 @@ impl Default for Profile {
             })
         };
         let mut dims = [DimModel { mean: 0.0, scale: 0.0 }; FEATURE_DIMS];
-        let rest = ComponentModel { moves: [0; FEATURE_DIMS], key_class: 0, ages: ages(0) };
+        let rest = ComponentModel {
+            moves: [0; FEATURE_DIMS],
+            key_class: 0,
+            bend_classes: [0; N_CHORDS],
+            ages: ages(0),
+        };
         let mut components = Box::new([rest; FEATURE_DIMS]);
         let pose = [0.004, 0.004, 0.003, 0.0003, 0.0003, 0.005];
         let torso = [0.004, 0.004, 0.001, 0.004, 0.004, 0.001];
@@ -258,6 +271,7 @@ impl Default for Profile {
             };
             components[i].moves[i] = ONE;
             components[i].key_class = key_class;
+            components[i].bend_classes = [class - 4, class];
             components[i].ages = ages(class);
         }
         dims[DEPTH].mean = 1.1;
@@ -307,7 +321,8 @@ mod tests {
         let model = component + 2 * FEATURE_DIMS;
         assert_eq!(with(component, &[0, 0]), impossible("set of components"));
         assert_eq!(with(model, &[84]), impossible("scale class"));
-        assert_eq!(with(model + 1, &[17]), impossible("weight"));
+        assert_eq!(with(model + 1, &[84]), impossible("scale class"));
+        assert_eq!(with(model + 3, &[17]), impossible("weight"));
         assert_eq!(with(2, &[37]), impossible("number of components"));
         for found in [1, 9] {
             assert_eq!(with(0, &[found]), Err(ProfileError::UnsupportedVersion { found }));

@@ -3,12 +3,12 @@ use types::MediaTime;
 /// How finely and how often features are coded. Units of all three mix in one stream.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Quality {
-    /// Steps half as wide again as normal, 6 units a second.
+    /// Steps half as wide again as normal and a little more, 6 units a second.
     Low,
     /// The steps of the profile, 12 units a second.
     #[default]
     Normal,
-    /// Steps half as wide, 25 units a second.
+    /// Steps of three eighths, 25 units a second.
     High,
 }
 
@@ -33,7 +33,22 @@ impl Quality {
 
     /// Width of a level, in sixteenths of the profile's.
     pub(crate) fn step(self) -> i32 {
-        [24, 16, 8][self.index()]
+        [26, 16, 6][self.index()]
+    }
+
+    /// Width of a level of a bend: it shows on one frame, a residual on all that build on it.
+    pub(crate) fn bend_step(self) -> i32 {
+        2 * self.step()
+    }
+
+    /// What a bit is worth, in 1/40 of a squared step.
+    pub(crate) fn price(self) -> i64 {
+        [12, 8, 8][self.index()]
+    }
+
+    /// How often the way from unit to unit is halved to tell where it bends.
+    pub(crate) fn bend_depth(self) -> usize {
+        [2, 1, 0][self.index()]
     }
 
     /// Time from unit to unit, in 25ths of a second.

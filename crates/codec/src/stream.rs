@@ -2,7 +2,7 @@ use types::MediaTime;
 
 use crate::{AccessUnit, UnitId};
 
-const MAGIC: [u8; 4] = *b"FCS2";
+const MAGIC: [u8; 4] = *b"FCS3";
 
 /// Access units with their times: what `feathercall encode` writes into a `.fcs` file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,7 +17,7 @@ pub struct Stream {
 #[non_exhaustive]
 pub enum StreamError {
     /// Another kind of file, or one of a newer build.
-    #[error("not a Feathercall stream (it does not begin with FCS2)")]
+    #[error("not a Feathercall stream (it does not begin with FCS3)")]
     Magic,
     /// Cut short or damaged.
     #[error("the stream is damaged at byte {at}")]

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use types::FEATURE_DIMS;
 
+use crate::bends::{Bends, N_POINTS, halvings};
 use crate::entropy_model::code_residual;
-use crate::prediction::{Base, Predictor, State};
+use crate::prediction::{Base, Bent, Predictor, State};
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
 use crate::{Quality, UnitId};
@@ -65,19 +66,39 @@ pub(crate) fn code_quality(
     Quality::ALL.get((usual.index() + further) % 3).copied().ok_or(InvalidCode)
 }
 
-/// Codes the residuals on top of a base and gives the unit's state.
-pub(crate) fn code_residuals(
+/// Levels of a unit: residuals of what was promised, and how the way to there bends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Levels {
+    pub(crate) residuals: [i32; FEATURE_DIMS],
+    pub(crate) bends: Option<Bends>,
+}
+
+impl Levels {
+    /// Just as promised.
+    pub(crate) const NONE: Self = Self { residuals: [0; FEATURE_DIMS], bends: None };
+}
+
+/// Codes levels on top of a base; gives the unit's state, and its bends if it has any.
+pub(crate) fn code_levels(
     coder: &mut impl SymbolCoder,
     profile: &Profile,
     base: Base<'_>,
     quality: Quality,
-    residuals: &[i32; FEATURE_DIMS],
-) -> Result<State, InvalidCode> {
+    levels: &Levels,
+) -> Result<(State, Option<Bends>), InvalidCode> {
+    let halvings = halvings(quality);
     let mut predictor = Predictor::new(profile, base, quality);
     let mut state = State::rest(quality);
-    for (k, &residual) in residuals.iter().enumerate().take(profile.n_components()) {
+    if let Base::Reference { state: reference, .. } = base
+        && !halvings.is_empty()
+    {
+        let table = if reference.bends { &STILL_BENDS } else { &BENDS };
+        state.bends = coder.symbol(table, usize::from(levels.bends.is_some()))? == 1;
+    }
+    let mut bends = levels.bends.unwrap_or([[0; FEATURE_DIMS]; N_POINTS]);
+    for k in 0..profile.n_components() {
         let expectation = predictor.expect(k);
-        let residual = code_residual(coder, expectation.class, residual)?;
+        let residual = code_residual(coder, expectation.class, levels.residuals[k])?;
         // Below 2^20 and 2^24.
         let position = expectation.position + residual * quality.step();
         if position.abs() > MAX_POSITION {
@@ -85,8 +106,19 @@ pub(crate) fn code_residuals(
         }
         state.positions[k] = position;
         state.activity[k] = predictor.learn(k, &expectation, residual);
+        state.bend_activity[k] = predictor.bend_activity(k);
+        if state.bends {
+            let mut bent = Bent::default();
+            for (halving, bends) in halvings.iter().zip(&mut bends) {
+                let expected = predictor.expect_bend(k, *halving, &expectation, residual);
+                bends[k] = code_residual(coder, expected.class, bends[k])?;
+                predictor.learn_bend(&expected, bends[k], &mut bent);
+            }
+            state.bend_activity[k] = predictor.bend_activity_after(k, bent);
+        }
     }
-    Ok(state)
+    let bends = state.bends.then_some(bends);
+    Ok((state, bends))
 }
 
 static AGES: LazyLock<Table> = LazyLock::new(|| {
@@ -105,6 +137,9 @@ static TAPS: LazyLock<Table> = LazyLock::new(|| {
 
 static ANY_QUALITY: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 4096, 4096], 0));
 static SAME_QUALITY: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 128, 128], 0));
+/// Whether the way to a unit bends, where that to its reference did not and where it did.
+static BENDS: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 2048], 0));
+static STILL_BENDS: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [1024, 0], 1));
 
 /// The table in which `symbol` has whatever the others leave of `2^14`.
 fn rest_to(frequencies: &mut [u16], symbol: usize) -> Table {

@@ -87,8 +87,8 @@ pub(crate) fn packing_loss(
     Ok((n >= LEAST_LOSS_FRAMES).then(|| loss / n as f64))
 }
 
-/// What a peer makes of the frames kept back: as in a call some are refined and sent as units, with
-/// straight lines in between.
+/// What a peer makes of the frames kept back: as in a call some become units, which tell of the ways
+/// between them what they can.
 fn through_codec(
     model: &FaceModel,
     profile: &Profile,
@@ -97,26 +97,33 @@ fn through_codec(
     let mut refiner = PhotometricRefiner::new(model.clone());
     let mut encoder = Encoder::new(profile.clone());
     let mut decoder = Decoder::new(profile.clone());
-    let mut units: Vec<Feature> = Vec::new();
+    let (mut shown, mut n_units): (Vec<Feature>, _) = (Vec::new(), 0);
     for (i, held) in frames.iter().enumerate() {
         let time = held.measured.time;
+        let feature = refiner.refine(held.frame, &held.measured);
         if encoder.wants(time) || i + 1 == frames.len() {
-            let unit = encoder.encode(&refiner.refine(held.frame, &held.measured));
-            let id = UnitId::from_count(units.len() as u32);
+            let unit = encoder.encode(&feature);
+            let id = UnitId::from_count(n_units);
             let out =
                 decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
             encoder.acknowledge(id);
-            units.push(out.at(time));
+            if let Some(before) = shown.last().map(|last| last.time) {
+                shown.extend(out.on_the_way(before, time));
+            }
+            shown.push(out.at(time));
+            n_units += 1;
+        } else {
+            encoder.push_between(&feature);
         }
     }
     let mut at = 0;
     let decoded = frames.iter().map(|held| {
         let time = held.measured.time;
-        while at + 2 < units.len() && units[at + 1].time < time {
+        while at + 2 < shown.len() && shown[at + 1].time < time {
             at += 1;
         }
-        let after = units.get(at + 1).unwrap_or(&units[at]);
-        Feature::between(&units[at], after, time)
+        let after = shown.get(at + 1).unwrap_or(&shown[at]);
+        Feature::between(&shown[at], after, time)
     });
     Ok(decoded.collect())
 }

@@ -145,36 +145,39 @@ impl Measured {
 
     fn push(&mut self, frame: Waiting, paint: Paint<'_>) -> anyhow::Result<()> {
         self.n_frames += 1;
-        let unit = if let Some(feature) = &frame.feature {
+        let told = if let Some(feature) = &frame.feature {
             self.meter.push(feature)?
         } else {
             self.n_untracked += 1;
-            None
+            Vec::new()
         };
         self.waiting.push(frame);
-        if let Some(unit) = unit.or(self.last.filter(|_| self.waiting.len() > MOST_WAITING)) {
-            self.show(unit, paint)
-        } else {
-            if self.last.is_none() {
-                self.waiting.clear();
-            }
-            Ok(())
+        if !told.is_empty() || self.waiting.len() > MOST_WAITING {
+            self.show(told, paint)?;
         }
+        if self.last.is_none() {
+            self.waiting.clear();
+        }
+        Ok(())
     }
 
     fn finish(&mut self, paint: Paint<'_>) -> anyhow::Result<()> {
-        match self.meter.finish()?.or(self.last) {
-            Some(unit) => self.show(unit, paint),
-            None => Ok(()),
-        }
+        let told = self.meter.finish()?;
+        self.show(told, paint)
     }
 
-    /// Scores the frames up to the one that `unit` tells of.
-    fn show(&mut self, unit: Feature, paint: Paint<'_>) -> anyhow::Result<()> {
-        let before = self.last.replace(unit).unwrap_or(unit);
+    /// Scores the frames that wait, given what a unit told of them; the last picture stays where it
+    /// told nothing.
+    fn show(&mut self, told: Vec<Feature>, paint: Paint<'_>) -> anyhow::Result<()> {
+        let known: Vec<Feature> = self.last.into_iter().chain(told).collect();
+        let Some(newest) = known.last() else { return Ok(()) };
+        self.last = Some(*newest);
         for waiting in std::mem::take(&mut self.waiting) {
             if let Some(original) = waiting.feature {
-                let decoded = Feature::between(&before, &unit, original.time);
+                let after = known.iter().position(|known| known.time >= original.time);
+                let after = after.unwrap_or(known.len() - 1);
+                let (before, after) = (&known[after.saturating_sub(1)], &known[after]);
+                let decoded = Feature::between(before, after, original.time);
                 self.features.push(decoded);
                 self.shown = Some((decoded, original));
             }

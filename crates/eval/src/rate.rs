@@ -1,6 +1,6 @@
 use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, Quality, UnitId};
 use serde::Serialize;
-use types::Feature;
+use types::{Feature, MediaTime};
 
 /// Units a call's acknowledgements are late by: 80 ms at the high rate, 320 at the low one.
 pub const ACK_DELAY: usize = 2;
@@ -49,6 +49,7 @@ pub struct RateMeter {
     clean_bytes: usize,
     lossy_bytes: usize,
     passed_over: Option<Feature>,
+    last: Option<MediaTime>,
 }
 
 impl RateMeter {
@@ -66,31 +67,34 @@ impl RateMeter {
             clean_bytes: 0,
             lossy_bytes: 0,
             passed_over: None,
+            last: None,
         }
     }
 
-    /// Takes the next feature and gives what the peer of a call gets from its unit's bytes; nothing
-    /// if it gets none, and draws a straight line to the next.
+    /// Takes the next feature and gives what the peer of a call gets from its unit's bytes, in
+    /// order: features on the way from the unit before, and its own; nothing if it gets no unit.
     ///
     /// # Errors
     /// If encoder and decoder disagree, which would be a defect of the codec.
-    pub fn push(&mut self, feature: &Feature) -> Result<Option<Feature>, DecodeError> {
+    pub fn push(&mut self, feature: &Feature) -> Result<Vec<Feature>, DecodeError> {
         if !self.clean.wants(feature.time) {
+            self.clean.push_between(feature);
+            self.lossy.push_between(feature);
             self.passed_over = Some(*feature);
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        self.code(feature).map(Some)
+        self.code(feature)
     }
 
     /// Codes the last feature, if it was passed over.
     ///
     /// # Errors
     /// As [`RateMeter::push`].
-    pub fn finish(&mut self) -> Result<Option<Feature>, DecodeError> {
-        self.passed_over.take().map(|feature| self.code(&feature)).transpose()
+    pub fn finish(&mut self) -> Result<Vec<Feature>, DecodeError> {
+        self.passed_over.take().map_or(Ok(Vec::new()), |feature| self.code(&feature))
     }
 
-    fn code(&mut self, feature: &Feature) -> Result<Feature, DecodeError> {
+    fn code(&mut self, feature: &Feature) -> Result<Vec<Feature>, DecodeError> {
         self.passed_over = None;
         for (encoder, delay) in [(&mut self.clean, ACK_DELAY), (&mut self.lossy, LATE_ACK_DELAY)] {
             if let Some(at) = self.ids.len().checked_sub(delay) {
@@ -104,7 +108,9 @@ impl RateMeter {
         let decoded = self.decoder.decode(UnitId::from_count(self.ids.len() as u32), &wire)?;
         self.ids.push(decoded.id);
         self.key_units += usize::from(decoded.is_key);
-        Ok(decoded.at(feature.time))
+        let way = self.last.replace(feature.time);
+        let way = way.into_iter().flat_map(|before| decoded.on_the_way(before, feature.time));
+        Ok(way.chain([decoded.at(feature.time)]).collect())
     }
 
     /// What a call's units weigh while nothing is lost.
@@ -120,7 +126,7 @@ impl RateMeter {
 
 #[cfg(test)]
 mod tests {
-    use types::{Code, HeadPose, MediaTime};
+    use types::{Code, HeadPose};
 
     use super::*;
 

@@ -66,6 +66,7 @@ pub use person_tracker::{PersonError, PersonTracker};
 pub use photometric::{Aligned, Effort, Exposure, PhotometricRefiner, Unknowns, align};
 pub use sender_part::{SenderPart, SenderPartError, measuring_fingerprint};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
+pub use targets::eyes_and_mouth;
 pub use torso_tracker::{TorsoReference, TorsoTracker};
 pub use tracker::Tracker;
 pub use whitening::Whitening;

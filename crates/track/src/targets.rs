@@ -2,7 +2,7 @@
 
 use face::FaceModel;
 use glam::Vec3;
-use types::{CANONICAL_M, Feature, Frame};
+use types::{CANONICAL_M, Feature, Frame, HeadPose};
 
 use crate::photometric::Unknowns;
 
@@ -22,6 +22,14 @@ pub(crate) struct Target {
     /// Image space.
     pub(crate) at: [f32; 2],
     pub(crate) rgb: [f32; 3],
+}
+
+/// Where the eyes and the mouth of a head in this pose are in the picture: boxes from a low to a
+/// high corner, image space.
+pub fn eyes_and_mouth(pose: &HeadPose) -> [[[f32; 2]; 2]; 3] {
+    PARTS.map(|(corners, depth, _)| {
+        corners.map(|[x, y]| pose.image_from_head(Vec3::new(x, y, depth) * CANONICAL_M))
+    })
 }
 
 /// The frame at the middles of pixels of the size that the field was learned at: on a grid over
@@ -52,8 +60,8 @@ pub(crate) fn targets(
             !(0..2).all(|i| (low[i]..high[i]).contains(&at[i]))
         });
         places.extend(over(low, high, FACE_GRID));
-        for ([min, max], depth, grid) in PARTS {
-            places.extend(over(seen(min, depth), seen(max, depth), grid));
+        for ([low, high], (.., grid)) in eyes_and_mouth(&start.pose).into_iter().zip(PARTS) {
+            places.extend(over(low, high, grid));
         }
     }
     places

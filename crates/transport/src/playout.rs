@@ -36,7 +36,7 @@ pub enum Shown {
 /// Holds decoded features until they are due, and says what the face does now.
 ///
 /// The playout delay follows what arrives: it is the 95th percentile of what would have been
-/// needed lately for the *next* feature to be there whenever one is shown, so a packet rate, jitter
+/// needed lately for the *next* unit to be there whenever one is shown, so a packet rate, jitter
 /// and clock drift all find their way into it. It changes slowly, as slow motion nobody sees.
 ///
 /// The face never jumps: between features it moves on straight lines (the head on an arc), past the
@@ -77,10 +77,10 @@ impl Playout {
         Self::default()
     }
 
-    /// Takes a decoded feature that arrived at `now`. One that is not newer than all before it is
-    /// dropped.
-    pub fn push(&mut self, now: Instant, feature: Feature) {
-        let last = self.features.back().map(|f| f.time);
+    /// Takes the feature of a unit that arrived at `now`, and those on the `way` to it from the unit
+    /// before. What is not newer than all before it is dropped.
+    pub fn push(&mut self, now: Instant, way: impl IntoIterator<Item = Feature>, feature: Feature) {
+        let last = self.newest();
         if last.is_some_and(|last| feature.time <= last) {
             return;
         }
@@ -97,8 +97,6 @@ impl Playout {
             self.window_end = arrival + TRANSIT_WINDOW;
         }
         self.transit = self.transit.min(offset);
-        let passed = last.map_or(0.0, |last| feature.time.saturating_since(last).as_secs_f64());
-        self.concealment.learn(&feature, passed);
         if let Some(last) = last {
             let gap = feature.time.saturating_since(last);
             // Across a camera switched off, or an outage, there is nothing to learn.
@@ -115,9 +113,19 @@ impl Playout {
         }
         // Also where nobody looks, as in a recording: the delay is told in the statistics.
         self.follow(arrival);
-        self.features.push_back(feature);
-        if self.features.len() > KEPT {
-            self.features.pop_front();
+        let way = way.into_iter().filter(|on_the_way| on_the_way.time < feature.time);
+        for feature in way.chain([feature]) {
+            let newest = self.newest();
+            if newest.is_some_and(|newest| feature.time <= newest) {
+                continue;
+            }
+            let passed =
+                newest.map_or(Duration::ZERO, |newest| feature.time.saturating_since(newest));
+            self.concealment.learn(&feature, passed.as_secs_f64());
+            self.features.push_back(feature);
+            if self.features.len() > KEPT {
+                self.features.pop_front();
+            }
         }
     }
 
@@ -275,7 +283,7 @@ mod tests {
         let mut shown = Vec::new();
         for now in (0..end_ms).step_by(10) {
             while let Some((arrival, ms)) = arrivals.next_if(|(arrival, _)| *arrival <= now) {
-                playout.push(at(start, arrival), feature(ms));
+                playout.push(at(start, arrival), [], feature(ms));
             }
             if let Some((feature, how)) = playout.at(at(start, now)) {
                 shown.push((now, feature.code.as_array()[0] * 1000.0, how));
@@ -321,7 +329,7 @@ mod tests {
         let mut playout = Playout::new();
         for i in 0..200 {
             let transit = if i < 3 { 250 } else { 20 };
-            playout.push(at(start, i * 80 + transit), feature(i * 80));
+            playout.push(at(start, i * 80 + transit), [], feature(i * 80));
         }
         assert!(playout.delay() < Duration::from_millis(120), "{:?}", playout.delay());
     }
@@ -358,7 +366,7 @@ mod tests {
                 let now = start + Duration::from_secs(beat) / hz as u32;
                 while n_pushed * 1000 / fps + 30 <= beat * 1000 / hz {
                     let ms = n_pushed * 1000 / fps;
-                    playout.push(at(start, ms + 30), turned(ms, |s| s));
+                    playout.push(at(start, ms + 30), [], turned(ms, |s| s));
                     n_pushed += 1;
                 }
                 if let Some((feature, how)) = playout.at(now)
@@ -406,7 +414,7 @@ mod tests {
         let mut shown = Vec::new();
         for now in (0..3000).step_by(10) {
             while let Some(ms) = next.filter(|ms| ms + 20 <= now) {
-                playout.push(at(start, ms + 20), turned(ms, angle));
+                playout.push(at(start, ms + 20), [], turned(ms, angle));
                 next = arrivals.next();
             }
             shown.extend(playout.at(at(start, now)).map(|(feature, _)| feature.pose.quat()));
