@@ -89,7 +89,7 @@ impl SimulatedCall {
             while let Some(unit) = receiver.poll_unit(now) {
                 receiver.confirm(unit.number);
                 assert_eq!(unit.time, MediaTime::from_micros(unit.number.0 * 40_000));
-                playout.push(unit.arrived, [], truth(unit.time));
+                playout.push(unit.arrived, &[truth(unit.time)]);
             }
             while let Some(packet) = peer_sender.poll_packet(now, &mut receiver) {
                 back.send(ms, packet);

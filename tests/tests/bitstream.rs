@@ -194,7 +194,7 @@ fn v3_units_have_exactly_these_numbers() {
         let decoded = decoder.decode(id, &unit).unwrap();
         let [.., end] = times(i);
         let before = times(i.saturating_sub(1))[3];
-        let told: Vec<Feature> = decoded.on_the_way(before, end).chain([decoded.at(end)]).collect();
+        let told: Vec<Feature> = decoded.since(Some(before), end).collect();
         assert_eq!(told, features(i, want), "unit {i}");
         assert_eq!((decoded.id, decoded.is_key, decoded.quality), (id, i == 0, *quality));
     }

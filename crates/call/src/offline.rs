@@ -100,10 +100,7 @@ pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, Deco
     for (index, (id, time, unit)) in stream.numbered().enumerate() {
         let decoded =
             decoder.decode(id, unit).map_err(|reason| DecodeStreamError::Unit { index, reason })?;
-        if let Some(before) = features.last().map(|last| last.time) {
-            features.extend(decoded.on_the_way(before, time));
-        }
-        features.push(decoded.at(time));
+        features.extend(decoded.since(features.last().map(|last| last.time), time));
     }
     Ok(features)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use codec::{AccessUnit, Decoder, Profile, UnitId};
 use transport::{Receiver, Report, Unit};
-use types::MediaTime;
+use types::{Feature, MediaTime};
 
 use crate::shared::Shared;
 
@@ -100,17 +100,14 @@ impl Receiving {
         };
         self.counts.features += 1;
         self.transport.confirm(unit.number);
-        let feature = decoded.at(unit.time);
-        let before = self.last.replace((id, unit.time)).filter(|(last, _)| id.since(*last) == 1);
-        let way = before.map(|(_, before)| decoded.on_the_way(before, unit.time));
-        let way = || way.clone().into_iter().flatten();
-        self.shared.playout.lock().unwrap_or_else(PoisonError::into_inner).push(
-            unit.arrived,
-            way(),
-            feature,
-        );
+        let last = self.last.replace((id, unit.time));
+        let before = last.filter(|(last, _)| id.since(*last) == 1).map(|(_, time)| time);
+        let told: Vec<Feature> = decoded.since(before, unit.time).collect();
+        let mut playout = self.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);
+        playout.push(unit.arrived, &told);
+        drop(playout);
         let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
-        for feature in way().chain([feature]) {
+        for feature in told {
             if received.len() == RECORDED {
                 received.pop_front();
             }

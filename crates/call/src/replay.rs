@@ -197,9 +197,8 @@ impl<'a> Peer<'a> {
             }
             let unit = self.encoder.encode(feature);
             let Some(meant) = self.encoder.reconstruction() else { continue };
-            let way = self.last.replace(feature.time);
-            let way = way.into_iter().flat_map(|before| meant.on_the_way(before, feature.time));
-            self.meant.extend(way.chain([meant.at(feature.time)]).map(|f| (f.time, f)));
+            let before = self.last.replace(feature.time);
+            self.meant.extend(meant.since(before, feature.time).map(|f| (f.time, f)));
             self.sent.units += 1;
             self.sent.key_units += usize::from(meant.is_key);
             self.sent.payload_bytes += unit.as_bytes().len();

@@ -5,9 +5,10 @@ pub const MAX_UNIT_BYTES: usize = 255;
 
 /// Number of a unit in its stream: a counter of [`UnitId::BITS`] bits that wraps.
 ///
-/// One unit per feature, so the difference of two ids is an age in features. Two ids are compared
-/// along the shorter way around, right while they are fewer than 32,768 apart: 20 minutes at 25 a
-/// second. A unit does not hold its id: whoever carries it does, as packets and files do.
+/// Each unit's is one more than the last's, so the difference of two ids is an age in units. Two ids
+/// are compared along the shorter way around, right while they are fewer than 32,768 apart: 20
+/// minutes at 25 a second. A unit does not hold its id: whoever carries it does, as packets and files
+/// do.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct UnitId(u16);
 

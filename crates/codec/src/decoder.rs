@@ -32,13 +32,24 @@ impl Decoded {
         Feature { time, pose: self.pose, code: self.code }
     }
 
-    /// The features on the way here from the unit before, given when the frames of both were
-    /// captured; in order, without either end. Nothing if the unit before came from later.
-    pub fn on_the_way(
+    /// All that the unit tells, in order: the features on the way from the unit before, if it is said
+    /// when the frame of that was captured, and the unit's own.
+    pub fn since(
+        &self,
+        before: Option<MediaTime>,
+        time: MediaTime,
+    ) -> impl Iterator<Item = Feature> {
+        let way = before.into_iter().flat_map(move |before| self.on_the_way(before, time));
+        way.chain([self.at(time)])
+    }
+
+    /// The features between those of the unit before and this one's. None if the unit before came
+    /// from later.
+    pub(crate) fn on_the_way(
         &self,
         before: MediaTime,
         time: MediaTime,
-    ) -> impl Iterator<Item = Feature> + Clone {
+    ) -> impl Iterator<Item = Feature> {
         let gap = time.as_micros().saturating_sub(before.as_micros());
         let quarters = (1..).zip(self.between).filter(move |_| gap > N_POINTS as u64);
         quarters.filter_map(move |(quarter, at)| {

@@ -2,25 +2,16 @@ use std::collections::VecDeque;
 
 use types::{FEATURE_DIMS, Feature, MediaTime};
 
-use crate::bends::{Bends, N_POINTS, halvings};
+use crate::bends::{N_POINTS, halvings};
 use crate::decoder::{Decoded, base, dequantized};
-use crate::entropy_model::{MAX_RESIDUAL, cost};
 use crate::history::History;
-use crate::prediction::{Base, Bent, Predictor, State};
-use crate::profile::{MAX_POSITION, Profile};
-use crate::range_coder::SymbolWriter;
-use crate::syntax::{Header, Levels, MAX_AGE, MAX_TAP, code_header, code_levels, code_quality};
-use crate::{AccessUnit, MAX_UNIT_BYTES, Quality, UnitId};
+use crate::profile::Profile;
+use crate::rate_distortion::{Shortest, Wanted, Way, shortest};
+use crate::syntax::{Header, MAX_AGE, MAX_TAP};
+use crate::{AccessUnit, Quality, UnitId};
 
 /// Units between key units where nothing is acknowledged.
 const KEY_INTERVAL: u32 = 125;
-/// Shares of what a bit is worth ([`Quality::price`]) to choose levels by, in quarters.
-const SHARES: [i64; 5] = [8, 6, 4, 3, 2];
-/// A squared step over what one of the 40 parts is that prices are told in, and of those quarters.
-const PRICE_ONE: i64 = 40 * 4;
-/// What the error of a frame on the way counts, and that of its end, which bends the next way, too.
-const FRAME: i64 = 4;
-const END: i64 = 6;
 /// Features on the way that are remembered, at most.
 const MAX_BETWEEN: usize = 16;
 /// Units farther apart than this, microseconds, have nothing to do with each other.
@@ -221,17 +212,17 @@ impl Encoder {
         // A way may be too wild for a unit, and a feature at the edge of what is possible may lie
         // beyond it once it is rounded.
         let rest = Wanted { end: [0; FEATURE_DIMS], way: None };
-        let (header, (coded, state), decoded) =
+        let (header, coded, state, decoded) =
             [(header, &wanted), (header, &alone), (Header::KEY, &alone), (Header::KEY, &rest)]
                 .into_iter()
                 .find_map(|(header, wanted)| {
                     let base = base(&self.history, id, header).ok()?;
-                    let (coded, state, bends) =
+                    let Shortest { coded, state, bends } =
                         shortest(&self.profile, header, base, self.quality, wanted)?;
                     let (is_key, before) = (header.age == 0, self.history.state(id.offset(-1)));
                     let decoded =
                         dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())?;
-                    Some((header, (coded, state), decoded))
+                    Some((header, coded, state, decoded))
                 })
                 .expect("a key unit needs no reference, and a profile's mean is a feature");
         self.last = Some(Last { feature: *feature, decoded });
@@ -253,195 +244,21 @@ impl Encoder {
         let before = self.last?.feature;
         let from = self.history.state(self.next.offset(-1))?.positions;
         let (start, end) = (before.time.as_micros(), feature.time.as_micros());
-        let between: Vec<Feature> =
-            self.between.iter().filter(|f| f.time < feature.time).copied().collect();
         let passed = end.checked_sub(start)?;
-        if between.is_empty() || passed > LONGEST_WAY || self.quality.bend_depth() == 0 {
+        let mut known = vec![before];
+        known.extend(self.between.iter().filter(|between| between.time < feature.time));
+        if known.len() == 1 || passed > LONGEST_WAY || self.quality.bend_depth() == 0 {
             return None;
         }
-        let known = || [before].into_iter().chain(between.iter().copied()).chain([*feature]);
+        known.push(*feature);
         let mut points = [[0; FEATURE_DIMS]; N_POINTS];
         for halving in halvings(self.quality) {
             let time = MediaTime::from_micros(start + passed * halving.at as u64 / 4);
-            let (before, after) =
-                known().zip(known().skip(1)).find(|(_, after)| after.time >= time)?;
-            let there = Feature::between(&before, &after, time);
+            let there = Feature::among(&known, time)?;
             points[halving.at - 1] = self.profile.positions(&there.to_array());
         }
         Some(Way { from, points })
     }
-}
-
-/// What a unit should say.
-struct Wanted {
-    /// Positions of its feature.
-    end: [i32; FEATURE_DIMS],
-    way: Option<Way>,
-}
-
-/// How the face got there.
-struct Way {
-    /// Positions that the peer has from the unit before.
-    from: [i32; FEATURE_DIMS],
-    /// Positions at the quarters of the way.
-    points: [[i32; FEATURE_DIMS]; N_POINTS],
-}
-
-/// The shortest good code of what is wanted.
-///
-/// A unit's length is a whole number of bytes, so every price of a bit is tried, and what counts
-/// in the end are the bytes.
-fn shortest(
-    profile: &Profile,
-    header: Header,
-    base: Base<'_>,
-    quality: Quality,
-    wanted: &Wanted,
-) -> Option<(Vec<u8>, State, Option<Bends>)> {
-    let mut tried: Vec<Levels> = Vec::with_capacity(SHARES.len());
-    let mut best: Option<(i64, Vec<u8>, State, Option<Bends>)> = None;
-    for (share, bends) in SHARES.map(|share| (share, true)).into_iter().chain([(4, false)]) {
-        let price = share * quality.price();
-        let (levels, error) = levels(profile, base, quality, wanted, bends, price);
-        if tried.contains(&levels) {
-            continue;
-        }
-        let mut writer = SymbolWriter::new();
-        code_header(&mut writer, header).ok()?;
-        code_quality(&mut writer, base, quality).ok()?;
-        let (state, bends) = code_levels(&mut writer, profile, base, quality, &levels).ok()?;
-        let coded = writer.finish();
-        if coded.len() > MAX_UNIT_BYTES {
-            continue;
-        }
-        let total =
-            weighed(error) + priced(4 * quality.price(), quality, 256 * 8 * coded.len() as i64);
-        if best.as_ref().is_none_or(|(least, ..)| total < *least) {
-            best = Some((total, coded, state, bends));
-        }
-        tried.push(levels);
-    }
-    best.map(|(_, coded, state, bends)| (coded, state, bends))
-}
-
-/// Squared error, in frames of [`FRAME`] each, on the scale of [`priced`].
-fn weighed(error: i64) -> i64 {
-    error * (256 * PRICE_ONE / FRAME)
-}
-
-/// So many 1/256 bits at a price.
-fn priced(price: i64, quality: Quality, bits: i64) -> i64 {
-    price * i64::from(quality.step() * quality.step()) * bits
-}
-
-/// Residuals to try for what is missing, in levels of `step`: the nearest and the one before it.
-fn nearest(missing: i32, step: i32) -> [i32; 2] {
-    let nearest = ((missing.abs() + step / 2) / step).min(MAX_RESIDUAL) * missing.signum();
-    [nearest, nearest - nearest.signum()]
-}
-
-/// What one component could be: levels of its residual and bends, and what that costs.
-#[derive(Clone, Copy)]
-struct Choice {
-    residual: i32,
-    bends: [i32; N_POINTS],
-    error: i64,
-    total: i64,
-}
-
-/// Levels that weigh the error they leave against the bits they cost, and that error, squared, in
-/// parts of a level.
-fn levels(
-    profile: &Profile,
-    base: Base<'_>,
-    quality: Quality,
-    wanted: &Wanted,
-    may_bend: bool,
-    price: i64,
-) -> (Levels, i64) {
-    let halvings = halvings(quality);
-    let mut predictor = Predictor::new(profile, base, quality);
-    let (mut residuals, mut bends, mut error) =
-        ([0; FEATURE_DIMS], [[0; FEATURE_DIMS]; N_POINTS], 0);
-    for k in 0..profile.n_components() {
-        let expectation = predictor.expect(k);
-        let missing = wanted.end[k] - expectation.position;
-        // What the frames on the way would have the end be, if it did not bend.
-        let mean = wanted.way.as_ref().map_or(missing, |way| {
-            let (mut sum, mut weights) = (4 * END * i64::from(missing), 4 * END);
-            for halving in halvings {
-                let share = halving.at as i64;
-                let straight =
-                    i64::from(way.from[k]) * (4 - share) + i64::from(expectation.position) * share;
-                // Frame and end count as they do in the error; a quarter of a share squared is one.
-                sum += share * (4 * i64::from(way.points[halving.at - 1][k]) - straight);
-                weights += share * share;
-            }
-            ((2 * sum + weights).div_euclid(2 * weights)) as i32
-        });
-        let [a, b] = nearest(missing, quality.step());
-        let [c, d] = nearest(mean, quality.step());
-        let mut best: Option<Choice> = None;
-        for (i, residual) in [a, b, c, d, 0].into_iter().enumerate() {
-            if [a, b, c, d][..i.min(4)].contains(&residual) {
-                continue;
-            }
-            let position = expectation.position + residual * quality.step();
-            if position.abs() > MAX_POSITION {
-                continue;
-            }
-            let off = i64::from(wanted.end[k] - position);
-            let mut bits = i64::from(cost(expectation.class, residual));
-            let mut choice = Choice { residual, bends: [0; N_POINTS], error: 0, total: 0 };
-            match &wanted.way {
-                None => choice.error = FRAME * off * off,
-                Some(way) => {
-                    choice.error = END * off * off;
-                    let mut at = [way.from[k], 0, 0, 0, position];
-                    for (halving, bend) in halvings.iter().zip(&mut choice.bends) {
-                        let expected = predictor.expect_bend(k, *halving, &expectation, residual);
-                        let missing = way.points[halving.at - 1][k] - halving.straight(&at);
-                        let [a, b] = nearest(missing, quality.bend_step());
-                        let (mut least, mut left) = (i64::MAX, (0, 0));
-                        for level in [a, b, 0] {
-                            if level != 0 && !may_bend {
-                                continue;
-                            }
-                            let off = i64::from(missing - level * quality.bend_step());
-                            let bits =
-                                if may_bend { cost(expected.class, level).into() } else { 0 };
-                            let error = FRAME * off * off;
-                            let total = weighed(error) + priced(price, quality, bits);
-                            if total < least {
-                                (*bend, least, left) = (level, total, (error, bits));
-                            }
-                        }
-                        at[halving.at] = halving.bent(&at, *bend * quality.bend_step());
-                        choice.error += left.0;
-                        bits += left.1;
-                    }
-                }
-            }
-            choice.total = weighed(choice.error) + priced(price, quality, bits);
-            if best.is_none_or(|best| choice.total < best.total) {
-                best = Some(choice);
-            }
-        }
-        // The promise itself is always in range.
-        let Some(best) = best else { continue };
-        residuals[k] = best.residual;
-        error += best.error;
-        if wanted.way.is_some() {
-            for ((halving, bends), bend) in halvings.iter().zip(&mut bends).zip(best.bends) {
-                let expected = predictor.expect_bend(k, *halving, &expectation, best.residual);
-                predictor.learn_bend(&expected, bend, &mut Bent::default());
-                bends[k] = bend;
-            }
-        }
-        predictor.learn(k, &expectation, best.residual);
-    }
-    let bends = bends.iter().flatten().any(|bend| *bend != 0).then_some(bends);
-    (Levels { residuals, bends }, error)
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod prediction;
 mod profile;
 mod quality;
 mod range_coder;
+mod rate_distortion;
 mod stream;
 mod syntax;
 

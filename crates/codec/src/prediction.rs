@@ -109,12 +109,17 @@ struct Run {
 }
 
 impl Run {
-    /// The class of what is expected to be `prior`, given how the unit went so far.
-    fn class(self, prior: u64) -> i32 {
+    /// What to expect in levels of `step` of what the profile gives `class`, given the activity, in
+    /// 1/256, and how the unit went so far.
+    fn scale(self, class: u8, step: i32, activity: u32) -> Scale {
+        let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
+        let usual = (finer / step as u64).max(1);
+        let prior = usual * u64::from(activity) / 256;
         // Wide, because a hostile profile expects anything.
-        let prior = u128::from(prior) * u128::from(self.seen + RUN_PRIOR);
-        let prior = prior / u128::from(self.expected + RUN_PRIOR);
-        class_of_magnitude(u64::try_from(prior).unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
+        let expected = u128::from(prior) * u128::from(self.seen + RUN_PRIOR)
+            / u128::from(self.expected + RUN_PRIOR);
+        let class = class_of_magnitude(expected.min(u128::from(u64::MAX / 4)) as u64);
+        Scale { class, usual, prior }
     }
 
     fn learn(&mut self, magnitude: u64, prior: u64) {
@@ -124,10 +129,9 @@ impl Run {
     }
 }
 
-/// The expectation for one component.
+/// How large a residual or a bend is expected to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expectation {
-    pub(crate) position: i32,
+pub(crate) struct Scale {
     pub(crate) class: i32,
     /// Magnitude the profile expects, 1/4096 levels.
     usual: u64,
@@ -135,12 +139,11 @@ pub(crate) struct Expectation {
     prior: u64,
 }
 
-/// The expectation for the bends of one component.
+/// The expectation for one component.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BendExpectation {
-    pub(crate) class: i32,
-    usual: u64,
-    prior: u64,
+pub(crate) struct Expectation {
+    pub(crate) position: i32,
+    pub(crate) scale: Scale,
 }
 
 /// What came of the bends of one component, 1/4096 levels.
@@ -178,19 +181,16 @@ impl<'a> Predictor<'a> {
                 (promised(*age_model, state.positions[k], ticks, before), class, activity)
             }
         };
-        let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
-        let usual = (finer / self.quality.step() as u64).max(1);
-        let prior = usual * u64::from(activity) / 256;
-        Expectation { position, class: self.run.class(prior), usual, prior }
+        Expectation { position, scale: self.run.scale(class, self.quality.step(), activity) }
     }
 
     /// Learns what came of an expectation; returns the component's activity after this unit.
     pub(crate) fn learn(&mut self, k: usize, expectation: &Expectation, residual: i32) -> u32 {
-        self.run.learn(u64::from(residual.unsigned_abs()) * LEVEL, expectation.prior);
+        self.run.learn(magnitude(residual), expectation.scale.prior);
         match self.base {
             Base::Rest => USUAL,
             Base::Reference { state, .. } => {
-                followed(state.activity[k], expectation.activity_of(residual))
+                followed(state.activity[k], expectation.scale.activity_of(residual))
             }
         }
     }
@@ -202,23 +202,19 @@ impl<'a> Predictor<'a> {
         halving: Halving,
         expectation: &Expectation,
         residual: i32,
-    ) -> BendExpectation {
+    ) -> Scale {
         let [short, long] = self.components[k].bend_classes;
         let class = if halving.ticks(self.quality) > 2 { long } else { short };
-        let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
-        let usual = (finer / self.quality.bend_step() as u64).max(1);
-        let own = self.bend_activity(k);
-        let activity = (own + self.bend_group + expectation.activity_of(residual)) / 3;
-        let prior = usual * u64::from(activity) / 256;
-        BendExpectation { class: self.bend_run.class(prior), usual, prior }
+        let now = expectation.scale.activity_of(residual);
+        let activity = (self.bend_activity(k) + self.bend_group + now) / 3;
+        self.bend_run.scale(class, self.quality.bend_step(), activity)
     }
 
     /// Learns what came of an expected bend.
-    pub(crate) fn learn_bend(&mut self, expectation: &BendExpectation, bend: i32, bent: &mut Bent) {
-        let magnitude = u64::from(bend.unsigned_abs()) * LEVEL;
-        self.bend_run.learn(magnitude, expectation.prior);
-        bent.magnitude += magnitude;
-        bent.usual += expectation.usual;
+    pub(crate) fn learn_bend(&mut self, expected: &Scale, bend: i32, bent: &mut Bent) {
+        self.bend_run.learn(magnitude(bend), expected.prior);
+        bent.magnitude += magnitude(bend);
+        bent.usual += expected.usual;
     }
 
     /// The activity of component `k`'s bends after a unit that has some.
@@ -235,11 +231,16 @@ impl<'a> Predictor<'a> {
     }
 }
 
-impl Expectation {
-    /// How much larger the residual is than usual, 1/256.
-    fn activity_of(&self, residual: i32) -> u32 {
-        activity(u64::from(residual.unsigned_abs()) * LEVEL, self.usual)
+impl Scale {
+    /// How much larger so many levels are than usual, 1/256.
+    fn activity_of(&self, levels: i32) -> u32 {
+        activity(magnitude(levels), self.usual)
     }
+}
+
+/// So many levels, 1/4096 of one.
+fn magnitude(levels: i32) -> u64 {
+    u64::from(levels.unsigned_abs()) * LEVEL
 }
 
 fn activity(magnitude: u64, usual: u64) -> u32 {

@@ -3,12 +3,12 @@ use types::MediaTime;
 /// How finely and how often features are coded. Units of all three mix in one stream.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Quality {
-    /// Steps half as wide again as normal and a little more, 6 units a second.
+    /// Steps of 26 sixteenths of normal's, 6 units a second.
     Low,
     /// The steps of the profile, 12 units a second.
     #[default]
     Normal,
-    /// Steps of three eighths, 25 units a second.
+    /// Steps of 6 sixteenths, 25 units a second.
     High,
 }
 
@@ -56,8 +56,8 @@ impl Quality {
         [4, 2, 1][self.index()]
     }
 
-    /// Whether a feature at `time` is one to code, after one of `last`: less often, and the peer
-    /// draws straight lines in between. Half a frame early is not too early.
+    /// Whether a feature at `time` is one to code, after one of `last`: less often, and the
+    /// units tell of the frames in between. Half a frame early is not too early.
     pub(crate) fn is_due(self, last: MediaTime, time: MediaTime) -> bool {
         const TICK: u64 = 40_000;
         let gap = time.as_micros().saturating_sub(last.as_micros());

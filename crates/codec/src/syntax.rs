@@ -98,7 +98,7 @@ pub(crate) fn code_levels(
     let mut bends = levels.bends.unwrap_or([[0; FEATURE_DIMS]; N_POINTS]);
     for k in 0..profile.n_components() {
         let expectation = predictor.expect(k);
-        let residual = code_residual(coder, expectation.class, levels.residuals[k])?;
+        let residual = code_residual(coder, expectation.scale.class, levels.residuals[k])?;
         // Below 2^20 and 2^24.
         let position = expectation.position + residual * quality.step();
         if position.abs() > MAX_POSITION {

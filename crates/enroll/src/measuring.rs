@@ -107,25 +107,14 @@ fn through_codec(
             let out =
                 decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
             encoder.acknowledge(id);
-            if let Some(before) = shown.last().map(|last| last.time) {
-                shown.extend(out.on_the_way(before, time));
-            }
-            shown.push(out.at(time));
+            shown.extend(out.since(shown.last().map(|last| last.time), time));
             n_units += 1;
         } else {
             encoder.push_between(&feature);
         }
     }
-    let mut at = 0;
-    let decoded = frames.iter().map(|held| {
-        let time = held.measured.time;
-        while at + 2 < shown.len() && shown[at + 1].time < time {
-            at += 1;
-        }
-        let after = shown.get(at + 1).unwrap_or(&shown[at]);
-        Feature::between(&shown[at], after, time)
-    });
-    Ok(decoded.collect())
+    // The last frame is a unit: where there is a frame, something is shown.
+    Ok(frames.iter().filter_map(|held| Feature::among(&shown, held.measured.time)).collect())
 }
 
 /// The picture of a feature, as a peer's screen shows it.

@@ -42,8 +42,8 @@ impl Default for Options {
 
 /// Measures what a peer sees of a clip: tracker, real units, decoder, picture, against the clip.
 ///
-/// Every frame counts, whole: between units the picture moves in a straight line, as a call's
-/// playout moves it. Where the tracker finds no face the last picture stays, as in a
+/// Every frame counts, whole: between units the picture moves as they tell, as a call's playout
+/// moves it. Where the tracker finds no face the last picture stays, as in a
 /// call; frames before the first face are counted as untracked and not scored. The first
 /// resolution is rendered a second time from features that were not quantized, to tell what
 /// quantizing costs.
@@ -174,10 +174,7 @@ impl Measured {
         self.last = Some(*newest);
         for waiting in std::mem::take(&mut self.waiting) {
             if let Some(original) = waiting.feature {
-                let after = known.iter().position(|known| known.time >= original.time);
-                let after = after.unwrap_or(known.len() - 1);
-                let (before, after) = (&known[after.saturating_sub(1)], &known[after]);
-                let decoded = Feature::between(before, after, original.time);
+                let decoded = Feature::among(&known, original.time).unwrap_or(*newest);
                 self.features.push(decoded);
                 self.shown = Some((decoded, original));
             }

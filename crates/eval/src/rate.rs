@@ -108,9 +108,8 @@ impl RateMeter {
         let decoded = self.decoder.decode(UnitId::from_count(self.ids.len() as u32), &wire)?;
         self.ids.push(decoded.id);
         self.key_units += usize::from(decoded.is_key);
-        let way = self.last.replace(feature.time);
-        let way = way.into_iter().flat_map(|before| decoded.on_the_way(before, feature.time));
-        Ok(way.chain([decoded.at(feature.time)]).collect())
+        let before = self.last.replace(feature.time);
+        Ok(decoded.since(before, feature.time).collect())
     }
 
     /// What a call's units weigh while nothing is lost.

@@ -77,9 +77,10 @@ impl Playout {
         Self::default()
     }
 
-    /// Takes the feature of a unit that arrived at `now`, and those on the `way` to it from the unit
-    /// before. What is not newer than all before it is dropped.
-    pub fn push(&mut self, now: Instant, way: impl IntoIterator<Item = Feature>, feature: Feature) {
+    /// Takes what a unit that arrived at `now` tells, in order: features on the way to it, and its own.
+    /// What is not newer than all before it is dropped.
+    pub fn push(&mut self, now: Instant, told: &[Feature]) {
+        let Some((feature, way)) = told.split_last() else { return };
         let last = self.newest();
         if last.is_some_and(|last| feature.time <= last) {
             return;
@@ -113,7 +114,7 @@ impl Playout {
         }
         // Also where nobody looks, as in a recording: the delay is told in the statistics.
         self.follow(arrival);
-        let way = way.into_iter().filter(|on_the_way| on_the_way.time < feature.time);
+        let way = way.iter().filter(|on_the_way| on_the_way.time < feature.time);
         for feature in way.chain([feature]) {
             let newest = self.newest();
             if newest.is_some_and(|newest| feature.time <= newest) {
@@ -121,8 +122,8 @@ impl Playout {
             }
             let passed =
                 newest.map_or(Duration::ZERO, |newest| feature.time.saturating_since(newest));
-            self.concealment.learn(&feature, passed.as_secs_f64());
-            self.features.push_back(feature);
+            self.concealment.learn(feature, passed.as_secs_f64());
+            self.features.push_back(*feature);
             if self.features.len() > KEPT {
                 self.features.pop_front();
             }
@@ -283,7 +284,7 @@ mod tests {
         let mut shown = Vec::new();
         for now in (0..end_ms).step_by(10) {
             while let Some((arrival, ms)) = arrivals.next_if(|(arrival, _)| *arrival <= now) {
-                playout.push(at(start, arrival), [], feature(ms));
+                playout.push(at(start, arrival), &[feature(ms)]);
             }
             if let Some((feature, how)) = playout.at(at(start, now)) {
                 shown.push((now, feature.code.as_array()[0] * 1000.0, how));
@@ -329,7 +330,7 @@ mod tests {
         let mut playout = Playout::new();
         for i in 0..200 {
             let transit = if i < 3 { 250 } else { 20 };
-            playout.push(at(start, i * 80 + transit), [], feature(i * 80));
+            playout.push(at(start, i * 80 + transit), &[feature(i * 80)]);
         }
         assert!(playout.delay() < Duration::from_millis(120), "{:?}", playout.delay());
     }
@@ -366,7 +367,7 @@ mod tests {
                 let now = start + Duration::from_secs(beat) / hz as u32;
                 while n_pushed * 1000 / fps + 30 <= beat * 1000 / hz {
                     let ms = n_pushed * 1000 / fps;
-                    playout.push(at(start, ms + 30), [], turned(ms, |s| s));
+                    playout.push(at(start, ms + 30), &[turned(ms, |s| s)]);
                     n_pushed += 1;
                 }
                 if let Some((feature, how)) = playout.at(now)
@@ -414,7 +415,7 @@ mod tests {
         let mut shown = Vec::new();
         for now in (0..3000).step_by(10) {
             while let Some(ms) = next.filter(|ms| ms + 20 <= now) {
-                playout.push(at(start, ms + 20), [], turned(ms, angle));
+                playout.push(at(start, ms + 20), &[turned(ms, angle)]);
                 next = arrivals.next();
             }
             shown.extend(playout.at(at(start, now)).map(|(feature, _)| feature.pose.quat()));

@@ -53,9 +53,8 @@ pub(super) fn decode(
         std::fs::read(stream).with_context(|| format!("cannot read {}", stream.display()))?;
     let features = call::decode_stream(&bytes, &face)
         .with_context(|| format!("cannot decode the stream {}", stream.display()))?;
-    let (Some(first), Some(last)) = (features.first(), features.last()) else {
-        anyhow::bail!("the stream {} holds no picture", stream.display());
-    };
+    let nothing = || format!("the stream {} holds no picture", stream.display());
+    let (first, last) = features.first().zip(features.last()).with_context(nothing)?;
     let mut painter = Painter::new(face.model.with_background(background).into());
     painter.resize(resolution.side(256));
     let mut writer = capture::ClipWriter::create(out, fps)
@@ -63,12 +62,10 @@ pub(super) fn decode(
     let mut progress = Progress::new(false);
     let step = MediaTime::of_frame(1, fps).as_micros();
     let (start, end) = (first.time.as_micros(), last.time.as_micros());
-    let mut pairs = features.windows(2).peekable();
     let mut n_frames = 0_u64;
     for micros in (start..=end).step_by(usize::try_from(step)?) {
         let time = MediaTime::from_micros(micros);
-        while pairs.next_if(|pair| pair[1].time < time).is_some() {}
-        let feature = pairs.peek().map_or(*last, |pair| Feature::between(&pair[0], &pair[1], time));
+        let feature = Feature::among(&features, time).with_context(nothing)?;
         writer.push(&painter.paint(&feature)?)?;
         n_frames += 1;
         progress.report("decode", (micros - start) as f32 / (end - start).max(1) as f32, "");
