@@ -136,7 +136,7 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Enroll {
-    /// camera, camera:NAME, actor, or a clip
+    /// camera, camera:NAME, actor, a clip, or the .fcs stream that `encode` made of one
     #[arg(long)]
     pub(crate) from: SourceSpec,
     #[arg(long)]

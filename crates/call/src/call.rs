@@ -1,4 +1,6 @@
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -6,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use capture::{Source, SourceSpec};
-use codec::Profile;
-use face::FaceModel;
+use codec::{Encoder, Profile};
+use face::{FaceFile, FaceModel};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use track::PersonTracker;
@@ -15,9 +17,11 @@ use transport::{Invite, InviteError, Place, Role, Seal, Secret, Shown, Signal};
 use types::{Feature, Frame};
 
 use crate::event::{CallFailure, Command, Event};
+use crate::face_coder::FaceCoder;
 use crate::link::{Link, LinkError, LinkSettings, local_address};
+use crate::offline::{DecodeStreamError, decode_stream};
 use crate::rendezvous::{Rendezvous, ServeError};
-use crate::sending::{Face, Sending};
+use crate::sending::{Sending, Showing};
 use crate::session::{INPUTS, Input, Parts, Session, Way, random};
 use crate::shared::Shared;
 use crate::signaling::{Line, LineEvent, SignalingError};
@@ -48,6 +52,27 @@ pub enum StartError {
     /// The camera or clip.
     #[error(transparent)]
     Source(#[from] capture::OpenError),
+    /// A recorded stream is not one, or of another face.
+    #[error("cannot send the stream {}: {reason}", path.display())]
+    Recorded {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        reason: DecodeStreamError,
+    },
+    /// A recorded stream cannot be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        reason: std::io::Error,
+    },
+    /// A recorded stream says how a face moves, not whose.
+    #[error("a recorded stream needs the face it was recorded with: --face")]
+    StreamWithoutFace,
     /// A peer's copy of a face can be shown, not worn.
     #[error("this face file has no private part, so it cannot be sent; use the one you enrolled")]
     NotOurFace,
@@ -204,6 +229,31 @@ impl Drop for Call {
     }
 }
 
+/// What goes to the peer, or to our own eyes alone.
+fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<Showing, StartError> {
+    let stream = match source {
+        SourceSpec::Clip(path) if path.extension() == Some(OsStr::new("fcs")) => Some(path.clone()),
+        _ => None,
+    };
+    let Some(face) = face else {
+        return match stream {
+            Some(_) => Err(StartError::StreamWithoutFace),
+            None => Ok(Showing::Preview(Source::open(source)?)),
+        };
+    };
+    let sender = face.sender.as_deref().ok_or(StartError::NotOurFace)?;
+    let encoder = Encoder::new(Profile::parse(&face.codec_profile)?);
+    if let Some(path) = stream {
+        let bytes = std::fs::read(&path)
+            .map_err(|reason| StartError::Unreadable { path: path.clone(), reason })?;
+        let features =
+            decode_stream(&bytes, face).map_err(|reason| StartError::Recorded { path, reason })?;
+        return Ok(Showing::Recorded(features, Box::new(encoder)));
+    }
+    let tracker = PersonTracker::new(sender, &face.model)?;
+    Ok(Showing::Face(Source::open(source)?, Box::new(FaceCoder::new(tracker, encoder))))
+}
+
 /// A call that has not found its way yet.
 struct Setup {
     parts: Parts,
@@ -216,32 +266,14 @@ impl Setup {
         let (inputs_tx, inputs) = mpsc::channel(INPUTS);
         let (events_tx, events): (SyncSender<Event>, _) = sync_channel(EVENTS);
         let shared = Arc::new(Shared::default());
-        let sends_face = settings.video && settings.face.is_some() && settings.source.is_some();
-        let face = match &settings.face {
-            Some(file) if sends_face => {
-                let sender = file.sender.as_deref().ok_or(StartError::NotOurFace)?;
-                let tracker = PersonTracker::new(sender, &file.model)?;
-                let profile = Profile::parse(&file.codec_profile)?;
-                Some(Face { tracker, profile, rate: settings.rate })
-            }
-            _ => None,
+        let face = settings.face.as_ref().filter(|_| settings.video && settings.source.is_some());
+        let public = face.map(FaceFile::public_bytes);
+        let showing = settings.source.as_ref().map(|source| open(source, face)).transpose()?;
+        let start = |showing| {
+            let (shared, inputs) = (Arc::clone(&shared), inputs_tx.clone());
+            Sending::start(showing, settings.rate, settings.audio, shared, inputs)
         };
-        let public =
-            settings.face.as_ref().filter(|_| sends_face).map(face::FaceFile::public_bytes);
-        let sending = match &settings.source {
-            Some(spec) => {
-                let source = Source::open(spec)?;
-                Some(Sending::start(
-                    spec,
-                    source,
-                    face,
-                    settings.audio,
-                    Arc::clone(&shared),
-                    inputs_tx.clone(),
-                )?)
-            }
-            None => None,
-        };
+        let sending = showing.map(start).transpose()?;
         let parts = Parts {
             role,
             seal: Seal::new(secret.clone(), role, random()),
@@ -256,7 +288,7 @@ impl Setup {
             rate: settings.rate,
             resolution: settings.resolution,
             face: public.map(Bytes::from),
-            camera_off: !sends_face,
+            camera_off: face.is_none(),
             muted: !settings.audio,
             sending,
             wants_microphone: settings.audio
@@ -336,7 +368,7 @@ mod tests {
 
     use super::*;
     use crate::End;
-    use crate::sending::Coded;
+    use crate::face_coder::{Taken, code};
 
     /// Nothing here takes this long; a test that waits longer is broken.
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -408,15 +440,9 @@ mod tests {
         let mut encoder = Encoder::new(profile.clone());
         let mut received = Vec::new();
         for index in 0.. {
-            let unit = encoder.encode(&nod(index));
-            let coded = Some(Coded {
-                time: nod(index).time,
-                id: encoder.reconstruction().unwrap().id,
-                bytes: unit.as_bytes().to_vec(),
-                rate: crate::Rate::Normal,
-            });
-            let took = Duration::ZERO;
-            host.commands.blocking_send(Input::Tracked { found: true, coded, took }).unwrap();
+            let taken = Taken { found: true, unit: code(&mut encoder, &nod(index), true) };
+            let tracked = Input::Tracked { taken, rate: crate::Rate::Normal, took: Duration::ZERO };
+            host.commands.blocking_send(tracked).unwrap();
             // At the pace of the other side, so that nothing is dropped on the way.
             while host.commands.capacity() < INPUTS {
                 std::thread::yield_now();

@@ -27,6 +27,7 @@
 
 mod call;
 mod event;
+mod face_coder;
 mod link;
 mod offline;
 mod order;

@@ -6,6 +6,8 @@ use face::FaceFile;
 use track::{PersonError, PersonTracker};
 use types::Feature;
 
+use crate::face_coder::FaceCoder;
+
 /// Why a clip could not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,27 +63,19 @@ pub fn encode_stream(
     mut progress: impl FnMut(u64),
 ) -> Result<Stream, EncodeStreamError> {
     let sender = face.sender.as_deref().ok_or(EncodeStreamError::NotOurFace)?;
-    let mut tracker = PersonTracker::new(sender, &face.model)?;
+    let tracker = PersonTracker::new(sender, &face.model)?;
     let profile = Profile::parse(&face.codec_profile)?;
     let mut encoder = Encoder::with_reference(profile, Reference::Previous);
     encoder.set_quality(quality);
+    let mut coder = FaceCoder::new(tracker, encoder);
     let mut source = Source::open(clip)?;
     let (mut stream, mut n_frames) = (Stream::default(), 0);
     let mut next = source.next_frame()?;
     while let Some(frame) = next {
         next = source.next_frame()?;
         // A call goes on; a file ends with its last face.
-        if encoder.wants(frame.time()) || next.is_none() {
-            if let Some(feature) = tracker.track(&frame) {
-                stream.units.push((feature.time, encoder.encode(&feature)));
-            }
-        } else if encoder.wants_between(frame.time()) {
-            if let Some(feature) = tracker.track(&frame) {
-                encoder.push_between(&feature);
-            }
-        } else {
-            tracker.follow(&frame);
-        }
+        let coded = coder.take(&frame, next.is_none()).unit;
+        stream.units.extend(coded.map(|coded| (coded.time, coded.unit)));
         n_frames += 1;
         progress(n_frames);
     }

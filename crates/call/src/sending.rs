@@ -1,4 +1,4 @@
-//! The thread that turns frames into access units: newest frame, tracker, encoder.
+//! The thread that turns what a source shows into access units: newest frame, tracker, encoder.
 #![expect(clippy::disallowed_methods, reason = "this thread lives on the wall clock")]
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -6,13 +6,13 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use capture::{Paced, Source, SourceSpec};
-use codec::{Encoder, Profile, UnitId};
+use capture::{Paced, Source};
+use codec::Encoder;
 use tokio::sync::mpsc;
-use track::PersonTracker;
-use types::{MediaTime, Sound};
+use types::{Feature, Frame, MediaTime, Sound};
 
 use crate::Rate;
+use crate::face_coder::{FaceCoder, Taken, code};
 use crate::order::Order;
 use crate::session::Input;
 use crate::shared::Shared;
@@ -22,21 +22,14 @@ const PATIENCE: Duration = Duration::from_millis(60);
 /// Orders that wait; acknowledgements are many and small.
 const ORDERS: usize = 512;
 
-/// One feature, coded.
-#[derive(Debug)]
-pub(crate) struct Coded {
-    pub(crate) time: MediaTime,
-    pub(crate) id: UnitId,
-    pub(crate) bytes: Vec<u8>,
-    /// How it wants to be packed.
-    pub(crate) rate: Rate,
-}
-
-/// What makes a face out of frames; absent when we only show ourselves the preview.
-pub(crate) struct Face {
-    pub(crate) tracker: PersonTracker,
-    pub(crate) profile: Profile,
-    pub(crate) rate: Rate,
+/// What is shown, and to whom.
+pub(crate) enum Showing {
+    /// Pictures, to ourselves alone.
+    Preview(Source),
+    /// The face in them.
+    Face(Source, Box<FaceCoder>),
+    /// A face that was tracked before.
+    Recorded(Vec<Feature>, Box<Encoder>),
 }
 
 /// The running thread.
@@ -47,33 +40,35 @@ pub(crate) struct Sending {
 
 impl Sending {
     pub(crate) fn start(
-        spec: &SourceSpec,
-        source: Source,
-        face: Option<Face>,
+        showing: Showing,
+        rate: Rate,
         with_sound: bool,
         shared: Arc<Shared>,
         out: mpsc::Sender<Input>,
     ) -> std::io::Result<Self> {
         let (orders, receiver) = sync_channel(ORDERS);
-        let is_live = matches!(spec, SourceSpec::Camera(_));
-        let worker = Worker {
+        let mut worker = Worker {
             orders: receiver,
-            rate: face.as_ref().map_or(Rate::default(), |face| face.rate),
-            encoder: face.as_ref().map(|face| {
-                let mut encoder = Encoder::new(face.profile.clone());
-                Order::Rate(face.rate).apply(&mut encoder);
-                encoder
-            }),
-            tracker: face.map(|face| face.tracker),
+            coder: Coder::None,
+            rate,
             shared,
             out,
             with_sound,
             started: false,
             camera_off: false,
         };
-        let thread = std::thread::Builder::new()
-            .name("feathercall-send".to_owned())
-            .spawn(move || worker.run(source, is_live))?;
+        let run = move || match showing {
+            Showing::Preview(source) => worker.run(source),
+            Showing::Face(source, coder) => {
+                worker.coder = Coder::Tracking(coder);
+                worker.run(source);
+            }
+            Showing::Recorded(features, encoder) => {
+                worker.coder = Coder::Recorded(encoder);
+                worker.replay(&features);
+            }
+        };
+        let thread = std::thread::Builder::new().name("feathercall-send".to_owned()).spawn(run)?;
         Ok(Self { orders, thread: Some(thread) })
     }
 
@@ -92,10 +87,26 @@ impl Drop for Sending {
     }
 }
 
+/// What makes units.
+enum Coder {
+    None,
+    Tracking(Box<FaceCoder>),
+    Recorded(Box<Encoder>),
+}
+
+impl Coder {
+    fn encoder(&mut self) -> Option<&mut Encoder> {
+        match self {
+            Self::None => None,
+            Self::Tracking(coder) => Some(coder.encoder()),
+            Self::Recorded(encoder) => Some(encoder),
+        }
+    }
+}
+
 struct Worker {
     orders: Receiver<Order>,
-    tracker: Option<PersonTracker>,
-    encoder: Option<Encoder>,
+    coder: Coder,
     rate: Rate,
     shared: Arc<Shared>,
     out: mpsc::Sender<Input>,
@@ -105,25 +116,20 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, source: Source, is_live: bool) {
+    /// Shows what a camera, the actor or a clip sees.
+    fn run(&mut self, source: Source) {
+        self.obey(Order::Rate(self.rate));
         // A clip waits for the peer, so that nothing of it is missed; a camera is seen at once.
-        while !is_live && !self.started {
-            match self.orders.recv() {
-                Ok(order) if self.obey(order) => {}
-                _ => return,
-            }
+        if !source.is_live() && !self.wait_for_start() {
+            return;
         }
         let mut paced = Paced::start(source, false);
-        loop {
-            loop {
-                match self.orders.try_recv() {
-                    Ok(order) if self.obey(order) => {}
-                    Err(std::sync::mpsc::TryRecvError::Empty) => break,
-                    _ => return,
-                }
+        while !paced.ended() {
+            if !self.obey_until(Instant::now()) {
+                return;
             }
             if let Some(frame) = paced.latest(PATIENCE) {
-                self.take(&frame);
+                self.take_frame(&frame);
             }
             if self.with_sound {
                 let sounds = paced.take_sounds();
@@ -131,29 +137,65 @@ impl Worker {
                     return;
                 }
             }
-            if paced.ended() {
-                let error = paced.take_error().map(|error| error.to_string());
-                let _ = self.out.blocking_send(Input::SourceEnded(error));
-                break;
+        }
+        self.end(paced.take_error().map(|error| error.to_string()));
+    }
+
+    /// Shows features again at the pace they were recorded.
+    fn replay(&mut self, features: &[Feature]) {
+        self.obey(Order::Rate(self.rate));
+        if !self.wait_for_start() {
+            return;
+        }
+        let begun = Instant::now();
+        let first = features.first().map_or(MediaTime::ZERO, |first| first.time);
+        for feature in features {
+            if !self.obey_until(begun + feature.time.saturating_since(first)) {
+                return;
+            }
+            self.take_feature(feature);
+        }
+        self.end(None);
+    }
+
+    fn wait_for_start(&mut self) -> bool {
+        while !self.started {
+            match self.orders.recv() {
+                Ok(order) if self.obey(order) => {}
+                _ => return false,
             }
         }
-        // Acknowledgements still come; the thread goes when the call does.
+        true
+    }
+
+    /// Obeys what comes up to `time`, at least what waits already; whether to go on.
+    fn obey_until(&mut self, time: Instant) -> bool {
         loop {
-            match self.orders.recv_timeout(Duration::from_secs(1)) {
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                _ => {}
+            let left = time.saturating_duration_since(Instant::now());
+            match self.orders.recv_timeout(left) {
+                Ok(order) if self.obey(order) => {}
+                Err(RecvTimeoutError::Timeout) => return true,
+                _ => return false,
             }
         }
     }
 
+    /// Acknowledgements still come; the thread goes when the call does.
+    fn end(&mut self, error: Option<String>) {
+        let _ = self.out.blocking_send(Input::SourceEnded(error));
+        while !matches!(self.orders.recv(), Ok(Order::Stop) | Err(_)) {}
+    }
+
     /// Whether to go on.
     fn obey(&mut self, order: Order) -> bool {
-        self.encoder.iter_mut().for_each(|encoder| order.apply(encoder));
+        if let Some(encoder) = self.coder.encoder() {
+            order.apply(encoder);
+        }
         match order {
             Order::Start => self.started = true,
             Order::CameraOff(off) => {
                 if self.camera_off && !off {
-                    self.encoder.iter_mut().for_each(Encoder::request_key);
+                    self.coder.encoder().into_iter().for_each(Encoder::request_key);
                 }
                 self.camera_off = off;
             }
@@ -164,34 +206,33 @@ impl Worker {
         true
     }
 
-    fn take(&mut self, frame: &types::Frame) {
+    fn take_frame(&mut self, frame: &Frame) {
         *self.shared.preview.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.clone());
         if !self.started || self.camera_off {
             return;
         }
-        let (Some(tracker), Some(encoder)) = (&mut self.tracker, &mut self.encoder) else {
-            return;
-        };
         let begun = Instant::now();
-        let (found, coded) = if encoder.wants(frame.time()) {
-            let feature = tracker.track(frame);
-            let coded = feature.and_then(|feature| {
-                let unit = encoder.encode(&feature);
-                let id = encoder.reconstruction()?.id;
-                let bytes = unit.as_bytes().to_vec();
-                Some(Coded { time: feature.time, id, bytes, rate: self.rate })
-            });
-            (feature.is_some(), coded)
-        } else if encoder.wants_between(frame.time()) {
-            let feature = tracker.track(frame);
-            if let Some(feature) = &feature {
-                encoder.push_between(feature);
-            }
-            (feature.is_some(), None)
-        } else {
-            (tracker.follow(frame), None)
-        };
-        let _ = self.out.blocking_send(Input::Tracked { found, coded, took: begun.elapsed() });
+        if let Coder::Tracking(coder) = &mut self.coder {
+            let taken = coder.take(frame, false);
+            self.tell(taken, begun);
+        }
+    }
+
+    fn take_feature(&mut self, feature: &Feature) {
+        if self.camera_off {
+            return;
+        }
+        let begun = Instant::now();
+        if let Coder::Recorded(encoder) = &mut self.coder {
+            let is_due = encoder.wants(feature.time);
+            let taken = Taken { found: true, unit: code(encoder, feature, is_due) };
+            self.tell(taken, begun);
+        }
+    }
+
+    fn tell(&self, taken: Taken, begun: Instant) {
+        let took = begun.elapsed();
+        let _ = self.out.blocking_send(Input::Tracked { taken, rate: self.rate, took });
     }
 
     /// Hands sound on; whether anybody is there.
@@ -202,7 +243,8 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use types::{Code, Feature, HeadPose};
+    use codec::Profile;
+    use types::{Code, HeadPose};
 
     use super::*;
 
@@ -211,8 +253,7 @@ mod tests {
         let (_, orders) = sync_channel(1);
         let mut worker = Worker {
             orders,
-            tracker: None,
-            encoder: Some(Encoder::new(Profile::default())),
+            coder: Coder::Recorded(Box::new(Encoder::new(Profile::default()))),
             rate: Rate::Normal,
             shared: Arc::default(),
             out: mpsc::channel(1).0,
@@ -223,7 +264,7 @@ mod tests {
         let rates = [Rate::Low, Rate::Normal, Rate::High];
         for (i, rate) in rates.into_iter().chain(rates).enumerate() {
             assert!(worker.obey(Order::Rate(rate)));
-            let encoder = worker.encoder.as_mut().unwrap();
+            let encoder = worker.coder.encoder().unwrap();
             let pose = HeadPose::from_array([0.0, 0.01 * i as f32, 0.0, 0.0, 0.0, 1.1]).unwrap();
             let time = MediaTime::of_frame(4 * i as u64, 25);
             assert!(encoder.wants(time));

@@ -19,10 +19,11 @@ use types::Sound;
 
 use crate::Rate;
 use crate::event::{CallFailure, Command, End, Event};
+use crate::face_coder::{Coded, Taken};
 use crate::link::{Link, LinkEvent, LinkSettings};
 use crate::order::{Order, orders_of, settings};
 use crate::receiving::Receiving;
-use crate::sending::{Coded, Sending};
+use crate::sending::Sending;
 use crate::shared::Shared;
 use crate::signaling::{Line, LineEvent};
 use crate::sound::{Listening, Playing, SoundEncoder};
@@ -48,12 +49,11 @@ pub(crate) enum Input {
     Link(u32, LinkEvent),
     Line(LineEvent),
     Command(Command),
-    /// A frame went through the tracker.
+    /// A frame went through the tracker, or a recorded feature through the encoder.
     Tracked {
-        /// Whether there was a face in it.
-        found: bool,
-        /// The unit made of it, if one was due.
-        coded: Option<Coded>,
+        taken: Taken,
+        /// How it wants to be packed.
+        rate: Rate,
         took: Duration,
     },
     Sounds(Vec<Sound>),
@@ -226,9 +226,9 @@ impl Session {
                 }
             }
             Input::Command(command) => self.obey(command).await,
-            Input::Tracked { found, coded, took } => {
-                self.tally.tracked(took, found);
-                self.take_coded(now, coded);
+            Input::Tracked { taken, rate, took } => {
+                self.tally.tracked(took, taken.found);
+                self.take_coded(now, taken.unit, rate);
             }
             Input::Sounds(sounds) => self.take_sounds(&sounds).await,
             Input::NoSound(why) => self.tell(Event::NoSound(why)),
@@ -407,13 +407,14 @@ impl Session {
 
     // Features.
 
-    fn take_coded(&mut self, now: Instant, coded: Option<Coded>) {
+    fn take_coded(&mut self, now: Instant, coded: Option<Coded>, rate: Rate) {
         let Some(coded) = coded.filter(|_| self.greeted) else { return };
-        self.sender.set(settings(coded.rate));
+        self.sender.set(settings(rate));
         // Both ends know a unit by its number in the packets.
         self.sender.begin_at(UnitNumber(u64::from(coded.id.get())));
-        if self.sender.push_unit(now, coded.time, &coded.bytes).is_ok() {
-            self.tally.payload_bytes_out += coded.bytes.len() as u64;
+        let bytes = coded.unit.as_bytes();
+        if self.sender.push_unit(now, coded.time, bytes).is_ok() {
+            self.tally.payload_bytes_out += bytes.len() as u64;
         }
     }
 

@@ -200,7 +200,7 @@ impl Source {
     }
 
     /// Whether frames come at the pace of a device.
-    pub(crate) fn is_live(&self) -> bool {
+    pub fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Camera(_))
     }
 

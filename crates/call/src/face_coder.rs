@@ -1,0 +1,61 @@
+//! Tracker and encoder as one: frames in, access units out, no more work than a frame is worth.
+
+use codec::{AccessUnit, Encoder, UnitId};
+use track::PersonTracker;
+use types::{Feature, Frame, MediaTime};
+
+/// What became of a frame.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Whether there was a face in it.
+    pub(crate) found: bool,
+    /// The unit made of it, if one was due.
+    pub(crate) unit: Option<Coded>,
+}
+
+/// One feature, coded.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) time: MediaTime,
+    pub(crate) id: UnitId,
+    pub(crate) unit: AccessUnit,
+}
+
+/// The sender's chain from a frame to bytes; the call and `feathercall encode` share it.
+pub(crate) struct FaceCoder {
+    tracker: PersonTracker,
+    encoder: Encoder,
+}
+
+impl FaceCoder {
+    pub(crate) fn new(tracker: PersonTracker, encoder: Encoder) -> Self {
+        Self { tracker, encoder }
+    }
+
+    pub(crate) fn encoder(&mut self) -> &mut Encoder {
+        &mut self.encoder
+    }
+
+    /// Codes a frame that is due, or the last there is; refines one that a unit bends its way
+    /// around; follows the face through any other.
+    pub(crate) fn take(&mut self, frame: &Frame, is_last: bool) -> Taken {
+        let is_due = is_last || self.encoder.wants(frame.time());
+        if !is_due && !self.encoder.wants_between(frame.time()) {
+            return Taken { found: self.tracker.follow(frame), unit: None };
+        }
+        let feature = self.tracker.track(frame);
+        let unit = feature.and_then(|feature| code(&mut self.encoder, &feature, is_due));
+        Taken { found: feature.is_some(), unit }
+    }
+}
+
+/// Codes what was tracked before: a unit if one is due, else what the way to the next needs.
+pub(crate) fn code(encoder: &mut Encoder, feature: &Feature, is_due: bool) -> Option<Coded> {
+    if !is_due {
+        encoder.push_between(feature);
+        return None;
+    }
+    let unit = encoder.encode(feature);
+    let id = encoder.reconstruction()?.id;
+    Some(Coded { time: feature.time, id, unit })
+}
