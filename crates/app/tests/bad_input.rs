@@ -135,6 +135,8 @@ fn a_stream_that_is_none_is_refused() {
     let args = ["decode", stream.to_str().unwrap(), "--face", face.to_str().unwrap()];
     fails_with(&[&args[..], &["--out", out.to_str().unwrap()]].concat(), "stream");
     assert!(!out.exists());
+    let args = ["call", "--headless", "--source", stream.to_str().unwrap(), "--face"];
+    fails_with(&[&args[..], &[face.to_str().unwrap()]].concat(), "cannot send the stream");
 }
 
 #[cfg(target_os = "linux")]

@@ -468,6 +468,53 @@ mod tests {
         assert!(stats.wire_bytes_in > stats.payload_bytes_in && stats.datagrams_in > 0);
     }
 
+    fn demo() -> FaceFile {
+        FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap()
+    }
+
+    #[test]
+    fn a_recorded_stream_is_seen_again() {
+        let face = demo();
+        let profile = Profile::parse(&face.codec_profile).unwrap();
+        let mut encoder = Encoder::with_reference(profile, codec::Reference::Previous);
+        let units = (0..20).map(|i| (nod(2 * i).time, encoder.encode(&nod(2 * i)))).collect();
+        let stream = codec::Stream { units };
+        let path = std::env::temp_dir().join(format!("seen-again-{}.fcs", std::process::id()));
+        std::fs::write(&path, stream.to_bytes()).unwrap();
+        let source = Some(SourceSpec::Clip(path.clone()));
+        let host = Settings { face: Some(face), source, ..settings(Meeting::default()) };
+        let (host, invite) = Call::host(host).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let guest = Call::join(&invite.to_string(), settings(Meeting::default())).unwrap();
+        until(&host, |event| matches!(event, Event::SourceEnded { error: None }));
+        until(&guest, |event| matches!(event, Event::ModelReady { .. }));
+        let deadline = Instant::now() + PATIENCE;
+        let mut received = Vec::new();
+        while received.last().is_none_or(|last: &Feature| last.time < nod(38).time) {
+            assert!(Instant::now() < deadline, "{} came", received.len());
+            received.extend(guest.take_received());
+            std::thread::yield_now();
+        }
+        for feature in received {
+            let index = feature.time.as_micros() / 40_000;
+            let error = feature.pose.rotation().x - nod(index).pose.rotation().x;
+            assert!(error.abs() < 0.02, "{error} at {index}");
+        }
+    }
+
+    #[test]
+    fn a_stream_without_its_face_is_refused() {
+        let source = Some(SourceSpec::Clip("none.fcs".into()));
+        let call = |face| {
+            let settings = Settings { face, source: source.clone(), ..Settings::default() };
+            Call::host(settings).map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(call(None).contains("--face"));
+        assert!(call(Some(demo())).contains("cannot read none.fcs"));
+        let public = FaceFile::parse(&demo().public_bytes()).unwrap();
+        assert!(call(Some(public)).contains("no private part"));
+    }
+
     #[test]
     fn two_peers_meet_talk_and_part() {
         let host_settings = Settings { name: "Ada".into(), ..settings(Meeting::default()) };

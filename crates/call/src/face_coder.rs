@@ -1,7 +1,7 @@
 //! Tracker and encoder as one: frames in, access units out, no more work than a frame is worth.
 
 use codec::{AccessUnit, Encoder, UnitId};
-use track::PersonTracker;
+use track::{Care, PersonTracker};
 use types::{Feature, Frame, MediaTime};
 
 /// What became of a frame.
@@ -21,6 +21,15 @@ pub(crate) struct Coded {
     pub(crate) unit: AccessUnit,
 }
 
+/// What there is time for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Leisure {
+    /// Every frame that makes the picture better.
+    Ample,
+    /// Those that units are made of.
+    Scant,
+}
+
 /// The sender's chain from a frame to bytes; the call and `feathercall encode` share it.
 pub(crate) struct FaceCoder {
     tracker: PersonTracker,
@@ -36,14 +45,15 @@ impl FaceCoder {
         &mut self.encoder
     }
 
-    /// Codes a frame that is due, or the last there is; refines one that a unit bends its way
-    /// around; follows the face through any other.
-    pub(crate) fn take(&mut self, frame: &Frame, is_last: bool) -> Taken {
+    /// Codes a frame that is due, or the last there is; with leisure refines one that a unit bends
+    /// its way around; follows the face through any other.
+    pub(crate) fn take(&mut self, frame: &Frame, is_last: bool, leisure: Leisure) -> Taken {
         let is_due = is_last || self.encoder.wants(frame.time());
-        if !is_due && !self.encoder.wants_between(frame.time()) {
+        let helps = leisure == Leisure::Ample && self.encoder.wants_between(frame.time());
+        if !is_due && !helps {
             return Taken { found: self.tracker.follow(frame), unit: None };
         }
-        let feature = self.tracker.track(frame);
+        let feature = self.tracker.track(frame, if is_due { Care::Full } else { Care::Between });
         let unit = feature.and_then(|feature| code(&mut self.encoder, &feature, is_due));
         Taken { found: feature.is_some(), unit }
     }

@@ -6,7 +6,7 @@ use face::FaceFile;
 use track::{PersonError, PersonTracker};
 use types::Feature;
 
-use crate::face_coder::FaceCoder;
+use crate::face_coder::{FaceCoder, Leisure};
 
 /// Why a clip could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub fn encode_stream(
     while let Some(frame) = next {
         next = source.next_frame()?;
         // A call goes on; a file ends with its last face.
-        let coded = coder.take(&frame, next.is_none()).unit;
+        let coded = coder.take(&frame, next.is_none(), Leisure::Ample).unit;
         stream.units.extend(coded.map(|coded| (coded.time, coded.unit)));
         n_frames += 1;
         progress(n_frames);

@@ -12,13 +12,16 @@ use tokio::sync::mpsc;
 use types::{Feature, Frame, MediaTime, Sound};
 
 use crate::Rate;
-use crate::face_coder::{FaceCoder, Taken, code};
+use crate::face_coder::{FaceCoder, Leisure, Taken, code};
 use crate::order::Order;
 use crate::session::Input;
 use crate::shared::Shared;
 
 /// Orders look in at least this often.
 const PATIENCE: Duration = Duration::from_millis(60);
+/// How long a machine that does not keep up does less, at first and at most.
+const SHORTEST_REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_secs(32);
 /// Orders that wait; acknowledgements are many and small.
 const ORDERS: usize = 512;
 
@@ -87,6 +90,46 @@ impl Drop for Sending {
     }
 }
 
+/// Whether this machine keeps up with its camera.
+///
+/// Where frames pass untaken, those between units are followed only, so that every frame is seen and
+/// units are on time; tried again after a while, twice as long a while each time it comes to
+/// nothing.
+#[derive(Debug)]
+struct Pace {
+    n_dropped: u64,
+    /// No leisure before.
+    until: MediaTime,
+    /// Length of the next rest.
+    rest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { n_dropped: 0, until: MediaTime::ZERO, rest: SHORTEST_REST }
+    }
+}
+
+impl Pace {
+    /// For the frame of this time, `n_dropped` others having passed untaken so far.
+    fn leisure(&mut self, time: MediaTime, n_dropped: u64) -> Leisure {
+        let missed = n_dropped > std::mem::replace(&mut self.n_dropped, n_dropped);
+        if time < self.until {
+            return Leisure::Scant;
+        }
+        if !missed {
+            // As long again without a miss, and the next rest is a short one.
+            if time.saturating_since(self.until) > self.rest {
+                self.rest = SHORTEST_REST;
+            }
+            return Leisure::Ample;
+        }
+        self.until = time + self.rest;
+        self.rest = (2 * self.rest).min(LONGEST_REST);
+        Leisure::Scant
+    }
+}
+
 /// What makes units.
 enum Coder {
     None,
@@ -123,13 +166,14 @@ impl Worker {
         if !source.is_live() && !self.wait_for_start() {
             return;
         }
-        let mut paced = Paced::start(source, false);
+        let (mut paced, mut pace) = (Paced::start(source, false), Pace::default());
         while !paced.ended() {
             if !self.obey_until(Instant::now()) {
                 return;
             }
             if let Some(frame) = paced.latest(PATIENCE) {
-                self.take_frame(&frame);
+                let leisure = pace.leisure(frame.time(), paced.n_dropped());
+                self.take_frame(&frame, leisure);
             }
             if self.with_sound {
                 let sounds = paced.take_sounds();
@@ -206,14 +250,14 @@ impl Worker {
         true
     }
 
-    fn take_frame(&mut self, frame: &Frame) {
+    fn take_frame(&mut self, frame: &Frame, leisure: Leisure) {
         *self.shared.preview.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.clone());
         if !self.started || self.camera_off {
             return;
         }
         let begun = Instant::now();
         if let Coder::Tracking(coder) = &mut self.coder {
-            let taken = coder.take(frame, false);
+            let taken = coder.take(frame, false, leisure);
             self.tell(taken, begun);
         }
     }
@@ -247,6 +291,25 @@ mod tests {
     use types::{Code, HeadPose};
 
     use super::*;
+
+    #[test]
+    fn who_misses_frames_does_less_for_a_while_and_longer_each_time() {
+        let mut pace = Pace::default();
+        // A machine that misses a frame as soon as it has leisure, for a minute, and then no more.
+        let (mut dropped, mut ample) = (0, Vec::new());
+        for i in 0..25 * 150 {
+            let time = MediaTime::of_frame(i, 25);
+            if pace.leisure(time, dropped) == Leisure::Ample {
+                ample.push(i / 25);
+                dropped += u64::from(i < 25 * 60);
+            }
+        }
+        let seconds: Vec<u64> = ample.iter().copied().filter(|s| *s < 60).collect();
+        assert_eq!(seconds, [0, 2, 6, 14, 30]);
+        assert_eq!(ample.iter().filter(|s| **s >= 63).count(), 25 * 87, "then all the time");
+        assert_eq!(pace.leisure(MediaTime::of_frame(25 * 150, 25), dropped + 1), Leisure::Scant);
+        assert_eq!(pace.until, MediaTime::of_frame(25 * 152, 25), "a short rest again");
+    }
 
     #[test]
     fn another_rate_takes_no_key_unit() {

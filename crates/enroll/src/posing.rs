@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use face::FaceModel;
 use rayon::prelude::*;
-use track::{Aligned, Effort, Exposure, Unknowns, align};
+use track::{Aligned, Density, Effort, Exposure, Unknowns, align};
 use types::{Code, Feature, FeatureError, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
 
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ const SHARE: f32 = 0.15;
 /// Numbers of a frame in a checkpoint: whether and when it was aligned, trust, pose, torso, exposure.
 const ROW: usize = 3 + POSE_DIMS + TORSO_DIMS + 6;
 /// A frame's turn comes again, so one step is enough.
-const EFFORT: Effort = Effort { rounds: 1, steps: 1 };
+const EFFORT: Effort = Effort { rounds: 1, steps: 1, density: Density::Full };
 
 /// Pose and torso of every frame: as measured at first, then moved to where the field says.
 ///

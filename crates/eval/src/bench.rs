@@ -6,6 +6,7 @@ use capture::{Source, SourceSpec};
 use codec::{Decoder, Encoder, UnitId};
 use face::FaceFile;
 use serde::Serialize;
+use track::Care;
 use types::{Feature, Frame};
 
 use crate::clip::sender_of;
@@ -138,26 +139,39 @@ impl BenchRow {
 pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>> {
     let (mut tracker, _) = sender_of(face)?;
     let features: Vec<_> =
-        actor_frames(n)?.iter().filter_map(|frame| tracker.track(frame)).collect();
+        actor_frames(n)?.iter().filter_map(|frame| tracker.track(frame, Care::Full)).collect();
     anyhow::ensure!(!features.is_empty(), "the tracker found no face in the actor's frames");
     Ok(features)
 }
 
-/// Times the whole tracker on the actor's frames.
+/// Times the whole tracker on the actor's frames, each tracked for itself, as one between two that
+/// are sent, and followed only.
 ///
 /// # Errors
 /// If the face file cannot send.
 pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
-    let (mut tracker, _) = sender_of(face)?;
     let frames = actor_frames(N_FRAMES)?;
     let side = frames.first().map(Frame::width);
-    let mut times: Vec<_> = frames.iter().map(|frame| timed(|| tracker.track(frame))).collect();
-    // The first frame is searched as a whole; a call does that once.
-    let mut first: Vec<_> = times.drain(..times.len().min(1)).collect();
-    Ok(vec![
-        BenchRow::new("track", "cpu", side, &mut times),
-        BenchRow::new("track-first", "cpu", side, &mut first),
-    ])
+    let mut rows = Vec::new();
+    for (what, care) in [
+        ("track", Some(Care::Full)),
+        ("track-between", Some(Care::Between)),
+        ("track-follow", None),
+    ] {
+        let (mut tracker, _) = sender_of(face)?;
+        let mut track = |frame| match care {
+            Some(care) => tracker.track(frame, care).is_some(),
+            None => tracker.follow(frame),
+        };
+        let mut times: Vec<_> = frames.iter().map(|frame| timed(|| track(frame))).collect();
+        // The first frame is searched as a whole; a call does that once.
+        let mut first: Vec<_> = times.drain(..times.len().min(1)).collect();
+        rows.push(BenchRow::new(what, "cpu", side, &mut times));
+        if care == Some(Care::Full) {
+            rows.push(BenchRow::new("track-first", "cpu", side, &mut first));
+        }
+    }
+    Ok(rows)
 }
 
 /// Times encoder and decoder on what the tracker sees of the actor.

@@ -4,6 +4,7 @@ use std::path::Path;
 use codec::Profile;
 use face::FaceFile;
 use serde::Serialize;
+use track::Care;
 use types::{Feature, MediaTime};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
@@ -63,7 +64,7 @@ pub fn compare_channels(
         if index + WARM_UP < frames.start {
             continue;
         }
-        let feature = tracker.track(&frame);
+        let feature = tracker.track(&frame, Care::Full);
         features.extend(feature.filter(|_| index >= frames.start).map(|f| (index, f)));
         progress("track", reader.fraction(Some(frames.end)), &format!("frame {index}"));
     }

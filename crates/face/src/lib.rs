@@ -66,10 +66,11 @@ pub use math::{Taps, Texel, add_scaled, between_texels, exp, sigmoid};
 pub use model::{FaceModel, ModelError, Noise};
 pub use quality::{PSNR_MAX_DB, psnr_db, ssim};
 pub use ray::{
-    BINS, DEFAULT_SAMPLES, HeadSample, LOG_DENSITY, LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR, MIN_MASS,
-    March, Shading, at, background_taps, flow_taps, head_span, march, place_samples, ray,
-    read_background, read_behind, read_planes, read_torso, render_cpu, render_ray, sample_opacity,
-    shade, shade_inputs, torso_edge, torso_position, trace_head, unclamped_ray,
+    BINS, DEFAULT_SAMPLES, HeadRay, HeadSample, LOG_DENSITY, LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR,
+    MIN_MASS, March, Shading, at, background_taps, flow_taps, head_span, march, march_head,
+    place_samples, ray, read_background, read_behind, read_planes, read_torso, render_cpu,
+    render_ray, sample_opacity, shade, shade_head, shade_inputs, torso_edge, torso_position,
+    trace_head, unclamped_ray,
 };
 pub use sizes::{
     BIAS_INPUTS, Bounds, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, Layout, SHADE_INPUTS,

@@ -23,6 +23,17 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// The greatest integer not above `x`, which is in `0..2^22`.
+#[inline(always)]
+pub(crate) fn floor(x: f32) -> u32 {
+    /// Added to a number, it leaves no room for a fraction: the lowest bits are the integer.
+    const WHOLE: f32 = 8_388_608.0;
+    let nearest = x + WHOLE;
+    // It may have been rounded up.
+    let above = u32::from(nearest - WHOLE > x);
+    (nearest.to_bits() & 0x007f_ffff) - above
+}
+
 /// A texel of a plane.
 pub type Texel = [f32; CHANNELS];
 

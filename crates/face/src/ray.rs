@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use crate::math::{Taps, Texel, add_scaled, exp, sigmoid};
+use crate::math::{Taps, Texel, add_scaled, exp, floor, sigmoid};
 use crate::sizes::{Bounds, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, SHADE_INPUTS};
 use crate::{FaceModel, FoldedField, FrameInputs, Sizes};
 
@@ -87,26 +87,71 @@ pub fn trace_head(
     y: f32,
     n_samples: u32,
 ) -> Option<HeadSample> {
-    let (sizes, layout) = (model.sizes(), model.layout());
-    let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
+    let ray = march_head(model, folded, inputs, x, y)?;
+    Some(shade_head(model, folded, inputs, &ray, n_samples))
+}
+
+/// A ray that meets the head, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadRay {
+    /// Canonical space.
+    pub origin: [f32; 3],
+    /// Unit direction, canonical space.
+    pub direction: [f32; 3],
+    /// Distances at which it enters and leaves the head box.
+    pub span: (f32, f32),
+    /// What it met in between.
+    pub march: March,
+}
+
+impl HeadRay {
+    /// The point at `t` along the span, 0..=1, and its distance.
+    #[inline(always)]
+    pub fn at(&self, t: f32) -> ([f32; 3], f32) {
+        let distance = self.span.0 + t * (self.span.1 - self.span.0);
+        (at(self.origin, self.direction, distance), distance)
+    }
+}
+
+/// Step 1 of [`render_ray`]; `None` where there is no head.
+#[inline(always)]
+pub fn march_head(
+    model: &FaceModel,
+    folded: &FoldedField,
+    inputs: &FrameInputs,
+    x: f32,
+    y: f32,
+) -> Option<HeadRay> {
+    let sizes = model.sizes();
     let (origin, direction) = ray(inputs, x, y);
     let span = head_span(&sizes.head, origin, direction)?;
     let march = march(sizes, &folded.density, origin, direction, span);
-    if march.mass < MIN_MASS {
-        return None;
-    }
+    (march.mass >= MIN_MASS).then_some(HeadRay { origin, direction, span, march })
+}
+
+/// Steps 2 and 3 of [`render_ray`].
+#[inline(always)]
+pub fn shade_head(
+    model: &FaceModel,
+    folded: &FoldedField,
+    inputs: &FrameInputs,
+    ray: &HeadRay,
+    n_samples: u32,
+) -> HeadSample {
+    let (sizes, layout) = (model.sizes(), model.layout());
+    let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
     let n = n_samples.clamp(1, MAX_SAMPLES);
     let opacity = part(&layout.opacity);
     let mut sum = [0.0; CHANNELS];
     let (mut alpha, mut depth) = (0.0, 0.0);
     place_samples(
-        &march,
+        &ray.march,
         n,
         #[inline(always)]
         |t| {
-            let distance = span.0 + t * (span.1 - span.0);
-            let feature = read_planes(sizes, folded, at(origin, direction, distance));
-            let a = sample_opacity(opacity, &feature) * march.mass / n as f32;
+            let (point, distance) = ray.at(t);
+            let feature = read_planes(sizes, folded, point);
+            let a = sample_opacity(opacity, &feature) * ray.march.mass / n as f32;
             add_scaled(&mut sum, a, &feature);
             alpha += a;
             depth += distance / n as f32;
@@ -119,9 +164,9 @@ pub fn trace_head(
         part(&layout.shade_b2),
         part(&layout.shade_w3),
         part(&layout.shade_b3),
-        &shade_inputs(&sum, alpha, direction),
+        &shade_inputs(&sum, alpha, ray.direction),
     );
-    Some(HeadSample { rgb: shading.rgb, alpha, depth })
+    HeadSample { rgb: shading.rgb, alpha, depth }
 }
 
 /// The torso over the background at an image point: step 4 of [`render_ray`] without the head.
@@ -224,12 +269,7 @@ pub fn march(
         start[i] = (origin[i] + direction[i] * (enter + 0.5 * step) - sizes.head.min[i]) * scale;
         delta[i] = direction[i] * step * scale;
     }
-    let mut alpha = [0.0_f32; BINS];
-    for (i, a) in alpha.iter_mut().enumerate() {
-        let p: [f32; 3] =
-            std::array::from_fn(|c| (start[c] + i as f32 * delta[c]).clamp(0.0, last));
-        *a = trilinear(density, n, p);
-    }
+    let mut alpha = trilinear(density, n, start, delta);
     for a in &mut alpha {
         let sigma = exp((LOGIT_SCALE * *a).clamp(LOG_DENSITY.0, LOG_DENSITY.1));
         *a = 1.0 - exp(-sigma * step);
@@ -243,17 +283,44 @@ pub fn march(
     March { weights, mass: weights.iter().sum() }
 }
 
-/// Reads `grid[z][y][x]` of `n` cells a side at `p`, in cells, already clamped to `0..=n - 1`.
+/// Reads `grid[z][y][x]` of `n` cells a side at `start + i · delta`, in cells, clamped to
+/// `0..=n - 1`.
+///
+/// All bins at once, one thing after another, so that everything but the reads themselves is done
+/// in vector registers.
 #[inline(always)]
-fn trilinear(grid: &[f32], n: usize, p: [f32; 3]) -> f32 {
-    let low = p.map(|v| (v as usize).min(n - 2));
-    let f: [f32; 3] = std::array::from_fn(|c| p[c] - low[c] as f32);
-    let at = (low[2] * n + low[1]) * n + low[0];
-    let line = |at: usize| grid[at] + (grid[at + 1] - grid[at]) * f[0];
-    let near = line(at) + (line(at + n) - line(at)) * f[1];
-    let far = at + n * n;
-    let far = line(far) + (line(far + n) - line(far)) * f[1];
-    near + (far - near) * f[2]
+fn trilinear(grid: &[f32], n: usize, start: [f32; 3], delta: [f32; 3]) -> [f32; BINS] {
+    let mut low = [[0_u32; BINS]; 3];
+    let mut share = [[0.0_f32; BINS]; 3];
+    for c in 0..3 {
+        for i in 0..BINS {
+            let p = (start[c] + i as f32 * delta[c]).clamp(0.0, (n - 1) as f32);
+            low[c][i] = floor(p).min(n as u32 - 2);
+            share[c][i] = p - low[c][i] as i32 as f32;
+        }
+    }
+    // From low to high x, then y, then z.
+    let mut corners = [[0.0_f32; BINS]; 8];
+    for i in 0..BINS {
+        let at = (low[2][i] as usize * n + low[1][i] as usize) * n + low[0][i] as usize;
+        for (half, at) in corners.as_chunks_mut::<4>().0.iter_mut().zip([at, at + n * n]) {
+            let cells = &grid[at..at + n + 2];
+            half[0][i] = cells[0];
+            half[1][i] = cells[1];
+            half[2][i] = cells[n];
+            half[3][i] = cells[n + 1];
+        }
+    }
+    std::array::from_fn(
+        #[inline(always)]
+        |i| {
+            let between = |a: f32, b: f32, share: f32| a + (b - a) * share;
+            let line = |k: usize| between(corners[k][i], corners[k + 1][i], share[0][i]);
+            let near = between(line(0), line(2), share[1][i]);
+            let far = between(line(4), line(6), share[1][i]);
+            between(near, far, share[2][i])
+        },
+    )
 }
 
 /// Calls `sample(t)` for each of `n` parts of equal mass, `t` in 0..=1 along the marched span:

@@ -6,7 +6,9 @@ use std::hint::black_box;
 use actor::Actor;
 use criterion::{Criterion, criterion_group, criterion_main};
 use face::FaceFile;
-use track::{Effort, Exposure, FaceShape, Fitter, Tracker, Unknowns, align, solve_identity};
+use track::{
+    Density, Effort, Exposure, FaceShape, Fitter, Tracker, Unknowns, align, solve_identity,
+};
 use types::{FEATURE_DIMS, Feature, Frame, MediaTime};
 
 const SIDE: u32 = 512;
@@ -65,7 +67,7 @@ fn refine(c: &mut Criterion) {
     let off = Feature::from_array(MediaTime::ZERO, &off).expect("a head nearly at rest");
 
     let mut group = c.benchmark_group("refine");
-    let once = Effort { rounds: 1, steps: 1 };
+    let once = Effort { rounds: 1, steps: 1, density: Density::Full };
     for (name, unknowns) in [("pose and torso", Unknowns::Place), ("everything", Unknowns::All)] {
         group.bench_function(name, |b| {
             b.iter(|| align(&model, &frame, &off, &off, Exposure::SAME, unknowns, once));

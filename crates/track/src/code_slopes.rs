@@ -1,7 +1,6 @@
 use face::{
-    CHANNELS, FaceModel, FoldedField, FrameInputs, HIDDEN, LOGIT_SCALE, MEAN_FLOOR, MIN_MASS,
-    SHADE_INPUTS, Taps, Texel, add_scaled, head_span, march, place_samples, sample_opacity, shade,
-    shade_inputs,
+    CHANNELS, FaceModel, FoldedField, FrameInputs, HIDDEN, HeadRay, LOGIT_SCALE, MEAN_FLOOR,
+    SHADE_INPUTS, Taps, Texel, add_scaled, place_samples, sample_opacity, shade, shade_inputs,
 };
 use types::LEARNED_DIMS;
 
@@ -71,30 +70,23 @@ pub(crate) fn trace_slopes(
     backward: &BackwardShading,
     folded: &FoldedField,
     inputs: &FrameInputs,
-    [x, y]: [f32; 2],
+    ray: &HeadRay,
     behind: &[f32; 3],
     n_samples: u32,
-) -> Option<[Colors; LEARNED_DIMS]> {
+) -> [Colors; LEARNED_DIMS] {
     let (sizes, layout) = (model.sizes(), model.layout());
     let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
-    let (origin, direction) = face::ray(inputs, x, y);
-    let span = head_span(&sizes.head, origin, direction)?;
-    let march = march(sizes, &folded.density, origin, direction, span);
-    if march.mass < MIN_MASS {
-        return None;
-    }
     let n_samples = n_samples.min(MAX_SAMPLES as u32);
-    let share = march.mass / n_samples as f32;
+    let share = ray.march.mass / n_samples as f32;
     let opacity = part(&layout.opacity);
     let mut points = [[0.0; 3]; MAX_SAMPLES];
     let mut n = 0;
     place_samples(
-        &march,
+        &ray.march,
         n_samples,
         #[inline(always)]
         |t| {
-            let distance = span.0 + t * (span.1 - span.0);
-            points[n] = face::at(origin, direction, distance);
+            (points[n], _) = ray.at(t);
             n += 1;
         },
     );
@@ -114,7 +106,7 @@ pub(crate) fn trace_slopes(
         part(&layout.shade_b2),
         w3,
         part(&layout.shade_b3),
-        &shade_inputs(&sum, alpha, direction),
+        &shade_inputs(&sum, alpha, ray.direction),
     );
 
     let w3 = w3.as_chunks::<HIDDEN>().0;
@@ -163,7 +155,7 @@ pub(crate) fn trace_slopes(
             add_scaled(column, *weight, g);
         }
     }
-    Some(columns)
+    columns
 }
 
 #[inline(always)]
@@ -306,7 +298,7 @@ fn steepness(taps: &Taps, texels: &[Texel]) -> [Texel; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use face::{FaceFile, trace_head};
+    use face::{FaceFile, march_head, trace_head};
     use types::{FEATURE_DIMS, Feature, MediaTime};
 
     /// Compares with finite differences of the definition, over a grid of the demo person's face.
@@ -339,9 +331,9 @@ mod tests {
         let folded = model.fold(&inputs);
         let backward = BackwardShading::of(&model);
         let slopes: Vec<[Colors; LEARNED_DIMS]> = grid()
-            .map(|at| {
-                trace_slopes(&model, &backward, &folded, &inputs, at, &behind, 4)
-                    .unwrap_or([[0.0; 4]; LEARNED_DIMS])
+            .map(|[x, y]| match march_head(&model, &folded, &inputs, x, y) {
+                Some(ray) => trace_slopes(&model, &backward, &folded, &inputs, &ray, &behind, 4),
+                None => [[0.0; 4]; LEARNED_DIMS],
             })
             .collect();
         for d in 0..LEARNED_DIMS {

@@ -63,10 +63,10 @@ pub use landmark_net::{
 };
 pub use observer::Observer;
 pub use person_tracker::{PersonError, PersonTracker};
-pub use photometric::{Aligned, Effort, Exposure, PhotometricRefiner, Unknowns, align};
+pub use photometric::{Aligned, Care, Effort, Exposure, PhotometricRefiner, Unknowns, align};
 pub use sender_part::{SenderPart, SenderPartError, measuring_fingerprint};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
-pub use targets::eyes_and_mouth;
+pub use targets::{Density, eyes_and_mouth};
 pub use torso_tracker::{TorsoReference, TorsoTracker};
 pub use tracker::Tracker;
 pub use whitening::Whitening;

@@ -1,7 +1,8 @@
 //! How the picture of the enrolled face changes with each number of its feature.
 
 use face::{
-    FaceModel, FoldedField, FrameInputs, add_scaled, read_behind, trace_head, unclamped_ray,
+    FaceModel, FoldedField, FrameInputs, add_scaled, march_head, read_behind, shade_head,
+    unclamped_ray,
 };
 use glam::{Quat, Vec3};
 use rayon::prelude::*;
@@ -292,13 +293,18 @@ impl Around<'_> {
         let (model, folded, inputs) = (self.model, self.folded, &self.inputs);
         let behind = read_behind(model, folded, inputs, x, y);
         // Here, a little to the right, a little below; in a loop, so that it is inlined once.
-        let (mut heads, mut found) = ([None; 3], false);
+        let (mut ray, mut heads) = (None, [None; 3]);
         let places = [[x, y], [x + IMAGE_NUDGE, y], [x, y + IMAGE_NUDGE]];
         for (i, (head, [x, y])) in heads.iter_mut().zip(places).enumerate() {
-            if i == 0 || found {
-                *head = trace_head(model, folded, inputs, x, y, SAMPLES);
-            }
-            found |= head.is_some();
+            let Some(found) = march_head(model, folded, inputs, x, y) else {
+                // Where the head is not, its picture does not move.
+                if i == 0 {
+                    break;
+                }
+                continue;
+            };
+            *head = Some(shade_head(model, folded, inputs, &found, SAMPLES));
+            ray.get_or_insert(found);
         }
         let [here, right, below] = heads;
         let alpha = here.map_or(0.0, |h| h.alpha);
@@ -311,11 +317,10 @@ impl Around<'_> {
                 slopes[*k] = [change(0), change(1), change(2), 0.0];
             }
         }
-        let Some(here) = here else { return behind };
-        if self.unknowns == Unknowns::All
-            && let Some(of_code) =
-                trace_slopes(model, &self.backward, folded, inputs, [x, y], &behind, SLOPE_SAMPLES)
-        {
+        let (Some(here), Some(ray)) = (here, &ray) else { return behind };
+        if self.unknowns == Unknowns::All {
+            let of_code =
+                trace_slopes(model, &self.backward, folded, inputs, ray, &behind, SLOPE_SAMPLES);
             for (slope, of_head) in slopes[POSE_DIMS..].iter_mut().zip(&of_code) {
                 add_scaled(slope, 1.0, of_head);
             }
@@ -363,8 +368,8 @@ impl Around<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::targets;
-    use face::FaceFile;
+    use crate::targets::{Density, targets};
+    use face::{FaceFile, trace_head};
     use types::{Code, Frame, HeadPose, MediaTime};
 
     fn demo() -> FaceModel {
@@ -379,7 +384,7 @@ mod tests {
     /// Targets of a gray picture, so that every one of them differs, and what the field says there.
     fn around(model: &FaceModel, feature: &Feature) -> (Vec<Target>, Linearized) {
         let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
-        let targets = targets(&gray, model, feature, Unknowns::All);
+        let targets = targets(&gray, model, feature, Unknowns::All, Density::Full);
         let mut folded = FoldedField::default();
         let (same, all) = (&Exposure::SAME, Unknowns::All);
         let linearized = Linearized::at(model, feature, same, &targets, all, &mut folded).unwrap();

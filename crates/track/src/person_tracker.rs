@@ -2,7 +2,7 @@ use face::FaceModel;
 use types::{Feature, Frame};
 
 use crate::{
-    Embedder, FaceShape, FaceShapeError, History, Observation, Observer, PhotometricRefiner,
+    Care, Embedder, FaceShape, FaceShapeError, History, Observation, Observer, PhotometricRefiner,
     SenderPart, SenderPartError, TorsoTracker, Tracker, WeightsError, measuring_fingerprint,
 };
 
@@ -56,11 +56,11 @@ impl PersonTracker {
 
     /// The feature of a frame (of its centred square); `None`, and a fresh start with the next
     /// frame, if it shows no face.
-    pub fn track(&mut self, frame: &Frame) -> Option<Feature> {
+    pub fn track(&mut self, frame: &Frame, care: Care) -> Option<Feature> {
         let frame = frame.center_square();
         let (observation, window) = self.measured(&frame)?;
         let measured = self.embedded(&observation, &window)?;
-        Some(self.refiner.refine(&frame, &measured))
+        Some(self.refiner.refine(&frame, &measured, care))
     }
 
     /// Keeps up with the face in a frame whose feature nobody asks for, in a fraction of the time;
@@ -124,7 +124,7 @@ mod tests {
     fn a_frame_without_a_face_has_no_feature() {
         let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
         let gray = Frame::new(96, 64, MediaTime::ZERO, vec![128; 96 * 64 * 3]).unwrap();
-        assert_eq!(tracker.track(&gray), None);
+        assert_eq!(tracker.track(&gray, Care::Full), None);
     }
 
     #[test]

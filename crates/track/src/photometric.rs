@@ -3,11 +3,17 @@ use glam::{Quat, Vec3};
 use types::{Code, Feature, FeatureError, Frame, HeadPose, POSE_DIMS};
 
 use crate::linearized::{FEATURE, Linearized, N, TORSO};
-use crate::targets::targets;
+use crate::targets::{Density, targets};
 
 /// From nothing: pose and torso, then everything. From where the last frame ended: everything.
-const FIRST: [Effort; 2] = [Effort { rounds: 2, steps: 2 }, Effort { rounds: 3, steps: 6 }];
-const NEXT: Effort = Effort { rounds: 2, steps: 6 };
+const FIRST: [Effort; 2] = [
+    Effort { rounds: 2, steps: 2, density: Density::Full },
+    Effort { rounds: 3, steps: 6, density: Density::Full },
+];
+const NEXT: Effort = Effort { rounds: 2, steps: 6, density: Density::Full };
+/// The same for a frame between two that matter: a bend of the way that was found by half the points
+/// in one round looks as good.
+const BETWEEN: Effort = Effort { rounds: 1, steps: 6, density: Density::Half };
 /// A step that takes away less than this share of the cost is the last of its round.
 const SETTLED: f64 = 0.01;
 /// A round that takes away less than this share is the last: the picture changes where it ended
@@ -63,6 +69,15 @@ struct Change {
     exposure: Exposure,
 }
 
+/// What a frame's feature is wanted for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Care {
+    /// For itself.
+    Full,
+    /// To tell how the face got from one feature to the next: two thirds of the work.
+    Between,
+}
+
 /// What [`align`] may move.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unknowns {
@@ -79,6 +94,8 @@ pub struct Effort {
     pub rounds: usize,
     /// Most steps on the strength of that, each a fraction of the work.
     pub steps: usize,
+    /// How many points of the picture are compared.
+    pub density: Density,
 }
 
 /// How colors of the frame follow from those of the field, per channel.
@@ -118,13 +135,17 @@ impl PhotometricRefiner {
     }
 
     /// The feature measured in `frame`, a square picture, moved to where the picture says.
-    pub fn refine(&mut self, frame: &Frame, measured: &Feature) -> Feature {
+    pub fn refine(&mut self, frame: &Frame, measured: &Feature, care: Care) -> Feature {
         let align = |start: &Feature, exposure, unknowns, effort| {
             align(&self.model, frame, measured, start, exposure, unknowns, effort)
         };
         let aligned = if let Some(change) = &self.last {
             let start = stepped(measured, &change.step).unwrap_or(*measured);
-            align(&start, change.exposure, Unknowns::All, NEXT)
+            let effort = match care {
+                Care::Full => NEXT,
+                Care::Between => BETWEEN,
+            };
+            align(&start, change.exposure, Unknowns::All, effort)
         } else {
             let placed = align(measured, Exposure::SAME, Unknowns::Place, FIRST[0]);
             align(&placed.feature, placed.exposure, Unknowns::All, FIRST[1])
@@ -180,7 +201,7 @@ pub fn align(
     unknowns: Unknowns,
     effort: Effort,
 ) -> Aligned {
-    let targets = targets(frame, model, start, unknowns);
+    let targets = targets(frame, model, start, unknowns, effort.density);
     let mut now = Aligned { feature: *start, exposure, trust: 1.0 };
     let mut folded = FoldedField::default();
     for _ in 0..effort.rounds {
@@ -294,7 +315,7 @@ mod tests {
             let frame = photo(&model, &truth, gain);
             let (same, place) = (Exposure::SAME, Unknowns::Place);
             // A frame's first look, and as if it came twice more.
-            let effort = Effort { rounds: 1, steps: 6 };
+            let effort = Effort { rounds: 1, steps: 6, density: Density::Full };
             let aligned = (0..3).fold(measured, |start, _| {
                 align(&model, &frame, &measured, &start, same, place, effort).feature
             });
@@ -317,7 +338,7 @@ mod tests {
         off[POSE_DIMS..POSE_DIMS + 4].copy_from_slice(&[0.4, -0.4, 0.3, -0.3]);
         let measured = stepped(&displaced(&truth), &off).unwrap();
         let frame = photo(&model, &truth, 1.0);
-        let refined = PhotometricRefiner::new(model.clone()).refine(&frame, &measured);
+        let refined = PhotometricRefiner::new(model.clone()).refine(&frame, &measured, Care::Full);
         let seen = |feature: &Feature| psnr_db(&photo(&model, feature, 1.0), &frame);
         let (was, is) = (seen(&measured), seen(&refined));
         assert!(is > was + 5.0, "{was} dB became {is}");
@@ -333,6 +354,6 @@ mod tests {
             .collect();
         let frame = Frame::new(SIDE, SIDE, MediaTime::ZERO, rgb).unwrap();
         let measured = resting();
-        assert_eq!(PhotometricRefiner::new(model).refine(&frame, &measured), measured);
+        assert_eq!(PhotometricRefiner::new(model).refine(&frame, &measured, Care::Full), measured);
     }
 }

@@ -17,6 +17,15 @@ const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
     ([[0.17, -0.52], [0.6, -0.3]], 0.1, [15, 9]),
     ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [21, 13]),
 ];
+/// How closely [`targets`] lie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Density {
+    /// As closely as pays.
+    Full,
+    /// Every second of them.
+    Half,
+}
+
 /// A point of the picture and its color there, 0..=1.
 pub(crate) struct Target {
     /// Image space.
@@ -39,6 +48,7 @@ pub(crate) fn targets(
     model: &FaceModel,
     start: &Feature,
     unknowns: Unknowns,
+    density: Density,
 ) -> Vec<Target> {
     let (size, side) = (frame.width(), model.sizes().background as u32);
     let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
@@ -47,7 +57,9 @@ pub(crate) fn targets(
             ((place * side as f32).max(0.0) as u32).min(side - 1)
         };
         (0..across * down)
-            .map(move |i| [at(x0, x1, i % across, across), at(y0, y1, i / across, down)])
+            .map(move |i| [i % across, i / across])
+            .filter(move |[i, j]| density == Density::Full || (i + j) % 2 == 0)
+            .map(move |[i, j]| [at(x0, x1, i, across), at(y0, y1, j, down)])
     };
     let mut places: Vec<[u32; 2]> = over([0.0; 2], [1.0; 2], [GRID; 2]).collect();
     if unknowns == Unknowns::All {
