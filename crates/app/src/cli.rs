@@ -247,9 +247,14 @@ pub(crate) enum Model {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Part {
+    /// Pictures on every path this machine has.
     Render,
+    /// The tracker.
     Track,
+    /// Encoder and decoder.
     Codec,
+    /// Pictures of this field beside those of fields that ask their networks more often.
+    Fields,
 }
 
 /// How finely and how often features are sent.

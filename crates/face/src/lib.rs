@@ -38,6 +38,7 @@ mod math;
 mod model;
 mod pack;
 mod parts;
+mod per_sample;
 mod quality;
 mod ray;
 mod size_table;
@@ -64,6 +65,7 @@ pub use inputs::{
 };
 pub use math::{Taps, Texel, add_scaled, between_texels, exp, sigmoid};
 pub use model::{FaceModel, ModelError, Noise};
+pub use per_sample::render_per_sample;
 pub use quality::{PSNR_MAX_DB, psnr_db, ssim};
 pub use ray::{
     BINS, DEFAULT_SAMPLES, HeadRay, HeadSample, LOG_DENSITY, LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR,

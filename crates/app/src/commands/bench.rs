@@ -32,6 +32,7 @@ pub(super) fn run(
         Part::Render => render(file, samples)?,
         Part::Track => eval::bench_track(&file)?,
         Part::Codec => eval::bench_codec(&file)?,
+        Part::Fields => super::bench_fields::fields(file, samples)?,
     };
     for row in &rows {
         if is_json {
@@ -52,6 +53,7 @@ pub(super) fn run(
     if !is_json {
         print_rates(&rows);
         print_stages(&rows);
+        print_ratios(&rows);
     }
     Ok(())
 }
@@ -72,6 +74,15 @@ fn print_rates(rows: &[BenchRow]) {
     let rate = rows.iter().find_map(|row| row.picture.as_ref()?.read_gb_per_s);
     if let Some(rate) = rate {
         println!("reads of a folded field: {rate:.0} GB/s");
+    }
+}
+
+/// How many times as long as the first field each of the others takes.
+fn print_ratios(rows: &[BenchRow]) {
+    let mut fields = rows.iter().filter(|row| row.what == "field");
+    let Some(first) = fields.next() else { return };
+    for row in fields {
+        println!("{}: {:.1} times {}", row.path, row.ms_median / first.ms_median, first.path);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a command, or a family of them.
 
 mod bench;
+mod bench_fields;
 mod calls;
 mod demo;
 mod devices;

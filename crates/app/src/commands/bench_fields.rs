@@ -1,0 +1,54 @@
+//! `feathercall bench fields`: what the field's construction saves, in one run on one machine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eval::BenchRow;
+use face::{ClassicModel, ClassicSizes};
+use types::Feature;
+
+use crate::painter::Painter;
+
+/// Side of the pictures.
+const SIDE: u32 = 256;
+/// Pictures of each kind, fewer where one takes long.
+const N_PICTURES: usize = 20;
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// Pictures of the same features by fields that ask their networks more and more often.
+pub(super) fn fields(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<BenchRow>> {
+    let features = eval::actor_features(&file, N_PICTURES)?;
+    let model = Arc::new(file.model);
+    let classic = ClassicModel::untrained(ClassicSizes::small(), 1);
+    let mut painter = Painter::on_cpu(Arc::clone(&model));
+    painter.set_samples(samples);
+    painter.resize(SIDE);
+    let row = |path: &str, draw: &mut dyn FnMut(&Feature) -> anyhow::Result<()>| {
+        let (started, mut times) = (Instant::now(), Vec::new());
+        for feature in &features {
+            let before = Instant::now();
+            draw(feature)?;
+            times.push(before.elapsed());
+            if started.elapsed() > LONGEST {
+                break;
+            }
+        }
+        anyhow::Ok(BenchRow::new("field", path, Some(SIDE), &mut times))
+    };
+    Ok(vec![
+        row("ours, CPU renderer", &mut |feature| painter.paint(feature).map(|_| ()))?,
+        row("ours, definition", &mut |feature| {
+            face::render_cpu(&model, &model.frame_inputs(feature), SIDE, samples);
+            Ok(())
+        })?,
+        row("network at every sample", &mut |feature| {
+            face::render_per_sample(&model, &model.frame_inputs(feature), SIDE, samples);
+            Ok(())
+        })?,
+        row("classic, small", &mut |feature| {
+            let frame = classic.frame(&feature.pose, feature.code.as_array());
+            face::render_classic(&classic, &frame, SIDE);
+            Ok(())
+        })?,
+    ])
+}
