@@ -1,36 +1,29 @@
-//! The peer's face where egui shows it: straight from the compute shader on a GPU, through an
-//! egui texture from the CPU renderer where there is none.
+//! The peer's face for the window: straight from the compute shader on a GPU, from the CPU renderer
+//! where there is none.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use egui::{ColorImage, TextureHandle, TextureId, TextureOptions};
 use face::FaceModel;
 use render::{Effort, Governor};
 use types::Feature;
 
+use super::blit::{Blit, PeerPicture};
 use crate::gpu::Gpu;
 use crate::painted::{Drawn, EffortRow, Painted};
 use crate::painter::{Painter, Picture};
 
-/// Paints the peer's face with as much work as there is room for, and owns the texture that shows
-/// it.
+/// Paints the peer's face with as much work as there is room for, and holds what shows it.
 pub(super) struct FacePainter {
     painter: Painter,
     governor: Governor,
     max_fps: u32,
-    canvas: Option<Canvas>,
+    blit: Option<Blit>,
+    /// Side of the renderer's own texture that is shown.
+    native: Option<u32>,
     /// Sides in pixels that were asked for and painted.
     asked: u32,
     side: u32,
-}
-
-/// What egui knows the picture as.
-enum Canvas {
-    /// The renderer's own texture, of this side: no read-back.
-    Native(TextureId, u32),
-    /// A copy of the pixels.
-    Copied(TextureHandle),
 }
 
 impl FacePainter {
@@ -42,7 +35,8 @@ impl FacePainter {
             painter: Painter::choose(model, Ok(gpu.clone())),
             governor: Governor::new(asked, max_fps),
             max_fps,
-            canvas: None,
+            blit: None,
+            native: None,
             asked,
             side: 0,
         }
@@ -54,10 +48,8 @@ impl FacePainter {
             return;
         }
         self.painter.refine(Arc::clone(model));
-        if let Some(Canvas::Native(_, shown)) = &mut self.canvas {
-            // The renderer's texture is another one now.
-            *shown = 0;
-        }
+        // The renderer's texture is another one now.
+        self.native = None;
     }
 
     /// Asks for pictures of `side` pixels. Whether one is due at `now`; if so, paint it.
@@ -77,7 +69,6 @@ impl FacePainter {
     /// Paints a picture that is due.
     pub(super) fn paint(
         &mut self,
-        ctx: &egui::Context,
         state: &egui_wgpu::RenderState,
         feature: &Feature,
         painted: &mut Painted,
@@ -89,31 +80,15 @@ impl FacePainter {
         let started = Instant::now();
         let mut took = self.painter.draw(feature)?;
         self.side = side;
+        let blit = self.blit.get_or_insert_with(|| Blit::new(state));
         match self.painter.picture() {
             Some(Picture::Texture(view)) => {
-                let (device, filter) = (&state.device, wgpu::FilterMode::Linear);
-                let mut renderer = state.renderer.write();
-                match &mut self.canvas {
-                    Some(Canvas::Native(_, shown)) if *shown == side => {}
-                    Some(Canvas::Native(id, shown)) => {
-                        renderer.update_egui_texture_from_wgpu_texture(device, view, filter, *id);
-                        *shown = side;
-                    }
-                    _ => {
-                        let id = renderer.register_native_texture(device, view, filter);
-                        self.canvas = Some(Canvas::Native(id, side));
-                    }
-                }
+                let is_new = self.native.replace(side) != Some(side);
+                is_new.then(|| blit.show(view));
             }
             Some(Picture::Pixels(rgb)) => {
-                let image = ColorImage::from_rgb([side as usize; 2], rgb);
-                if let Some(Canvas::Copied(texture)) = &mut self.canvas {
-                    texture.set(image, TextureOptions::LINEAR);
-                } else {
-                    let texture = ctx.load_texture("face", image, TextureOptions::LINEAR);
-                    self.free(state);
-                    self.canvas = Some(Canvas::Copied(texture));
-                }
+                self.native = None;
+                blit.show_pixels(side, rgb);
                 took = Some(started.elapsed());
             }
             None => {}
@@ -134,31 +109,21 @@ impl FacePainter {
         }
     }
 
-    /// What egui shows; none before the first picture.
-    pub(super) fn texture(&self) -> Option<TextureId> {
-        self.canvas.as_ref().map(|canvas| match canvas {
-            Canvas::Native(id, _) => *id,
-            Canvas::Copied(texture) => texture.id(),
-        })
+    /// What is to be shown; none before the first picture.
+    pub(super) fn picture(&self) -> Option<&PeerPicture> {
+        self.blit.as_ref()?.picture()
     }
 
     /// Side of the newest picture, pixels.
     pub(super) fn side(&self) -> u32 {
         self.side
     }
-
-    /// Gives a native texture back to egui.
-    pub(super) fn free(&mut self, state: &egui_wgpu::RenderState) {
-        if let Some(Canvas::Native(id, _)) = self.canvas.take() {
-            state.renderer.write().free_texture(&id);
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use egui_kittest::wgpu::{create_render_state, default_wgpu_setup};
+    use crate::window::blit::tests::{screen, window};
     use face::Sizes;
     use types::{Code, HeadPose, MediaTime};
 
@@ -167,33 +132,32 @@ mod tests {
         Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL }
     }
 
-    /// A window's graphics without a window; `None` where there is no adapter.
-    fn window() -> Option<(egui::Context, egui_wgpu::RenderState)> {
-        if Gpu::list().is_empty() {
-            eprintln!("skipped: no graphics adapter");
-            return None;
-        }
-        let state =
-            create_render_state(default_wgpu_setup(), egui_wgpu::RendererOptions::default());
-        Some((egui::Context::default(), state))
-    }
-
     #[test]
     fn on_a_software_adapter_the_window_shows_what_the_cpu_renderer_draws() {
-        let Some((ctx, state)) = window() else { return };
+        let Some(state) = window() else { return };
         let mut gpu = Gpu::of_window(&state);
         gpu.info.device_type = wgpu::DeviceType::Cpu;
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
         let mut face = FacePainter::new(Arc::clone(&model), &gpu, 60);
         let (mut painted, mut now) = (Painted::default(), Instant::now());
-        for side in [32, 48] {
+        for side in [32, 64] {
             assert!(face.begin(now, side, &mut painted));
-            face.paint(&ctx, &state, &feature(), &mut painted).unwrap();
+            face.paint(&state, &feature(), &mut painted).unwrap();
             now += Duration::from_secs(1);
-            let texture = face.texture().expect("a picture was painted");
-            assert!(matches!(texture, TextureId::Managed(_)));
-            let size = ctx.tex_manager().read().meta(texture).map(|meta| meta.size);
-            assert_eq!((size, face.side()), (Some([side as usize; 2]), side));
+            assert_eq!(face.side(), side);
+            let mut cpu = Painter::on_cpu(Arc::clone(&model));
+            cpu.resize(64);
+            let want = cpu.paint(&feature()).unwrap();
+            let shown = screen(&state, face.picture().expect("a picture was painted"), 64);
+            let middle = |row: usize| row * 64 + 12..row * 64 + 52;
+            let (mut far, mut n) = (0.0, 0.0);
+            for (shown, want) in
+                (12..52).flat_map(middle).map(|i| (shown[i], want.rgb().as_chunks::<3>().0[i]))
+            {
+                far += (0..3).map(|c| f64::from(shown[c].abs_diff(want[c]))).sum::<f64>();
+                n += 3.0;
+            }
+            assert!(far / n < 12.0, "{} levels off at {side} px", far / n);
         }
         let row = painted.take_row();
         assert_eq!((row.render_path.as_str(), row.pictures), ("cpu", 2));
@@ -201,7 +165,7 @@ mod tests {
 
     #[test]
     fn on_a_gpu_the_window_shows_the_shaders_own_texture_until_the_device_is_lost() {
-        let Some((ctx, state)) = window() else { return };
+        let Some(state) = window() else { return };
         let mut gpu = Gpu::of_window(&state);
         gpu.info.device_type = wgpu::DeviceType::IntegratedGpu;
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
@@ -209,19 +173,18 @@ mod tests {
         let (mut painted, mut now) = (Painted::default(), Instant::now());
         for side in [32, 48] {
             assert!(face.begin(now, side, &mut painted));
-            face.paint(&ctx, &state, &feature(), &mut painted).unwrap();
+            face.paint(&state, &feature(), &mut painted).unwrap();
             now += Duration::from_secs(1);
-            let texture = face.texture().expect("a picture was painted");
-            assert!(matches!(texture, TextureId::User(_)));
-            let shown = state.renderer.read().texture(&texture).is_some();
-            assert!(shown, "egui knows the texture at {side} px");
+            assert_eq!(face.native, Some(side));
+            let shown = screen(&state, face.picture().expect("a picture was painted"), 64);
+            assert!(shown[32 * 64..33 * 64].iter().any(|rgb| *rgb != [255, 0, 0]), "{side} px");
         }
         assert_eq!(painted.take_row().render_path, gpu.info.name);
         gpu.device.destroy();
         let _ = gpu.device.poll(wgpu::PollType::wait_indefinitely());
         assert!(face.begin(now, 48, &mut painted) && !face.begin(now, 48, &mut painted));
-        face.paint(&ctx, &state, &feature(), &mut painted).unwrap();
-        assert!(matches!(face.texture(), Some(TextureId::Managed(_))));
+        face.paint(&state, &feature(), &mut painted).unwrap();
+        assert!(face.native.is_none() && face.picture().is_some());
         assert_eq!(painted.take_row().render_path, "cpu");
     }
 }

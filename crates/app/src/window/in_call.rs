@@ -1,16 +1,17 @@
 //! The call screen: the peer's face, the own preview, the live figures, the controls.
 
-use egui::{Align2, Color32, Key, Rect, TextureId, Vec2};
+use egui::{Align2, Color32, Key, Rect, TextureId, Vec2, WidgetInfo};
 use face::Background;
 
+use super::blit::PeerPicture;
 use super::theme;
 use crate::cli::{Rate, Resolution};
 
 /// Everything the screen shows.
 #[derive(Clone, Debug, Default)]
 pub struct CallView {
-    /// The rendered face, square.
-    pub remote: Option<TextureId>,
+    /// The rendered face.
+    pub remote: Option<PeerPicture>,
     /// What the own camera sees, square.
     pub preview: Option<TextureId>,
     /// What the preview is called.
@@ -164,7 +165,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
 /// The peer's face as large as it fits, or what is being waited for. Returns its side in points.
 fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) -> f32 {
     let side = ui.available_size().min_elem().max(1.0);
-    let Some(remote) = view.remote else {
+    let Some(remote) = &view.remote else {
         ui.vertical_centered(|ui| {
             ui.add_space(side * 0.3);
             ui.spinner();
@@ -181,8 +182,10 @@ fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) -> f
         return side;
     };
     let place = Rect::from_center_size(ui.available_rect_before_wrap().center(), Vec2::splat(side));
-    let image = egui::Image::new((remote, place.size())).corner_radius(12);
-    ui.put(place, image.alt_text("The peer's face, rendered"));
+    let response = ui.allocate_rect(place, egui::Sense::hover());
+    response
+        .widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, "The peer's face, rendered"));
+    ui.painter().add(remote.callback(place));
     // A rendered face is always marked as one.
     let badge = format!("synthetic · {} px", view.rendered_side);
     let at = place.left_top() + Vec2::splat(14.0);

@@ -1,5 +1,6 @@
 //! The window: home, enrollment, call.
 
+mod blit;
 mod enrolling;
 mod face;
 mod home;
@@ -162,6 +163,10 @@ impl Window {
 }
 
 impl eframe::App for Window {
+    fn clear_color(&self, _visuals: &egui::Visuals) -> [f32; 4] {
+        theme::GROUND.to_normalized_gamma_f32()
+    }
+
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         match self.gpu.trouble() {
             Some(trouble @ Trouble::Lost(_)) => {
@@ -220,13 +225,10 @@ impl eframe::App for Window {
 impl Window {
     /// Goes home; a recording is finished on the way.
     fn leave_call(&mut self) {
-        if let Screen::Call(mut call) = std::mem::replace(&mut self.screen, Screen::Home) {
-            if let Some(painter) = &mut call.painter {
-                painter.free(&self.state);
-            }
-            if let Err(error) = call.live.finish() {
-                self.home.message = Some(format!("{error:#}"));
-            }
+        if let Screen::Call(call) = std::mem::replace(&mut self.screen, Screen::Home)
+            && let Err(error) = call.live.finish()
+        {
+            self.home.message = Some(format!("{error:#}"));
         }
     }
 }
@@ -259,11 +261,11 @@ impl CallScreen {
         if let Some(ended) = self.live.ended() {
             return Ok(Some(ended.to_string()));
         }
-        self.paint_face(ui.ctx(), state, gpu)?;
+        self.paint_face(state, gpu)?;
         self.update_preview(ui.ctx());
         self.update_figures();
         let view = CallView {
-            remote: self.painter.as_ref().and_then(FacePainter::texture),
+            remote: self.painter.as_ref().and_then(FacePainter::picture).cloned(),
             preview: self.preview.as_ref().map(egui::TextureHandle::id),
             preview_label: if self.companion.is_some() { "The camera's picture" } else { "You" },
             status: self.status.clone(),
@@ -323,13 +325,8 @@ impl CallScreen {
         }
     }
 
-    /// Draws what is due now into the texture that egui shows.
-    fn paint_face(
-        &mut self,
-        ctx: &egui::Context,
-        state: &egui_wgpu::RenderState,
-        gpu: &Gpu,
-    ) -> anyhow::Result<()> {
+    /// Draws what is due now for the window to show.
+    fn paint_face(&mut self, state: &egui_wgpu::RenderState, gpu: &Gpu) -> anyhow::Result<()> {
         let Some(model) = self.live.model() else { return Ok(()) };
         let painter = self
             .painter
@@ -338,7 +335,7 @@ impl CallScreen {
         let (now, side) = (Instant::now(), self.live.side());
         let Some(feature) = self.live.call().feature_at(now) else { return Ok(()) };
         if painter.begin(now, side, self.live.painted_mut()) {
-            painter.paint(ctx, state, &feature, self.live.painted_mut())?;
+            painter.paint(state, &feature, self.live.painted_mut())?;
         }
         Ok(())
     }

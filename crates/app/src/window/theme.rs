@@ -7,14 +7,17 @@ pub(super) const ACCENT: Color32 = Color32::from_rgb(74, 168, 140);
 /// Hang up, and what went wrong.
 pub(super) const DANGER: Color32 = Color32::from_rgb(205, 84, 78);
 const INK: Color32 = Color32::from_rgb(226, 229, 232);
-const GROUND: Color32 = Color32::from_rgb(20, 23, 27);
+/// What everything stands on.
+pub(super) const GROUND: Color32 = Color32::from_rgb(20, 23, 27);
 const RAISED: Color32 = Color32::from_rgb(31, 35, 41);
 
 /// The colors and sizes of every screen.
 pub fn apply(ctx: &egui::Context) {
     ctx.set_theme(egui::Theme::Dark);
     let mut visuals = Visuals::dark();
-    visuals.panel_fill = GROUND;
+    // The window is cleared to the ground: filling it once more would cost as much as all else
+    // where a processor draws it.
+    visuals.panel_fill = Color32::TRANSPARENT;
     visuals.window_fill = RAISED;
     visuals.extreme_bg_color = Color32::from_rgb(14, 16, 19);
     visuals.selection.bg_fill = ACCENT.gamma_multiply(0.55);
