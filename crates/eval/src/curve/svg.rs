@@ -122,7 +122,8 @@ fn grid(svg: &mut String, axes: &Axes) {
     }
     let middle = f64::midpoint(MARGIN[0], WIDTH - MARGIN[2]);
     text(svg, (middle, HEIGHT - 10.0), "middle", "kbit/s");
-    text(svg, (MARGIN[0] - 8.0, MARGIN[1] - 4.0), "end", "dB");
+    // Above the highest number.
+    text(svg, (MARGIN[0] - 8.0, MARGIN[1] - 12.0), "end", "dB");
 }
 
 /// 1, 2 and 5 times the powers of ten in a range of logarithms.
