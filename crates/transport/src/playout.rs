@@ -304,6 +304,33 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_a_unit_is_gone_as_the_unit_tells() {
+        let start = Instant::now();
+        let (mut playout, mut behind) = (Playout::new(), Vec::new());
+        for now in (0..4000).step_by(10) {
+            // Half-way, at 40 ms, the face is where a straight way would have it 20 ms later.
+            if now % 80 == 0 {
+                let bend = Feature {
+                    time: MediaTime::from_micros(1000 * (now + 40)),
+                    ..feature(now + 60)
+                };
+                playout.push(at(start, now + 80), &[bend, feature(now + 80)]);
+            }
+            if let Some((feature, Shown::Received)) = playout.at(at(start, now + 80))
+                && now > 1000
+            {
+                let due = feature.time.as_secs_f64() as f32 * 1000.0;
+                behind.push((due % 80.0, feature.code.as_array()[0] * 1000.0 - due));
+            }
+        }
+        assert!(behind.len() > 250, "{}", behind.len());
+        for (phase, ahead) in behind {
+            let want = 20.0 * (1.0 - (phase - 40.0).abs() / 40.0);
+            assert!((ahead - want).abs() < 0.1, "{ahead} ms ahead {phase} ms after a unit");
+        }
+    }
+
+    #[test]
     fn jitter_is_bought_off_with_delay_and_the_face_never_goes_back() {
         let shown = play(250, 10_000, |i| Some(20 + (i * 7919) % 50));
         let late: Vec<_> = shown.iter().filter(|(now, ..)| *now > 4000).collect();
