@@ -21,13 +21,16 @@ pub(crate) struct Coded {
     pub(crate) unit: AccessUnit,
 }
 
-/// What there is time for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What there is time for, from little to much: frames that units are made of are always refined with
+/// all care.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Leisure {
-    /// Every frame that makes the picture better.
-    Ample,
-    /// Those that units are made of.
+    /// Frames between them are followed only.
     Scant,
+    /// They are refined in haste.
+    Fair,
+    /// All are refined with all care.
+    Ample,
 }
 
 /// The sender's chain from a frame to bytes; the call and `feathercall encode` share it.
@@ -49,13 +52,20 @@ impl FaceCoder {
     /// its way around; follows the face through any other.
     pub(crate) fn take(&mut self, frame: &Frame, is_last: bool, leisure: Leisure) -> Taken {
         let is_due = is_last || self.encoder.wants(frame.time());
-        let helps = leisure == Leisure::Ample && self.encoder.wants_between(frame.time());
-        if !is_due && !helps {
-            return Taken { found: self.tracker.follow(frame), unit: None };
-        }
-        let feature = self.tracker.track(frame, if is_due { Care::Full } else { Care::Between });
+        let care = match leisure {
+            _ if is_due => Care::Full,
+            _ if !self.encoder.wants_between(frame.time()) => return self.follow(frame),
+            Leisure::Ample => Care::Full,
+            Leisure::Fair => Care::Hasty,
+            Leisure::Scant => return self.follow(frame),
+        };
+        let feature = self.tracker.track(frame, care);
         let unit = feature.and_then(|feature| code(&mut self.encoder, &feature, is_due));
         Taken { found: feature.is_some(), unit }
+    }
+
+    fn follow(&mut self, frame: &Frame) -> Taken {
+        Taken { found: self.tracker.follow(frame), unit: None }
     }
 }
 

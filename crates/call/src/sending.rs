@@ -90,13 +90,17 @@ impl Drop for Sending {
     }
 }
 
-/// Whether this machine keeps up with its camera.
+/// How this machine keeps up with its camera.
 ///
-/// Where frames pass untaken, those between units are followed only, so that every frame is seen and
-/// units are on time; tried again after a while, twice as long a while each time it comes to
-/// nothing.
+/// Where a frame passes untaken, those between units are followed only, so that every frame is seen
+/// and units are on time; tried again after a while, twice as long a while each time it comes to
+/// nothing. They are refined with all care where a frame takes less than half of its time.
 #[derive(Debug)]
 struct Pace {
+    /// Between two frames, seconds.
+    interval: f64,
+    /// What a unit's frame takes, seconds, a mean over the last few.
+    took: Option<f64>,
     n_dropped: u64,
     /// No leisure before.
     until: MediaTime,
@@ -104,29 +108,35 @@ struct Pace {
     rest: Duration,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self { n_dropped: 0, until: MediaTime::ZERO, rest: SHORTEST_REST }
-    }
-}
-
 impl Pace {
+    fn new(fps: u32) -> Self {
+        let (took, until, rest) = (None, MediaTime::ZERO, SHORTEST_REST);
+        Self { interval: 1.0 / f64::from(fps.max(1)), took, n_dropped: 0, until, rest }
+    }
+
+    /// A unit's frame took so long.
+    fn learn(&mut self, took: Duration) {
+        let took = took.as_secs_f64();
+        self.took = Some(self.took.map_or(took, |mean| mean + (took - mean) / 8.0));
+    }
+
     /// For the frame of this time, `n_dropped` others having passed untaken so far.
     fn leisure(&mut self, time: MediaTime, n_dropped: u64) -> Leisure {
         let missed = n_dropped > std::mem::replace(&mut self.n_dropped, n_dropped);
         if time < self.until {
             return Leisure::Scant;
         }
-        if !missed {
-            // As long again without a miss, and the next rest is a short one.
-            if time.saturating_since(self.until) > self.rest {
-                self.rest = SHORTEST_REST;
-            }
-            return Leisure::Ample;
+        if missed {
+            self.until = time + self.rest;
+            self.rest = (2 * self.rest).min(LONGEST_REST);
+            return Leisure::Scant;
         }
-        self.until = time + self.rest;
-        self.rest = (2 * self.rest).min(LONGEST_REST);
-        Leisure::Scant
+        // As long again without a miss, and the next rest is a short one.
+        if time.saturating_since(self.until) > self.rest {
+            self.rest = SHORTEST_REST;
+        }
+        let is_quick = self.took.is_some_and(|took| took < 0.5 * self.interval);
+        if is_quick { Leisure::Ample } else { Leisure::Fair }
     }
 }
 
@@ -166,14 +176,17 @@ impl Worker {
         if !source.is_live() && !self.wait_for_start() {
             return;
         }
-        let (mut paced, mut pace) = (Paced::start(source, false), Pace::default());
+        let mut pace = Pace::new(source.fps());
+        let mut paced = Paced::start(source, false);
         while !paced.ended() {
             if !self.obey_until(Instant::now()) {
                 return;
             }
             if let Some(frame) = paced.latest(PATIENCE) {
                 let leisure = pace.leisure(frame.time(), paced.n_dropped());
-                self.take_frame(&frame, leisure);
+                if let Some(took) = self.take_frame(&frame, leisure) {
+                    pace.learn(took);
+                }
             }
             if self.with_sound {
                 let sounds = paced.take_sounds();
@@ -250,16 +263,19 @@ impl Worker {
         true
     }
 
-    fn take_frame(&mut self, frame: &Frame, leisure: Leisure) {
+    /// Gives back how long a unit took, if there was one.
+    fn take_frame(&mut self, frame: &Frame, leisure: Leisure) -> Option<Duration> {
         *self.shared.preview.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.clone());
         if !self.started || self.camera_off {
-            return;
+            return None;
         }
         let begun = Instant::now();
-        if let Coder::Tracking(coder) = &mut self.coder {
-            let taken = coder.take(frame, false, leisure);
-            self.tell(taken, begun);
-        }
+        let Coder::Tracking(coder) = &mut self.coder else { return None };
+        let taken = coder.take(frame, false, leisure);
+        let took = begun.elapsed();
+        let unit_took = taken.unit.as_ref().map(|_| took);
+        self.tell(taken, took);
+        unit_took
     }
 
     fn take_feature(&mut self, feature: &Feature) {
@@ -270,12 +286,11 @@ impl Worker {
         if let Coder::Recorded(encoder) = &mut self.coder {
             let is_due = encoder.wants(feature.time);
             let taken = Taken { found: true, unit: code(encoder, feature, is_due) };
-            self.tell(taken, begun);
+            self.tell(taken, begun.elapsed());
         }
     }
 
-    fn tell(&self, taken: Taken, begun: Instant) {
-        let took = begun.elapsed();
+    fn tell(&self, taken: Taken, took: Duration) {
         let _ = self.out.blocking_send(Input::Tracked { taken, rate: self.rate, took });
     }
 
@@ -294,21 +309,34 @@ mod tests {
 
     #[test]
     fn who_misses_frames_does_less_for_a_while_and_longer_each_time() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(25);
         // A machine that misses a frame as soon as it has leisure, for a minute, and then no more.
-        let (mut dropped, mut ample) = (0, Vec::new());
+        let (mut dropped, mut fair) = (0, Vec::new());
         for i in 0..25 * 150 {
             let time = MediaTime::of_frame(i, 25);
-            if pace.leisure(time, dropped) == Leisure::Ample {
-                ample.push(i / 25);
+            if pace.leisure(time, dropped) == Leisure::Fair {
+                fair.push(i / 25);
                 dropped += u64::from(i < 25 * 60);
             }
         }
-        let seconds: Vec<u64> = ample.iter().copied().filter(|s| *s < 60).collect();
+        let seconds: Vec<u64> = fair.iter().copied().filter(|s| *s < 60).collect();
         assert_eq!(seconds, [0, 2, 6, 14, 30]);
-        assert_eq!(ample.iter().filter(|s| **s >= 63).count(), 25 * 87, "then all the time");
+        assert_eq!(fair.iter().filter(|s| **s >= 63).count(), 25 * 87, "then all the time");
         assert_eq!(pace.leisure(MediaTime::of_frame(25 * 150, 25), dropped + 1), Leisure::Scant);
         assert_eq!(pace.until, MediaTime::of_frame(25 * 152, 25), "a short rest again");
+    }
+
+    #[test]
+    fn who_is_quick_takes_all_care() {
+        let mut pace = Pace::new(25);
+        let mut after = |ms: u64| {
+            (0..30).for_each(|_| pace.learn(Duration::from_millis(ms)));
+            pace.leisure(MediaTime::of_frame(1, 25), 0)
+        };
+        assert_eq!(
+            [after(15), after(25), after(15)],
+            [Leisure::Ample, Leisure::Fair, Leisure::Ample]
+        );
     }
 
     #[test]

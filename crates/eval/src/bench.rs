@@ -144,8 +144,7 @@ pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>>
     Ok(features)
 }
 
-/// Times the whole tracker on the actor's frames, each tracked for itself, as one between two that
-/// are sent, and followed only.
+/// Times the whole tracker on the actor's frames, each with all care, in haste, and followed only.
 ///
 /// # Errors
 /// If the face file cannot send.
@@ -153,11 +152,9 @@ pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let frames = actor_frames(N_FRAMES)?;
     let side = frames.first().map(Frame::width);
     let mut rows = Vec::new();
-    for (what, care) in [
-        ("track", Some(Care::Full)),
-        ("track-between", Some(Care::Between)),
-        ("track-follow", None),
-    ] {
+    for (what, care) in
+        [("track", Some(Care::Full)), ("track-hasty", Some(Care::Hasty)), ("track-follow", None)]
+    {
         let (mut tracker, _) = sender_of(face)?;
         let mut track = |frame| match care {
             Some(care) => tracker.track(frame, care).is_some(),

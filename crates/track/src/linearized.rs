@@ -89,7 +89,8 @@ struct Sums {
     trust: f32,
 }
 
-type Normal = [[f32; COLUMNS]; COLUMNS];
+type Row = [f32; COLUMNS];
+type Normal = [Row; COLUMNS];
 
 impl Sums {
     const NONE: Self = Self { right: [0.0; COLUMNS], cost: 0.0, trust: 0.0 };
@@ -143,7 +144,7 @@ impl Linearized {
                             slopes,
                             exposure,
                             #[inline(always)]
-                            |row, weight| add_normal(normal, row, weight),
+                            |rows, weights| add_normal(normal, rows, weights),
                         );
                     }
                 },
@@ -237,8 +238,8 @@ impl Compared {
 }
 
 impl Sums {
-    /// Adds what one target says; `each` is told the weight of each of its colors and how that
-    /// changes with the unknowns.
+    /// Adds what one target says; `then` is told how each of its colors changes with the unknowns, and
+    /// the weights of the colors.
     #[inline(always)]
     fn add(
         &mut self,
@@ -246,42 +247,47 @@ impl Sums {
         color: [f32; 3],
         slopes: &Slopes,
         exposure: &Exposure,
-        mut each: impl FnMut(&[f32; COLUMNS], f32),
+        then: impl FnOnce(&[Row; 3], &[f32; 3]),
     ) {
+        let (mut rows, mut weights) = ([[0.0; COLUMNS]; 3], [0.0; 3]);
         for c in 0..3 {
             let residual = target.rgb[c] - (exposure.gain[c] * color[c] + exposure.offset[c]);
             let far = (residual / ROBUST).powi(2);
             let weight = 1.0 / (1.0 + far);
             self.trust += weight / 3.0;
             self.cost += (ROBUST / NOISE).powi(2) * (1.0 + far).ln();
-            let mut row = [0.0_f32; COLUMNS];
+            let row = &mut rows[c];
             for (r, slope) in row.iter_mut().zip(slopes) {
                 *r = exposure.gain[c] * slope[c];
             }
             row[FEATURE + c] = color[c];
             row[FEATURE + 3 + c] = 1.0;
-            let weight = weight / (NOISE * NOISE);
+            weights[c] = weight / (NOISE * NOISE);
             let sums = self.right.as_chunks_mut::<8>().0;
             for (sums, row) in sums.iter_mut().zip(row.as_chunks::<8>().0) {
-                add_scaled(sums, residual * weight, row);
+                add_scaled(sums, residual * weights[c], row);
             }
-            each(&row, weight);
         }
+        then(&rows, &weights);
     }
 }
 
-/// Adds `weight · row rowᵀ`, on and above the diagonal.
+/// Adds `Σ weight · row rowᵀ`, on and above the diagonal.
 #[inline(always)]
-fn add_normal(normal: &mut Normal, row: &[f32; COLUMNS], weight: f32) {
-    let blocks = row.as_chunks::<8>().0;
-    for (i, (sums, a)) in normal.iter_mut().zip(row).enumerate().take(N) {
+fn add_normal(normal: &mut Normal, rows: &[Row; 3], weights: &[f32; 3]) {
+    let blocks = rows.each_ref().map(|row| row.as_chunks::<8>().0);
+    for (i, sums) in normal.iter_mut().enumerate().take(N) {
+        let [a, b, c] = [0, 1, 2].map(|c| rows[c][i] * weights[c]);
         // Most points say nothing of most unknowns.
-        if *a == 0.0 {
+        if a == 0.0 && b == 0.0 && c == 0.0 {
             continue;
         }
-        let sums = sums.as_chunks_mut::<8>().0.iter_mut().zip(blocks);
-        for (sums, row) in sums.skip(i / 8) {
-            add_scaled(sums, a * weight, row);
+        for (at, sums) in sums.as_chunks_mut::<8>().0.iter_mut().enumerate().skip(i / 8) {
+            let mut sum = *sums;
+            add_scaled(&mut sum, a, &blocks[0][at]);
+            add_scaled(&mut sum, b, &blocks[1][at]);
+            add_scaled(&mut sum, c, &blocks[2][at]);
+            *sums = sum;
         }
     }
 }

@@ -11,9 +11,8 @@ const FIRST: [Effort; 2] = [
     Effort { rounds: 3, steps: 6, density: Density::Full },
 ];
 const NEXT: Effort = Effort { rounds: 2, steps: 6, density: Density::Full };
-/// The same for a frame between two that matter: a bend of the way that was found by half the points
-/// in one round looks as good.
-const BETWEEN: Effort = Effort { rounds: 1, steps: 6, density: Density::Half };
+/// The same with less of it.
+const HASTY: Effort = Effort { rounds: 1, steps: 6, density: Density::Half };
 /// A step that takes away less than this share of the cost is the last of its round.
 const SETTLED: f64 = 0.01;
 /// A round that takes away less than this share is the last: the picture changes where it ended
@@ -69,13 +68,14 @@ struct Change {
     exposure: Exposure,
 }
 
-/// What a frame's feature is wanted for.
+/// How much work a frame is worth.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Care {
-    /// For itself.
+    /// As much as pays.
     Full,
-    /// To tell how the face got from one feature to the next: two thirds of the work.
-    Between,
+    /// Half the points in one round, two thirds of the work: enough for a frame that only says how
+    /// the face got from one feature that is sent to the next.
+    Hasty,
 }
 
 /// What [`align`] may move.
@@ -143,7 +143,7 @@ impl PhotometricRefiner {
             let start = stepped(measured, &change.step).unwrap_or(*measured);
             let effort = match care {
                 Care::Full => NEXT,
-                Care::Between => BETWEEN,
+                Care::Hasty => HASTY,
             };
             align(&start, change.exposure, Unknowns::All, effort)
         } else {
