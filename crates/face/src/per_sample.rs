@@ -1,10 +1,9 @@
 //! The same field with its network at every sample: what deferred shading is compared with.
 
-use rayon::prelude::*;
-
 use crate::math::add_scaled;
 use crate::ray::{
-    march_head, place_samples, read_behind, read_planes, sample_opacity, shade, shade_inputs,
+    march_head, picture, place_samples, read_behind, read_planes, sample_opacity, shade,
+    shade_inputs,
 };
 use crate::sizes::CHANNELS;
 use crate::{FaceModel, FoldedField, FrameInputs};
@@ -18,23 +17,11 @@ pub fn render_per_sample(
     samples: u32,
 ) -> Vec<[f32; 3]> {
     let folded = &model.fold(inputs);
-    let mut picture = vec![[0.0; 3]; (side * side) as usize];
-    let pixel = 1.0 / side as f32;
-    picture.par_chunks_exact_mut(side.max(1) as usize).enumerate().for_each(|(row, line)| {
-        let y = (row as f32 + 0.5) * pixel;
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            move || {
-                // Moved out: see `crate::render_cpu`.
-                let line = line;
-                for (column, rgb) in line.iter_mut().enumerate() {
-                    let x = (column as f32 + 0.5) * pixel;
-                    *rgb = ray_per_sample(model, folded, inputs, [x, y], samples);
-                }
-            },
-        );
-    });
-    picture
+    picture(
+        side,
+        #[inline(always)]
+        |x, y| ray_per_sample(model, folded, inputs, [x, y], samples),
+    )
 }
 
 #[inline(always)]

@@ -193,10 +193,20 @@ pub fn render_cpu(
     samples: u32,
 ) -> Vec<[f32; 3]> {
     let folded = &model.fold(inputs);
+    picture(
+        side,
+        #[inline(always)]
+        |x, y| render_ray(model, folded, inputs, x, y, samples),
+    )
+}
+
+/// A square picture of `side` pixels, row by row, on all threads and in the vectors of this
+/// processor: `color` of the middle of each pixel.
+pub(crate) fn picture(side: u32, color: impl Fn(f32, f32) -> [f32; 3] + Sync) -> Vec<[f32; 3]> {
     let mut picture = vec![[0.0; 3]; (side * side) as usize];
     let pixel = 1.0 / side as f32;
     picture.par_chunks_exact_mut(side.max(1) as usize).enumerate().for_each(|(row, line)| {
-        let y = (row as f32 + 0.5) * pixel;
+        let (y, color) = ((row as f32 + 0.5) * pixel, &color);
         pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {
@@ -204,8 +214,7 @@ pub fn render_cpu(
                 // again is called through a shim, which is compiled for the oldest processor.
                 let line = line;
                 for (column, rgb) in line.iter_mut().enumerate() {
-                    let x = (column as f32 + 0.5) * pixel;
-                    *rgb = render_ray(model, folded, inputs, x, y, samples);
+                    *rgb = color((column as f32 + 0.5) * pixel, y);
                 }
             },
         );
