@@ -345,6 +345,26 @@ mod tests {
     }
 
     #[test]
+    fn haste_comes_nearly_as_near() {
+        let model = demo();
+        let mut refiner = PhotometricRefiner::new(model.clone());
+        let first = resting();
+        refiner.refine(&photo(&model, &first, 1.0), &displaced(&first), Care::Full);
+        let mut on = [0.0; FEATURE];
+        [on[1], on[POSE_DIMS], on[POSE_DIMS + 1]] = [0.02, 0.3, -0.3];
+        let truth = stepped(&first, &on).unwrap();
+        let (frame, measured) = (photo(&model, &truth, 1.0), displaced(&truth));
+        let seen = |care| {
+            let mut refiner = refiner.clone();
+            let refined = refiner.refine(&frame, &measured, care);
+            psnr_db(&photo(&model, &refined, 1.0), &frame)
+        };
+        let was = psnr_db(&photo(&model, &measured, 1.0), &frame);
+        let (full, hasty) = (seen(Care::Full), seen(Care::Hasty));
+        assert!(hasty > was + 5.0 && hasty > full - 3.0, "{was} dB became {full} and {hasty}");
+    }
+
+    #[test]
     fn a_picture_of_something_else_changes_nothing() {
         let model = demo();
         let rgb: Vec<u8> = (0..SIDE * SIDE)
