@@ -71,7 +71,9 @@ pub enum StartError {
         reason: std::io::Error,
     },
     /// A recorded stream says how a face moves, not whose.
-    #[error("a recorded stream needs the face it was recorded with: --face")]
+    #[error(
+        "a recorded stream is sent with the face it was recorded with (--face), and as video alone"
+    )]
     StreamWithoutFace,
     /// A peer's copy of a face can be shown, not worn.
     #[error("this face file has no private part, so it cannot be sent; use the one you enrolled")]

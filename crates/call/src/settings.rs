@@ -69,7 +69,7 @@ impl Rate {
 pub struct Settings {
     /// Our face, with its private part; without one (or without a source) we only receive.
     pub face: Option<FaceFile>,
-    /// What drives it.
+    /// What drives it; a file that ends in `.fcs` is a stream that was encoded before.
     pub source: Option<SourceSpec>,
     /// Whether sound is sent and played.
     pub audio: bool,
