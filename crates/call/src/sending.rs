@@ -1,4 +1,4 @@
-//! The thread that turns what a source shows into access units: newest frame, tracker, encoder.
+//! The thread that turns what a source shows into access units: frame, tracker, encoder.
 #![expect(clippy::disallowed_methods, reason = "this thread lives on the wall clock")]
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -92,9 +92,10 @@ impl Drop for Sending {
 
 /// How this machine keeps up with its camera.
 ///
-/// Where a frame passes untaken, those between units are followed only, so that every frame is seen
-/// and units are on time; tried again after a while, twice as long a while each time it comes to
-/// nothing. They are refined with all care where a frame takes less than half of its time.
+/// A frame between units is followed only where the next waits already. Where one passes untaken,
+/// they all are, so that every frame is seen and units are on time; tried again after a while, twice
+/// as long a while each time it comes to nothing. They are refined with all care where a frame takes
+/// less than half of its time.
 #[derive(Debug)]
 struct Pace {
     /// Between two frames, seconds.
@@ -120,8 +121,9 @@ impl Pace {
         self.took = Some(self.took.map_or(took, |mean| mean + (took - mean) / 8.0));
     }
 
-    /// For the frame of this time, `n_dropped` others having passed untaken so far.
-    fn leisure(&mut self, time: MediaTime, n_dropped: u64) -> Leisure {
+    /// For the frame of this time, whether the next waits already, `n_dropped` others having passed
+    /// untaken so far.
+    fn leisure(&mut self, time: MediaTime, is_late: bool, n_dropped: u64) -> Leisure {
         let missed = n_dropped > std::mem::replace(&mut self.n_dropped, n_dropped);
         if time < self.until {
             return Leisure::Scant;
@@ -134,6 +136,9 @@ impl Pace {
         // As long again without a miss, and the next rest is a short one.
         if time.saturating_since(self.until) > self.rest {
             self.rest = SHORTEST_REST;
+        }
+        if is_late {
+            return Leisure::Scant;
         }
         let is_quick = self.took.is_some_and(|took| took < 0.5 * self.interval);
         if is_quick { Leisure::Ample } else { Leisure::Fair }
@@ -182,8 +187,8 @@ impl Worker {
             if !self.obey_until(Instant::now()) {
                 return;
             }
-            if let Some(frame) = paced.latest(PATIENCE) {
-                let leisure = pace.leisure(frame.time(), paced.n_dropped());
+            if let Some(frame) = paced.next(PATIENCE) {
+                let leisure = pace.leisure(frame.time(), paced.is_late(), paced.n_dropped());
                 if let Some(took) = self.take_frame(&frame, leisure) {
                     pace.learn(took);
                 }
@@ -314,7 +319,7 @@ mod tests {
         let (mut dropped, mut fair) = (0, Vec::new());
         for i in 0..25 * 150 {
             let time = MediaTime::of_frame(i, 25);
-            if pace.leisure(time, dropped) == Leisure::Fair {
+            if pace.leisure(time, false, dropped) == Leisure::Fair {
                 fair.push(i / 25);
                 dropped += u64::from(i < 25 * 60);
             }
@@ -322,7 +327,10 @@ mod tests {
         let seconds: Vec<u64> = fair.iter().copied().filter(|s| *s < 60).collect();
         assert_eq!(seconds, [0, 2, 6, 14, 30]);
         assert_eq!(fair.iter().filter(|s| **s >= 63).count(), 25 * 87, "then all the time");
-        assert_eq!(pace.leisure(MediaTime::of_frame(25 * 150, 25), dropped + 1), Leisure::Scant);
+        let end = MediaTime::of_frame(25 * 150, 25);
+        assert_eq!(pace.leisure(end, true, dropped), Leisure::Scant, "one frame, late");
+        assert_eq!(pace.leisure(end, false, dropped), Leisure::Fair);
+        assert_eq!(pace.leisure(end, false, dropped + 1), Leisure::Scant);
         assert_eq!(pace.until, MediaTime::of_frame(25 * 152, 25), "a short rest again");
     }
 
@@ -331,7 +339,7 @@ mod tests {
         let mut pace = Pace::new(25);
         let mut after = |ms: u64| {
             (0..30).for_each(|_| pace.learn(Duration::from_millis(ms)));
-            pace.leisure(MediaTime::of_frame(1, 25), 0)
+            pace.leisure(MediaTime::of_frame(1, 25), false, 0)
         };
         assert_eq!(
             [after(15), after(25), after(15)],

@@ -12,20 +12,23 @@ use crate::source::{ReadError, Source};
 
 /// Frames and sounds decoded ahead: a hiccup of decoding shorter than this stays unseen.
 const N_AHEAD: usize = 24;
+/// Frames that wait for a taker that is late; older ones are dropped.
+const MAX_FRAMES: usize = 2;
 /// Sounds kept for a taker that is late, one second; older ones are dropped.
 const MAX_SOUNDS: usize = 50;
 
 /// A source on the wall clock: its frames turn up when their media time has come.
 ///
-/// Two threads of its own: one decodes a little ahead, the other waits. The newest frame wins:
-/// one that was not taken in time is dropped, and so is one that was decoded too late. A camera
-/// sets its own pace; clips and the actor start with the first frame and keep real time.
+/// Two threads of its own: one decodes a little ahead, the other waits. At most two frames wait to
+/// be taken: who is late for one of them catches up with the next, and who is later still loses the
+/// oldest. A camera sets its own pace; clips and the actor start with the first frame and keep real
+/// time.
 ///
 /// ```no_run
 /// # use capture::{Paced, Source, SourceSpec}; use std::time::Duration;
 /// # fn watch() -> Result<(), capture::OpenError> {
 /// let mut paced = Paced::start(Source::open(&SourceSpec::Actor)?, false);
-/// while let Some(frame) = paced.latest(Duration::from_millis(200)) {
+/// while let Some(frame) = paced.next(Duration::from_millis(200)) {
 ///     println!("{:?}", frame.time());
 /// }
 /// # Ok(()) }
@@ -44,7 +47,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    newest: Option<Frame>,
+    frames: VecDeque<Frame>,
     sounds: VecDeque<Sound>,
     n_dropped: u64,
     error: Option<ReadError>,
@@ -96,16 +99,16 @@ impl Paced {
         self.fps
     }
 
-    /// The newest frame not taken yet, waiting for one up to `timeout`; `None` if none came or the
-    /// source has ended.
-    pub fn latest(&mut self, timeout: Duration) -> Option<Frame> {
+    /// The older of the frames that wait, waiting for one up to `timeout`; `None` if none came or
+    /// the source has ended.
+    pub fn next(&mut self, timeout: Duration) -> Option<Frame> {
         let state = self.shared.lock();
         let (mut state, _) = self
             .shared
             .changed
-            .wait_timeout_while(state, timeout, |s| s.newest.is_none() && !s.ended)
+            .wait_timeout_while(state, timeout, |s| s.frames.is_empty() && !s.ended)
             .unwrap_or_else(PoisonError::into_inner);
-        state.newest.take()
+        state.frames.pop_front()
     }
 
     /// All sound that has come due since the last call, in order, at most one second.
@@ -116,7 +119,12 @@ impl Paced {
     /// Whether the last frame has been shown and taken.
     pub fn ended(&self) -> bool {
         let state = self.shared.lock();
-        state.ended && state.newest.is_none()
+        state.ended && state.frames.is_empty()
+    }
+
+    /// Whether another frame waits already: whoever takes them is late.
+    pub fn is_late(&self) -> bool {
+        !self.shared.lock().frames.is_empty()
     }
 
     /// Frames nobody took in time.
@@ -221,7 +229,11 @@ fn wait_and_show(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
         }
         match item {
             Item::Frame(frame) => {
-                state.n_dropped += u64::from(state.newest.replace(frame).is_some());
+                if state.frames.len() == MAX_FRAMES {
+                    state.frames.pop_front();
+                    state.n_dropped += 1;
+                }
+                state.frames.push_back(frame);
             }
             Item::Sound(sound) => {
                 if state.sounds.len() == MAX_SOUNDS {
@@ -261,7 +273,7 @@ mod tests {
         let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
         let mut paced = Paced::start(source, false);
         let mut times = Vec::new();
-        while let Some(frame) = paced.latest(Duration::from_secs(20)) {
+        while let Some(frame) = paced.next(Duration::from_secs(20)) {
             times.push(frame.time());
         }
         assert!(paced.ended() && paced.take_error().is_none());
@@ -278,7 +290,7 @@ mod tests {
         let mut paced = Paced::start(source, true);
         let mut last = MediaTime::ZERO;
         while last < MediaTime::of_frame(8, 100) {
-            let frame = paced.latest(Duration::from_secs(20)).unwrap();
+            let frame = paced.next(Duration::from_secs(20)).unwrap();
             assert!(frame.time() >= last);
             // Media time goes on where the pictures start over.
             assert_eq!(frame.time().as_micros() % 10_000, 0);
@@ -296,7 +308,7 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
         let mut paced = Paced::start(source, false);
-        while paced.latest(Duration::from_secs(20)).is_some() {}
+        while paced.next(Duration::from_secs(20)).is_some() {}
         assert!(matches!(paced.take_error(), Some(ReadError::Truncated { at: 4, of: 4 })));
         std::fs::remove_file(path).unwrap();
     }
