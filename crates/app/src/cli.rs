@@ -113,7 +113,7 @@ pub(crate) enum Command {
         /// The built-in actor's face unless given
         #[arg(long)]
         face: Option<PathBuf>,
-        /// Samples a ray of the pictures of `bench render`
+        /// Samples a ray of the pictures of `bench render` and `bench fields`
         #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
         samples: u32,
         #[arg(long)]
@@ -136,7 +136,7 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Enroll {
-    /// camera, camera:NAME, actor, a clip, or the .fcs stream that `encode` made of one
+    /// camera, camera:NAME, actor, or a clip
     #[arg(long)]
     pub(crate) from: SourceSpec,
     #[arg(long)]
@@ -196,7 +196,7 @@ pub(crate) struct Peer {
     /// Your enrolled face; without it the peer hears but does not see you
     #[arg(long)]
     pub(crate) face: Option<PathBuf>,
-    /// camera, camera:NAME, actor, or a clip
+    /// camera, camera:NAME, actor, a clip, or the .fcs stream that `encode` made of one
     #[arg(long)]
     pub(crate) source: Option<SourceSpec>,
     /// No window

@@ -1,6 +1,5 @@
-use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -70,9 +69,15 @@ pub enum StartError {
         #[source]
         reason: std::io::Error,
     },
+    /// A recorded stream holds nothing to send.
+    #[error("{} holds no face: encode a clip that shows one", path.display())]
+    StreamEmpty {
+        /// Which.
+        path: PathBuf,
+    },
     /// A recorded stream says how a face moves, not whose.
     #[error(
-        "a recorded stream is sent with the face it was recorded with (--face), and as video alone"
+        "a recorded stream is sent with the face it was recorded with: give --face, and no --no-video"
     )]
     StreamWithoutFace,
     /// A peer's copy of a face can be shown, not worn.
@@ -234,7 +239,7 @@ impl Drop for Call {
 /// What goes to the peer, or to our own eyes alone.
 fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<Showing, StartError> {
     let stream = match source {
-        SourceSpec::Clip(path) if path.extension() == Some(OsStr::new("fcs")) => Some(path.clone()),
+        SourceSpec::Clip(path) if is_stream(path) => Some(path.clone()),
         _ => None,
     };
     let Some(face) = face else {
@@ -248,12 +253,19 @@ fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<Showing, StartEr
     if let Some(path) = stream {
         let bytes = std::fs::read(&path)
             .map_err(|reason| StartError::Unreadable { path: path.clone(), reason })?;
-        let features =
-            decode_stream(&bytes, face).map_err(|reason| StartError::Recorded { path, reason })?;
+        let features = decode_stream(&bytes, face)
+            .map_err(|reason| StartError::Recorded { path: path.clone(), reason })?;
+        if features.is_empty() {
+            return Err(StartError::StreamEmpty { path });
+        }
         return Ok(Showing::Recorded(features, Box::new(encoder)));
     }
     let tracker = PersonTracker::new(sender, &face.model)?;
     Ok(Showing::Face(Source::open(source)?, Box::new(FaceCoder::new(tracker, encoder))))
+}
+
+fn is_stream(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("fcs"))
 }
 
 /// A call that has not found its way yet.
@@ -515,6 +527,17 @@ mod tests {
         assert!(call(Some(demo())).contains("cannot read none.fcs"));
         let public = FaceFile::parse(&demo().public_bytes()).unwrap();
         assert!(call(Some(public)).contains("no private part"));
+    }
+
+    #[test]
+    fn a_stream_without_a_feature_is_refused() {
+        let path = std::env::temp_dir().join(format!("empty-{}.FCS", std::process::id()));
+        std::fs::write(&path, codec::Stream { units: Vec::new() }.to_bytes()).unwrap();
+        let source = Some(SourceSpec::Clip(path.clone()));
+        let settings = Settings { face: Some(demo()), source, ..Settings::default() };
+        let refused = Call::host(settings).map(|_| ()).unwrap_err();
+        std::fs::remove_file(path).unwrap();
+        assert!(matches!(refused, StartError::StreamEmpty { .. }), "{refused}");
     }
 
     #[test]

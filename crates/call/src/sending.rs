@@ -19,9 +19,9 @@ use crate::shared::Shared;
 
 /// Orders look in at least this often.
 const PATIENCE: Duration = Duration::from_millis(60);
-/// How long a machine that does not keep up does less, at first and at most.
-const SHORTEST_REST: Duration = Duration::from_secs(2);
-const LONGEST_REST: Duration = Duration::from_secs(32);
+/// A recorded feature that is later than this is left out: a machine slept, and its peer does not
+/// want to see it all at once.
+const TOO_LATE: Duration = Duration::from_millis(100);
 /// Orders that wait; acknowledgements are many and small.
 const ORDERS: usize = 512;
 
@@ -68,7 +68,10 @@ impl Sending {
             }
             Showing::Recorded(features, encoder) => {
                 worker.coder = Coder::Recorded(encoder);
-                worker.replay(&features);
+                worker.obey(Order::Rate(rate));
+                if worker.wait_for_start() {
+                    worker.replay(&features, Instant::now());
+                }
             }
         };
         let thread = std::thread::Builder::new().name("feathercall-send".to_owned()).spawn(run)?;
@@ -92,56 +95,35 @@ impl Drop for Sending {
 
 /// How this machine keeps up with its camera.
 ///
-/// A frame between units is followed only where the next waits already. Where one passes untaken,
-/// they all are, so that every frame is seen and units are on time; tried again after a while, twice
-/// as long a while each time it comes to nothing. They are refined with all care where a frame takes
-/// less than half of its time.
+/// A frame between units is followed only where the next waits already, and refined with all care
+/// where a unit's frame takes less than half of the time between two.
 #[derive(Debug)]
 struct Pace {
     /// Between two frames, seconds.
     interval: f64,
     /// What a unit's frame takes, seconds, a mean over the last few.
     took: Option<f64>,
-    n_dropped: u64,
-    /// No leisure before.
-    until: MediaTime,
-    /// Length of the next rest.
-    rest: Duration,
 }
 
 impl Pace {
     fn new(fps: u32) -> Self {
-        let (took, until, rest) = (None, MediaTime::ZERO, SHORTEST_REST);
-        Self { interval: 1.0 / f64::from(fps.max(1)), took, n_dropped: 0, until, rest }
+        Self { interval: 1.0 / f64::from(fps.max(1)), took: None }
     }
 
-    /// A unit's frame took so long.
+    /// A unit's frame took so long. A first one is a search and says little of the next.
     fn learn(&mut self, took: Duration) {
-        let took = took.as_secs_f64();
+        let took = took.as_secs_f64().min(self.interval);
         self.took = Some(self.took.map_or(took, |mean| mean + (took - mean) / 8.0));
     }
 
-    /// For the frame of this time, whether the next waits already, `n_dropped` others having passed
-    /// untaken so far.
-    fn leisure(&mut self, time: MediaTime, is_late: bool, n_dropped: u64) -> Leisure {
-        let missed = n_dropped > std::mem::replace(&mut self.n_dropped, n_dropped);
-        if time < self.until {
-            return Leisure::Scant;
-        }
-        if missed {
-            self.until = time + self.rest;
-            self.rest = (2 * self.rest).min(LONGEST_REST);
-            return Leisure::Scant;
-        }
-        // As long again without a miss, and the next rest is a short one.
-        if time.saturating_since(self.until) > self.rest {
-            self.rest = SHORTEST_REST;
-        }
-        if is_late {
-            return Leisure::Scant;
-        }
+    /// For the next frame, another waiting already if this machine `is_late`.
+    fn leisure(&self, is_late: bool) -> Leisure {
         let is_quick = self.took.is_some_and(|took| took < 0.5 * self.interval);
-        if is_quick { Leisure::Ample } else { Leisure::Fair }
+        match (is_late, is_quick) {
+            (true, _) => Leisure::Scant,
+            (false, false) => Leisure::Fair,
+            (false, true) => Leisure::Ample,
+        }
     }
 }
 
@@ -187,11 +169,10 @@ impl Worker {
             if !self.obey_until(Instant::now()) {
                 return;
             }
-            if let Some(frame) = paced.next(PATIENCE) {
-                let leisure = pace.leisure(frame.time(), paced.is_late(), paced.n_dropped());
-                if let Some(took) = self.take_frame(&frame, leisure) {
-                    pace.learn(took);
-                }
+            if let Some(frame) = paced.next(PATIENCE)
+                && let Some(took) = self.take_frame(&frame, pace.leisure(paced.is_late()))
+            {
+                pace.learn(took);
             }
             if self.with_sound {
                 let sounds = paced.take_sounds();
@@ -203,19 +184,20 @@ impl Worker {
         self.end(paced.take_error().map(|error| error.to_string()));
     }
 
-    /// Shows features again at the pace they were recorded.
-    fn replay(&mut self, features: &[Feature]) {
-        self.obey(Order::Rate(self.rate));
-        if !self.wait_for_start() {
-            return;
-        }
-        let begun = Instant::now();
-        let first = features.first().map_or(MediaTime::ZERO, |first| first.time);
+    /// Shows features again at the pace they were recorded, the first one having been due when it
+    /// `begun`.
+    fn replay(&mut self, features: &[Feature], begun: Instant) {
+        let [first, last] = [features.first(), features.last()]
+            .map(|end| end.map_or(MediaTime::ZERO, |feature| feature.time));
         for feature in features {
-            if !self.obey_until(begun + feature.time.saturating_since(first)) {
+            let shown_at = begun + feature.time.saturating_since(first);
+            if !self.obey_until(shown_at) {
                 return;
             }
-            self.take_feature(feature);
+            let is_last = feature.time == last;
+            if is_last || shown_at.elapsed() < TOO_LATE {
+                self.take_feature(feature, is_last);
+            }
         }
         self.end(None);
     }
@@ -283,13 +265,13 @@ impl Worker {
         unit_took
     }
 
-    fn take_feature(&mut self, feature: &Feature) {
+    fn take_feature(&mut self, feature: &Feature, is_last: bool) {
         if self.camera_off {
             return;
         }
         let begun = Instant::now();
         if let Coder::Recorded(encoder) = &mut self.coder {
-            let is_due = encoder.wants(feature.time);
+            let is_due = is_last || encoder.wants(feature.time);
             let taken = Taken { found: true, unit: code(encoder, feature, is_due) };
             self.tell(taken, begun.elapsed());
         }
@@ -313,53 +295,85 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_misses_frames_does_less_for_a_while_and_longer_each_time() {
+    fn who_is_late_does_less_and_who_is_quick_takes_all_care() {
         let mut pace = Pace::new(25);
-        // A machine that misses a frame as soon as it has leisure, for a minute, and then no more.
-        let (mut dropped, mut fair) = (0, Vec::new());
-        for i in 0..25 * 150 {
-            let time = MediaTime::of_frame(i, 25);
-            if pace.leisure(time, false, dropped) == Leisure::Fair {
-                fair.push(i / 25);
-                dropped += u64::from(i < 25 * 60);
-            }
-        }
-        let seconds: Vec<u64> = fair.iter().copied().filter(|s| *s < 60).collect();
-        assert_eq!(seconds, [0, 2, 6, 14, 30]);
-        assert_eq!(fair.iter().filter(|s| **s >= 63).count(), 25 * 87, "then all the time");
-        let end = MediaTime::of_frame(25 * 150, 25);
-        assert_eq!(pace.leisure(end, true, dropped), Leisure::Scant, "one frame, late");
-        assert_eq!(pace.leisure(end, false, dropped), Leisure::Fair);
-        assert_eq!(pace.leisure(end, false, dropped + 1), Leisure::Scant);
-        assert_eq!(pace.until, MediaTime::of_frame(25 * 152, 25), "a short rest again");
-    }
-
-    #[test]
-    fn who_is_quick_takes_all_care() {
-        let mut pace = Pace::new(25);
-        let mut after = |ms: u64| {
-            (0..30).for_each(|_| pace.learn(Duration::from_millis(ms)));
-            pace.leisure(MediaTime::of_frame(1, 25), false, 0)
+        assert_eq!(pace.leisure(false), Leisure::Fair, "nothing is known yet");
+        let mut after = |ms: u64, n: usize| {
+            (0..n).for_each(|_| pace.learn(Duration::from_millis(ms)));
+            [pace.leisure(false), pace.leisure(true)]
         };
-        assert_eq!(
-            [after(15), after(25), after(15)],
-            [Leisure::Ample, Leisure::Fair, Leisure::Ample]
-        );
+        let [fair, ample] = [Leisure::Fair, Leisure::Ample].map(|early| [early, Leisure::Scant]);
+        assert_eq!(after(500, 1), fair, "a search");
+        assert_eq!(after(10, 10), ample);
+        assert_eq!(after(25, 30), fair);
+        assert_eq!(after(15, 30), ample);
     }
 
-    #[test]
-    fn another_rate_takes_no_key_unit() {
-        let (_, orders) = sync_channel(1);
-        let mut worker = Worker {
+    /// A worker that sends features which were recorded, and what it sends.
+    fn replayer() -> (Worker, SyncSender<Order>, mpsc::Receiver<Input>) {
+        let ((order, orders), (out, sent)) = (sync_channel(8), mpsc::channel(64));
+        let worker = Worker {
             orders,
             coder: Coder::Recorded(Box::new(Encoder::new(Profile::default()))),
             rate: Rate::Normal,
             shared: Arc::default(),
-            out: mpsc::channel(1).0,
+            out,
             with_sound: false,
             started: true,
             camera_off: false,
         };
+        (worker, order, sent)
+    }
+
+    fn nod(i: u64, fps: u32) -> Feature {
+        let pose = HeadPose::from_array([0.0, 0.01 * i as f32, 0.0, 0.0, 0.0, 1.1]).unwrap();
+        Feature { time: MediaTime::of_frame(i, fps), pose, code: Code::NEUTRAL }
+    }
+
+    /// Times of the units that were sent.
+    fn times(sent: &mut mpsc::Receiver<Input>) -> Vec<MediaTime> {
+        let inputs = std::iter::from_fn(|| sent.try_recv().ok());
+        inputs
+            .filter_map(|input| match input {
+                Input::Tracked { taken, .. } => taken.unit.map(|unit| unit.time),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_last_of_a_recorded_stream_is_sent_due_or_not() {
+        let (mut worker, order, mut sent) = replayer();
+        order.send(Order::Stop).unwrap();
+        for i in 0..6 {
+            worker.take_feature(&nod(i, 25), i == 5);
+        }
+        let due = [0, 2, 4, 5].map(|i| MediaTime::of_frame(i, 25));
+        assert_eq!(times(&mut sent), due);
+    }
+
+    #[test]
+    fn what_is_long_overdue_of_a_recorded_stream_is_left_out_but_for_the_last() {
+        let (mut worker, order, mut sent) = replayer();
+        let features: Vec<Feature> = (0..6).map(|i| nod(i, 25)).collect();
+        let asleep_since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        let thread = std::thread::spawn(move || worker.replay(&features, asleep_since));
+        let mut units = Vec::new();
+        loop {
+            match sent.blocking_recv().unwrap() {
+                Input::Tracked { taken, .. } => units.extend(taken.unit.map(|unit| unit.time)),
+                Input::SourceEnded(error) => break assert!(error.is_none()),
+                _ => {}
+            }
+        }
+        order.send(Order::Stop).unwrap();
+        thread.join().unwrap();
+        assert_eq!(units, [MediaTime::of_frame(5, 25)]);
+    }
+
+    #[test]
+    fn another_rate_takes_no_key_unit() {
+        let (mut worker, ..) = replayer();
         let rates = [Rate::Low, Rate::Normal, Rate::High];
         for (i, rate) in rates.into_iter().chain(rates).enumerate() {
             assert!(worker.obey(Order::Rate(rate)));

@@ -49,7 +49,6 @@ struct Shared {
 struct State {
     frames: VecDeque<Frame>,
     sounds: VecDeque<Sound>,
-    n_dropped: u64,
     error: Option<ReadError>,
     ended: bool,
     stopped: bool,
@@ -125,11 +124,6 @@ impl Paced {
     /// Whether another frame waits already: whoever takes them is late.
     pub fn is_late(&self) -> bool {
         !self.shared.lock().frames.is_empty()
-    }
-
-    /// Frames nobody took in time.
-    pub fn n_dropped(&self) -> u64 {
-        self.shared.lock().n_dropped
     }
 
     /// Why the source ended, if not because it was over. Once.
@@ -231,7 +225,6 @@ fn wait_and_show(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
             Item::Frame(frame) => {
                 if state.frames.len() == MAX_FRAMES {
                     state.frames.pop_front();
-                    state.n_dropped += 1;
                 }
                 state.frames.push_back(frame);
             }
@@ -279,7 +272,6 @@ mod tests {
         assert!(paced.ended() && paced.take_error().is_none());
         assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
         assert_eq!(times.last(), Some(&MediaTime::of_frame(11, 100)));
-        assert_eq!(times.len() as u64 + paced.n_dropped(), 12);
         std::fs::remove_file(path).unwrap();
     }
 

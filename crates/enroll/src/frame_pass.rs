@@ -89,7 +89,8 @@ impl FramePass {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             move || {
-                // Moved out: see `face::render_cpu`.
+                // Moved out, so that this can be called once only and needs no shim, which would be
+                // compiled for the oldest processor.
                 let this = this;
                 fold_head(sizes, layout, params, now, &mut this.folded);
                 let small_torso = mix_torso(layout, params, now);

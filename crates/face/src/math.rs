@@ -103,6 +103,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_floor_is_the_integer_below() {
+        for i in [0_u16, 1, 2, 3, 64, 4095, u16::MAX] {
+            let whole = f32::from(i);
+            for x in [whole, whole + 0.25, whole + 0.5, whole + 0.75, (whole + 1.0).next_down()] {
+                assert_eq!(floor(x), u32::from(i), "{x}");
+            }
+        }
+    }
+
+    #[test]
     fn our_exponential_is_the_exponential() {
         for i in -800..=800 {
             let x = i as f32 * 0.1;

@@ -134,7 +134,8 @@ impl Linearized {
             pulp::Arch::new().dispatch(
                 #[inline(always)]
                 move || {
-                    // Moved out: see `face::render_cpu`.
+                    // Moved out, so that this can be called once only and needs no shim, which would be
+                    // compiled for the oldest processor.
                     let (sums, normal, slopes) = out;
                     for (target, slopes) in row.iter().zip(slopes) {
                         let color = around.slopes(target.at, slopes);

@@ -17,6 +17,7 @@ const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
     ([[0.17, -0.52], [0.6, -0.3]], 0.1, [15, 9]),
     ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [21, 13]),
 ];
+
 /// How closely [`targets`] lie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Density {

@@ -164,7 +164,11 @@ impl Window {
 
 impl eframe::App for Window {
     fn clear_color(&self, _visuals: &egui::Visuals) -> [f32; 4] {
-        theme::GROUND.to_normalized_gamma_f32()
+        if self.state.target_format.is_srgb() {
+            egui::Rgba::from(theme::GROUND).to_array()
+        } else {
+            theme::GROUND.to_normalized_gamma_f32()
+        }
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
