@@ -1,52 +1,19 @@
 //! The CPU renderer draws what the field's definition draws.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
-use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, FrameInputs, Noise, Sizes, psnr_db, render_cpu};
+use crate::enrolled;
+use face::{DEFAULT_SAMPLES, FaceModel, Sizes, render_cpu};
 use glam::Vec3;
 use render::{CpuRenderer, MAX_SIDE, MIN_SIDE, RenderError};
 use tests::compare::difference;
-use types::{CODE_DIMS, Code, Feature, Frame, HeadPose, LEARNED_DIMS, MediaTime};
+use types::{Code, Feature, HeadPose, MediaTime};
 
 use crate::shaders::features;
 
 /// How far a picture may be from the definition, in levels of 8-bit color. Rounding to 8 bits is
 /// half a level; the rest is light that was not followed, and fused multiply-adds.
 const TOLERANCE: f32 = 1.0;
-
-fn demo_model() -> Arc<FaceModel> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/demo.face");
-    Arc::new(FaceFile::parse(&fs::read(path).unwrap()).unwrap().model)
-}
-
-/// Poses and codes about as far from the mean as the person's own.
-fn enrolled_features(model: &FaceModel, n: u64) -> Vec<Feature> {
-    let sizes = model.sizes();
-    (0..n)
-        .map(|seed| {
-            let mut noise = Noise(seed + 1);
-            let mut code = [0.0; CODE_DIMS];
-            for value in &mut code[..LEARNED_DIMS] {
-                *value = 0.6 * noise.gaussian();
-            }
-            let [rx, ry, rz, x, y, z] = std::array::from_fn(|i| {
-                sizes.pose_mean[i] + noise.gaussian() / sizes.pose_scale[i]
-            });
-            Feature {
-                time: MediaTime::ZERO,
-                pose: HeadPose::new(Vec3::new(rx, ry, rz), Vec3::new(x, y, z)).unwrap(),
-                code: Code::new(code).unwrap(),
-            }
-        })
-        .collect()
-}
-
-fn frame_of(picture: &[[f32; 3]], side: u32) -> Frame {
-    let rgb: Vec<u8> = picture.iter().flatten().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    Frame::new(side, side, MediaTime::ZERO, rgb).unwrap()
-}
 
 #[test]
 fn it_draws_what_the_definition_draws_at_any_size() {
@@ -70,35 +37,24 @@ fn it_draws_what_the_definition_draws_at_any_size() {
 
 #[test]
 fn it_draws_an_enrolled_face_as_the_definition_does() {
-    const SIDE: u32 = 128;
-    let model = demo_model();
+    let model = enrolled::demo_model();
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
-    renderer.resize(SIDE).unwrap();
-    let features = enrolled_features(&model, 5);
-    let reference_of = |inputs: &FrameInputs| frame_of(&render_cpu(&model, inputs, SIDE, 24), SIDE);
-    for (index, feature) in features.iter().enumerate() {
-        let inputs = model.frame_inputs(feature);
-        let expected = render_cpu(&model, &inputs, SIDE, DEFAULT_SAMPLES);
-        renderer.render(&inputs);
-        let frame = renderer.frame(feature.time).unwrap();
-        let got = difference(&frame, &expected);
-        // Where density has a gap, a little light moves a sample across it: rare single pixels.
-        assert!(got.worst <= 5.0 && got.mean < 0.3, "feature {index}: {got:?}");
+    enrolled::assert_drawn_alike(&model, |inputs, side| {
+        renderer.resize(side).unwrap();
+        renderer.render(inputs);
+        renderer.frame(MediaTime::ZERO).unwrap()
+    });
+}
 
-        // A picture that is as far off as an original is: the same person a little later.
-        let other = &features[(index + 1) % features.len()];
-        let mixed = std::array::from_fn(|i| {
-            0.9 * feature.code.as_array()[i] + 0.1 * other.code.as_array()[i]
-        });
-        let later = Feature { code: Code::new(mixed).unwrap(), ..*feature };
-        let reference = reference_of(&model.frame_inputs(&later));
-        let ours = psnr_db(&frame, &reference);
-        let definition = psnr_db(&frame_of(&expected, SIDE), &reference);
-        assert!(
-            (ours - definition).abs() <= 0.1,
-            "feature {index}: {ours:.3} dB, the definition {definition:.3} dB"
-        );
-    }
+#[test]
+fn a_code_that_hardly_moves_is_drawn_from_the_field_as_it_is() {
+    let model = enrolled::demo_model();
+    let mut renderer = CpuRenderer::new(Arc::clone(&model));
+    enrolled::assert_drawn_alike_in_slow_motion(&model, |inputs, side| {
+        renderer.resize(side).unwrap();
+        renderer.render(inputs);
+        renderer.frame(MediaTime::ZERO).unwrap()
+    });
 }
 
 #[test]

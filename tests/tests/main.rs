@@ -6,6 +6,7 @@ mod adapters;
 mod bitstream;
 mod classic;
 mod cpu_renderer;
+mod enrolled;
 mod face_file;
 mod loss;
 mod network;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use face::{FaceModel, Sizes, render_cpu};
+use crate::enrolled;
+use face::{FaceModel, FrameInputs, Sizes, render_cpu};
 use glam::Vec3;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use render::{MAX_SIDE, MIN_SIDE, Precision, RenderError, Renderer, shader_sources};
@@ -125,6 +126,20 @@ fn the_gpu_draws_what_the_definition_draws() {
             );
         }
     }
+}
+
+#[test]
+fn the_gpu_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
+    let Some(Gpu { device, queue, .. }) = gpu::for_tests() else { return };
+    let model = enrolled::demo_model();
+    let mut renderer = Renderer::new(device, queue, &model).unwrap();
+    let mut draw = |inputs: &FrameInputs, side| {
+        renderer.resize(device, side).unwrap();
+        renderer.render(device, queue, inputs);
+        renderer.read_back(device, queue, MediaTime::ZERO).unwrap()
+    };
+    enrolled::assert_drawn_alike(&model, &mut draw);
+    enrolled::assert_drawn_alike_in_slow_motion(&model, &mut draw);
 }
 
 #[test]

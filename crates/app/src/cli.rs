@@ -113,6 +113,10 @@ pub(crate) enum Command {
         /// The built-in actor's face unless given
         #[arg(long)]
         face: Option<PathBuf>,
+        /// A stream of that face, made by `encode`: `bench render` and `bench fields` paint what it
+        /// shows, 60 times a second, in place of what the actor does
+        #[arg(long)]
+        stream: Option<PathBuf>,
         /// Samples a ray of the pictures of `bench render` and `bench fields`
         #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
         samples: u32,

@@ -547,12 +547,9 @@ mod tests {
         let guest = Call::join(&invite.to_string(), settings(Meeting::default())).unwrap();
         assert_eq!(connected(&guest), "Ada");
         connected(&host);
-        guest.command(Command::Resolution(512));
         guest.command(Command::Chat("hello".into()));
         let events = until(&host, |event| matches!(event, Event::Chat(_)));
         assert!(matches!(events.last(), Some(Event::Chat(text)) if text == "hello"));
-        let told = |event: &Event| matches!(event, Event::PeerResolution(512));
-        assert!(events.iter().any(told), "{events:?}");
         drop(guest);
         let end = until(&host, |event| matches!(event, Event::Ended(_))).pop();
         assert!(matches!(end, Some(Event::Ended(End::PeerHungUp))));

@@ -33,8 +33,6 @@ pub enum Event {
         /// No features.
         camera_off: bool,
     },
-    /// The peer renders our face at this many pixels a side.
-    PeerResolution(u32),
     /// The peer wrote a line.
     Chat(String),
     /// Our clip has ended, or the camera was lost; the call goes on.

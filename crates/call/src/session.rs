@@ -339,15 +339,10 @@ impl Session {
                     }
                 }
             }
-            Control::Resolution(side) => {
-                self.tally.peer_resolution = Some(u32::from(side));
-                self.tell(Event::PeerResolution(u32::from(side)));
-            }
             Control::Media { muted, camera_off } => {
                 self.tell(Event::PeerMedia { muted, camera_off });
             }
             Control::Chat(text) => self.tell(Event::Chat(text)),
-            Control::Report(_) => {}
             Control::Bye(Bye::Failed) => self.fail(CallFailure::PeerFailed),
             Control::Bye(Bye::OtherVersion) if !self.greeted => {
                 // Its hello says which, and comes first; without one we can only guess.
@@ -389,7 +384,6 @@ impl Session {
 
     /// Tells the peer what it needs to know of us, and offers our face.
     async fn present(&mut self) {
-        self.control(&Control::Resolution(self.parts.resolution as u16)).await;
         self.say_media().await;
         if let Some(face) = &self.parts.face
             && let Ok(model) = ModelSender::new(face.clone())
@@ -471,10 +465,7 @@ impl Session {
                 }
                 self.say_media().await;
             }
-            Command::Resolution(side) => {
-                self.parts.resolution = side.min(u32::from(u16::MAX));
-                self.control(&Control::Resolution(self.parts.resolution as u16)).await;
-            }
+            Command::Resolution(side) => self.parts.resolution = side,
             Command::Rate(rate) => self.set_rate(rate),
             Command::Chat(text) => self.control(&Control::Chat(text)).await,
             Command::Answer(text) => {

@@ -81,8 +81,6 @@ pub struct Stats {
     pub resolution: u32,
     /// How finely and how often our features are coded.
     pub rate: Rate,
-    /// Pixels a side at which the peer renders ours; none before it said so.
-    pub peer_resolution: Option<u32>,
     /// Sound packets sent.
     pub sound_packets_out: u64,
     /// Sound packets received.

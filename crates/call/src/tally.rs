@@ -11,14 +11,12 @@ use crate::wire::{WireCount, WireMeter};
 pub(crate) struct Tally {
     start: Instant,
     meter: Arc<WireMeter>,
-    pub(crate) seconds: u64,
     pub(crate) connected_at: Option<Instant>,
     pub(crate) payload_bytes_out: u64,
     pub(crate) packets_in: u64,
     pub(crate) packets_out: u64,
     pub(crate) bad_messages: u64,
     pub(crate) key_requests: u64,
-    pub(crate) peer_resolution: Option<u32>,
     pub(crate) model_progress: Option<f64>,
     pub(crate) model_bytes_in: Option<u64>,
     pub(crate) features_fps_in: f64,
@@ -66,14 +64,12 @@ impl Tally {
         Self {
             start: now,
             meter,
-            seconds: 0,
             connected_at: None,
             payload_bytes_out: 0,
             packets_in: 0,
             packets_out: 0,
             bad_messages: 0,
             key_requests: 0,
-            peer_resolution: None,
             model_progress: None,
             model_bytes_in: None,
             features_fps_in: 0.0,
@@ -114,7 +110,6 @@ impl Tally {
 
     /// Takes the rates of the second that has passed.
     pub(crate) fn second(&mut self, now: Instant, receiving: &Receiving) {
-        self.seconds += 1;
         let passed = now.saturating_duration_since(self.last_second).as_secs_f64().max(1e-3);
         self.last_second = now;
         let after = Before {
@@ -176,7 +171,6 @@ impl Tally {
             model_layers_of: self.model_layers.1,
             model_ready_s: self.model_ready_s,
             model_whole_s: self.model_whole_s,
-            peer_resolution: self.peer_resolution,
             sound_packets_out: self.sound_packets_out,
             sound_packets_in: self.sound_packets_in,
             sound_kbps_out: self.rates.sound_out,

@@ -11,12 +11,13 @@ use wgpu::{
 
 use crate::Precision;
 use crate::gpu_layout::{MixUniform, layers_of_four};
+use crate::mixed::Mixed;
 use crate::shaders::{ADD_PICTURES, ADD_VOLUME, MIX_PICTURES, MIX_VOLUME, Shader};
 
 /// Mixes the frame's code into the textures of the field: `face::fold` on the GPU.
 ///
 /// First the small pictures of each part are summed with the frame's weights, then the sums are
-/// upsampled and added to the base.
+/// upsampled and added to the base. Parts whose weights have not moved stay as they are.
 pub(crate) struct Folding {
     /// `[1, plane mix, density mix, warp mix, torso mix]`; the leading one copies.
     weights: Buffer,
@@ -24,8 +25,26 @@ pub(crate) struct Folding {
     /// `[FLOW_HEIGHT][FLOW_WIDTH]` of vec4.
     flow: Buffer,
     /// In order: what comes later may read what earlier ones wrote.
-    jobs: Vec<Job>,
+    jobs: Vec<(Part, Job)>,
+    /// What each of [`MIXES`] was mixed with.
+    mixed: [Mixed; MIXES.len()],
+    /// Parts to mix for the next picture.
+    moved: Vec<Part>,
 }
+
+/// What is mixed with weights of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    Planes,
+    Density,
+    Warp,
+    Torso,
+    /// Where the torso lies: with the pose it changes in every picture.
+    Flow,
+}
+
+/// Parts in the order of their weights.
+const MIXES: [Part; 4] = [Part::Planes, Part::Density, Part::Warp, Part::Torso];
 
 /// The textures a frame's field is read from.
 pub(crate) struct FoldedTextures {
@@ -91,33 +110,52 @@ impl Folding {
             usage: BufferUsages::STORAGE | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let mut jobs = vec![
-            maker.mix_pictures(
-                &layered(&[part(&layout.expression_xy)], k, CHANNELS),
-                &small_xy,
-                (k, first_plane),
+        let mixing = [
+            (
+                Part::Planes,
+                maker.mix_pictures(
+                    &layered(&[part(&layout.expression_xy)], k, CHANNELS),
+                    &small_xy,
+                    (k, first_plane),
+                ),
             ),
-            maker.mix_pictures(
-                &layered(&[part(&layout.expression_xz), part(&layout.expression_yz)], k, CHANNELS),
-                &small_z,
-                (k, first_plane),
+            (
+                Part::Planes,
+                maker.mix_pictures(
+                    &layered(
+                        &[part(&layout.expression_xz), part(&layout.expression_yz)],
+                        k,
+                        CHANNELS,
+                    ),
+                    &small_z,
+                    (k, first_plane),
+                ),
             ),
-            maker.mix_pictures(
-                &layered(&[part(&layout.torso_blend)], s.n_torso, 4),
-                &small_torso,
-                (s.n_torso, first_torso),
+            (
+                Part::Torso,
+                maker.mix_pictures(
+                    &layered(&[part(&layout.torso_blend)], s.n_torso, 4),
+                    &small_torso,
+                    (s.n_torso, first_torso),
+                ),
             ),
-            maker.mix_volume(
-                &layered(&[part(&layout.density_expression)], s.n_density, 1),
-                &small_density,
-                (s.n_density, first_density),
+            (
+                Part::Density,
+                maker.mix_volume(
+                    &layered(&[part(&layout.density_expression)], s.n_density, 1),
+                    &small_density,
+                    (s.n_density, first_density),
+                ),
             ),
-            maker.mix_warp(
-                &layered(&[part(&layout.warp)], LEARNED_DIMS, 2),
-                &warp,
-                (LEARNED_DIMS, first_warp),
+            (
+                Part::Warp,
+                maker.mix_warp(
+                    &layered(&[part(&layout.warp)], LEARNED_DIMS, 2),
+                    &warp,
+                    (LEARNED_DIMS, first_warp),
+                ),
             ),
-            maker.mix_pictures(&flow_pictures, &flow, (1, 0)),
+            (Part::Flow, maker.mix_pictures(&flow_pictures, &flow, (1, 0))),
         ];
 
         // Bases.
@@ -125,20 +163,36 @@ impl Folding {
         let z = maker.pictures("z", s.plane_z, s.plane_z, 4);
         let torso = maker.pictures("torso", s.torso_width, s.torso_height, 1);
         let density = maker.volume("density", s.density);
-        jobs.extend([
-            maker.add_pictures(&layered(&[part(&layout.plane_xy)], 1, CHANNELS), &small_xy, &xy),
-            maker.add_pictures(
-                &layered(&[part(&layout.plane_xz), part(&layout.plane_yz)], 1, CHANNELS),
-                &small_z,
-                &z,
+        let adding = [
+            (
+                Part::Planes,
+                maker.add_pictures(
+                    &layered(&[part(&layout.plane_xy)], 1, CHANNELS),
+                    &small_xy,
+                    &xy,
+                ),
             ),
-            maker.add_pictures(&layered(&[part(&layout.torso)], 1, 4), &small_torso, &torso),
-            maker.add_volume(
-                &maker.storage(cast_slice(part(&layout.density))),
-                &small_density,
-                &density,
+            (
+                Part::Planes,
+                maker.add_pictures(
+                    &layered(&[part(&layout.plane_xz), part(&layout.plane_yz)], 1, CHANNELS),
+                    &small_z,
+                    &z,
+                ),
             ),
-        ]);
+            (
+                Part::Torso,
+                maker.add_pictures(&layered(&[part(&layout.torso)], 1, 4), &small_torso, &torso),
+            ),
+            (
+                Part::Density,
+                maker.add_volume(
+                    &maker.storage(cast_slice(part(&layout.density))),
+                    &small_density,
+                    &density,
+                ),
+            ),
+        ];
 
         // The background never changes: it is copied here, once.
         let background = maker.pictures("background", s.background, s.background, 1);
@@ -158,16 +212,29 @@ impl Folding {
             flow: flow.first,
             background: background.first,
         };
-        (Self { weights: maker.weights, n_weights, flow: flow_pictures, jobs }, textures)
+        let folding = Self {
+            weights: maker.weights,
+            n_weights,
+            flow: flow_pictures,
+            jobs: mixing.into_iter().chain(adding).collect(),
+            mixed: Default::default(),
+            moved: Vec::new(),
+        };
+        (folding, textures)
     }
 
-    /// Uploads what a frame changes. Inputs of another model's sizes are cut or padded with zeros.
-    pub(crate) fn write(&self, queue: &Queue, inputs: &FrameInputs) {
+    /// Uploads what a frame changes, and finds what [`Folding::encode`] must do. Inputs of another model's sizes are cut or padded with zeros.
+    pub(crate) fn write(&mut self, queue: &Queue, inputs: &FrameInputs) {
+        let mixes: [&[f32]; MIXES.len()] =
+            [&inputs.plane_mix, &inputs.density_mix, &inputs.warp_mix, &inputs.torso_mix];
+        self.moved = vec![Part::Flow];
+        for ((part, mixed), mix) in MIXES.into_iter().zip(&mut self.mixed).zip(mixes) {
+            if mixed.moves_to(mix) {
+                self.moved.push(part);
+            }
+        }
         let mut weights = vec![1.0_f32];
-        weights.extend_from_slice(&inputs.plane_mix);
-        weights.extend_from_slice(&inputs.density_mix);
-        weights.extend_from_slice(&inputs.warp_mix);
-        weights.extend_from_slice(&inputs.torso_mix);
+        weights.extend(mixes.into_iter().flatten());
         weights.resize(self.n_weights, 0.0);
         queue.write_buffer(&self.weights, 0, cast_slice(&weights));
         let mut flow: Vec<[f32; 4]> = inputs.flow.iter().map(|&[x, y]| [x, y, 0.0, 0.0]).collect();
@@ -176,7 +243,7 @@ impl Folding {
     }
 
     pub(crate) fn encode(&self, pass: &mut ComputePass<'_>) {
-        for job in &self.jobs {
+        for (_, job) in self.jobs.iter().filter(|(part, _)| self.moved.contains(part)) {
             job.encode(pass);
         }
     }

@@ -43,6 +43,7 @@ mod error;
 mod folding;
 mod governor;
 mod gpu_layout;
+mod mixed;
 mod multiply_adds;
 mod read_back;
 mod renderer;

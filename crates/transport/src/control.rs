@@ -45,19 +45,6 @@ pub enum Bye {
     Failed,
 }
 
-/// What a peer sees of the call, once in a few seconds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct PeerReport {
-    /// Features decoded in the last second.
-    pub features_per_s: u16,
-    /// Packets lost lately, in thousandths.
-    pub loss_permille: u16,
-    /// Playout delay in milliseconds.
-    pub playout_delay_ms: u16,
-    /// Side of the picture it renders, in pixels; 0 when it renders none.
-    pub resolution: u16,
-}
-
 /// One message of the reliable channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Control {
@@ -89,8 +76,6 @@ pub enum Control {
         /// At most [`MAX_CHUNK_BYTES`].
         bytes: Vec<u8>,
     },
-    /// I shall render this many pixels a side.
-    Resolution(u16),
     /// Whether sound and face are sent.
     Media {
         /// No sound.
@@ -100,8 +85,6 @@ pub enum Control {
     },
     /// A line of text.
     Chat(String),
-    /// What I see of the call.
-    Report(PeerReport),
     /// The last message.
     Bye(Bye),
 }
@@ -129,21 +112,10 @@ impl Control {
                 out.extend(offset.to_le_bytes());
                 out.extend(&bytes[..bytes.len().min(MAX_CHUNK_BYTES)]);
             }
-            Self::Resolution(side) => out.extend(side.to_le_bytes()),
             Self::Media { muted, camera_off } => {
                 out.push(u8::from(*muted) | u8::from(*camera_off) << 1);
             }
             Self::Chat(text) => out.extend(cut(text, MAX_CHAT_BYTES).as_bytes()),
-            Self::Report(report) => {
-                for value in [
-                    report.features_per_s,
-                    report.loss_permille,
-                    report.playout_delay_ms,
-                    report.resolution,
-                ] {
-                    out.extend(value.to_le_bytes());
-                }
-            }
             Self::Bye(why) => out.push(match why {
                 Bye::HungUp => 0,
                 Bye::OtherVersion => 1,
@@ -192,18 +164,11 @@ impl Control {
                 }
                 return Ok(Self::ModelChunk { offset, bytes });
             }
-            4 => Self::Resolution(reader.u16().ok_or(short)?),
             5 => match reader.u8().ok_or(short)? {
                 flags @ 0..=3 => Self::Media { muted: flags & 1 != 0, camera_off: flags & 2 != 0 },
                 _ => return Err(ControlError::BadValue(kind)),
             },
             6 => return Ok(Self::Chat(text(reader.rest(), MAX_CHAT_BYTES)?)),
-            7 => Self::Report(PeerReport {
-                features_per_s: reader.u16().ok_or(short)?,
-                loss_permille: reader.u16().ok_or(short)?,
-                playout_delay_ms: reader.u16().ok_or(short)?,
-                resolution: reader.u16().ok_or(short)?,
-            }),
             8 => Self::Bye(match reader.u8().ok_or(short)? {
                 0 => Bye::HungUp,
                 1 => Bye::OtherVersion,
@@ -221,10 +186,8 @@ impl Control {
             Self::ModelOffer { .. } => 1,
             Self::ModelWant { .. } => 2,
             Self::ModelChunk { .. } => 3,
-            Self::Resolution(_) => 4,
             Self::Media { .. } => 5,
             Self::Chat(_) => 6,
-            Self::Report(_) => 7,
             Self::Bye(_) => 8,
         }
     }
@@ -248,15 +211,8 @@ mod tests {
             Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) },
             Control::ModelWant { hash: ContentHash([7; 32]), from: 8192 },
             Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] },
-            Control::Resolution(512),
             Control::Media { muted: true, camera_off: false },
             Control::Chat("bonjour, ça va ?".into()),
-            Control::Report(PeerReport {
-                features_per_s: 25,
-                loss_permille: 12,
-                playout_delay_ms: 70,
-                resolution: 256,
-            }),
             Control::Bye(Bye::HungUp),
         ]
     }
@@ -285,10 +241,8 @@ mod tests {
             &hex!("01 400d0300 0707070707070707070707070707070707070707070707070707070707070707"),
             &hex!("02 00200000 0707070707070707070707070707070707070707070707070707070707070707"),
             &hex!("03 00200000 010203"),
-            &hex!("04 0002"),
             &hex!("05 01"),
             "\u{6}bonjour, ça va ?".as_bytes(),
-            &hex!("07 1900 0c00 4600 0001"),
             &hex!("08 00"),
         ]) {
             assert_eq!(message.to_bytes(), bytes, "{message:?}");

@@ -42,7 +42,7 @@ mod wire;
 
 pub use control::{
     Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES, MAX_NAME_BYTES,
-    PeerReport, VERSION,
+    VERSION,
 };
 pub use invite::{Answer, Invite, InviteError, Place, SECRET_BYTES, Secret, is_room};
 pub use model_transfer::{

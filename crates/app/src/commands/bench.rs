@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use eval::{BenchRow, PictureRow};
 use face::{FaceModel, FrameInputs};
+use types::Feature;
 
 use crate::cli::Part;
 use crate::gpu::Gpu;
 use crate::painter::Painter;
 
 const SIDES: [u32; 4] = [128, 256, 512, 1024];
-/// Frames measured at each size, fewer where one takes long.
+/// Of the actor, at each size; of anything fewer where one takes long.
 const N_FRAMES: usize = 60;
+/// Pictures a second of a recorded stream: the rhythm of most displays.
+const STREAM_FPS: u32 = 60;
 const LONGEST: Duration = Duration::from_secs(8);
 /// Side of the picture whose rays are counted.
 const COUNTED: u32 = 256;
@@ -24,15 +27,24 @@ const FMA_TRIES: u32 = 5;
 pub(super) fn run(
     part: Part,
     face: Option<&Path>,
+    stream: Option<&Path>,
     samples: u32,
     is_json: bool,
 ) -> anyhow::Result<()> {
     let file = super::face_or_demo(face)?;
+    let shown = |n: usize| match stream {
+        Some(path) => super::offline::read_stream(path, &file, STREAM_FPS),
+        None => eval::actor_features(&file, n),
+    };
     let rows = match part {
-        Part::Render => render(file, samples)?,
+        Part::Render => render(&shown(N_FRAMES)?, &file.model.into(), samples)?,
         Part::Track => eval::bench_track(&file)?,
         Part::Codec => eval::bench_codec(&file)?,
-        Part::Fields => super::bench_fields::fields(file, samples)?,
+        Part::Fields => super::bench_fields::fields(
+            &shown(super::bench_fields::N_PICTURES)?,
+            &file.model.into(),
+            samples,
+        )?,
     };
     for row in &rows {
         if is_json {
@@ -41,7 +53,7 @@ pub(super) fn run(
         }
         let side = row.resolution.map(|side| format!("{side} px")).unwrap_or_default();
         println!(
-            "{:<8} {:<28} {side:>8}  median {:8.3} ms  p95 {:8.3} ms  ({} runs){}",
+            "{:<12} {:<28} {side:>8}  median {:8.3} ms  p95 {:8.3} ms  ({} runs){}",
             row.what,
             row.path,
             row.ms_median,
@@ -101,16 +113,18 @@ fn print_stages(rows: &[BenchRow]) {
     }
 }
 
-/// A picture rendered and read back, by each path this machine has, driven by the actor.
-fn render(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<BenchRow>> {
-    let features = eval::actor_features(&file, N_FRAMES)?;
-    let model = Arc::new(file.model);
+/// A picture rendered and read back, by each path this machine has.
+fn render(
+    features: &[Feature],
+    model: &Arc<FaceModel>,
+    samples: u32,
+) -> anyhow::Result<Vec<BenchRow>> {
     let middle = model.frame_inputs(&features[features.len() / 2]);
-    let rays = face::count_rays(&model, &middle, COUNTED);
+    let rays = face::count_rays(model, &middle, COUNTED);
     let mut painters =
-        vec![Painter::on_cpu(Arc::clone(&model)), Painter::by_definition(Arc::clone(&model))];
+        vec![Painter::on_cpu(Arc::clone(model)), Painter::by_definition(Arc::clone(model))];
     match Gpu::headless() {
-        Ok(gpu) => match Painter::on_gpu(Arc::clone(&model), gpu) {
+        Ok(gpu) => match Painter::on_gpu(Arc::clone(model), gpu) {
             Ok(painter) => painters.insert(0, painter),
             Err(error) => eprintln!("feathercall: {error}"),
         },
@@ -120,7 +134,7 @@ fn render(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<BenchRow>> {
     for painter in &mut painters {
         let rates = match painter.gpu() {
             Some(gpu) => (gpu_fma_rate(gpu), None),
-            None => (cpu_fma_rate(), Some(cpu_read_rate(&model, &middle))),
+            None => (cpu_fma_rate(), Some(cpu_read_rate(model, &middle))),
         };
         painter.set_samples(samples);
         for side in SIDES {
@@ -128,7 +142,7 @@ fn render(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<BenchRow>> {
             painter.paint(&features[0])?;
             let started = Instant::now();
             let (mut times, mut gpu_times) = (Vec::new(), Vec::new());
-            for feature in &features {
+            for feature in features {
                 let before = Instant::now();
                 let frame = painter.paint(feature)?;
                 times.push(before.elapsed());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eval::BenchRow;
-use face::{ClassicModel, ClassicSizes};
+use face::{ClassicModel, ClassicSizes, FaceModel};
 use types::Feature;
 
 use crate::painter::Painter;
@@ -12,17 +12,19 @@ use crate::painter::Painter;
 /// Side of the pictures.
 const SIDE: u32 = 256;
 /// Pictures of each kind, fewer where one takes long.
-const N_PICTURES: usize = 20;
+pub(super) const N_PICTURES: usize = 20;
 const LONGEST: Duration = Duration::from_secs(8);
 /// The slowest by far; a second is nothing beside its pictures.
 const CLASSIC: &str = "classic, small";
 
 /// Pictures of the same features by fields that ask their networks more and more often.
-pub(super) fn fields(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<BenchRow>> {
-    let features = eval::actor_features(&file, N_PICTURES)?;
-    let model = Arc::new(file.model);
+pub(super) fn fields(
+    features: &[Feature],
+    model: &Arc<FaceModel>,
+    samples: u32,
+) -> anyhow::Result<Vec<BenchRow>> {
     let classic = ClassicModel::untrained(ClassicSizes::small(), 1);
-    let mut painter = Painter::on_cpu(Arc::clone(&model));
+    let mut painter = Painter::on_cpu(Arc::clone(model));
     painter.set_samples(samples);
     painter.resize(SIDE);
     let row = |path: &str, draw: &mut dyn FnMut(&Feature) -> anyhow::Result<()>| {
@@ -31,7 +33,7 @@ pub(super) fn fields(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<B
             draw(&features[0])?;
         }
         let (started, mut times) = (Instant::now(), Vec::new());
-        for feature in &features {
+        for feature in features.iter().take(N_PICTURES) {
             let before = Instant::now();
             draw(feature)?;
             times.push(before.elapsed());
@@ -44,11 +46,11 @@ pub(super) fn fields(file: face::FaceFile, samples: u32) -> anyhow::Result<Vec<B
     Ok(vec![
         row("ours, CPU renderer", &mut |feature| painter.paint(feature).map(|_| ()))?,
         row("ours, definition", &mut |feature| {
-            face::render_cpu(&model, &model.frame_inputs(feature), SIDE, samples);
+            face::render_cpu(model, &model.frame_inputs(feature), SIDE, samples);
             Ok(())
         })?,
         row("network at every sample", &mut |feature| {
-            face::render_per_sample(&model, &model.frame_inputs(feature), SIDE, samples);
+            face::render_per_sample(model, &model.frame_inputs(feature), SIDE, samples);
             Ok(())
         })?,
         row(CLASSIC, &mut |feature| {

@@ -64,8 +64,8 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             Ok(())
         }
         Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
-        Some(Command::Bench { part, face, samples, json }) => {
-            bench::run(part, face.as_deref(), samples, json)
+        Some(Command::Bench { part, face, stream, samples, json }) => {
+            bench::run(part, face.as_deref(), stream.as_deref(), samples, json)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use call::SourceSpec;
 use capture::Source;
-use face::Background;
+use face::{Background, FaceFile};
 use types::{Feature, MediaTime};
 
 use crate::cli::{Rate, Resolution};
@@ -40,6 +40,22 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     Ok(())
 }
 
+/// What a recorded stream shows, `fps` times a second; at least one feature.
+pub(super) fn read_stream(path: &Path, face: &FaceFile, fps: u32) -> anyhow::Result<Vec<Feature>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let features = call::decode_stream(&bytes, face)
+        .with_context(|| format!("cannot decode the stream {}", path.display()))?;
+    let nothing = || format!("the stream {} holds no picture", path.display());
+    let (first, last) = features.first().zip(features.last()).with_context(nothing)?;
+    let step = MediaTime::of_frame(1, fps).as_micros();
+    (first.time.as_micros()..=last.time.as_micros())
+        .step_by(usize::try_from(step)?)
+        .map(|micros| {
+            Feature::among(&features, MediaTime::from_micros(micros)).with_context(nothing)
+        })
+        .collect()
+}
+
 pub(super) fn decode(
     stream: &Path,
     face: &Path,
@@ -49,26 +65,16 @@ pub(super) fn decode(
     fps: u32,
 ) -> anyhow::Result<()> {
     let face = super::read_face(face)?;
-    let bytes =
-        std::fs::read(stream).with_context(|| format!("cannot read {}", stream.display()))?;
-    let features = call::decode_stream(&bytes, &face)
-        .with_context(|| format!("cannot decode the stream {}", stream.display()))?;
-    let nothing = || format!("the stream {} holds no picture", stream.display());
-    let (first, last) = features.first().zip(features.last()).with_context(nothing)?;
+    let features = read_stream(stream, &face, fps)?;
     let mut painter = Painter::new(face.model.with_background(background).into());
     painter.resize(resolution.side(256));
     let mut writer = capture::ClipWriter::create(out, fps)
         .with_context(|| format!("cannot write to {}", out.display()))?;
     let mut progress = Progress::new(false);
-    let step = MediaTime::of_frame(1, fps).as_micros();
-    let (start, end) = (first.time.as_micros(), last.time.as_micros());
-    let mut n_frames = 0_u64;
-    for micros in (start..=end).step_by(usize::try_from(step)?) {
-        let time = MediaTime::from_micros(micros);
-        let feature = Feature::among(&features, time).with_context(nothing)?;
-        writer.push(&painter.paint(&feature)?)?;
-        n_frames += 1;
-        progress.report("decode", (micros - start) as f32 / (end - start).max(1) as f32, "");
+    let n_frames = features.len();
+    for (i, feature) in features.iter().enumerate() {
+        writer.push(&painter.paint(feature)?)?;
+        progress.report("decode", (i + 1) as f32 / n_frames as f32, "");
     }
     progress.finish();
     for path in writer.finish()? {

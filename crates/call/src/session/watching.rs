@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use transport::{Control, PeerReport, Role};
+use transport::Role;
 
 use super::Session;
 use crate::event::{CallFailure, End, Event};
@@ -19,8 +19,6 @@ const HERE_EVERY: Duration = Duration::from_secs(2);
 const REJOIN_EVERY: Duration = Duration::from_secs(4);
 /// A path through the network is found by then, or there is none.
 const PATH_WITHIN: Duration = Duration::from_secs(30);
-/// The peer is told this often how the call looks from here.
-const REPORT_EVERY: u64 = 5;
 
 impl Session {
     /// Whether anything was heard of the peer lately.
@@ -69,17 +67,6 @@ impl Session {
         self.tally.second(now, &self.receiving);
         if !self.greeted {
             self.introduce().await;
-        }
-        if self.greeted && self.tally.seconds.is_multiple_of(REPORT_EVERY) {
-            let stats = self.receiving.transport.stats();
-            let delay = self.playout_delay();
-            let report = PeerReport {
-                features_per_s: self.tally.features_fps_in.round() as u16,
-                loss_permille: (stats.loss * 1000.0) as u16,
-                playout_delay_ms: (delay * 1000.0) as u16,
-                resolution: self.parts.resolution as u16,
-            };
-            self.control(&Control::Report(report)).await;
         }
         self.publish(now);
     }

@@ -6,6 +6,8 @@ use face::{
 };
 use rayon::prelude::*;
 
+use crate::mixed::Mixed;
+
 /// Widest small plane and longest side of the density that the format allows, texels.
 const MAX_SMALL: usize = 128;
 /// Rows of a plane, or layers of the density, that one thread takes at a time.
@@ -16,10 +18,10 @@ const MIXED: usize = 4096;
 /// The field of the newest frame, and what it was mixed with.
 pub(super) struct Folding {
     field: FoldedField,
-    plane_mix: Vec<f32>,
-    density_mix: Vec<f32>,
-    torso_mix: Vec<f32>,
-    warp_mix: Vec<f32>,
+    plane_mix: Mixed,
+    density_mix: Mixed,
+    torso_mix: Mixed,
+    warp_mix: Mixed,
     /// Sums of the small planes.
     small: Small,
     xy: Upsampling,
@@ -52,10 +54,10 @@ impl Folding {
                 warp: vec![[0.0; 2]; s.warp * s.warp],
                 torso: vec![[0.0; 4]; s.torso_height * s.torso_width],
             },
-            plane_mix: Vec::new(),
-            density_mix: Vec::new(),
-            torso_mix: Vec::new(),
-            warp_mix: Vec::new(),
+            plane_mix: Mixed::default(),
+            density_mix: Mixed::default(),
+            torso_mix: Mixed::default(),
+            warp_mix: Mixed::default(),
             small: Small {
                 xy: vec![0.0; s.expression_xy * s.expression_xy * CHANNELS],
                 xz: vec![0.0; s.expression_z * s.expression_z * CHANNELS],
@@ -85,8 +87,8 @@ impl Folding {
         inputs: &FrameInputs,
     ) -> bool {
         let p = |range: &std::ops::Range<usize>| &params[range.clone()];
-        if replace(&mut self.plane_mix, &inputs.plane_mix) {
-            let mix = &self.plane_mix;
+        if self.plane_mix.moves_to(&inputs.plane_mix) {
+            let mix = &inputs.plane_mix;
             let (small, field) = (&mut self.small, &mut self.field);
             for (base, expression, up, small, out) in [
                 (&layout.plane_xy, &layout.expression_xy, &self.xy, &mut small.xy, &mut field.xy),
@@ -97,19 +99,19 @@ impl Folding {
                 add_upsampled(p(base), small.as_chunks().0, up, out);
             }
         }
-        if replace(&mut self.torso_mix, &inputs.torso_mix) {
-            mix_into(p(&layout.torso_blend), &self.torso_mix, &mut self.small.torso);
+        if self.torso_mix.moves_to(&inputs.torso_mix) {
+            mix_into(p(&layout.torso_blend), &inputs.torso_mix, &mut self.small.torso);
             let small = self.small.torso.as_chunks().0;
             add_upsampled(p(&layout.torso), small, &self.torso, &mut self.field.torso);
         }
-        if replace(&mut self.warp_mix, &inputs.warp_mix) {
+        if self.warp_mix.moves_to(&inputs.warp_mix) {
             let warp = &mut self.field.warp;
-            mix_into(p(&layout.warp), &self.warp_mix, warp.as_flattened_mut());
+            mix_into(p(&layout.warp), &inputs.warp_mix, warp.as_flattened_mut());
             clear_border(warp, sizes.warp);
         }
-        let is_dense = replace(&mut self.density_mix, &inputs.density_mix);
+        let is_dense = self.density_mix.moves_to(&inputs.density_mix);
         if is_dense {
-            mix_into(p(&layout.density_expression), &self.density_mix, &mut self.small.density);
+            mix_into(p(&layout.density_expression), &inputs.density_mix, &mut self.small.density);
             self.fold_density(p(&layout.density), sizes.density_expression);
         }
         is_dense
@@ -147,16 +149,6 @@ impl Folding {
             );
         });
     }
-}
-
-/// Whether `new` differs from `old`, which then becomes it.
-fn replace(old: &mut Vec<f32>, new: &[f32]) -> bool {
-    let differs = old.as_slice() != new;
-    if differs {
-        old.clear();
-        old.extend_from_slice(new);
-    }
-    differs
 }
 
 /// `out = Σₖ weights[k] · pictures[k]`.
