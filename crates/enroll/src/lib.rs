@@ -40,6 +40,7 @@ mod observing;
 mod options;
 mod pixels;
 mod posing;
+mod rate;
 mod ray_pass;
 mod recording;
 mod regression;
