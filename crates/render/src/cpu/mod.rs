@@ -43,6 +43,8 @@ pub struct CpuRenderer {
     model: Arc<FaceModel>,
     side: u32,
     n_samples: u32,
+    /// The vectors of this processor.
+    arch: pulp::Arch,
     folding: Folding,
     occupancy: Occupancy,
     /// `[background][background]`: red, green, blue, nothing.
@@ -61,6 +63,7 @@ impl CpuRenderer {
             .map(|&[r, g, b]| [r, g, b, 0.0])
             .collect();
         let mut new = Self {
+            arch: pulp::Arch::new(),
             folding: Folding::new(model.sizes()),
             occupancy: Occupancy::new(model.sizes()),
             background,
@@ -101,7 +104,7 @@ impl CpuRenderer {
 
     /// Draws a picture: `[side][side]` pixels of red, green and blue, display sRGB.
     ///
-    /// The field is mixed anew only if the code has changed since the picture before.
+    /// Parts of the field are mixed anew only where the code has moved since they were.
     pub fn render(&mut self, inputs: &FrameInputs) -> &[u8] {
         let (sizes, layout) = (self.model.sizes(), self.model.layout());
         if self.folding.update(sizes, layout, self.model.params(), inputs) {
@@ -119,8 +122,9 @@ impl CpuRenderer {
             self.n_samples,
         );
         let stride = self.side as usize * 3;
+        let arch = self.arch;
         self.rgb.par_chunks_mut(stride * TILE_ROWS).enumerate().for_each(|(band, rows)| {
-            pulp::Arch::new().dispatch(tile::Band { view: &view, top: band * TILE_ROWS, rows });
+            arch.dispatch(tile::Band { view: &view, top: band * TILE_ROWS, rows });
         });
         &self.rgb
     }
@@ -136,5 +140,33 @@ impl CpuRenderer {
     /// Never: the picture has the size its side says.
     pub fn frame(&self, time: MediaTime) -> Result<Frame, types::FrameError> {
         Frame::new(self.side, self.side, time, self.rgb.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use face::{Sizes, render_cpu};
+    use types::{Code, Feature, HeadPose};
+
+    use super::*;
+
+    #[test]
+    fn a_processor_without_vectors_draws_the_same() {
+        const SIDE: u32 = 48;
+        let model = Arc::new(FaceModel::noise(Sizes::tiny(), 5));
+        let pose = HeadPose::from_array([0.1, 0.3, -0.1, 0.01, 0.02, 1.0]).unwrap();
+        let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+        let inputs = model.frame_inputs(&feature);
+        let want = render_cpu(&model, &inputs, SIDE, face::DEFAULT_SAMPLES);
+        for arch in [pulp::Arch::new(), pulp::Arch::Scalar] {
+            let mut renderer = CpuRenderer::new(Arc::clone(&model));
+            renderer.arch = arch;
+            renderer.resize(SIDE).unwrap();
+            let got = renderer.render(&inputs);
+            let far =
+                got.iter().zip(want.as_flattened()).map(|(g, w)| (f32::from(*g) - 255.0 * w).abs());
+            let far = far.fold(0.0, f32::max);
+            assert!(far <= 1.0, "{arch:?}: {far} levels");
+        }
     }
 }
