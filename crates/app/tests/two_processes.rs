@@ -41,7 +41,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
 
     let mut joiner = feathercall();
     joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
-    joiner.args(["--duration", "12s", "--at", "5s=resolution:512", "8s=resolution:256"]);
+    joiner.args(["--duration", "12s", "--at", "5s=resolution:1024", "6s=resolution:256"]);
     joiner.args(["--at", "7s=rate:high", "--rate", "low"]);
     joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
     let output = joiner.output().expect("it starts");
@@ -64,7 +64,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
         .map(|switch| (switch["from"].as_u64(), switch["to"].as_u64(), switch["ms"].as_f64()))
         .collect();
     let sides: Vec<_> = switches.iter().map(|(from, to, _)| (from.unwrap(), to.unwrap())).collect();
-    assert_eq!(sides, [(128, 512), (512, 256)], "each switch is told once");
+    assert_eq!(sides, [(128, 1024), (1024, 256)], "each switch is told once");
     assert!(switches.iter().all(|(.., ms)| ms.is_some_and(|ms| ms > 0.0)), "{switches:?}");
     // Nothing of it is noticed on the wire: features go on coming. A busy machine may have a second
     // without one, not four.
@@ -93,5 +93,5 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
             }
         }
     }
-    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [128, 256, 512], "all were recorded");
+    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [128, 256, 1024], "all were recorded");
 }
