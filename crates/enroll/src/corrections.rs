@@ -3,7 +3,7 @@
 use types::LEARNED_DIMS;
 
 /// Before this share of the training the field is too vague to correct anything with.
-pub(crate) const FROM: f32 = 0.12;
+const FROM: f32 = 0.12;
 /// How far a correction moves at a usual gradient, at the start of the training.
 const RATE: f32 = 0.03;
 /// Weight of its square in the loss of a frame: how far a call's refinement believes the embedder.

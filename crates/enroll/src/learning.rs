@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use face::{FaceModel, Noise};
-use types::{FeatureError, LEARNED_DIMS};
+use types::FeatureError;
 
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
-use crate::corrections::{self, Corrections};
+use crate::corrections::Corrections;
 use crate::embedding::Embedding;
 use crate::frame_pass::FrameJob;
 use crate::observing::Observations;
 use crate::options::{Budget, EnrollOptions, Part};
 use crate::pixels::RayCounts;
 use crate::posing::Posing;
-use crate::rate::{RateTerm, STEP};
 use crate::trainer::{FRAMES_PER_STEP, Trainer, learning_rate};
 
 /// Rays of a frame in one step.
@@ -23,6 +22,9 @@ const RAYS: RayCounts = RayCounts { uniform: 600, head: 440, mouth: 144, eyes: 9
 const SAMPLES: [usize; 3] = [6, 8, 12];
 /// From this share of the training on, the code is blurred as quantizing will blur it.
 const BLUR_FROM: f32 = 0.5;
+/// Half a quantizer step of a learned number, in its standard deviations: the codec's normal
+/// quality takes steps of a third.
+const HALF_STEP: f32 = 1.0 / 6.0;
 /// Weight of the code's square: it stays small where nothing needs it.
 const CODE_SMALL: f32 = 1e-5;
 /// Time between two states on disk.
@@ -64,7 +66,7 @@ pub(crate) fn learn(
         resumed = state.progress;
     }
     let regions = seen.regions();
-    let rate_term = RateTerm::new(&seen.train);
+    let deviations = embedding.deviations(seen)?;
 
     let begun = clock.elapsed();
     let mut saved = begun;
@@ -88,9 +90,7 @@ pub(crate) fn learn(
         }
         .write(&part)
     };
-    // Of all frames, as they were a few steps ago.
-    let mut codes_then = embedding.codes_of(&seen.train)?;
-    let mut deviations = embedding.deviations(seen)?;
+    let mut deviations_now = deviations;
     // What frames are aligned with: the field of a few steps ago.
     let mut field: Option<(FaceModel, u32)> = None;
     loop {
@@ -106,9 +106,8 @@ pub(crate) fn learn(
         if progress >= 1.0 {
             break;
         }
-        if trainer.adam.steps.is_multiple_of(CODES_EVERY) {
-            codes_then = embedding.codes_of(&seen.train)?;
-            deviations = embedding.deviations(seen)?;
+        if trainer.adam.steps.is_multiple_of(DEVIATIONS_EVERY) {
+            deviations_now = embedding.deviations(seen)?;
         }
         let chosen: Vec<usize> = (0..FRAMES_PER_STEP)
             .map(|_| (noise.bits() % seen.train.len() as u64) as usize)
@@ -136,8 +135,8 @@ pub(crate) fn learn(
                 let observed = &seen.train[i];
                 let mut code = *code;
                 if progress > BLUR_FROM {
-                    for (c, d) in code.iter_mut().zip(&deviations) {
-                        *c += (noise.uniform() * 2.0 - 1.0) * 0.5 * STEP * d;
+                    for (c, d) in code.iter_mut().zip(&deviations_now) {
+                        *c += (noise.uniform() * 2.0 - 1.0) * HALF_STEP * d;
                     }
                 }
                 let mut pixels =
@@ -159,16 +158,6 @@ pub(crate) fn learn(
         let steps = trainer.adam.steps;
         let mut step = trainer.step(&jobs, n_samples, progress);
         let rate = learning_rate(steps, progress);
-        if progress >= corrections::FROM {
-            for ((&i, code), g) in chosen.iter().zip(&corrected).zip(&mut step.g_codes) {
-                let code_of = |j: usize| corrections.corrected(j, &codes_then[j]);
-                let mut of_frame = [0.0; LEARNED_DIMS];
-                rate_term.add_gradient(i, code, code_of, &deviations, &mut of_frame);
-                for (g, more) in g.iter_mut().zip(of_frame) {
-                    *g += more / FRAMES_PER_STEP as f32;
-                }
-            }
-        }
         corrections.learn(&chosen, &step.g_codes, progress, rate);
         for (g, code) in step.g_codes.iter_mut().zip(codes.values()) {
             for (g, c) in g.iter_mut().zip(code) {
@@ -198,8 +187,8 @@ pub(crate) fn learn(
 
 /// Steps for which frames are aligned with the same copy of the field.
 const FIELD_EVERY: u32 = 40;
-/// Steps between two looks at the codes of all frames, and at how far they spread.
-const CODES_EVERY: u32 = 200;
+/// Steps between two looks at how far the code spreads.
+const DEVIATIONS_EVERY: u32 = 200;
 
 /// A field that knows the background, the size of the poses, and how the lips move.
 fn start(

@@ -40,7 +40,6 @@ mod observing;
 mod options;
 mod pixels;
 mod posing;
-mod rate;
 mod ray_pass;
 mod recording;
 mod regression;
