@@ -383,6 +383,7 @@ mod tests {
     use super::*;
     use crate::End;
     use crate::face_coder::{Taken, code};
+    use crate::offline::name_of;
 
     /// Nothing here takes this long; a test that waits longer is broken.
     const PATIENCE: Duration = Duration::from_mins(1);
@@ -492,7 +493,7 @@ mod tests {
         let profile = Profile::parse(&face.codec_profile).unwrap();
         let mut encoder = Encoder::with_reference(profile, codec::Reference::Previous);
         let units = (0..20).map(|i| (nod(2 * i).time, encoder.encode(&nod(2 * i)))).collect();
-        let stream = codec::Stream { units };
+        let stream = codec::Stream { face: name_of(&face), units };
         let path = std::env::temp_dir().join(format!("seen-again-{}.fcs", std::process::id()));
         std::fs::write(&path, stream.to_bytes()).unwrap();
         let source = Some(SourceSpec::Clip(path.clone()));
@@ -530,9 +531,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_another_face_is_refused() {
+        let path = std::env::temp_dir().join(format!("other-{}.fcs", std::process::id()));
+        let stream = codec::Stream { face: [7; 8], units: Vec::new() };
+        std::fs::write(&path, stream.to_bytes()).unwrap();
+        let source = Some(SourceSpec::Clip(path.clone()));
+        let settings = Settings { face: Some(demo()), source, ..Settings::default() };
+        let refused = Call::host(settings).map(|_| ()).unwrap_err().to_string();
+        std::fs::remove_file(path).unwrap();
+        assert!(refused.contains("another face"), "{refused}");
+    }
+
+    #[test]
     fn a_stream_without_a_feature_is_refused() {
         let path = std::env::temp_dir().join(format!("empty-{}.FCS", std::process::id()));
-        std::fs::write(&path, codec::Stream { units: Vec::new() }.to_bytes()).unwrap();
+        let stream = codec::Stream { face: name_of(&demo()), units: Vec::new() };
+        std::fs::write(&path, stream.to_bytes()).unwrap();
         let source = Some(SourceSpec::Clip(path.clone()));
         let settings = Settings { face: Some(demo()), source, ..Settings::default() };
         let refused = Call::host(settings).map(|_| ()).unwrap_err();

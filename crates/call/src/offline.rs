@@ -39,8 +39,11 @@ pub enum DecodeStreamError {
     /// The codec's part of the face is damaged.
     #[error("the face file: {0}")]
     Profile(#[from] ProfileError),
-    /// A unit does not decode with this face: it belongs to another, or is damaged.
-    #[error("unit {index} does not decode with this face: {reason}")]
+    /// What a code means is another thing for every face.
+    #[error("it was made with another face: give the face file that it was encoded with")]
+    OtherFace,
+    /// A unit is damaged.
+    #[error("unit {index} does not decode: {reason}")]
     Unit {
         /// Which.
         index: usize,
@@ -69,7 +72,7 @@ pub fn encode_stream(
     encoder.set_quality(quality);
     let mut coder = FaceCoder::new(tracker, encoder);
     let mut source = Source::open(clip)?;
-    let (mut stream, mut n_frames) = (Stream::default(), 0);
+    let (mut stream, mut n_frames) = (Stream { face: name_of(face), units: Vec::new() }, 0);
     let mut next = source.next_frame()?;
     while let Some(frame) = next {
         next = source.next_frame()?;
@@ -82,12 +85,21 @@ pub fn encode_stream(
     Ok(stream)
 }
 
+/// What a stream calls a face, public or one's own.
+pub(crate) fn name_of(face: &FaceFile) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = face.content_hash();
+    [a, b, c, d, e, f, g, h]
+}
+
 /// The features of a stream, in order: those of its units, and those on the way between them.
 ///
 /// # Errors
 /// If the bytes are not a stream, or not of this face.
 pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, DecodeStreamError> {
     let stream = Stream::parse(bytes)?;
+    if stream.face != name_of(face) {
+        return Err(DecodeStreamError::OtherFace);
+    }
     let profile = Profile::parse(&face.codec_profile)?;
     let mut decoder = Decoder::new(profile);
     let mut features: Vec<Feature> = Vec::new();

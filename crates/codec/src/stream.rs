@@ -2,11 +2,15 @@ use types::MediaTime;
 
 use crate::{AccessUnit, UnitId};
 
-const MAGIC: [u8; 4] = *b"FCS3";
+const MAGIC: [u8; 4] = *b"FCS4";
+/// Bytes that say whose face it is.
+const FACE_BYTES: usize = 8;
 
 /// Access units with their times: what `feathercall encode` writes into a `.fcs` file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stream {
+    /// Which face the units move: the first bytes of its content hash. Of another they make a grimace.
+    pub face: [u8; FACE_BYTES],
     /// Units in coding order, numbered from 0, and the media times of their features, which never go back.
     pub units: Vec<(MediaTime, AccessUnit)>,
 }
@@ -17,7 +21,7 @@ pub struct Stream {
 #[non_exhaustive]
 pub enum StreamError {
     /// Another kind of file, or one of a newer build.
-    #[error("not a Feathercall stream (it does not begin with FCS3)")]
+    #[error("not a Feathercall stream (it does not begin with FCS4)")]
     Magic,
     /// Cut short or damaged.
     #[error("the stream is damaged at byte {at}")]
@@ -37,7 +41,7 @@ impl Stream {
 
     /// The file, as docs/BITSTREAM.md lays it out.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
+        let mut bytes = [&MAGIC[..], &self.face].concat();
         let mut before = MediaTime::ZERO;
         for (time, unit) in &self.units {
             let mut micros = time.as_micros().saturating_sub(before.as_micros());
@@ -57,8 +61,10 @@ impl Stream {
     /// # Errors
     /// If the bytes are something else, or end inside a unit.
     pub fn parse(bytes: &[u8]) -> Result<Self, StreamError> {
-        let mut rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
-        let mut stream = Self::default();
+        let rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
+        let damaged = StreamError::Damaged { at: MAGIC.len() };
+        let (&face, mut rest) = rest.split_first_chunk::<FACE_BYTES>().ok_or(damaged)?;
+        let mut stream = Self { face, units: Vec::new() };
         let mut micros = 0_u64;
         while !rest.is_empty() {
             let damaged = StreamError::Damaged { at: bytes.len() - rest.len() };
@@ -94,6 +100,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_stream_survives_its_bytes(
+            face: [u8; FACE_BYTES],
             units in prop::collection::vec((0_u64..1 << 40, prop::collection::vec(any::<u8>(), 1..256)), 0..20),
         ) {
             let mut micros = 0;
@@ -101,7 +108,7 @@ mod tests {
                 micros += delta;
                 (MediaTime::from_micros(micros), AccessUnit::parse(bytes).unwrap())
             }).collect();
-            let stream = Stream { units };
+            let stream = Stream { face, units };
             prop_assert_eq!(Stream::parse(&stream.to_bytes()), Ok(stream));
         }
 
@@ -115,9 +122,10 @@ mod tests {
     fn a_cut_stream_says_where() {
         let unit = AccessUnit::parse(&[1, 2, 3]).unwrap();
         let units = vec![(MediaTime::from_micros(40_000), unit)];
-        let bytes = Stream { units }.to_bytes();
-        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 4 }));
-        assert_eq!(Stream::parse(b"FCS1\x07"), Err(StreamError::Magic));
+        let bytes = Stream { face: *b"whose is", units }.to_bytes();
+        assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 12 }));
+        assert_eq!(Stream::parse(&bytes[..11]), Err(StreamError::Damaged { at: 4 }));
+        assert_eq!(Stream::parse(b"FCS3\x07"), Err(StreamError::Magic));
         assert_eq!(Stream::parse(b"RIFF"), Err(StreamError::Magic));
     }
 }
