@@ -21,7 +21,7 @@ pub struct Stream {
 #[non_exhaustive]
 pub enum StreamError {
     /// Another kind of file, or one of a newer build.
-    #[error("not a Feathercall stream (it does not begin with FCS4)")]
+    #[error("not a stream of this version (it does not begin with FCS4): encode the clip again")]
     Magic,
     /// Cut short or damaged.
     #[error("the stream is damaged at byte {at}")]
