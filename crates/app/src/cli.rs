@@ -114,7 +114,7 @@ pub(crate) enum Command {
         #[arg(long)]
         face: Option<PathBuf>,
         /// A stream of that face, made by `encode`: `bench render` and `bench fields` paint what it
-        /// shows, 60 times a second, in place of what the actor does
+        /// shows, 60 times a second (`fields` its first 20 pictures), in place of what the actor does
         #[arg(long)]
         stream: Option<PathBuf>,
         /// Samples a ray of the pictures of `bench render` and `bench fields`

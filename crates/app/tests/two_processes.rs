@@ -41,7 +41,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
 
     let mut joiner = feathercall();
     joiner.args(["join", &link, "--headless", "--no-audio", "--resolution", "128"]);
-    joiner.args(["--duration", "12s", "--at", "5s=resolution:1024", "6s=resolution:256"]);
+    joiner.args(["--duration", "12s", "--at", "5s=resolution:1024", "8s=resolution:256"]);
     joiner.args(["--at", "7s=rate:high", "--rate", "low"]);
     joiner.arg("--record").arg(&pictures).arg("--stats").arg(&stats);
     let output = joiner.output().expect("it starts");

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use transport::{
-    Answer, Bye, Control, ModelReceiver, ModelSender, Report, Role, Seal, Secret, Sender, Signal,
-    UnitNumber, VERSION,
+    Answer, Bye, Control, ControlError, ModelReceiver, ModelSender, Report, Role, Seal, Secret,
+    Sender, Signal, UnitNumber, VERSION,
 };
 use types::Sound;
 
@@ -254,6 +254,7 @@ impl Session {
                 self.opened(CONTROL).await;
                 match Control::parse(&bytes) {
                     Ok(message) => self.take_control(now, message).await,
+                    Err(ControlError::Unknown(_)) => {}
                     Err(_) => self.tally.bad_messages += 1,
                 }
             }

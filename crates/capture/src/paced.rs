@@ -276,6 +276,28 @@ mod tests {
     }
 
     #[test]
+    fn two_frames_wait_and_a_third_takes_the_place_of_the_oldest() {
+        let (sender, items) = sync_channel(3);
+        let time = |i| MediaTime::of_frame(i, 25);
+        for i in 0..3 {
+            let frame = Frame::new(16, 16, time(i), vec![0; 16 * 16 * 3]).unwrap();
+            sender.send(Item::Frame(frame)).unwrap();
+        }
+        drop(sender);
+        let shared = Arc::new(Shared::default());
+        wait_and_show(&items, &shared, true);
+        let mut paced = Paced { shared, fps: 25, waiter: None };
+        let mut next = || {
+            let taken = paced.next(Duration::ZERO).map(|frame| frame.time());
+            (taken, paced.is_late())
+        };
+        assert_eq!(next(), (Some(time(1)), true));
+        assert_eq!(next(), (Some(time(2)), false));
+        assert_eq!(next(), (None, false));
+        assert!(paced.ended());
+    }
+
+    #[test]
     fn a_looped_clip_goes_on_in_time() {
         let path = clip("looped", 3);
         let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();

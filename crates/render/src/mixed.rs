@@ -1,7 +1,8 @@
 //! When a part of the field need not be mixed anew.
 
-/// Weights that have moved less than this since a part was mixed leave it as it is. Of a code whose
-/// numbers spread by one: the codec's finest steps are ten times as far apart.
+/// Weights that have moved less than this since a part was mixed leave it as it is. Those of the
+/// warp are the code, whose numbers spread by one; the codec's finest steps are ten times as far
+/// apart. Those of the other parts come from it, and from the pose, through small networks.
 const STILL: f32 = 0.01;
 
 /// What a part of the field was mixed with.

@@ -17,7 +17,7 @@ pub const MAX_CHUNK_BYTES: usize = 8 * 1024;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// A newer build has said something this one does not know.
+    /// Another build has said something this one does not know: newer, or what is no longer said.
     #[error("unknown control message {0}")]
     Unknown(u8),
     /// Longer than its kind may be.

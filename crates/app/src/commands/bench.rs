@@ -32,6 +32,10 @@ pub(super) fn run(
     is_json: bool,
 ) -> anyhow::Result<()> {
     let file = super::face_or_demo(face)?;
+    anyhow::ensure!(
+        stream.is_none() || matches!(part, Part::Render | Part::Fields),
+        "--stream is for `bench render` and `bench fields`: tracker and codec are measured on the actor"
+    );
     let shown = |n: usize| match stream {
         Some(path) => super::offline::read_stream(path, &file, STREAM_FPS),
         None => eval::actor_features(&file, n),
