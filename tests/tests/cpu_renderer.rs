@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::enrolled;
-use face::{DEFAULT_SAMPLES, FaceModel, Sizes, render_cpu};
+use face::{DEFAULT_SAMPLES, FaceModel, FrameInputs, Sizes, render_cpu};
 use glam::Vec3;
 use render::{CpuRenderer, MAX_SIDE, MIN_SIDE, RenderError};
 use tests::compare::difference;
@@ -36,25 +36,16 @@ fn it_draws_what_the_definition_draws_at_any_size() {
 }
 
 #[test]
-fn it_draws_an_enrolled_face_as_the_definition_does() {
+fn it_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
     let model = enrolled::demo_model();
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
-    enrolled::assert_drawn_alike(&model, |inputs, side| {
+    let mut draw = |inputs: &FrameInputs, side| {
         renderer.resize(side).unwrap();
         renderer.render(inputs);
         renderer.frame(MediaTime::ZERO).unwrap()
-    });
-}
-
-#[test]
-fn a_code_that_hardly_moves_is_drawn_from_the_field_as_it_is() {
-    let model = enrolled::demo_model();
-    let mut renderer = CpuRenderer::new(Arc::clone(&model));
-    enrolled::assert_drawn_alike_in_slow_motion(&model, |inputs, side| {
-        renderer.resize(side).unwrap();
-        renderer.render(inputs);
-        renderer.frame(MediaTime::ZERO).unwrap()
-    });
+    };
+    enrolled::assert_drawn_alike(&model, &mut draw);
+    enrolled::assert_drawn_alike_in_slow_motion(&model, &mut draw);
 }
 
 #[test]

@@ -530,27 +530,26 @@ mod tests {
         assert!(call(Some(public)).contains("no private part"));
     }
 
-    #[test]
-    fn a_stream_of_another_face_is_refused() {
-        let path = std::env::temp_dir().join(format!("other-{}.fcs", std::process::id()));
-        let stream = codec::Stream { face: [7; 8], units: Vec::new() };
-        std::fs::write(&path, stream.to_bytes()).unwrap();
+    /// Why no call begins with this stream for a source.
+    fn refused(file: &str, face: [u8; 8]) -> StartError {
+        let path = std::env::temp_dir().join(format!("{}-{file}", std::process::id()));
+        std::fs::write(&path, codec::Stream { face, units: Vec::new() }.to_bytes()).unwrap();
         let source = Some(SourceSpec::Clip(path.clone()));
         let settings = Settings { face: Some(demo()), source, ..Settings::default() };
-        let refused = Call::host(settings).map(|_| ()).unwrap_err().to_string();
+        let refused = Call::host(settings).map(|_| ()).unwrap_err();
         std::fs::remove_file(path).unwrap();
+        refused
+    }
+
+    #[test]
+    fn a_stream_of_another_face_is_refused() {
+        let refused = refused("other.fcs", [7; 8]).to_string();
         assert!(refused.contains("another face"), "{refused}");
     }
 
     #[test]
     fn a_stream_without_a_feature_is_refused() {
-        let path = std::env::temp_dir().join(format!("empty-{}.FCS", std::process::id()));
-        let stream = codec::Stream { face: name_of(&demo()), units: Vec::new() };
-        std::fs::write(&path, stream.to_bytes()).unwrap();
-        let source = Some(SourceSpec::Clip(path.clone()));
-        let settings = Settings { face: Some(demo()), source, ..Settings::default() };
-        let refused = Call::host(settings).map(|_| ()).unwrap_err();
-        std::fs::remove_file(path).unwrap();
+        let refused = refused("empty.FCS", name_of(&demo()));
         assert!(matches!(refused, StartError::StreamEmpty { .. }), "{refused}");
     }
 

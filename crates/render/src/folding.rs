@@ -223,7 +223,8 @@ impl Folding {
         (folding, textures)
     }
 
-    /// Uploads what a frame changes, and finds what [`Folding::encode`] must do. Inputs of another model's sizes are cut or padded with zeros.
+    /// Uploads what a frame changes, and finds what [`Folding::encode`] must do. Inputs of another
+    /// model's sizes are cut or padded with zeros.
     pub(crate) fn write(&mut self, queue: &Queue, inputs: &FrameInputs) {
         let mixes: [&[f32]; MIXES.len()] =
             [&inputs.plane_mix, &inputs.density_mix, &inputs.warp_mix, &inputs.torso_mix];
