@@ -12,7 +12,7 @@ const DEPTH: usize = 5;
 
 /// The profile of docs/BITSTREAM.md, "Test vectors".
 fn profile() -> Profile {
-    let mut bytes = vec![3, 36, 35];
+    let mut bytes = vec![4, 36, 35];
     for dim in 0..FEATURE_DIMS {
         bytes.extend(if dim == DEPTH { 1.0_f32 } else { 0.0 }.to_le_bytes());
         bytes.extend((1.0_f32 / 1024.0).to_le_bytes());

@@ -89,7 +89,8 @@ impl Recorder {
         Ok(Self { jobs, worker, state })
     }
 
-    /// Hands over decoded features, in the order of their media time.
+    /// Hands over decoded features, in the order of their media time; a second one of a time replaces
+    /// the first.
     pub(crate) fn push(&self, features: Vec<Feature>) {
         for feature in features {
             // A full queue or a failed writer is told by `finish`; the call goes on.
@@ -159,6 +160,8 @@ impl Worker {
                 continue;
             };
             if feature.time <= before.time {
+                // The same frame, better.
+                last = Some(if feature.time == before.time { feature } else { before });
                 continue;
             }
             if feature.time.as_micros() - before.time.as_micros() > MAX_STILL {

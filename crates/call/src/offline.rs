@@ -106,7 +106,7 @@ pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, Deco
     for (index, (id, time, unit)) in stream.numbered().enumerate() {
         let decoded =
             decoder.decode(id, unit).map_err(|reason| DecodeStreamError::Unit { index, reason })?;
-        features.extend(decoded.since(features.last().map(|last| last.time), time));
+        decoded.add_to(&mut features, time);
     }
     Ok(features)
 }

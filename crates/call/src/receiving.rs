@@ -107,6 +107,9 @@ impl Receiving {
         playout.push(unit.arrived, &told);
         drop(playout);
         let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.first().map(|first| first.time) == received.back().map(|last| last.time) {
+            received.pop_back();
+        }
         for feature in told {
             if received.len() == RECORDED {
                 received.pop_front();

@@ -165,7 +165,8 @@ struct Peer<'a> {
     /// When the feature of the last unit was captured.
     last: Option<MediaTime>,
     /// What the other end should get for each time.
-    meant: HashMap<MediaTime, Feature>,
+    /// What was said of each moment.
+    meant: HashMap<MediaTime, Vec<Feature>>,
     sent: Replayed,
 }
 
@@ -198,7 +199,9 @@ impl<'a> Peer<'a> {
             let unit = self.encoder.encode(feature);
             let Some(meant) = self.encoder.reconstruction() else { continue };
             let before = self.last.replace(feature.time);
-            self.meant.extend(meant.since(before, feature.time).map(|f| (f.time, f)));
+            for said in meant.since(before, feature.time) {
+                self.meant.entry(said.time).or_default().push(said);
+            }
             self.sent.units += 1;
             self.sent.key_units += usize::from(meant.is_key);
             self.sent.payload_bytes += unit.as_bytes().len();
@@ -259,7 +262,8 @@ pub fn replay(
         let failed = std::mem::replace(&mut n_failed, theirs.receiving.counts.decode_errors);
         stranded += usize::from(n_failed > failed && received.is_empty());
         for got in received {
-            diverged += usize::from(ours.meant.get(&got.time) != Some(&got));
+            let meant = ours.meant.get(&got.time);
+            diverged += usize::from(meant.is_none_or(|meant| !meant.contains(&got)));
         }
         ours.receive(now, ms, &mut back);
         let mut playout = theirs.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);

@@ -49,7 +49,12 @@ impl Halving {
     }
 }
 
-/// Positions at the quarters of a way, of those where it may bend.
+/// Where the way from `from` to `to` began, now that it is known where it leads.
+pub(crate) fn caught_up(quality: Quality, from: i32, to: i32) -> i32 {
+    from + (to - from).clamp(-quality.lag(), quality.lag())
+}
+
+/// Positions at the quarters of a way that began at `from`, of those where it may bend.
 pub(crate) fn bent_way(
     quality: Quality,
     from: &[i32; FEATURE_DIMS],

@@ -1,8 +1,9 @@
-//! Integer distributions of a residual, one for each *scale class*.
+//! Integer distributions of residuals and bends, one for each *scale class*.
 
 use std::sync::LazyLock;
 
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
+use crate::trellis::Quantizer;
 
 /// Scale classes: class `c` expects a mean magnitude of `2^((c - 28) / 4)` levels.
 pub(crate) const N_CLASSES: i32 = 84;
@@ -10,21 +11,85 @@ pub(crate) const N_CLASSES: i32 = 84;
 /// Magnitudes are counted in this part of a level.
 pub(crate) const LEVEL: u64 = 4096;
 
-/// Residuals are never larger in magnitude: two levels of 17 bits and a sign apart.
-pub(crate) const MAX_RESIDUAL: i32 = (1 << 19) - 1;
+/// Levels are never larger in magnitude: two positions of 17 bits and a sign apart.
+pub(crate) const MAX_LEVEL: i32 = (1 << 19) - 1;
 
 /// Classes with a table of their own. From here up, classes code low bits as they are.
 const N_TABLES: i32 = 36;
 /// Largest magnitude with a symbol of its own; beyond it an escape on either side.
 const REACH: i32 = 20;
+/// Places in a table: magnitudes on both sides, what is beyond them, and 0.
+const N_PLACES: usize = 2 * REACH as usize + 3;
 /// Bits of the length of what is beyond.
 const ESCAPE_BITS: u32 = 5;
-/// `theta` of the two-sided geometric distribution `p(k) ~ theta^|k|` whose mean magnitude is
-/// that of class `c`, in 1/65536: `(sqrt(1 + m²) - 1) / m`, rounded, written down once.
-const THETA: [u32; 44] = [
-    256, 304, 362, 431, 512, 609, 724, 861, 1024, 1217, 1447, 1721, 2046, 2432, 2891, 3435, 4080,
-    4844, 5748, 6814, 8068, 9536, 11244, 13217, 15471, 18012, 20830, 23892, 27146, 30518, 33924,
-    37278, 40503, 43539, 46341, 48887, 51169, 53191, 54967, 56514, 57854, 59008, 59999, 60846,
+
+/// What is coded. Each has distributions of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Symbol {
+    /// A level of a residual, with the quantizer it has.
+    Residual(Quantizer),
+    /// A level of a bend.
+    Bend,
+}
+
+impl Symbol {
+    const ALL: [Self; 3] =
+        [Self::Residual(Quantizer::Whole), Self::Residual(Quantizer::Between), Self::Bend];
+
+    fn index(self) -> usize {
+        match self {
+            Self::Residual(Quantizer::Whole) => 0,
+            Self::Residual(Quantizer::Between) => 1,
+            Self::Bend => 2,
+        }
+    }
+}
+
+/// How often a symbol is 0, in 1/65536, by symbol and class. This and the ratios below are logistic
+/// in cubics of the class, fitted to units of four people and the actor by turns with the encoder's
+/// choices, rounded and written down once.
+const ZERO: [[u32; N_TABLES as usize]; 3] = [
+    [
+        65_031, 65_034, 65_021, 64_991, 64_943, 64_873, 64_777, 64_647, 64_473, 64_243, 63_939,
+        63_536, 63_005, 62_308, 61_397, 60_219, 58_714, 56_824, 54_503, 51_729, 48_518, 44_936,
+        41_094, 37_142, 33_244, 29_550, 26_179, 23_208, 20_674, 18_582, 16_916, 15_652, 14_767,
+        14_244, 14_081, 14_290,
+    ],
+    [
+        61_103, 59_864, 58_402, 56_711, 54_796, 52_674, 50_366, 47_907, 45_333, 42_685, 40_004,
+        37_327, 34_688, 32_114, 29_628, 27_245, 24_977, 22_829, 20_803, 18_900, 17_117, 15_450,
+        13_896, 12_449, 11_106, 9861, 8712, 7653, 6683, 5798, 4994, 4269, 3619, 3042, 2533, 2088,
+    ],
+    [
+        65_200, 65_200, 65_200, 65_200, 65_200, 65_200, 65_200, 65_089, 64_878, 64_583, 64_181,
+        63_640, 62_926, 62_000, 60_820, 59_344, 57_531, 55_349, 52_777, 49_813, 46_476, 42_812,
+        38_891, 34_808, 30_671, 26_592, 22_681, 19_029, 15_705, 12_754, 10_194, 8021, 6214, 4741,
+        3562, 2636,
+    ],
+];
+/// How much less likely each magnitude past 1 is than the one before it, in 1/65536.
+const TAIL: [[u32; N_TABLES as usize]; 3] = [
+    [
+        1, 1, 1, 1, 1, 1, 2, 3, 5, 9, 15, 26, 44, 73, 120, 194, 310, 490, 764, 1173, 1773, 2634,
+        3838, 5473, 7623, 10_345, 13_647, 17_472, 21_694, 26_131, 30_577, 34_841, 38_775, 42_286,
+        45_335, 47_925,
+    ],
+    [
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 5, 13, 31, 68, 145, 289, 549, 988, 1694, 2762, 4288, 6342,
+        8949, 12_064, 15_580, 19_344, 23_187, 26_956, 30_536, 33_855, 36_879, 39_607, 42_059,
+        44_265, 46_262,
+    ],
+    [
+        47, 47, 48, 51, 56, 64, 74, 87, 106, 131, 165, 212, 276, 365, 488, 660, 899, 1233, 1697,
+        2339, 3220, 4413, 6001, 8068, 10_682, 13_874, 17_616, 21_806, 26_273, 30_802, 35_178,
+        39_221, 42_811, 45_891, 48_457, 50_536,
+    ],
+];
+/// The same of the part that is wider: that of whole steps, eight classes on.
+const WIDE_TAIL: [u32; N_TABLES as usize] = [
+    5, 9, 15, 26, 44, 73, 120, 194, 310, 490, 764, 1173, 1773, 2634, 3838, 5473, 7623, 10_345,
+    13_647, 17_472, 21_694, 26_131, 30_577, 34_841, 38_775, 42_286, 45_335, 47_925, 50_086, 51_862,
+    53_302, 54_452, 55_352, 56_037, 56_532, 56_857,
 ];
 
 /// Expected magnitude of a class in 1/4096 levels.
@@ -38,51 +103,59 @@ pub(crate) fn expected_magnitude(class: i32) -> u64 {
 pub(crate) fn class_of_magnitude(magnitude: u64) -> i32 {
     // The octave first: its four classes, or the first of the next, hold the answer.
     let octave = (magnitude.max(32).ilog2() as i32 - 5).min(N_CLASSES / 4 - 1);
-    let mut class = octave * 4;
-    while class + 1 < N_CLASSES
-        && magnitude * 2 > expected_magnitude(class) + expected_magnitude(class + 1)
-    {
-        class += 1;
-    }
-    class
+    // Sums of neighbors.
+    let beyond = |sum: u64| i32::from(2 * magnitude > sum << octave);
+    let class = 4 * octave + beyond(70) + beyond(83) + beyond(99) + beyond(118);
+    class.min(N_CLASSES - 1)
 }
 
-/// Low bits that a class codes as they are, and its table.
+/// Low bits that a class codes as they are, and its table among those of the symbol.
 fn split(class: i32) -> (u32, usize) {
     let class = class.clamp(0, N_CLASSES - 1);
     let n_low = if class < N_TABLES { 0 } else { ((class - N_TABLES) / 4 + 1) as u32 };
     (n_low, (class - 4 * n_low as i32) as usize)
 }
 
-/// What a residual costs under a class, in 1/256 bits.
-pub(crate) fn cost(class: i32, residual: i32) -> u32 {
-    let (n_low, table) = split(class);
-    let high = (residual + ((1 << n_low) >> 1)) >> n_low;
-    let symbol = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
-    let mut cost = COSTS[table][symbol as usize] + 256 * n_low;
-    if high.abs() > REACH {
-        let excess = (high.abs() - REACH - 1) as u32;
-        cost += 256 * (ESCAPE_BITS + 32 - excess.leading_zeros());
+/// What levels cost.
+#[derive(Clone, Copy)]
+pub(crate) struct Costs(&'static [Vec<[u32; N_PLACES]>; Symbol::ALL.len()]);
+
+impl Costs {
+    pub(crate) fn new() -> Self {
+        Self(&COSTS)
     }
-    cost
+
+    /// What a level costs under a class, in 1/256 bits.
+    pub(crate) fn of(self, symbol: Symbol, class: i32, level: i32) -> u32 {
+        let (n_low, table) = split(class);
+        let high = (level + ((1 << n_low) >> 1)) >> n_low;
+        let place = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
+        let mut cost = self.0[symbol.index()][table][place as usize] + 256 * n_low;
+        if high.abs() > REACH {
+            let excess = (high.abs() - REACH - 1) as u32;
+            cost += 256 * (ESCAPE_BITS + 32 - excess.leading_zeros());
+        }
+        cost
+    }
 }
 
-/// Codes a residual under a scale class.
-pub(crate) fn code_residual(
+/// Codes a level under a scale class.
+pub(crate) fn code_level(
     coder: &mut impl SymbolCoder,
+    symbol: Symbol,
     class: i32,
-    residual: i32,
+    level: i32,
 ) -> Result<i32, InvalidCode> {
     let (n_low, table) = split(class);
-    let table = &TABLES[table];
+    let table = &TABLES[symbol.index()][table];
     let half = (1 << n_low) >> 1;
-    let shifted = residual + half;
+    let shifted = level + half;
     let high = shifted >> n_low;
 
-    let symbol = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
-    let symbol = coder.symbol(table, symbol as usize)? as i32 - REACH - 1;
-    let high = if symbol.abs() <= REACH {
-        symbol
+    let place = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
+    let place = coder.symbol(table, place as usize)? as i32 - REACH - 1;
+    let high = if place.abs() <= REACH {
+        place
     } else {
         // Escape: bits of the excess magnitude, then the magnitude.
         let excess = high.abs().saturating_sub(REACH + 1) as u32;
@@ -91,26 +164,30 @@ pub(crate) fn code_residual(
             return Err(InvalidCode);
         }
         let excess = coder.bits(n_bits, excess)?;
-        symbol.signum() * (excess as i32 + REACH + 1)
+        place.signum() * (excess as i32 + REACH + 1)
     };
     let low = coder.bits(n_low, shifted as u32 & ((1 << n_low) - 1))?;
-    let residual = (i64::from(high) << n_low) + i64::from(low) - i64::from(half);
-    i32::try_from(residual).ok().filter(|r| r.abs() <= MAX_RESIDUAL).ok_or(InvalidCode)
+    let level = (i64::from(high) << n_low) + i64::from(low) - i64::from(half);
+    i32::try_from(level).ok().filter(|l| l.abs() <= MAX_LEVEL).ok_or(InvalidCode)
 }
 
-static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
-    (0..N_TABLES as usize)
-        .map(|class| {
-            Table::from_nonzero_fixed_point_probabilities(frequencies(class), false)
+/// By symbol and class.
+static TABLES: LazyLock<[Vec<Table>; Symbol::ALL.len()]> = LazyLock::new(|| {
+    Symbol::ALL.map(|symbol| {
+        let table = |class| {
+            Table::from_nonzero_fixed_point_probabilities(frequencies(symbol, class), false)
                 .expect("the center took what was missing from 2^14")
-        })
-        .collect()
+        };
+        (0..N_TABLES as usize).map(table).collect()
+    })
 });
 
-/// Costs of the symbols of each table, 1/256 bits.
-static COSTS: LazyLock<Vec<Vec<u32>>> = LazyLock::new(|| {
-    let cost = |f: &u16| 256 * PRECISION as u32 - log2(u32::from(*f));
-    (0..N_TABLES as usize).map(|class| frequencies(class).iter().map(cost).collect()).collect()
+/// Costs of the places in each table, 1/256 bits.
+static COSTS: LazyLock<[Vec<[u32; N_PLACES]>; Symbol::ALL.len()]> = LazyLock::new(|| {
+    let cost = |f: u16| 256 * PRECISION as u32 - log2(u32::from(f));
+    Symbol::ALL.map(|symbol| {
+        (0..N_TABLES as usize).map(|class| frequencies(symbol, class).map(cost)).collect()
+    })
 });
 
 /// `256 log2(x)`, rounded down, in integers: an encoder's choices are alike on all machines.
@@ -127,30 +204,31 @@ fn log2(x: u32) -> u32 {
     log
 }
 
-/// 63 parts a two-sided geometric distribution of the class's scale, one part of four times
-/// that scale (faces jerk), nothing impossible. Computed in integers as docs/BITSTREAM.md says.
-fn frequencies(class: usize) -> Vec<u16> {
-    let n_symbols = (2 * REACH + 3) as usize;
+/// 0 as often as [`ZERO`] says; of the rest, 63 parts are geometric with the ratio that [`TAIL`] says,
+/// one part with that of [`WIDE_TAIL`], four times the scale (faces jerk); nothing is impossible. Computed in
+/// integers as docs/BITSTREAM.md says.
+fn frequencies(symbol: Symbol, class: usize) -> [u16; N_PLACES] {
     let center = (REACH + 1) as usize;
-    let mut mass = vec![0_u64; n_symbols];
-    for (parts, theta) in [(63, THETA[class]), (1, THETA[class + 8])] {
-        let theta = u64::from(theta);
-        // p(0) = (1 - theta) / (1 + theta), in 2^-32.
-        let mut p = ((65_536 - theta) << 32) / (65_536 + theta);
-        mass[center] += parts * p;
+    let zero = u64::from(ZERO[symbol.index()][class]);
+    let mut mass = [0_u64; N_PLACES];
+    mass[center] = (64 * zero) << 16;
+    for (parts, tail) in [(63, TAIL[symbol.index()][class]), (1, WIDE_TAIL[class])] {
+        let tail = u64::from(tail);
+        // p(1) = (1 - zero) / 2 * (1 - tail), in 2^-32.
+        let mut p = (65_536 - zero) * (65_536 - tail) / 2;
         for k in 1..=REACH as usize {
-            p = (p * theta) >> 16;
             mass[center + k] += parts * p;
             mass[center - k] += parts * p;
+            p = (p * tail) >> 16;
         }
-        // All that lies beyond: theta / (1 - theta) times the last one.
-        let beyond = p * theta / (65_536 - theta);
+        // All that lies beyond: p / (1 - tail).
+        let beyond = (p << 16) / (65_536 - tail);
         mass[0] += parts * beyond;
-        mass[n_symbols - 1] += parts * beyond;
+        mass[N_PLACES - 1] += parts * beyond;
     }
     let total: u64 = mass.iter().sum();
-    let free = (1 << PRECISION) - n_symbols as u64;
-    let mut frequencies: Vec<u16> = mass.iter().map(|m| (1 + m * free / total) as u16).collect();
+    let free = (1 << PRECISION) - N_PLACES as u64;
+    let mut frequencies = mass.map(|m| (1 + m * free / total) as u16);
     let used: u64 = frequencies.iter().map(|&f| u64::from(f)).sum();
     frequencies[center] += ((1 << PRECISION) - used) as u16;
     frequencies

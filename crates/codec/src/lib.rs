@@ -39,6 +39,7 @@ mod range_coder;
 mod rate_distortion;
 mod stream;
 mod syntax;
+mod trellis;
 
 pub use access_unit::{AccessUnit, MAX_UNIT_BYTES, ParseError, UnitId};
 pub use decoder::{DecodeError, Decoded, Decoder};

@@ -12,6 +12,8 @@ const USUAL: u32 = 256;
 const ACTIVITY_RANGE: std::ops::RangeInclusive<u32> = 16..=4096;
 /// Expected magnitude, 1/4096 levels, that the activity seen so far inside a unit is weighed against.
 const RUN_PRIOR: u64 = 6 * LEVEL;
+/// What a unit may be taken to be livelier than expected, at most, in 1/65536.
+const MAX_RATIO: u64 = 1 << 24;
 
 /// Everything a decoded unit hands on to those that build on it, all of it integers.
 ///
@@ -47,6 +49,21 @@ pub(crate) enum Base<'a> {
     Rest,
     /// A unit `age` units ago and, for the motion up to it, one `tap` units before that.
     Reference { state: &'a State, age: u32, before: Option<(&'a State, u32)> },
+}
+
+impl Base<'_> {
+    /// Whether the `n` components have moved less than half as much as usual of late: more of that is
+    /// the tracker's noise than a motion.
+    pub(crate) fn is_at_rest(self, n: usize) -> bool {
+        match self {
+            Self::Rest => false,
+            Self::Reference { state, .. } => mean(&state.activity[..n]) < USUAL / 2,
+        }
+    }
+}
+
+fn mean(activity: &[u32]) -> u32 {
+    activity.iter().sum::<u32>() / activity.len() as u32
 }
 
 /// The index of the predictor for a reference this long ago, in 25ths of a second.
@@ -89,7 +106,7 @@ pub(crate) fn promised(
     promised.clamp(-i64::from(MAX_POSITION), i64::from(MAX_POSITION)) as i32
 }
 
-/// Walks the components of one unit in order, predicting each from the base and those before.
+/// What a unit builds on says of each of its components.
 pub(crate) struct Predictor<'a> {
     components: &'a [ComponentModel],
     base: Base<'a>,
@@ -97,46 +114,61 @@ pub(crate) struct Predictor<'a> {
     /// Mean activities of the reference's components, of residuals and of bends.
     group: u32,
     bend_group: u32,
-    run: Run,
-    bend_run: Run,
 }
 
-/// Magnitudes inside a unit so far, and what they were expected to be, 1/4096 levels.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
+/// Magnitudes inside a unit so far, of residuals or of bends, and what they were expected to be,
+/// 1/4096 levels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
     seen: u64,
     expected: u64,
+    /// Of the two, in 1/65536.
+    ratio: u64,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { seen: RUN_PRIOR, expected: RUN_PRIOR, ratio: 1 << 16 }
+    }
 }
 
 impl Run {
-    /// What to expect in levels of `step` of what the profile gives `class`, given the activity, in
-    /// 1/256, and how the unit went so far.
-    fn scale(self, class: u8, step: i32, activity: u32) -> Scale {
-        let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
-        let usual = (finer / step as u64).max(1);
-        let prior = usual * u64::from(activity) / 256;
-        // Wide, because a hostile profile expects anything.
-        let expected = u128::from(prior) * u128::from(self.seen + RUN_PRIOR)
-            / u128::from(self.expected + RUN_PRIOR);
-        let class = class_of_magnitude(expected.min(u128::from(u64::MAX / 4)) as u64);
-        Scale { class, usual, prior }
+    /// The class of what is expected to be so large, given how the unit went so far.
+    pub(crate) fn class(self, scale: &Scale) -> i32 {
+        // Below 2^34 and 2^24, whatever a hostile profile expects.
+        class_of_magnitude((scale.prior * self.ratio) >> 16)
     }
 
-    fn learn(&mut self, magnitude: u64, prior: u64) {
+    /// Learns what came of what was expected to be so large.
+    pub(crate) fn learn(&mut self, magnitude: u64, scale: &Scale) {
         // One wild number must not speak for all that follow.
-        self.seen += magnitude.min(4 * prior.max(LEVEL));
-        self.expected += prior;
+        self.seen += magnitude.min(4 * scale.prior.max(LEVEL));
+        self.expected += scale.prior;
+        self.ratio = ((self.seen << 16) / self.expected).min(MAX_RATIO);
     }
 }
 
-/// How large a residual or a bend is expected to be.
-#[derive(Clone, Copy, Debug)]
+/// How large a residual or a bend is expected to be, 1/4096 levels.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scale {
-    pub(crate) class: i32,
-    /// Magnitude the profile expects, 1/4096 levels.
+    /// As the profile has it.
     usual: u64,
-    /// The same, given the reference's activity.
+    /// As the reference has it.
     prior: u64,
+}
+
+impl Scale {
+    /// What the profile gives `class`, in levels of `step`, times the activity, in 1/256.
+    fn new(class: u8, step: i32, activity: u32) -> Self {
+        let finer = expected_magnitude(i32::from(class)) * PARTS as u64;
+        let usual = (finer / step as u64).max(1);
+        Self { usual, prior: usual * u64::from(activity) / 256 }
+    }
+
+    /// How much larger this is than usual, 1/256.
+    fn activity_of(&self, magnitude: u64) -> u32 {
+        activity(magnitude, self.usual)
+    }
 }
 
 /// The expectation for one component.
@@ -153,17 +185,25 @@ pub(crate) struct Bent {
     usual: u64,
 }
 
+impl Bent {
+    /// Learns what came of an expected bend.
+    pub(crate) fn learn(&mut self, magnitude: u64, scale: &Scale) {
+        self.magnitude += magnitude;
+        self.usual += scale.usual;
+    }
+}
+
 impl<'a> Predictor<'a> {
     pub(crate) fn new(profile: &'a Profile, base: Base<'a>, quality: Quality) -> Self {
         let components = profile.components();
         let n = components.len();
-        let mean = |activity: &[u32]| activity[..n].iter().sum::<u32>() / n as u32;
         let (group, bend_group) = match base {
             Base::Rest => (USUAL, USUAL),
-            Base::Reference { state, .. } => (mean(&state.activity), mean(&state.bend_activity)),
+            Base::Reference { state, .. } => {
+                (mean(&state.activity[..n]), mean(&state.bend_activity[..n]))
+            }
         };
-        let (run, bend_run) = (Run::default(), Run::default());
-        Self { components, base, quality, group, bend_group, run, bend_run }
+        Self { components, base, quality, group, bend_group }
     }
 
     /// What to expect of component `k`.
@@ -181,40 +221,32 @@ impl<'a> Predictor<'a> {
                 (promised(*age_model, state.positions[k], ticks, before), class, activity)
             }
         };
-        Expectation { position, scale: self.run.scale(class, self.quality.step(), activity) }
+        Expectation { position, scale: Scale::new(class, self.quality.step(), activity) }
     }
 
-    /// Learns what came of an expectation; returns the component's activity after this unit.
-    pub(crate) fn learn(&mut self, k: usize, expectation: &Expectation, residual: i32) -> u32 {
-        self.run.learn(magnitude(residual), expectation.scale.prior);
+    /// What to expect of a bend of component `k` whose residual was so large.
+    pub(crate) fn expect_bend(
+        &self,
+        k: usize,
+        halving: Halving,
+        expectation: &Expectation,
+        residual: u64,
+    ) -> Scale {
+        let [short, long] = self.components[k].bend_classes;
+        let class = if halving.ticks(self.quality) > 2 { long } else { short };
+        let now = expectation.scale.activity_of(residual);
+        let activity = (self.bend_activity(k) + self.bend_group + now) / 3;
+        Scale::new(class, self.quality.bend_step(), activity)
+    }
+
+    /// The activity of component `k` after a unit in which its residual was so large.
+    pub(crate) fn activity_after(&self, k: usize, expectation: &Expectation, residual: u64) -> u32 {
         match self.base {
             Base::Rest => USUAL,
             Base::Reference { state, .. } => {
                 followed(state.activity[k], expectation.scale.activity_of(residual))
             }
         }
-    }
-
-    /// What to expect of a bend of component `k` whose residual was `residual`.
-    pub(crate) fn expect_bend(
-        &self,
-        k: usize,
-        halving: Halving,
-        expectation: &Expectation,
-        residual: i32,
-    ) -> Scale {
-        let [short, long] = self.components[k].bend_classes;
-        let class = if halving.ticks(self.quality) > 2 { long } else { short };
-        let now = expectation.scale.activity_of(residual);
-        let activity = (self.bend_activity(k) + self.bend_group + now) / 3;
-        self.bend_run.scale(class, self.quality.bend_step(), activity)
-    }
-
-    /// Learns what came of an expected bend.
-    pub(crate) fn learn_bend(&mut self, expected: &Scale, bend: i32, bent: &mut Bent) {
-        self.bend_run.learn(magnitude(bend), expected.prior);
-        bent.magnitude += magnitude(bend);
-        bent.usual += expected.usual;
     }
 
     /// The activity of component `k`'s bends after a unit that has some.
@@ -231,16 +263,14 @@ impl<'a> Predictor<'a> {
     }
 }
 
-impl Scale {
-    /// How much larger so many levels are than usual, 1/256.
-    fn activity_of(&self, levels: i32) -> u32 {
-        activity(magnitude(levels), self.usual)
-    }
+/// How large so many levels are, 1/4096 of one.
+pub(crate) fn of_levels(levels: i32) -> u64 {
+    u64::from(levels.unsigned_abs()) * LEVEL
 }
 
-/// So many levels, 1/4096 of one.
-fn magnitude(levels: i32) -> u64 {
-    u64::from(levels.unsigned_abs()) * LEVEL
+/// How large so many half steps are, 1/4096 of a level.
+pub(crate) fn of_half_steps(half_steps: i32) -> u64 {
+    u64::from(half_steps.unsigned_abs()) * (LEVEL / 2)
 }
 
 fn activity(magnitude: u64, usual: u64) -> u32 {

@@ -4,7 +4,7 @@ use crate::entropy_model::N_CLASSES;
 use crate::matrix::{self, Matrix};
 
 /// Version of the bitstream that a profile speaks; the first of its bytes.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Positions of a component are this large at most, in parts of a level, counted from the mean.
 pub(crate) const MAX_POSITION: i32 = (1 << 20) - 1;
 /// Parts of a level that positions are counted in.

@@ -3,12 +3,12 @@ use types::MediaTime;
 /// How finely and how often features are coded. Units of all three mix in one stream.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Quality {
-    /// Steps of 26 sixteenths of normal's, 6 units a second.
+    /// Steps of 32 parts, 6 units a second.
     Low,
-    /// The steps of the profile, 12 units a second.
+    /// Steps of 22 parts, 12 units a second.
     #[default]
     Normal,
-    /// Steps of 6 sixteenths, 25 units a second.
+    /// Steps of 10 parts, 25 units a second.
     High,
 }
 
@@ -31,19 +31,30 @@ impl Quality {
         }
     }
 
-    /// Width of a level, in sixteenths of the profile's.
+    /// Half the width of a level, in parts.
+    pub(crate) fn half_step(self) -> i32 {
+        [16, 11, 5][self.index()]
+    }
+
+    /// Width of a level.
     pub(crate) fn step(self) -> i32 {
-        [26, 16, 6][self.index()]
+        2 * self.half_step()
     }
 
     /// Width of a level of a bend: it shows on one frame, a residual on all that build on it.
     pub(crate) fn bend_step(self) -> i32 {
-        2 * self.step()
+        [52, 32, 12][self.index()]
+    }
+
+    /// How far, at most, the face was ahead of what a unit said of it, on its way to the next: levels
+    /// that cost more bits than they show are left out, so what moves lags behind.
+    pub(crate) fn lag(self) -> i32 {
+        [3, 2, 1][self.index()]
     }
 
     /// What a bit is worth, in 1/40 of a squared step.
     pub(crate) fn price(self) -> i64 {
-        [12, 8, 8][self.index()]
+        [10, 6, 3][self.index()]
     }
 
     /// How often the way from unit to unit is halved to tell where it bends.

@@ -1,13 +1,18 @@
 //! The encoder's choice: which levels show the most for their bytes.
 
+use std::ops::Range;
+
 use types::FEATURE_DIMS;
 
-use crate::bends::{Bends, Halving, N_POINTS, halvings};
-use crate::entropy_model::{MAX_RESIDUAL, cost};
-use crate::prediction::{Base, Bent, Expectation, Predictor, State};
+use crate::bends::{Bends, Halving, N_POINTS, caught_up, halvings};
+use crate::entropy_model::{Costs, MAX_LEVEL, Symbol};
+use crate::prediction::{
+    Base, Expectation, Predictor, Run, Scale, State, of_half_steps, of_levels,
+};
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::SymbolWriter;
 use crate::syntax::{Header, Levels, code_header, code_levels, code_quality};
+use crate::trellis::{Quantizer, Trellis};
 use crate::{MAX_UNIT_BYTES, Quality};
 
 /// Shares of what a bit is worth ([`Quality::price`]) to choose levels by, in [`WHOLE`] parts.
@@ -15,6 +20,8 @@ const SHARES: [i64; 5] = [8, 6, 4, 3, 2];
 const WHOLE: i64 = 4;
 /// What a price is told in: so many parts make a squared step.
 const PRICE_ONE: i64 = 40 * WHOLE;
+/// Paths that are worse than the best by what so many bits are worth are given up, in 1/256.
+const HOPELESS: i64 = 6 * 256;
 /// What the error of a frame on the way counts, and that of its end, which bends the next way, too.
 const FRAME: i64 = 4;
 const END: i64 = 6;
@@ -52,12 +59,16 @@ pub(crate) fn shortest(
     quality: Quality,
     wanted: &Wanted,
 ) -> Option<Shortest> {
+    let choices = Choices::new(profile, base, quality, wanted);
+    let costs = Costs::new();
+    let price = quality.price() * if base.is_at_rest(profile.n_components()) { 2 } else { 1 };
     let mut tried: Vec<Levels> = Vec::with_capacity(SHARES.len() + 1);
     let mut best: Option<(i64, Shortest)> = None;
-    let tries = SHARES.map(|share| (share, true)).into_iter().chain([(WHOLE, false)]);
+    let straight = wanted.way.as_ref().map(|_| (WHOLE, false));
+    let tries = SHARES.map(|share| (share, true)).into_iter().chain(straight);
     for (share, may_bend) in tries {
-        let market = Market { quality, price: share * quality.price(), may_bend };
-        let (levels, error) = market.levels(profile, base, wanted);
+        let market = Market { quality, price: share * price, may_bend, costs };
+        let (levels, error) = market.levels(&choices, wanted.way.as_ref());
         if tried.contains(&levels) {
             continue;
         }
@@ -69,7 +80,7 @@ pub(crate) fn shortest(
         if coded.len() > MAX_UNIT_BYTES {
             continue;
         }
-        let full = Market { price: WHOLE * quality.price(), ..market };
+        let full = Market { price: WHOLE * price, ..market };
         let total = full.total(error, 256 * 8 * coded.len() as i64);
         if best.as_ref().is_none_or(|(least, _)| total < *least) {
             best = Some((total, Shortest { coded, state, bends }));
@@ -77,12 +88,6 @@ pub(crate) fn shortest(
         tried.push(levels);
     }
     best.map(|(_, shortest)| shortest)
-}
-
-/// Levels to try for what is missing, in steps: the nearest and the one before it.
-fn nearest(missing: i32, step: i32) -> [i32; 2] {
-    let nearest = ((missing.abs() + step / 2) / step).min(MAX_RESIDUAL) * missing.signum();
-    [nearest, nearest - nearest.signum()]
 }
 
 /// Levels, the error that they leave and the bits that they cost.
@@ -95,8 +100,123 @@ struct Offer<T> {
     bits: i64,
 }
 
-/// What a component could be: its residual, and its bends in the order of [`halvings`].
+/// What a component says: its level, and its bends in the order of [`halvings`].
 type Component = (i32, [i32; N_POINTS]);
+
+/// A level that a component could have, whatever those before it are.
+#[derive(Clone, Copy)]
+struct Candidate {
+    level: i32,
+    /// How large the residual is, in 1/4096 levels.
+    residual: u64,
+    /// Where it leads to, in parts.
+    position: i32,
+    /// Of the end alone.
+    error: i64,
+    /// What to expect of the bends, in the order of [`halvings`].
+    bends: [Scale; N_POINTS],
+}
+
+/// What can be said of each component, whatever is said of those before it.
+struct Choices {
+    /// What is expected of the components.
+    scales: Vec<Scale>,
+    candidates: Vec<Candidate>,
+    /// Where the candidates of each component and quantizer are.
+    ranges: Vec<[Range<usize>; 2]>,
+}
+
+impl Choices {
+    fn new(profile: &Profile, base: Base<'_>, quality: Quality, wanted: &Wanted) -> Self {
+        let predictor = Predictor::new(profile, base, quality);
+        let n = profile.n_components();
+        let mut all = Self {
+            scales: Vec::with_capacity(n),
+            candidates: Vec::with_capacity(8 * n),
+            ranges: Vec::with_capacity(n),
+        };
+        for k in 0..n {
+            let expectation = predictor.expect(k);
+            all.scales.push(expectation.scale);
+            let ranges = Quantizer::ALL.map(|quantizer| {
+                let start = all.candidates.len();
+                all.push(&predictor, &expectation, k, quality, quantizer, wanted);
+                start..all.candidates.len()
+            });
+            all.ranges.push(ranges);
+        }
+        all
+    }
+
+    /// Levels nearest to what is missing of the end, and of where it would be if the way did not bend,
+    /// those before them, and 0.
+    fn push(
+        &mut self,
+        predictor: &Predictor<'_>,
+        expectation: &Expectation,
+        k: usize,
+        quality: Quality,
+        quantizer: Quantizer,
+        wanted: &Wanted,
+    ) {
+        let promised = expectation.position;
+        let missing = wanted.end[k] - promised;
+        let straight = wanted
+            .way
+            .as_ref()
+            .map_or(missing, |way| missing_if_straight(quality, way, k, promised, missing));
+        let [a, b] = quantizer.nearest(missing, quality.step(), MAX_LEVEL);
+        let [c, d] = quantizer.nearest(straight, quality.step(), MAX_LEVEL);
+        let levels = [a, b, c, d, 0];
+        for (i, &level) in levels.iter().enumerate() {
+            let half_steps = quantizer.half_steps(level);
+            let position = promised + half_steps * quality.half_step();
+            if levels[..i].contains(&level) || position.abs() > MAX_POSITION {
+                continue;
+            }
+            let off = i64::from(wanted.end[k] - position);
+            let counts = if wanted.way.is_some() { END } else { FRAME };
+            let residual = of_half_steps(half_steps);
+            let mut bends = [Scale::default(); N_POINTS];
+            if wanted.way.is_some() {
+                for (halving, bend) in halvings(quality).iter().zip(&mut bends) {
+                    *bend = predictor.expect_bend(k, *halving, expectation, residual);
+                }
+            }
+            self.candidates.push(Candidate {
+                level,
+                residual,
+                position,
+                error: counts * off * off,
+                bends,
+            });
+        }
+    }
+
+    fn of(&self, k: usize, quantizer: Quantizer) -> &[Candidate] {
+        &self.candidates[self.ranges[k][quantizer.index()].clone()]
+    }
+}
+
+/// The best way to a state of the trellis.
+#[derive(Clone, Copy, Default)]
+struct Path {
+    run: Run,
+    bend_run: Run,
+    /// Error and bits on one scale.
+    total: i64,
+}
+
+/// The last step of a path: the state it goes on from, and what is said.
+#[derive(Clone, Copy)]
+struct Step {
+    from: Trellis,
+    /// Of the component's and the state's candidates.
+    candidate: usize,
+    offer: Offer<Component>,
+    /// Error and bits of the whole path on one scale.
+    total: i64,
+}
 
 /// What error and bits are worth.
 #[derive(Clone, Copy)]
@@ -104,102 +224,118 @@ struct Market {
     quality: Quality,
     price: i64,
     may_bend: bool,
+    costs: Costs,
 }
 
 impl Market {
     /// Error and bits on one scale.
     fn total(self, error: i64, bits: i64) -> i64 {
         let step = i64::from(self.quality.step());
-        error * (256 * PRICE_ONE / FRAME) + self.price * step * step * bits
+        error.saturating_mul(256 * PRICE_ONE / FRAME) + self.price * step * step * bits
     }
 
-    /// The first of the best.
-    fn best<T>(self, offers: impl IntoIterator<Item = Offer<T>>) -> Option<Offer<T>> {
-        offers.into_iter().min_by_key(|offer| self.total(offer.error, offer.bits))
-    }
-
-    /// Levels that weigh the error they leave against the bits they cost, and that error.
-    fn levels(self, profile: &Profile, base: Base<'_>, wanted: &Wanted) -> (Levels, i64) {
-        let mut predictor = Predictor::new(profile, base, self.quality);
-        let mut residuals = [0; FEATURE_DIMS];
-        let (mut all_bends, mut error) = ([[0; FEATURE_DIMS]; N_POINTS], 0);
-        for k in 0..profile.n_components() {
-            let expectation = predictor.expect(k);
-            // The promise itself is always in range.
-            let Some(best) = self.component(&predictor, k, &expectation, wanted) else { continue };
-            let (residual, bends) = best.levels;
-            residuals[k] = residual;
-            error += best.error;
-            if wanted.way.is_some() {
-                let halvings = halvings(self.quality);
-                for ((halving, all), bend) in halvings.iter().zip(&mut all_bends).zip(bends) {
-                    let expected = predictor.expect_bend(k, *halving, &expectation, residual);
-                    predictor.learn_bend(&expected, bend, &mut Bent::default());
-                    all[k] = bend;
+    /// Levels that weigh the error they leave against the bits they cost, and that error: the best
+    /// path through the trellis (Viterbi).
+    fn levels(self, choices: &Choices, way: Option<&Way>) -> (Levels, i64) {
+        let n = choices.scales.len();
+        // By state: the best way there, and after each component the last step of it.
+        let mut paths = [None; Trellis::STATES];
+        paths[Trellis::default().index()] = Some(Path::default());
+        let mut next = paths;
+        let mut steps: Vec<[Option<Step>; Trellis::STATES]> = vec![[None; Trellis::STATES]; n];
+        for (k, (scale, best)) in choices.scales.iter().zip(&mut steps).enumerate() {
+            for (from, path) in Trellis::all().zip(&paths) {
+                let Some(path) = path else { continue };
+                let quantizer = from.quantizer();
+                let class = path.run.class(scale);
+                for (candidate, it) in choices.of(k, quantizer).iter().enumerate() {
+                    let bits = self.costs.of(Symbol::Residual(quantizer), class, it.level);
+                    let offer = self.offer(path.bend_run, k, it, i64::from(bits), way);
+                    let total = path.total.saturating_add(self.total(offer.error, offer.bits));
+                    let best = &mut best[from.after(it.level).index()];
+                    if best.as_ref().is_none_or(|best| total < best.total) {
+                        *best = Some(Step { from, candidate, offer, total });
+                    }
                 }
             }
-            predictor.learn(k, &expectation, residual);
+            for (next, step) in next.iter_mut().zip(best) {
+                *next = step.as_ref().and_then(|step| {
+                    let before = paths[step.from.index()].as_ref()?;
+                    let candidate = &choices.of(k, step.from.quantizer())[step.candidate];
+                    let (mut run, mut bend_run) = (before.run, before.bend_run);
+                    run.learn(candidate.residual, scale);
+                    for (scale, bend) in candidate.bends.iter().zip(step.offer.levels.1) {
+                        bend_run.learn(of_levels(bend), scale);
+                    }
+                    Some(Path { run, bend_run, total: step.total })
+                });
+            }
+            std::mem::swap(&mut paths, &mut next);
+            let least = paths.iter().flatten().map(|path| path.total).min();
+            let most = least.unwrap_or(0).saturating_add(self.total(0, HOPELESS));
+            for path in &mut paths {
+                path.take_if(|path| path.total > most);
+            }
+        }
+        let ends = Trellis::all().zip(&paths).filter_map(|(at, path)| Some((at, path.as_ref()?)));
+        let best = ends.min_by_key(|(_, path)| path.total);
+        let (mut at, _) = best.expect("a promise kept is always in range");
+        let mut residuals = [0; FEATURE_DIMS];
+        let mut all_bends = [[0; FEATURE_DIMS]; N_POINTS];
+        let mut error = 0_i64;
+        for (k, steps) in steps.iter().enumerate().rev() {
+            let Some(Step { from, offer, .. }) = &steps[at.index()] else { break };
+            let (level, bends) = offer.levels;
+            residuals[k] = level;
+            all_bends.iter_mut().zip(bends).for_each(|(all, bend)| all[k] = bend);
+            error = error.saturating_add(offer.error);
+            at = *from;
         }
         let bends = all_bends.iter().flatten().any(|bend| *bend != 0).then_some(all_bends);
         (Levels { residuals, bends }, error)
     }
 
-    /// The best of component `k`, given those before it.
-    fn component(
+    /// A candidate for component `k` whose level takes so many bits, and the best bends to it.
+    fn offer(
         self,
-        predictor: &Predictor<'_>,
+        bend_run: Run,
         k: usize,
-        expectation: &Expectation,
-        wanted: &Wanted,
-    ) -> Option<Offer<Component>> {
-        let step = self.quality.step();
-        let missing = wanted.end[k] - expectation.position;
-        let straight = wanted.way.as_ref().map_or(missing, |way| {
-            missing_if_straight(self.quality, way, k, expectation.position, missing)
-        });
-        let [a, b] = nearest(missing, step);
-        let [c, d] = nearest(straight, step);
-        let residuals = [a, b, c, d, 0];
-        self.best(residuals.into_iter().enumerate().filter_map(|(i, residual)| {
-            if residuals[..i].contains(&residual) {
-                return None;
-            }
-            let position = expectation.position + residual * step;
-            if position.abs() > MAX_POSITION {
-                return None;
-            }
-            let off = i64::from(wanted.end[k] - position);
-            let bits = i64::from(cost(expectation.scale.class, residual));
-            let Some(way) = &wanted.way else {
-                let levels = (residual, [0; N_POINTS]);
-                return Some(Offer { levels, error: FRAME * off * off, bits });
-            };
-            let mut offer =
-                Offer { levels: (residual, [0; N_POINTS]), error: END * off * off, bits };
-            let mut at = [way.from[k], 0, 0, 0, position];
-            for (halving, level) in halvings(self.quality).iter().zip(&mut offer.levels.1) {
-                let expected = predictor.expect_bend(k, *halving, expectation, residual);
-                let missing = way.points[halving.at - 1][k] - halving.straight(&at);
-                let bend = self.bend(expected.class, missing);
-                at[halving.at] = halving.bent(&at, bend.levels * self.quality.bend_step());
-                *level = bend.levels;
-                offer.error += bend.error;
-                offer.bits += bend.bits;
-            }
-            Some(offer)
-        }))
+        candidate: &Candidate,
+        bits: i64,
+        way: Option<&Way>,
+    ) -> Offer<Component> {
+        let levels = (candidate.level, [0; N_POINTS]);
+        let mut offer = Offer { levels, error: candidate.error, bits };
+        let Some(way) = way else { return offer };
+        let from = caught_up(self.quality, way.from[k], candidate.position);
+        let mut at = [from, 0, 0, 0, candidate.position];
+        let halvings = halvings(self.quality).iter().zip(&candidate.bends);
+        for ((halving, scale), level) in halvings.zip(&mut offer.levels.1) {
+            let missing = way.points[halving.at - 1][k] - halving.straight(&at);
+            let bend = self.bend(bend_run.class(scale), missing);
+            at[halving.at] = halving.bent(&at, bend.levels * self.quality.bend_step());
+            *level = bend.levels;
+            offer.error += bend.error;
+            offer.bits += bend.bits;
+        }
+        offer
     }
 
     /// The best bend for what is missing from a straight line.
     fn bend(self, class: i32, missing: i32) -> Offer<i32> {
         let offer = |level: i32| {
             let off = i64::from(missing - level * self.quality.bend_step());
-            let bits = if self.may_bend { i64::from(cost(class, level)) } else { 0 };
-            Offer { levels: level, error: FRAME * off * off, bits }
+            let bits = if self.may_bend { self.costs.of(Symbol::Bend, class, level) } else { 0 };
+            Offer { levels: level, error: FRAME * off * off, bits: i64::from(bits) }
         };
-        let [a, b] = nearest(missing, self.quality.bend_step());
-        let bent = [a, b].into_iter().filter(|_| self.may_bend);
-        self.best(bent.chain([0]).map(offer)).unwrap_or_else(|| offer(0))
+        if !self.may_bend || 2 * missing.abs() < self.quality.bend_step() {
+            return offer(0);
+        }
+        let [nearest, before] =
+            Quantizer::Whole.nearest(missing, self.quality.bend_step(), MAX_LEVEL);
+        let total = |offer: &Offer<i32>| self.total(offer.error, offer.bits);
+        let smaller = [offer(before), offer(0)].into_iter();
+        smaller.fold(offer(nearest), |a, b| if total(&b) < total(&a) { b } else { a })
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::LazyLock;
 use types::FEATURE_DIMS;
 
 use crate::bends::{Bends, N_POINTS, halvings};
-use crate::entropy_model::code_residual;
-use crate::prediction::{Base, Bent, Predictor, State};
+use crate::entropy_model::{Symbol, code_level};
+use crate::prediction::{Base, Bent, Predictor, Run, State, of_half_steps, of_levels};
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
+use crate::trellis::Trellis;
 use crate::{Quality, UnitId};
 
 /// The oldest reference a unit may name.
@@ -87,7 +88,8 @@ pub(crate) fn code_levels(
     levels: &Levels,
 ) -> Result<(State, Option<Bends>), InvalidCode> {
     let halvings = halvings(quality);
-    let mut predictor = Predictor::new(profile, base, quality);
+    let predictor = Predictor::new(profile, base, quality);
+    let (mut run, mut bend_run) = (Run::default(), Run::default());
     let mut state = State::rest(quality);
     if let Base::Reference { state: reference, .. } = base
         && !halvings.is_empty()
@@ -95,24 +97,33 @@ pub(crate) fn code_levels(
         let table = if reference.bends { &STILL_BENDS } else { &BENDS };
         state.bends = coder.symbol(table, usize::from(levels.bends.is_some()))? == 1;
     }
+    let mut trellis = Trellis::default();
     let mut bends = levels.bends.unwrap_or([[0; FEATURE_DIMS]; N_POINTS]);
     for k in 0..profile.n_components() {
         let expectation = predictor.expect(k);
-        let residual = code_residual(coder, expectation.scale.class, levels.residuals[k])?;
-        // Below 2^20 and 2^24.
-        let position = expectation.position + residual * quality.step();
+        let scale = &expectation.scale;
+        let quantizer = trellis.quantizer();
+        let symbol = Symbol::Residual(quantizer);
+        let level = code_level(coder, symbol, run.class(scale), levels.residuals[k])?;
+        trellis = trellis.after(level);
+        let half_steps = quantizer.half_steps(level);
+        // Below 2^20 and 2^25.
+        let position = expectation.position + half_steps * quality.half_step();
         if position.abs() > MAX_POSITION {
             return Err(InvalidCode);
         }
+        let residual = of_half_steps(half_steps);
+        run.learn(residual, scale);
         state.positions[k] = position;
-        state.activity[k] = predictor.learn(k, &expectation, residual);
+        state.activity[k] = predictor.activity_after(k, &expectation, residual);
         state.bend_activity[k] = predictor.bend_activity(k);
         if state.bends {
             let mut bent = Bent::default();
             for (halving, bends) in halvings.iter().zip(&mut bends) {
-                let expected = predictor.expect_bend(k, *halving, &expectation, residual);
-                bends[k] = code_residual(coder, expected.class, bends[k])?;
-                predictor.learn_bend(&expected, bends[k], &mut bent);
+                let scale = predictor.expect_bend(k, *halving, &expectation, residual);
+                bends[k] = code_level(coder, Symbol::Bend, bend_run.class(&scale), bends[k])?;
+                bend_run.learn(of_levels(bends[k]), &scale);
+                bent.learn(of_levels(bends[k]), &scale);
             }
             state.bend_activity[k] = predictor.bend_activity_after(k, bent);
         }

@@ -107,7 +107,7 @@ fn through_codec(
             let out =
                 decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
             encoder.acknowledge(id);
-            shown.extend(out.since(shown.last().map(|last| last.time), time));
+            out.add_to(&mut shown, time);
             n_units += 1;
         } else {
             encoder.push_between(&feature);

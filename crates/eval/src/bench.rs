@@ -181,19 +181,26 @@ pub fn bench_codec(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let mut encoder = Encoder::new(profile.clone());
     let mut decoder = Decoder::new(profile);
     let (mut encode, mut decode) = (Vec::new(), Vec::new());
-    for (i, feature) in (0..).zip(features.iter().cycle().take(2000)) {
+    let n_ticks = features.len() / 2;
+    for i in 0..2000 {
+        // Rate normal: two features a unit. Each time around time goes back, and there is no way.
+        let [between, feature] = [0, 1].map(|j| features[i % n_ticks * 2 + j]);
         let mut unit = None;
-        encode.push(timed(|| unit = Some(encoder.encode(feature))));
+        encode.push(timed(|| {
+            encoder.push_between(&between);
+            unit = Some(encoder.encode(&feature));
+        }));
         let Some(unit) = unit else { continue };
         let mut decoded = None;
-        decode.push(timed(|| decoded = decoder.decode(UnitId::from_count(i), &unit).ok()));
+        let id = UnitId::from_count(i as u32);
+        decode.push(timed(|| decoded = decoder.decode(id, &unit).ok()));
         if let Some(decoded) = decoded {
             encoder.acknowledge(decoded.id);
         }
     }
     Ok(vec![
-        BenchRow::new("encode", "cpu", None, &mut encode),
-        BenchRow::new("decode", "cpu", None, &mut decode),
+        BenchRow::new("encode-unit", "cpu", None, &mut encode),
+        BenchRow::new("decode-unit", "cpu", None, &mut decode),
     ])
 }
 

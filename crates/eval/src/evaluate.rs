@@ -164,16 +164,23 @@ impl Measured {
 
     fn finish(&mut self, paint: Paint<'_>) -> anyhow::Result<()> {
         let told = self.meter.finish()?;
-        self.show(told, paint)
+        if !told.is_empty() {
+            self.show(told, paint)?;
+        }
+        self.show(Vec::new(), paint)
     }
 
-    /// Scores the frames that wait, given what a unit told of them; the last picture stays where it
-    /// told nothing.
+    /// Scores the frames that wait, given what a unit told of them, but for its own, of which the next
+    /// one will tell more; the last picture stays where it told nothing.
     fn show(&mut self, told: Vec<Feature>, paint: Paint<'_>) -> anyhow::Result<()> {
-        let known: Vec<Feature> = self.last.into_iter().chain(told).collect();
+        let newer = told.last().map(|newest| newest.time);
+        let last = self.last.filter(|last| told.first().is_none_or(|first| first.time > last.time));
+        let known: Vec<Feature> = last.into_iter().chain(told).collect();
         let Some(newest) = known.last() else { return Ok(()) };
         self.last = Some(*newest);
-        for waiting in std::mem::take(&mut self.waiting) {
+        let is_ready = |waiting: &Waiting| newer.is_none_or(|newer| waiting.frame.time() < newer);
+        let n_ready = self.waiting.iter().take_while(|waiting| is_ready(waiting)).count();
+        for waiting in self.waiting.drain(..n_ready).collect::<Vec<_>>() {
             if let Some(original) = waiting.feature {
                 let decoded = Feature::among(&known, original.time).unwrap_or(*newest);
                 self.features.push(decoded);

@@ -78,7 +78,8 @@ impl Playout {
     }
 
     /// Takes what a unit that arrived at `now` tells, in order: features on the way to it, and its own.
-    /// What is not newer than all before it is dropped.
+    /// What is not newer than all before it is dropped, but for a first one of the newest's time,
+    /// which takes its place while that is not due.
     pub fn push(&mut self, now: Instant, told: &[Feature]) {
         let Some((feature, way)) = told.split_last() else { return };
         let last = self.newest();
@@ -115,8 +116,16 @@ impl Playout {
         // Also where nobody looks, as in a recording: the delay is told in the statistics.
         self.follow(arrival);
         let way = way.iter().filter(|on_the_way| on_the_way.time < feature.time);
+        let due = arrival - self.lag;
         for feature in way.chain([feature]) {
             let newest = self.newest();
+            if let Some(last) = self.features.back_mut()
+                && last.time == feature.time
+                && last.time.as_secs_f64() > due
+            {
+                *last = *feature;
+                continue;
+            }
             if newest.is_some_and(|newest| feature.time <= newest) {
                 continue;
             }
