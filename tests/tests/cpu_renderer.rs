@@ -44,7 +44,7 @@ fn it_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
         renderer.render(inputs);
         renderer.frame(MediaTime::ZERO).unwrap()
     };
-    enrolled::assert_drawn_alike(&model, &mut draw);
+    enrolled::assert_drawn_alike(&model, enrolled::RARE_PIXEL, &mut draw);
     enrolled::assert_drawn_alike_in_slow_motion(&model, &mut draw);
 }
 

@@ -52,10 +52,15 @@ fn frame_of(picture: &[[f32; 3]]) -> Frame {
     Frame::new(SIDE, SIDE, MediaTime::ZERO, rgb).unwrap()
 }
 
-/// Holds a renderer to the definition, by levels and by at most 0.1 dB against a picture as far off
-/// as an original is. `draw` gives the picture of a side.
+/// Levels that a rare single pixel may be off where arithmetic rounds alike: where density has a gap, a
+/// little light moves a sample across it.
+pub(crate) const RARE_PIXEL: f32 = 5.0;
+
+/// Holds a renderer to the definition, by `most` levels at the worst pixel, and by at most 0.1 dB
+/// against a picture as far off as an original is. `draw` gives the picture of a side.
 pub(crate) fn assert_drawn_alike(
     model: &FaceModel,
+    most: f32,
     mut draw: impl FnMut(&FrameInputs, u32) -> Frame,
 ) {
     let features = features(model, 5);
@@ -64,8 +69,7 @@ pub(crate) fn assert_drawn_alike(
         let expected = render_cpu(model, &inputs, SIDE, DEFAULT_SAMPLES);
         let frame = draw(&inputs, SIDE);
         let got = difference(&frame, &expected);
-        // Where density has a gap, a little light moves a sample across it: rare single pixels.
-        assert!(got.worst <= 5.0 && got.mean < 0.3, "feature {index}: {got:?}");
+        assert!(got.worst <= most && got.mean < 0.3, "feature {index}: {got:?}");
 
         // The same person a little later.
         let later = towards(feature, &features[(index + 1) % features.len()], 0.1);

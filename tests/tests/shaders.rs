@@ -88,7 +88,7 @@ pub(crate) fn features() -> Vec<Feature> {
 /// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds
 /// (measured 0.005 of a level), the 11 bits of half floats (0.5), and, on hardware alone, the 8
 /// bits to which samplers round the shares of neighbouring texels, through a noise field whose
-/// texels are unrelated (9.8 on an H100).
+/// texels are unrelated (13.0 on an H100; 8.2 through an enrolled one).
 pub(crate) fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
     let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
     match (software, precision) {
@@ -130,7 +130,8 @@ fn the_gpu_draws_what_the_definition_draws() {
 
 #[test]
 fn the_gpu_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
-    let Some(Gpu { device, queue, .. }) = gpu::for_tests() else { return };
+    let Some(gpu) = gpu::for_tests() else { return };
+    let Gpu { device, queue, .. } = gpu;
     let model = enrolled::demo_model();
     let mut renderer = Renderer::new(device, queue, &model).unwrap();
     let mut draw = |inputs: &FrameInputs, side| {
@@ -138,7 +139,8 @@ fn the_gpu_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too(
         renderer.render(device, queue, inputs);
         renderer.read_back(device, queue, MediaTime::ZERO).unwrap()
     };
-    enrolled::assert_drawn_alike(&model, &mut draw);
+    let most = tolerance(gpu, Precision::Half).max(enrolled::RARE_PIXEL);
+    enrolled::assert_drawn_alike(&model, most, &mut draw);
     enrolled::assert_drawn_alike_in_slow_motion(&model, &mut draw);
 }
 

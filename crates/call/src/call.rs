@@ -69,12 +69,6 @@ pub enum StartError {
         #[source]
         reason: std::io::Error,
     },
-    /// A recorded stream holds nothing to send.
-    #[error("{} holds no face: encode a clip that shows one", path.display())]
-    StreamEmpty {
-        /// Which.
-        path: PathBuf,
-    },
     /// A recorded stream says how a face moves, not whose.
     #[error(
         "a recorded stream is sent with the face it was recorded with: give --face, and no --no-video"
@@ -254,11 +248,8 @@ fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<Showing, StartEr
     if let Some(path) = stream {
         let bytes = std::fs::read(&path)
             .map_err(|reason| StartError::Unreadable { path: path.clone(), reason })?;
-        let features = decode_stream(&bytes, face)
-            .map_err(|reason| StartError::Recorded { path: path.clone(), reason })?;
-        if features.is_empty() {
-            return Err(StartError::StreamEmpty { path });
-        }
+        let features =
+            decode_stream(&bytes, face).map_err(|reason| StartError::Recorded { path, reason })?;
         return Ok(Showing::Recorded(features, Box::new(encoder)));
     }
     let tracker = PersonTracker::new(sender, &face.model)?;
@@ -464,7 +455,8 @@ mod tests {
                 std::thread::yield_now();
             }
             received.extend(guest.take_received());
-            if received.len() >= 20 {
+            // Each unit tells of the one before, too.
+            if received.len() >= 40 {
                 break;
             }
             assert!(index < 1_000_000);
@@ -514,7 +506,7 @@ mod tests {
         for feature in received {
             let index = feature.time.as_micros() / 40_000;
             let error = feature.pose.rotation().x - nod(index).pose.rotation().x;
-            assert!(error.abs() < 0.02, "{error} at {index}");
+            assert!(error.abs() < 0.03, "{error} at {index}");
         }
     }
 
@@ -551,7 +543,7 @@ mod tests {
     #[test]
     fn a_stream_without_a_feature_is_refused() {
         let refused = refused("empty.FCS", name_of(&demo()));
-        assert!(matches!(refused, StartError::StreamEmpty { .. }), "{refused}");
+        assert!(refused.to_string().contains("no face"), "{refused}");
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub enum DecodeStreamError {
     /// What a code means is another thing for every face.
     #[error("it was made with another face: give the face file that it was encoded with")]
     OtherFace,
+    /// There is nothing to show or to send.
+    #[error("it holds no face: encode a clip that shows one")]
+    Empty,
     /// A unit is damaged.
     #[error("unit {index} does not decode: {reason}")]
     Unit {
@@ -94,7 +97,7 @@ pub(crate) fn name_of(face: &FaceFile) -> [u8; 8] {
 /// The features of a stream, in order: those of its units, and those on the way between them.
 ///
 /// # Errors
-/// If the bytes are not a stream, or not of this face.
+/// If the bytes are not a stream, or not of this face, or hold no feature.
 pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, DecodeStreamError> {
     let stream = Stream::parse(bytes)?;
     if stream.face != name_of(face) {
@@ -107,6 +110,9 @@ pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, Deco
         let decoded =
             decoder.decode(id, unit).map_err(|reason| DecodeStreamError::Unit { index, reason })?;
         decoded.add_to(&mut features, time);
+    }
+    if features.is_empty() {
+        return Err(DecodeStreamError::Empty);
     }
     Ok(features)
 }

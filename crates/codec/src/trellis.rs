@@ -99,7 +99,9 @@ mod tests {
             let next = [0, 1].map(|level| Trellis(state).after(level).index());
             assert_ne!(next[0], next[1]);
             assert_eq!(Trellis(state).after(-1), Trellis(state).after(1));
-            next.iter().for_each(|&state| into[state] += 1);
+            for state in next {
+                into[state] += 1;
+            }
         }
         assert_eq!(into, [2; Trellis::STATES]);
         assert_eq!(
