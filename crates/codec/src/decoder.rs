@@ -421,6 +421,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_unit_tells_better_takes_the_place_of_what_was_told() {
+        let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
+        let mut decoder = Decoder::new(Profile::default());
+        let (mut told, mut units) = (Vec::new(), Vec::new());
+        for i in 0..10 {
+            let unit = encoder.encode(&unit_of(&[0.02 * i as f32, 0.1]));
+            let decoded = decoder.decode(UnitId::from_count(i), &unit).unwrap();
+            let time = MediaTime::of_frame(2 * u64::from(i), 25);
+            decoded.add_to(&mut told, time);
+            units.push((decoded, time));
+        }
+        assert!(told.windows(2).all(|pair| pair[0].time < pair[1].time));
+        assert_eq!(told.pop(), units.last().map(|(unit, time)| unit.at(*time)));
+        for ((told, pair), i) in told.iter().zip(units.windows(2)).zip(0..) {
+            let [(unit, time), (next, _)] = [pair[0], pair[1]];
+            let (pose, code) = next.before.unwrap();
+            assert_eq!(*told, Feature { time, pose, code }, "unit {i}");
+            // Towards where it went, by a part of a step.
+            let ahead = told.pose.rotation().x - unit.pose.rotation().x;
+            let gone = next.pose.rotation().x - unit.pose.rotation().x;
+            assert!(ahead > 0.0 && ahead < 0.2 * gone, "unit {i}: {ahead} of {gone}");
+        }
+    }
+
+    #[test]
     fn an_outage_of_minutes_ends_with_the_first_key_unit() {
         for lost in [1, 63, 64, 255, 256, 32_767, 32_769, 65_000, 70_000] {
             let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);

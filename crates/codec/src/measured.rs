@@ -161,7 +161,7 @@ fn a_face_that_rests_costs_a_byte_or_two_a_unit() {
     let fitted = Profile::from_features(&features, &visibility, 4e-6).unwrap();
     for (profile, quality, noise, most) in [
         (profile(), Quality::Normal, 0.0, 0.105),
-        (profile(), Quality::Normal, 0.5, 0.15),
+        (profile(), Quality::Normal, 0.5, 0.13),
         (profile(), Quality::High, 0.0, 0.205),
         // Profiles of before keep less of a reference two units of rate low ago.
         (fitted, Quality::Low, 0.0, 0.12),

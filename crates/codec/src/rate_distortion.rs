@@ -231,7 +231,8 @@ impl Market {
     /// Error and bits on one scale.
     fn total(self, error: i64, bits: i64) -> i64 {
         let step = i64::from(self.quality.step());
-        error.saturating_mul(256 * PRICE_ONE / FRAME) + self.price * step * step * bits
+        let shown = error.saturating_mul(256 * PRICE_ONE / FRAME);
+        shown.saturating_add(self.price * step * step * bits)
     }
 
     /// Levels that weigh the error they leave against the bits they cost, and that error: the best

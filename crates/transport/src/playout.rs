@@ -340,6 +340,39 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_puts_the_one_before_it_right() {
+        let start = Instant::now();
+        let (mut playout, mut behind) = (Playout::new(), Vec::new());
+        // What was said to be at a time is where the face was 20 ms earlier.
+        let said =
+            |ms: u64, late: u64| Feature { time: feature(ms).time, ..feature(ms + 20 - late) };
+        for now in (80..4000).step_by(10) {
+            if now % 80 == 0 {
+                playout.push(at(start, now), &[said(now - 80, 0), said(now, 20)]);
+            }
+            if let Some((feature, Shown::Received)) = playout.at(at(start, now))
+                && now > 1000
+            {
+                let due = feature.time.as_secs_f64() as f32 * 1000.0;
+                behind.push((due % 80.0, feature.code.as_array()[0] * 1000.0 - due));
+            }
+        }
+        assert!(behind.len() > 250, "{}", behind.len());
+        // The next unit is here a little before its turn.
+        for (phase, ahead) in behind.into_iter().filter(|(phase, _)| *phase < 75.0) {
+            let want = 20.0 * (1.0 - phase / 80.0);
+            assert!((ahead - want).abs() < 0.1, "{ahead} ms ahead {phase} ms after a unit");
+        }
+        // Too late: what is shown already stays.
+        let newest = playout.newest().unwrap();
+        playout.at(at(start, 5000));
+        let ms = newest.as_micros() / 1000;
+        playout.push(at(start, 5000), &[said(ms, 0), said(ms + 80, 20)]);
+        let there = playout.features.iter().find(|feature| feature.time == newest);
+        assert_eq!(there, Some(&said(ms, 20)));
+    }
+
+    #[test]
     fn jitter_is_bought_off_with_delay_and_the_face_never_goes_back() {
         let shown = play(250, 10_000, |i| Some(20 + (i * 7919) % 50));
         let late: Vec<_> = shown.iter().filter(|(now, ..)| *now > 4000).collect();
