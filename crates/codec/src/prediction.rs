@@ -51,21 +51,6 @@ pub(crate) enum Base<'a> {
     Reference { state: &'a State, age: u32, before: Option<(&'a State, u32)> },
 }
 
-impl Base<'_> {
-    /// Whether the `n` components have moved less than half as much as usual of late: more of that is
-    /// the tracker's noise than a motion.
-    pub(crate) fn is_at_rest(self, n: usize) -> bool {
-        match self {
-            Self::Rest => false,
-            Self::Reference { state, .. } => mean(&state.activity[..n]) < USUAL / 2,
-        }
-    }
-}
-
-fn mean(activity: &[u32]) -> u32 {
-    activity.iter().sum::<u32>() / activity.len() as u32
-}
-
 /// The index of the predictor for a reference this long ago, in 25ths of a second.
 pub(crate) fn age_index(ticks: u32) -> usize {
     match ticks {
@@ -197,13 +182,18 @@ impl<'a> Predictor<'a> {
     pub(crate) fn new(profile: &'a Profile, base: Base<'a>, quality: Quality) -> Self {
         let components = profile.components();
         let n = components.len();
+        let mean = |activity: &[u32]| activity[..n].iter().sum::<u32>() / n as u32;
         let (group, bend_group) = match base {
             Base::Rest => (USUAL, USUAL),
-            Base::Reference { state, .. } => {
-                (mean(&state.activity[..n]), mean(&state.bend_activity[..n]))
-            }
+            Base::Reference { state, .. } => (mean(&state.activity), mean(&state.bend_activity)),
         };
         Self { components, base, quality, group, bend_group }
+    }
+
+    /// Whether the face has moved less than half as much as usual of late: more of that is the tracker's
+    /// noise than a motion.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.group < USUAL / 2
     }
 
     /// What to expect of component `k`.

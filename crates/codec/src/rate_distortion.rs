@@ -59,9 +59,10 @@ pub(crate) fn shortest(
     quality: Quality,
     wanted: &Wanted,
 ) -> Option<Shortest> {
-    let choices = Choices::new(profile, base, quality, wanted);
+    let predictor = Predictor::new(profile, base, quality);
+    let choices = Choices::new(&predictor, profile.n_components(), quality, wanted);
     let costs = Costs::new();
-    let price = quality.price() * if base.is_at_rest(profile.n_components()) { 2 } else { 1 };
+    let price = quality.price() * if predictor.is_at_rest() { 2 } else { 1 };
     let mut tried: Vec<Levels> = Vec::with_capacity(SHARES.len() + 1);
     let mut best: Option<(i64, Shortest)> = None;
     let straight = wanted.way.as_ref().map(|_| (WHOLE, false));
@@ -127,9 +128,7 @@ struct Choices {
 }
 
 impl Choices {
-    fn new(profile: &Profile, base: Base<'_>, quality: Quality, wanted: &Wanted) -> Self {
-        let predictor = Predictor::new(profile, base, quality);
-        let n = profile.n_components();
+    fn new(predictor: &Predictor<'_>, n: usize, quality: Quality, wanted: &Wanted) -> Self {
         let mut all = Self {
             scales: Vec::with_capacity(n),
             candidates: Vec::with_capacity(8 * n),
@@ -140,7 +139,7 @@ impl Choices {
             all.scales.push(expectation.scale);
             let ranges = Quantizer::ALL.map(|quantizer| {
                 let start = all.candidates.len();
-                all.push(&predictor, &expectation, k, quality, quantizer, wanted);
+                all.push(predictor, &expectation, k, quality, quantizer, wanted);
                 start..all.candidates.len()
             });
             all.ranges.push(ranges);
