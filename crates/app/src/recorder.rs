@@ -210,3 +210,49 @@ impl Worker {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use face::Sizes;
+    use types::{Code, HeadPose};
+
+    use super::*;
+
+    fn feature(frame: u64, yaw: f32) -> Feature {
+        let pose = HeadPose::from_array([0.0, yaw, 0.0, 0.0, 0.0, 1.0]).unwrap();
+        Feature { time: MediaTime::of_frame(frame, FPS), pose, code: Code::NEUTRAL }
+    }
+
+    fn recorded(name: &str, features: Vec<Feature>) -> Vec<u8> {
+        let path = std::env::temp_dir().join(format!("{name}-{}.y4m", std::process::id()));
+        let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
+        let recorder = Recorder::start(&path, model, 32).unwrap();
+        recorder.push(features);
+        let done = recorder.finish().0.unwrap();
+        let bytes = std::fs::read(&done.paths[0]).unwrap();
+        std::fs::remove_file(&done.paths[0]).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_frame_that_is_told_again_is_painted_as_it_was_told_last() {
+        let (a, b, better, c) =
+            (feature(0, 0.0), feature(2, 0.2), feature(2, 0.3), feature(4, 0.1));
+        let told_again = recorded("again", vec![a, b, better, c]);
+        let first = recorded("first", vec![a, b, c]);
+        // Pictures of the same size before and after it; its own is the third.
+        let header = told_again.len() % 5;
+        let picture = (told_again.len() - header) / 5;
+        let pictures = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            bytes[bytes.len() - 5 * picture..].chunks(picture).map(<[u8]>::to_vec).collect()
+        };
+        let better = pictures(&recorded("better", vec![a, better, c]));
+        let (told_again, first) = (pictures(&told_again), pictures(&first));
+        // Painters of one machine differ by a level.
+        let off = |a: &[u8], b: &[u8]| -> u64 {
+            a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum()
+        };
+        assert!(off(&told_again[2], &better[2]) * 4 < off(&told_again[2], &first[2]));
+        assert!(off(&told_again[1], &first[1]) * 4 < off(&told_again[1], &better[1]));
+    }
+}

@@ -462,6 +462,7 @@ mod tests {
             assert!(index < 1_000_000);
         }
         assert!(received.windows(2).all(|pair| pair[0].time <= pair[1].time));
+        assert!(received.windows(3).all(|three| three[0].time < three[2].time));
         for feature in &received {
             let index = feature.time.as_micros() / 40_000;
             let error = feature.pose.rotation().x - nod(index).pose.rotation().x;
@@ -506,6 +507,7 @@ mod tests {
         for feature in received {
             let index = feature.time.as_micros() / 40_000;
             let error = feature.pose.rotation().x - nod(index).pose.rotation().x;
+            // Quantized twice.
             assert!(error.abs() < 0.03, "{error} at {index}");
         }
     }

@@ -164,8 +164,7 @@ struct Peer<'a> {
     shared: Arc<Shared>,
     /// When the feature of the last unit was captured.
     last: Option<MediaTime>,
-    /// What the other end should get for each time.
-    /// What was said of each moment.
+    /// What was said of each moment, by its own unit and by the next one.
     meant: HashMap<MediaTime, Vec<Feature>>,
     sent: Replayed,
 }

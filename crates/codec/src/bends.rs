@@ -99,6 +99,16 @@ mod tests {
     }
 
     #[test]
+    fn a_way_begins_where_it_leads_to_by_a_lag_at_most() {
+        for (from, to, want) in [(0, 900, 2), (0, -900, -2), (5, 6, 6), (-7, -7, -7)] {
+            assert_eq!(caught_up(Quality::Normal, from, to), want);
+        }
+        for quality in Quality::ALL {
+            assert!(10 * quality.lag() <= quality.step(), "{quality:?}");
+        }
+    }
+
+    #[test]
     fn no_bend_leads_out_of_range() {
         let all = |position| [position; FEATURE_DIMS];
         let (end, wild) = (all(MAX_POSITION), [all(i32::MAX), all(i32::MIN), all(1)]);

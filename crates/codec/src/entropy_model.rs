@@ -11,7 +11,7 @@ pub(crate) const N_CLASSES: i32 = 84;
 /// Magnitudes are counted in this part of a level.
 pub(crate) const LEVEL: u64 = 4096;
 
-/// Levels are never larger in magnitude: two positions of 17 bits and a sign apart.
+/// Levels are never larger in magnitude, so that no position overflows.
 pub(crate) const MAX_LEVEL: i32 = (1 << 19) - 1;
 
 /// Classes with a table of their own. From here up, classes code low bits as they are.
@@ -34,12 +34,12 @@ pub(crate) enum Symbol {
 
 impl Symbol {
     const ALL: [Self; 3] =
-        [Self::Residual(Quantizer::Whole), Self::Residual(Quantizer::Between), Self::Bend];
+        [Self::Residual(Quantizer::Whole), Self::Residual(Quantizer::Half), Self::Bend];
 
     fn index(self) -> usize {
         match self {
             Self::Residual(Quantizer::Whole) => 0,
-            Self::Residual(Quantizer::Between) => 1,
+            Self::Residual(Quantizer::Half) => 1,
             Self::Bend => 2,
         }
     }
@@ -232,4 +232,39 @@ fn frequencies(symbol: Symbol, class: usize) -> [u16; N_PLACES] {
     let used: u64 = frequencies.iter().map(|&f| u64::from(f)).sum();
     frequencies[center] += ((1 << PRECISION) - used) as u16;
     frequencies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_is_the_first_whose_neighbor_is_farther() {
+        let nearest = |magnitude: u64| {
+            let is_far = |c: i32| expected_magnitude(c) + expected_magnitude(c + 1) < 2 * magnitude;
+            (0..N_CLASSES - 1).find(|c| !is_far(*c)).unwrap_or(N_CLASSES - 1)
+        };
+        for class in 0..N_CLASSES {
+            let middle = u64::midpoint(expected_magnitude(class), expected_magnitude(class + 1));
+            for magnitude in [expected_magnitude(class), middle - 1, middle, middle + 1] {
+                assert_eq!(class_of_magnitude(magnitude), nearest(magnitude), "{magnitude}");
+            }
+        }
+        assert_eq!(class_of_magnitude(0), 0);
+        assert_eq!(class_of_magnitude(u64::MAX / 4), N_CLASSES - 1);
+    }
+
+    #[test]
+    fn every_level_has_a_cost_and_signs_cost_alike() {
+        let costs = Costs::new();
+        for symbol in Symbol::ALL {
+            for class in 0..N_TABLES {
+                for level in [1, 3, 20, 21, 5000, MAX_LEVEL] {
+                    let cost = costs.of(symbol, class, level);
+                    assert_eq!(cost, costs.of(symbol, class, -level), "{symbol:?} {class} {level}");
+                    assert!((1..60 * 256).contains(&cost), "{symbol:?} {class} {level}: {cost}");
+                }
+            }
+        }
+    }
 }

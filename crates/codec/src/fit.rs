@@ -19,7 +19,7 @@ const LONGEST_STEP: usize = 8;
 /// Squared step over the squared error that a component may have: a little less than the 12 of
 /// fine steps, because most components are smaller than a step. Measured.
 const STEP_SQUARED: f64 = 7.5;
-/// Components whose deviation is below this part of a level are not coded.
+/// Components whose deviation is below this share of the profile's scale are not coded.
 const SMALLEST: f64 = 0.25;
 
 /// How much a change of each number of a feature shows in the picture.
@@ -140,7 +140,7 @@ impl Profile {
         Self::from_synthesis(&mean, &synthesis, &rows)
     }
 
-    /// A profile with these components (in columns, for a part of a level), predictors fitted.
+    /// A profile with these components (in columns, for a part of the scale), predictors fitted.
     fn from_synthesis(
         mean: &[f64; FEATURE_DIMS],
         synthesis: &Matrix,
@@ -191,7 +191,7 @@ fn water_level(variances: &[f64; FEATURE_DIMS], distortion: f64) -> f64 {
     low
 }
 
-/// Levels left of a residual, in parts of a level, about as the encoder rounds it.
+/// Scales left of a residual in parts of one, about as the encoder rounds it.
 fn levels(residual: i32) -> u64 {
     ((residual.unsigned_abs() * 10 + 4 * PARTS as u32) / (10 * PARTS as u32)).into()
 }
@@ -203,7 +203,7 @@ fn fit(model: &mut ComponentModel, positions: &[i32]) {
     model.key_class = class(all, positions.len());
     for (bend_class, half) in model.bend_classes.iter_mut().zip([1, 2]) {
         let ways = positions.windows(2 * half + 1);
-        // In levels of normal quality, rounded as wide as its bends are.
+        // In scales, rounded as wide as bends of normal quality are.
         let wide = Quality::Normal.bend_step() / PARTS;
         let bends = ways.map(|way| {
             let bend = way[half] - i32::midpoint(way[0], way[2 * half]);

@@ -163,7 +163,11 @@ fn a_face_that_rests_costs_a_byte_or_two_a_unit() {
         (profile(), Quality::Normal, 0.0, 0.105),
         (profile(), Quality::Normal, 0.5, 0.13),
         (profile(), Quality::High, 0.0, 0.205),
-        // Profiles of before keep less of a reference two units of rate low ago.
+        (profile(), Quality::High, 0.5, 0.45),
+        (profile(), Quality::Low, 0.0, 0.08),
+        (profile(), Quality::Low, 0.5, 0.08),
+        // Profiles of before keep less of a reference two units of rate low ago. Most of it is spent on zeros
+        // while the activities fall.
         (fitted, Quality::Low, 0.0, 0.12),
     ] {
         let kbit_s = resting(&profile, quality, noise);

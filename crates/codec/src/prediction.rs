@@ -23,7 +23,7 @@ const MAX_RATIO: u64 = 1 << 24;
 pub(crate) struct State {
     /// How the unit was coded.
     pub(crate) quality: Quality,
-    /// Positions, in parts of a level from the mean, within [`MAX_POSITION`].
+    /// Positions, in parts of the profile's scale from the mean, within [`MAX_POSITION`].
     pub(crate) positions: [i32; FEATURE_DIMS],
     /// Residual magnitudes of late over the usual ones, in 1/256.
     pub(crate) activity: [u32; FEATURE_DIMS],

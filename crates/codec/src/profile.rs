@@ -5,9 +5,9 @@ use crate::matrix::{self, Matrix};
 
 /// Version of the bitstream that a profile speaks; the first of its bytes.
 const VERSION: u8 = 4;
-/// Positions of a component are this large at most, in parts of a level, counted from the mean.
+/// Positions of a component are this large at most, in parts of the scale, counted from the mean.
 pub(crate) const MAX_POSITION: i32 = (1 << 20) - 1;
-/// Parts of a level that positions are counted in.
+/// Parts of a profile's scale that positions, steps and bends are counted in.
 pub(crate) const PARTS: i32 = 16;
 /// Distances in time to a reference that share one predictor, 25ths of a second: 1, 2, 3-4, 5-8,
 /// 9-16 and more.
@@ -42,7 +42,7 @@ pub(crate) struct AgeModel {
 /// How a component is coded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ComponentModel {
-    /// How far one part of a level moves each dimension, in the dimension's scale.
+    /// How far one part of the scale moves each dimension, in the dimension's scale.
     pub(crate) moves: [i16; FEATURE_DIMS],
     /// Scale class of a level in a key unit.
     pub(crate) key_class: u8,

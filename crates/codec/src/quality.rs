@@ -3,7 +3,7 @@ use types::MediaTime;
 /// How finely and how often features are coded. Units of all three mix in one stream.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Quality {
-    /// Steps of 32 parts, 6 units a second.
+    /// Steps of 32 parts, in 16ths of the profile's scale; 6 units a second.
     Low,
     /// Steps of 22 parts, 12 units a second.
     #[default]

@@ -95,7 +95,7 @@ pub(crate) fn shortest(
 #[derive(Clone, Copy)]
 struct Offer<T> {
     levels: T,
-    /// Squared, in parts of a level, times [`FRAME`] or [`END`].
+    /// Squared, in parts, times [`FRAME`] or [`END`].
     error: i64,
     /// In 1/256.
     bits: i64,

@@ -11,11 +11,11 @@ pub(crate) enum Quantizer {
     /// Whole steps.
     Whole,
     /// 0, and what lies between whole steps.
-    Between,
+    Half,
 }
 
 impl Quantizer {
-    pub(crate) const ALL: [Self; 2] = [Self::Whole, Self::Between];
+    pub(crate) const ALL: [Self; 2] = [Self::Whole, Self::Half];
 
     /// Its place in [`Quantizer::ALL`].
     pub(crate) fn index(self) -> usize {
@@ -26,7 +26,7 @@ impl Quantizer {
     pub(crate) fn half_steps(self, level: i32) -> i32 {
         match self {
             Self::Whole => 2 * level,
-            Self::Between => 2 * level - level.signum(),
+            Self::Half => 2 * level - level.signum(),
         }
     }
 
@@ -35,7 +35,7 @@ impl Quantizer {
     pub(crate) fn nearest(self, residual: i32, step: i32, most: i32) -> [i32; 2] {
         let beyond = match self {
             Self::Whole => residual.abs(),
-            Self::Between => residual.abs() + step / 2,
+            Self::Half => residual.abs() + step / 2,
         };
         let level = ((beyond + step / 2) / step).min(most) * residual.signum();
         [level, level - level.signum()]
@@ -62,7 +62,7 @@ impl Trellis {
 
     /// What the next residual is quantized with.
     pub(crate) fn quantizer(self) -> Quantizer {
-        if self.0 & 1 == 0 { Quantizer::Whole } else { Quantizer::Between }
+        if self.0 & 1 == 0 { Quantizer::Whole } else { Quantizer::Half }
     }
 
     /// The state after an even or odd level.
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_nearest_level_is_the_nearest() {
-        for quantizer in [Quantizer::Whole, Quantizer::Between] {
+        for quantizer in [Quantizer::Whole, Quantizer::Half] {
             for residual in -200..=200 {
                 let off = |level| (quantizer.half_steps(level) * 10 - residual).abs();
                 let [nearest, before] = quantizer.nearest(residual, 20, 1000);

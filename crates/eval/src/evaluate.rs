@@ -21,8 +21,9 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, f32, &str);
 
 /// Pictures kept for a report.
 const N_PICTURES: u64 = 8;
-/// Frames kept for the next unit; units come more often while there is a face.
-const MOST_WAITING: usize = 8;
+/// Frames kept for the next unit; while there is a face units come more often, at 60 frames a second and
+/// rate low, too: ten frames, that of the last unit among them.
+const MOST_WAITING: usize = 12;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -164,9 +165,7 @@ impl Measured {
 
     fn finish(&mut self, paint: Paint<'_>) -> anyhow::Result<()> {
         let told = self.meter.finish()?;
-        if !told.is_empty() {
-            self.show(told, paint)?;
-        }
+        self.show(told, paint)?;
         self.show(Vec::new(), paint)
     }
 
@@ -289,5 +288,47 @@ mod tests {
         assert_eq!(report.payload.units, 2);
         let psnr: Vec<f64> = report.rows.iter().map(|row| row.scores[0].psnr_db).collect();
         assert!(psnr[1] == psnr[0] && psnr[2] < psnr[1], "{psnr:?}");
+    }
+
+    /// Each frame is scored once, with what the unit after it says of it.
+    #[test]
+    fn a_unit_s_own_frame_waits_for_the_next_unit() {
+        for (quality, fps) in [(Quality::High, 25), (Quality::Normal, 30), (Quality::Low, 60)] {
+            let mut measured = Measured::new(&[16], &Profile::default(), quality);
+            let mut paint = |_: &Feature, _: u32| Ok(gray(0, 50));
+            let time = |index| MediaTime::of_frame(index, fps);
+            let feature = |index: u64| Feature {
+                time: time(index),
+                pose: HeadPose::from_array([0.0, 0.01 * index as f32, 0.0, 0.0, 0.0, 1.1]).unwrap(),
+                code: Code::NEUTRAL,
+            };
+            // The same units, decoded beside it.
+            let mut meter = RateMeter::new(&Profile::default(), quality);
+            let mut told: Vec<Feature> = Vec::new();
+            for index in 0..60 {
+                let frame = Frame::new(16, 16, time(index), vec![50; 16 * 16 * 3]).unwrap();
+                let found = Some(feature(index));
+                let waiting =
+                    Waiting { index, frame, feature: found, track_ms: 1.0, keep_picture: false };
+                measured.push(waiting, &mut paint).unwrap();
+                for better in meter.push(&feature(index)).unwrap() {
+                    told.retain(|known| known.time != better.time);
+                    told.push(better);
+                }
+            }
+            measured.finish(&mut paint).unwrap();
+            let rows: Vec<u64> = measured.rows.iter().map(|row| row.index).collect();
+            assert_eq!(rows, (0..60).collect::<Vec<_>>(), "{quality:?}");
+            told.pop();
+            let mut n_told = 0;
+            for (index, shown) in (0..).zip(&measured.features) {
+                if let Some(want) = told.iter().find(|told| told.time == time(index)) {
+                    let off = shown.pose.rotation().y - want.pose.rotation().y;
+                    assert!(off.abs() < 1e-6, "{quality:?} {index}: {off}");
+                    n_told += 1;
+                }
+            }
+            assert!(n_told >= 6, "{quality:?}: {n_told}");
+        }
     }
 }

@@ -72,7 +72,8 @@ impl RateMeter {
     }
 
     /// Takes the next feature and gives what the peer of a call gets from its unit's bytes, in
-    /// order: features on the way from the unit before, and its own; nothing if it gets no unit.
+    /// order: the feature of the unit before, put right, those on the way from there, and its own; nothing
+    /// if it gets no unit.
     ///
     /// # Errors
     /// If encoder and decoder disagree, which would be a defect of the codec.

@@ -39,7 +39,8 @@ pub enum Shown {
 /// needed lately for the *next* unit to be there whenever one is shown, so a packet rate, jitter
 /// and clock drift all find their way into it. It changes slowly, as slow motion nobody sees.
 ///
-/// The face never jumps: between features it moves on straight lines (the head on an arc), past the
+/// The face never jumps, but for the tenth of a step by which a unit puts the one before it right: between
+/// features it moves on straight lines (the head on an arc), past the
 /// newest it goes on and comes to rest, and when features come again it glides to them.
 #[derive(Debug, Default)]
 pub struct Playout {
