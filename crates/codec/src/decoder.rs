@@ -50,17 +50,17 @@ impl Decoded {
     /// unit before last; what it tells better is replaced.
     pub fn add_to(&self, told: &mut Vec<Feature>, time: MediaTime) {
         let before = told.last().map(|last| last.time);
-        let kept = told.len();
-        told.extend(self.since(before, time));
-        if told.get(kept).map(|first| first.time) == before {
-            told.remove(kept.saturating_sub(1));
+        let mut tells = self.since(before, time).peekable();
+        if tells.peek().map(|first| first.time) == before {
+            told.pop();
         }
+        told.extend(tells);
     }
 
-    /// What is left of it for who lost the unit before.
+    /// What it is to a decoder that knows the unit before, or does not.
     #[cfg(test)]
-    pub(crate) fn alone(self) -> Self {
-        Self { before: None, between: [None; N_POINTS], ..self }
+    pub(crate) fn to_who(self, knows_before: bool) -> Self {
+        if knows_before { self } else { Self { before: None, between: [None; N_POINTS], ..self } }
     }
 
     /// The feature of the unit before, and those between it and this one's. None if the unit before
@@ -171,8 +171,7 @@ pub(crate) fn dequantized(
     };
     let (pose, code) = at(&state.positions)?;
     let from: Option<[i32; FEATURE_DIMS]> = before.map(|before| {
-        let ends = |k: usize| (before.positions[k], state.positions[k]);
-        std::array::from_fn(|k| caught_up(state.quality, ends(k).0, ends(k).1))
+        std::array::from_fn(|k| caught_up(state.quality, before.positions[k], state.positions[k]))
     });
     let between = match (&from, bends) {
         (Some(from), Some(bends)) => bent_way(state.quality, from, &state.positions, bends)
@@ -332,7 +331,7 @@ mod tests {
                     let knows_before = decoder.history().state(id.offset(-1)).is_some();
                     if let Ok(decoded) = decoder.decode(id, &sent[which].0) {
                         let meant = sent[which].1;
-                        prop_assert_eq!(decoded, if knows_before { meant } else { meant.alone() });
+                        prop_assert_eq!(decoded, meant.to_who(knows_before));
                         acks.entry(now + 1 + ack_after).or_default().push(decoded.id);
                         n_decoded += 1;
                     }
@@ -464,8 +463,7 @@ mod tests {
                     let id = encoder.reconstruction().unwrap().id;
                     let knows_before = decoder.history().state(id.offset(-1)).is_some();
                     let decoded = decoder.decode(id, &unit).ok();
-                    let meant = encoder.reconstruction().unwrap();
-                    let meant = if knows_before { meant } else { meant.alone() };
+                    let meant = encoder.reconstruction().unwrap().to_who(knows_before);
                     assert!(decoded.is_none_or(|decoded| decoded == meant));
                     decoded.is_some()
                 })

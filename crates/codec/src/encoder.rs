@@ -342,7 +342,7 @@ mod tests {
                     let knows_before = decoder.history().state(meant.id.offset(-1)).is_some();
                     match decoder.decode(meant.id, unit) {
                         Ok(decoded) => {
-                            let meant = if knows_before { *meant } else { meant.alone() };
+                            let meant = meant.to_who(knows_before);
                             assert_eq!(decoded, meant, "unit {i}, riding {riding}");
                         }
                         Err(_) => assert!(j + 1 < sent.len(), "unit {i}, riding {riding}"),
@@ -568,8 +568,7 @@ mod tests {
                     let id = encoder.reconstruction().unwrap().id;
                     match decoder.decode(id, &unit) {
                         Ok(decoded) => {
-                            let meant = encoder.reconstruction().unwrap();
-                            let meant = if gap == 1 { meant } else { meant.alone() };
+                            let meant = encoder.reconstruction().unwrap().to_who(gap == 1);
                             assert_eq!(decoded, meant, "{name} {i}");
                             gap = 0;
                             // Reports get lost as units do.
@@ -618,9 +617,8 @@ mod tests {
             let mut decoder = decoder.clone();
             let decoded = decoder.decode(UnitId::from_count(i as u32 + 2), &unit);
             if i < MAX_AGE as usize {
-                let meant = encoder.reconstruction().unwrap();
-                let meant = if i == 0 { meant } else { meant.alone() };
-                assert_eq!(decoded.ok(), Some(meant), "unit {i}");
+                let meant = encoder.reconstruction().map(|meant| meant.to_who(i == 0));
+                assert_eq!(decoded.ok(), meant, "unit {i}");
             }
         }
     }

@@ -118,6 +118,35 @@ struct Candidate {
     bends: [Scale; N_POINTS],
 }
 
+impl Candidate {
+    /// This level of component `k`; none if it leads out of range.
+    fn new(
+        predictor: &Predictor<'_>,
+        expectation: &Expectation,
+        k: usize,
+        quality: Quality,
+        quantizer: Quantizer,
+        level: i32,
+        wanted: &Wanted,
+    ) -> Option<Self> {
+        let half_steps = quantizer.half_steps(level);
+        let position = expectation.position + half_steps * quality.half_step();
+        if position.abs() > MAX_POSITION {
+            return None;
+        }
+        let off = i64::from(wanted.end[k] - position);
+        let counts = if wanted.way.is_some() { END } else { FRAME };
+        let residual = of_half_steps(half_steps);
+        let mut bends = [Scale::default(); N_POINTS];
+        if wanted.way.is_some() {
+            for (halving, bend) in halvings(quality).iter().zip(&mut bends) {
+                *bend = predictor.expect_bend(k, *halving, expectation, residual);
+            }
+        }
+        Some(Self { level, residual, position, error: counts * off * off, bends })
+    }
+}
+
 /// What can be said of each component, whatever is said of those before it.
 struct Choices {
     /// What is expected of the components.
@@ -128,68 +157,43 @@ struct Choices {
 }
 
 impl Choices {
-    fn new(predictor: &Predictor<'_>, n: usize, quality: Quality, wanted: &Wanted) -> Self {
-        let mut all = Self {
-            scales: Vec::with_capacity(n),
-            candidates: Vec::with_capacity(8 * n),
-            ranges: Vec::with_capacity(n),
-        };
-        for k in 0..n {
-            let expectation = predictor.expect(k);
-            all.scales.push(expectation.scale);
-            let ranges = Quantizer::ALL.map(|quantizer| {
-                let start = all.candidates.len();
-                all.push(predictor, &expectation, k, quality, quantizer, wanted);
-                start..all.candidates.len()
-            });
-            all.ranges.push(ranges);
-        }
-        all
-    }
-
     /// Levels nearest to what is missing of the end, and of where it would be if the way did not bend,
     /// those before them, and 0.
-    fn push(
-        &mut self,
-        predictor: &Predictor<'_>,
-        expectation: &Expectation,
-        k: usize,
-        quality: Quality,
-        quantizer: Quantizer,
-        wanted: &Wanted,
-    ) {
-        let promised = expectation.position;
-        let missing = wanted.end[k] - promised;
-        let straight = wanted
-            .way
-            .as_ref()
-            .map_or(missing, |way| missing_if_straight(quality, way, k, promised, missing));
-        let [a, b] = quantizer.nearest(missing, quality.step(), MAX_LEVEL);
-        let [c, d] = quantizer.nearest(straight, quality.step(), MAX_LEVEL);
-        let levels = [a, b, c, d, 0];
-        for (i, &level) in levels.iter().enumerate() {
-            let half_steps = quantizer.half_steps(level);
-            let position = promised + half_steps * quality.half_step();
-            if levels[..i].contains(&level) || position.abs() > MAX_POSITION {
-                continue;
-            }
-            let off = i64::from(wanted.end[k] - position);
-            let counts = if wanted.way.is_some() { END } else { FRAME };
-            let residual = of_half_steps(half_steps);
-            let mut bends = [Scale::default(); N_POINTS];
-            if wanted.way.is_some() {
-                for (halving, bend) in halvings(quality).iter().zip(&mut bends) {
-                    *bend = predictor.expect_bend(k, *halving, expectation, residual);
+    fn new(predictor: &Predictor<'_>, n: usize, quality: Quality, wanted: &Wanted) -> Self {
+        let mut scales = Vec::with_capacity(n);
+        let mut candidates = Vec::with_capacity(8 * n);
+        let mut ranges = Vec::with_capacity(n);
+        for k in 0..n {
+            let expectation = predictor.expect(k);
+            let promised = expectation.position;
+            let missing = wanted.end[k] - promised;
+            let straight = wanted
+                .way
+                .as_ref()
+                .map_or(missing, |way| missing_if_straight(quality, way, k, promised, missing));
+            ranges.push(Quantizer::ALL.map(|quantizer| {
+                let start = candidates.len();
+                let [a, b] = quantizer.nearest(missing, quality.step(), MAX_LEVEL);
+                let [c, d] = quantizer.nearest(straight, quality.step(), MAX_LEVEL);
+                let levels = [a, b, c, d, 0];
+                for (i, level) in levels.into_iter().enumerate() {
+                    if !levels[..i].contains(&level) {
+                        candidates.extend(Candidate::new(
+                            predictor,
+                            &expectation,
+                            k,
+                            quality,
+                            quantizer,
+                            level,
+                            wanted,
+                        ));
+                    }
                 }
-            }
-            self.candidates.push(Candidate {
-                level,
-                residual,
-                position,
-                error: counts * off * off,
-                bends,
-            });
+                start..candidates.len()
+            }));
+            scales.push(expectation.scale);
         }
+        Self { scales, candidates, ranges }
     }
 
     fn of(&self, k: usize, quantizer: Quantizer) -> &[Candidate] {
@@ -208,10 +212,9 @@ struct Path {
 
 /// The last step of a path: the state it goes on from, and what is said.
 #[derive(Clone, Copy)]
-struct Step {
+struct Step<'a> {
     from: Trellis,
-    /// Of the component's and the state's candidates.
-    candidate: usize,
+    candidate: &'a Candidate,
     offer: Offer<Component>,
     /// Error and bits of the whole path on one scale.
     total: i64,
@@ -241,36 +244,31 @@ impl Market {
         // By state: the best way there, and after each component the last step of it.
         let mut paths = [None; Trellis::STATES];
         paths[Trellis::default().index()] = Some(Path::default());
-        let mut next = paths;
-        let mut steps: Vec<[Option<Step>; Trellis::STATES]> = vec![[None; Trellis::STATES]; n];
+        let mut steps: Vec<[Option<Step<'_>>; Trellis::STATES]> = vec![[None; Trellis::STATES]; n];
         for (k, (scale, best)) in choices.scales.iter().zip(&mut steps).enumerate() {
             for (from, path) in Trellis::all().zip(&paths) {
                 let Some(path) = path else { continue };
                 let quantizer = from.quantizer();
                 let class = path.run.class(scale);
-                for (candidate, it) in choices.of(k, quantizer).iter().enumerate() {
-                    let bits = self.costs.of(Symbol::Residual(quantizer), class, it.level);
-                    let offer = self.offer(path.bend_run, k, it, i64::from(bits), way);
+                for candidate in choices.of(k, quantizer) {
+                    let bits = self.costs.of(Symbol::Residual(quantizer), class, candidate.level);
+                    let offer = self.offer(path.bend_run, k, candidate, i64::from(bits), way);
                     let total = path.total.saturating_add(self.total(offer.error, offer.bits));
-                    let best = &mut best[from.after(it.level).index()];
+                    let best = &mut best[from.after(candidate.level).index()];
                     if best.as_ref().is_none_or(|best| total < best.total) {
                         *best = Some(Step { from, candidate, offer, total });
                     }
                 }
             }
-            for (next, step) in next.iter_mut().zip(best) {
-                *next = step.as_ref().and_then(|step| {
-                    let before = paths[step.from.index()].as_ref()?;
-                    let candidate = &choices.of(k, step.from.quantizer())[step.candidate];
-                    let (mut run, mut bend_run) = (before.run, before.bend_run);
-                    run.learn(candidate.residual, scale);
-                    for (scale, bend) in candidate.bends.iter().zip(step.offer.levels.1) {
-                        bend_run.learn(of_levels(bend), scale);
-                    }
-                    Some(Path { run, bend_run, total: step.total })
-                });
-            }
-            std::mem::swap(&mut paths, &mut next);
+            paths = best.each_ref().map(|step| {
+                let Step { from, candidate, offer, total } = step.as_ref()?;
+                let Path { mut run, mut bend_run, .. } = paths[from.index()]?;
+                run.learn(candidate.residual, scale);
+                for (scale, bend) in candidate.bends.iter().zip(offer.levels.1) {
+                    bend_run.learn(of_levels(bend), scale);
+                }
+                Some(Path { run, bend_run, total: *total })
+            });
             let least = paths.iter().flatten().map(|path| path.total).min();
             let most = least.unwrap_or(0).saturating_add(self.total(0, HOPELESS));
             for path in &mut paths {
