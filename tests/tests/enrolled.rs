@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, FrameInputs, Noise, psnr_db, render_cpu};
+use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, FrameInputs, psnr_db, render_cpu};
+use numerics::SplitMix64;
 use types::{CODE_DIMS, Code, Feature, Frame, HeadPose, LEARNED_DIMS, MediaTime};
 
 use tests::compare::difference;
@@ -23,14 +24,13 @@ fn features(model: &FaceModel, n: u64) -> Vec<Feature> {
     let sizes = model.sizes();
     (0..n)
         .map(|seed| {
-            let mut noise = Noise(seed + 1);
+            let mut noise = SplitMix64::new(seed + 1);
             let mut code = [0.0; CODE_DIMS];
             for value in &mut code[..LEARNED_DIMS] {
-                *value = 0.6 * noise.gaussian();
+                *value = 0.6 * noise.normal();
             }
-            let pose = std::array::from_fn(|i| {
-                sizes.pose_mean[i] + noise.gaussian() / sizes.pose_scale[i]
-            });
+            let pose =
+                std::array::from_fn(|i| sizes.pose_mean[i] + noise.normal() / sizes.pose_scale[i]);
             Feature {
                 time: MediaTime::ZERO,
                 pose: HeadPose::from_array(pose).unwrap(),

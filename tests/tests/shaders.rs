@@ -56,13 +56,13 @@ fn every_file_of_the_folder_is_part_of_a_shader() {
 /// all.
 pub(crate) fn features() -> Vec<Feature> {
     let code = |seed: u64| {
-        let mut noise = face::Noise(seed);
+        let mut noise = numerics::SplitMix64::new(seed);
         let mut values = [0.0; types::CODE_DIMS];
         for value in &mut values[..types::LEARNED_DIMS] {
-            *value = noise.gaussian().clamp(-3.0, 3.0);
+            *value = noise.normal().clamp(-3.0, 3.0);
         }
         for value in &mut values[types::LEARNED_DIMS..] {
-            *value = 0.02 * noise.gaussian();
+            *value = 0.02 * noise.normal();
         }
         Code::new(values).unwrap()
     };

@@ -1,4 +1,5 @@
 use glam::Vec3;
+use numerics::Cholesky;
 use types::{EXPRESSION_DIMS, LANDMARKS};
 
 use crate::face_shape::FaceShape;
@@ -358,22 +359,8 @@ fn solve(shape: &FaceShape, wishes: &[Wish]) -> [f32; EXPRESSION_DIMS] {
     for i in 0..N {
         a[i * N + i] += 1.0;
     }
-    // Cholesky, in place in the lower triangle, then two triangular solves.
-    for i in 0..N {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| a[i * N + k] * a[j * N + k]).sum();
-            let rest = a[i * N + j] - dot;
-            a[i * N + j] = if i == j { rest.max(1e-12).sqrt() } else { rest / a[j * N + j] };
-        }
-    }
-    for i in 0..N {
-        let dot: f64 = (0..i).map(|k| a[i * N + k] * b[k]).sum();
-        b[i] = (b[i] - dot) / a[i * N + i];
-    }
-    for i in (0..N).rev() {
-        let dot: f64 = (i + 1..N).map(|k| a[k * N + i] * b[k]).sum();
-        b[i] = (b[i] - dot) / a[i * N + i];
-    }
+    let factor = Cholesky::new(a, N).expect("the prior's identity makes the matrix definite");
+    factor.solve(&mut b);
     std::array::from_fn(|i| b[i] as f32)
 }
 

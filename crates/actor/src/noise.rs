@@ -1,15 +1,6 @@
-//! Numbers that look random and are not: hashes and smooth noise.
+//! Deterministic noise: uniform numbers by index, smooth noise over time and over the plane.
 
-/// A well mixed 64-bit hash of a seed and an index (splitmix64).
-pub(crate) fn hash(seed: u64, index: u64) -> u64 {
-    let mut z = seed
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .wrapping_add(index.wrapping_mul(0xD1B5_4A32_D192_ED03))
-        .wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
+use numerics::hash;
 
 /// Uniform in 0..1.
 pub(crate) fn uniform(seed: u64, index: u64) -> f32 {

@@ -1,8 +1,9 @@
 use glam::{EulerRot, Quat, Vec3};
+use numerics::hash;
 use types::{Expression, FOCAL, HeadPose, MediaTime, TORSO_DIMS};
 
 use crate::action::{Action, Actions, N_ACTIONS};
-use crate::noise::{drift, hash, smoothstep, uniform};
+use crate::noise::{drift, smoothstep, uniform};
 use crate::phoneme::{self, STRETCH_S, Segment};
 
 /// What the mouth does to speak, each 0..=1 (a little above where lips must surely meet).

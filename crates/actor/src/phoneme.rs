@@ -1,4 +1,6 @@
-use crate::noise;
+use numerics::hash;
+
+use crate::noise::uniform;
 
 /// Spoken time is cut into stretches this long, with at most one phrase in each, so that any
 /// moment can be reached without going through those before it.
@@ -99,18 +101,17 @@ static PHRASES: [&str; 9] = [
 /// Empty where the actor listens. All times lie inside the stretch.
 pub(crate) fn segments(seed: u64, stretch: u64) -> Vec<Segment> {
     // One stretch in five is for listening, but never the first.
-    if stretch > 0 && noise::hash(seed ^ 0x11, stretch).is_multiple_of(5) {
+    if stretch > 0 && hash(seed ^ 0x11, stretch).is_multiple_of(5) {
         return Vec::new();
     }
-    let phrase = PHRASES[(noise::hash(seed ^ 0x12, stretch) % PHRASES.len() as u64) as usize];
-    let pace = 1.05 + 0.2 * f64::from(noise::uniform(seed ^ 0x13, stretch));
-    let mut at =
-        stretch as f64 * STRETCH_S + 0.3 + 0.6 * f64::from(noise::uniform(seed ^ 0x14, stretch));
+    let phrase = PHRASES[(hash(seed ^ 0x12, stretch) % PHRASES.len() as u64) as usize];
+    let pace = 1.05 + 0.2 * f64::from(uniform(seed ^ 0x13, stretch));
+    let mut at = stretch as f64 * STRETCH_S + 0.3 + 0.6 * f64::from(uniform(seed ^ 0x14, stretch));
     let end = (stretch + 1) as f64 * STRETCH_S - 0.5;
     let mut segments = Vec::new();
     for (i, name) in phrase.split(' ').enumerate() {
         let phoneme = named(name);
-        let stretchy = 0.85 + 0.3 * noise::uniform(seed ^ 0x15, stretch * 64 + i as u64);
+        let stretchy = 0.85 + 0.3 * uniform(seed ^ 0x15, stretch * 64 + i as u64);
         let seconds = f64::from(phoneme.seconds * stretchy) * pace;
         if at + seconds > end {
             break;

@@ -1,6 +1,7 @@
+use numerics::hash;
 use types::{MediaTime, Sound};
 
-use crate::noise::{hash, uniform};
+use crate::noise::uniform;
 use crate::phoneme::{self, STRETCH_S, Segment};
 
 /// Longest a grain rings, seconds.

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use codec::{Encoder, Profile};
+use numerics::SplitMix64;
 use transport::{Sender, Shown, UnitNumber};
 use types::{Feature, MediaTime};
 
@@ -71,7 +72,7 @@ impl Path {
 #[derive(Debug)]
 pub struct Wire {
     path: Path,
-    random: u64,
+    random: SplitMix64,
     under_way: Vec<(u64, Vec<u8>)>,
     bytes: usize,
     packets: usize,
@@ -80,7 +81,13 @@ pub struct Wire {
 impl Wire {
     /// An empty one.
     pub fn new(path: Path) -> Self {
-        Self { path, random: path.seed, under_way: Vec::new(), bytes: 0, packets: 0 }
+        Self {
+            path,
+            random: SplitMix64::new(path.seed),
+            under_way: Vec::new(),
+            bytes: 0,
+            packets: 0,
+        }
     }
 
     /// Sends a packet at so many milliseconds.
@@ -88,13 +95,13 @@ impl Wire {
         self.bytes += packet.len();
         self.packets += 1;
         let is_lost = match self.path.loss {
-            Loss::Random(share) => self.uniform() < share,
+            Loss::Random(share) => self.random.uniform_f64() < share,
             Loss::Bursts { period, length } => {
                 let period = period.as_millis().max(1) as u64;
                 ms % period >= period.saturating_sub(length.as_millis() as u64)
             }
         };
-        let jitter = self.uniform() * self.path.jitter.as_millis() as f64;
+        let jitter = self.random.uniform_f64() * self.path.jitter.as_millis() as f64;
         if !is_lost {
             let arrival = ms + self.path.latency.as_millis() as u64 + jitter as u64;
             self.under_way.push((arrival, packet));
@@ -116,15 +123,6 @@ impl Wire {
     /// Packets sent.
     pub fn packets(&self) -> usize {
         self.packets
-    }
-
-    /// `SplitMix64`.
-    fn uniform(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -4,10 +4,10 @@ use types::{FEATURE_DIMS, FOCAL, Feature, LEARNED_DIMS, POSE_DIMS};
 
 use crate::Quality;
 use crate::entropy_model::{LEVEL, class_of_magnitude};
-use crate::matrix::{self, Matrix};
 use crate::prediction::promised;
 use crate::profile::{
-    AgeModel, ComponentModel, DimModel, N_AGES, N_CHORDS, PARTS, Profile, ProfileError, WEIGHT_ONE,
+    AgeModel, ComponentModel, DimModel, Matrix, N_AGES, N_CHORDS, PARTS, Profile, ProfileError,
+    WEIGHT_ONE,
 };
 
 /// Fewer features than these say nothing about how a face moves.
@@ -74,7 +74,7 @@ impl Visibility {
         ]);
         // Faces have an edge of half the range every 20 pixels or so: what a pixel of motion shows.
         let shown = 1e-6;
-        let mut matrix = matrix::ZERO;
+        let mut matrix = numerics::zero();
         for (dim, step) in steps.iter().enumerate() {
             matrix[dim][dim] = shown / (step * step);
         }
@@ -114,12 +114,12 @@ impl Profile {
             shown[d][d] = 1.001 * shown[d][d] + 0.0025 * distortion / variance.max(1e-10);
         }
         // Rows of `root`: changes that each show alone, scaled so that each shows as much.
-        let (values, vectors) = matrix::eigen(&shown);
+        let (values, vectors) = numerics::eigen(&shown);
         let floor = values[0].abs() * 1e-12;
         let root: Matrix =
             std::array::from_fn(|i| vectors[i].map(|v| v * values[i].max(floor).sqrt()));
         let lag = Quality::Normal.ticks() as usize;
-        let mut motion = matrix::ZERO;
+        let mut motion = numerics::zero();
         let mut moved = [0.0; FEATURE_DIMS];
         for pair in rows.windows(lag + 1) {
             for (i, moved) in moved.iter_mut().enumerate() {
@@ -132,10 +132,10 @@ impl Profile {
                 }
             }
         }
-        let (variances, turn) = matrix::eigen(&motion);
+        let (variances, turn) = numerics::eigen(&motion);
         let part = (STEP_SQUARED * water_level(&variances, distortion)).sqrt() / f64::from(PARTS);
-        let analysis = matrix::product(&turn, &root).map(|row| row.map(|v| v / part));
-        let synthesis = matrix::inverse(&analysis)
+        let analysis = numerics::product(&turn, &root).map(|row| row.map(|v| v / part));
+        let synthesis = numerics::inverse(&analysis)
             .ok_or(ProfileError::Impossible { what: "set of components" })?;
         Self::from_synthesis(&mean, &synthesis, &rows)
     }

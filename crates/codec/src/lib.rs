@@ -29,7 +29,6 @@ mod encoder;
 mod entropy_model;
 mod fit;
 mod history;
-mod matrix;
 #[cfg(test)]
 mod measured;
 mod prediction;

@@ -1,7 +1,9 @@
 use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
 
 use crate::entropy_model::N_CLASSES;
-use crate::matrix::{self, Matrix};
+
+/// Square matrix over the numbers of a feature.
+pub(crate) type Matrix = numerics::SquareMatrix<FEATURE_DIMS>;
 
 /// Version of the bitstream that a profile speaks; the first of its bytes.
 const VERSION: u8 = 4;
@@ -135,7 +137,7 @@ impl Profile {
                 f64::from(dims[dim].scale) * f64::from(components[k].moves[dim])
             })
         });
-        match matrix::inverse(&synthesis) {
+        match numerics::inverse(&synthesis) {
             Some(analysis) => {
                 Ok(Self { dims: *dims, components, n_coded, analysis: Box::new(analysis) })
             }

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use face::{
     AFFINE_SCALE, CHANNELS, DENSITY_MIX_SCALE, FLOW_SCALE, FoldedField, FrameInputs, HIDDEN,
-    Layout, Noise, SHARED_DIMS, SHIFT_SCALE, Sizes, TORSO_FIXED_OUTPUTS, TORSO_INPUTS, TorsoNet,
+    Layout, SHARED_DIMS, SHIFT_SCALE, Sizes, TORSO_FIXED_OUTPUTS, TORSO_INPUTS, TorsoNet,
     Upsampling, add_scaled, between_texels, clear_border, fold_head, frame_inputs, mix_torso,
 };
+use numerics::SplitMix64;
 use rayon::prelude::*;
 use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
 
@@ -105,7 +106,7 @@ impl FramePass {
                     jitter: options.jitter,
                     weights: options.weights,
                 };
-                let mut noise = Noise(job.seed);
+                let mut noise = SplitMix64::new(job.seed);
                 for pixel in &job.pixels {
                     let one = trace(&traced, pixel, &mut noise, options.scale, &mut this.grads);
                     this.loss += f64::from(one.loss);
@@ -351,14 +352,14 @@ mod tests {
         LossWeights { l1: 0.03, hull: 0.05, binary: 0.02, torso_binary: 0.01, alpha: 0.001 };
 
     fn job(seed: u64, n: usize) -> FrameJob {
-        let mut noise = Noise(seed);
+        let mut noise = SplitMix64::new(seed);
         let mut feature = [0.0; FEATURE_DIMS];
         feature[..POSE_DIMS].copy_from_slice(&[0.1, -0.2, 0.05, 0.01, 0.02, 1.2]);
         for v in &mut feature[POSE_DIMS..POSE_DIMS + LEARNED_DIMS] {
-            *v = noise.gaussian() * 0.7;
+            *v = noise.normal() * 0.7;
         }
         for v in &mut feature[POSE_DIMS + LEARNED_DIMS..] {
-            *v = noise.gaussian() * 0.01;
+            *v = noise.normal() * 0.01;
         }
         let pixels = (0..n)
             .map(|i| Pixel {
@@ -403,7 +404,8 @@ mod tests {
         };
         let mut grads = FrameGradients::new(model.sizes(), model.layout());
         for pixel in &job.pixels {
-            let Traced1 { rgb, .. } = trace(&traced, pixel, &mut Noise(1), 1.0, &mut grads);
+            let Traced1 { rgb, .. } =
+                trace(&traced, pixel, &mut SplitMix64::new(1), 1.0, &mut grads);
             let want = face::render_ray(&model, &folded, &inputs, pixel.at[0], pixel.at[1], 6);
             for c in 0..3 {
                 // The renderer drops masses under its threshold of 0.004.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use face::{FaceModel, Noise};
+use face::FaceModel;
+use numerics::SplitMix64;
 use types::FeatureError;
 
 use crate::checkpoint::Checkpoint;
@@ -48,7 +49,7 @@ pub(crate) fn learn(
 ) -> anyhow::Result<Learned> {
     let mut embedding = seen.embedding(options.seed)?;
     let mut trainer = start(options, seen, &embedding)?;
-    let mut noise = Noise(options.seed);
+    let mut noise = SplitMix64::new(options.seed);
     let mut posing = Posing::new(&seen.train, matches!(options.budget, Budget::Time(_)));
     let mut corrections = Corrections::new(seen.train.len());
     let mut resumed = 0.0;
@@ -62,7 +63,7 @@ pub(crate) fn learn(
         embedding.restore(&state.embedder, state.embedder_adam)?;
         corrections.restore(&state.corrections)?;
         posing.restore(&state.poses)?;
-        noise.0 = state.noise;
+        noise = SplitMix64::new(state.noise);
         resumed = state.progress;
     }
     let regions = seen.regions();
@@ -75,7 +76,7 @@ pub(crate) fn learn(
     let checkpoint = |trainer: &Trainer,
                       embedding: &Embedding,
                       (posing, corrections): (&Posing<'_>, &Corrections),
-                      noise: &Noise,
+                      noise: &SplitMix64,
                       progress| {
         Checkpoint {
             fingerprint: fingerprint.clone(),
@@ -86,7 +87,7 @@ pub(crate) fn learn(
             corrections: corrections.numbers(),
             poses: posing.numbers(),
             progress,
-            noise: noise.0,
+            noise: noise.state(),
         }
         .write(&part)
     };

@@ -1,6 +1,6 @@
 //! Which pixels of a frame to learn from.
 
-use face::Noise;
+use numerics::SplitMix64;
 use types::Landmarks;
 
 use crate::ray_pass::Pixel;
@@ -86,7 +86,7 @@ impl Regions {
         rgb: &[u8],
         side: u32,
         counts: &RayCounts,
-        noise: &mut Noise,
+        noise: &mut SplitMix64,
     ) -> Vec<Pixel> {
         let whole = Rect { min: [0.0; 2], max: [1.0; 2] };
         let eyes = counts.eyes / 2;

@@ -2,9 +2,10 @@
 
 use face::{
     BINS, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, FoldedField, FrameInputs, HIDDEN, LOG_DENSITY,
-    LOGIT_SCALE, Layout, MEAN_FLOOR, Noise, SHADE_INPUTS, Sizes, Taps, Texel, Upsampling,
-    add_scaled, exp, head_span, ray, sample_opacity, shade, shade_inputs,
+    LOGIT_SCALE, Layout, MEAN_FLOOR, SHADE_INPUTS, Sizes, Taps, Texel, Upsampling, add_scaled, exp,
+    head_span, ray, sample_opacity, shade, shade_inputs,
 };
+use numerics::SplitMix64;
 
 use crate::behind_pass::{Behind, BehindGradient};
 
@@ -148,7 +149,7 @@ struct FeatureSample {
 pub(crate) fn trace(
     t: &Traced<'_>,
     pixel: &Pixel,
-    noise: &mut Noise,
+    noise: &mut SplitMix64,
     scale: f32,
     grads: &mut FrameGradients,
 ) -> Traced1 {

@@ -331,7 +331,7 @@ pub(crate) fn canonical(point: [f32; 3]) -> [f32; 2] {
 mod tests {
     use super::*;
     use crate::ray_pass::Pixel;
-    use face::Noise;
+    use numerics::SplitMix64;
     use types::FEATURE_DIMS;
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
 
     fn train(steps: u32) -> (Vec<f32>, Vec<f64>) {
         let mut trainer = Trainer::new(FaceModel::untrained(Sizes::tiny(), 2));
-        let mut noise = Noise(9);
+        let mut noise = SplitMix64::new(9);
         let mut losses = Vec::new();
         for i in 0..steps {
             let jobs: Vec<FrameJob> = (0..3)

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::init::NormalOrUniform;
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder, VarMap};
-use face::Noise;
+use numerics::SplitMix64;
 
 type Named = Arc<Mutex<BTreeMap<String, Var>>>;
 
@@ -100,7 +100,7 @@ impl SimpleBackend for Seeded {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
         });
-        let mut noise = Noise(self.seed ^ hash);
+        let mut noise = SplitMix64::new(self.seed ^ hash);
         let (mean, deviation, uniform) = match h {
             Init::Const(v) => (v as f32, 0.0, false),
             Init::Randn { mean, stdev } => (mean as f32, stdev as f32, false),
@@ -117,7 +117,7 @@ impl SimpleBackend for Seeded {
                 let unit = if uniform {
                     (noise.uniform() - 0.5) * 12.0_f32.sqrt()
                 } else {
-                    noise.gaussian()
+                    noise.normal()
                 };
                 mean + deviation * unit
             })

@@ -214,9 +214,9 @@ impl<C: BitCoder> Walk<'_, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Noise;
     use crate::bit_coder::{BitReader, BitWriter};
     use crate::wavelet::n_levels;
+    use numerics::SplitMix64;
 
     fn grids(dims: Dims) -> Grids {
         Grids { images: 2, channels: 3, dims, n_levels: n_levels(dims) }
@@ -224,9 +224,9 @@ mod tests {
 
     /// Levels with long tails, as bands have.
     fn levels(grids: Grids, scale: f32) -> Vec<i32> {
-        let mut noise = Noise(9);
+        let mut noise = SplitMix64::new(9);
         let n = grids.images * grids.channels * grids.dims.iter().product::<usize>();
-        (0..n).map(|_| (noise.gaussian().powi(3) * scale) as i32).collect()
+        (0..n).map(|_| (noise.normal().powi(3) * scale) as i32).collect()
     }
 
     #[test]

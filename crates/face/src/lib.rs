@@ -64,7 +64,7 @@ pub use inputs::{
     TorsoNet, frame_inputs,
 };
 pub use math::{Taps, Texel, add_scaled, between_texels, exp, sigmoid};
-pub use model::{FaceModel, ModelError, Noise};
+pub use model::{FaceModel, ModelError};
 pub use per_sample::render_per_sample;
 pub use quality::{PSNR_MAX_DB, psnr_db, ssim};
 pub use ray::{

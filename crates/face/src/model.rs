@@ -62,10 +62,10 @@ impl FaceModel {
         assert!(sizes.sound(), "sizes must be within the format's limits");
         let layout = Layout::new(&sizes);
         let mut params = vec![0.0; layout.len];
-        let mut noise = Noise(seed);
+        let mut noise = SplitMix64::new(seed);
         let mut fill = |range: &std::ops::Range<usize>, mean: f32, deviation: f32| {
             for p in &mut params[range.clone()] {
-                *p = mean + deviation * noise.gaussian();
+                *p = mean + deviation * noise.normal();
             }
         };
         fill(&layout.plane_xy, 0.0, 0.1);
@@ -122,7 +122,7 @@ impl FaceModel {
     /// If a size is out of range.
     pub fn noise(sizes: Sizes, seed: u64) -> Self {
         let mut model = Self::untrained(sizes, seed);
-        let mut noise = Noise(seed ^ 0x9e37);
+        let mut noise = SplitMix64::new(seed ^ 0x9e37);
         let layout = model.layout.clone();
         for (range, deviation) in [
             (layout.plane_xy, 0.7),
@@ -140,7 +140,7 @@ impl FaceModel {
             (layout.torso_b2, 0.1),
         ] {
             for p in &mut model.params[range] {
-                *p += deviation * noise.gaussian();
+                *p += deviation * noise.normal();
             }
         }
         model
@@ -171,28 +171,3 @@ impl FaceModel {
 const ELLIPSOID: [f32; 3] = [1.25, 1.6, 1.1];
 /// Its centre: the head reaches up and back from the middle of the face.
 const ELLIPSOID_AT: [f32; 3] = [0.0, -0.35, 0.55];
-
-/// Normal deviates from a seed, the same on every machine.
-#[derive(Clone, Debug)]
-pub struct Noise(pub u64);
-
-impl Noise {
-    /// The next 64 bits (`SplitMix64`).
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `0.0..1.0`.
-    pub fn uniform(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 * (1.0 / 16_777_216.0)
-    }
-
-    /// About normal: twelve uniforms, less their mean.
-    pub fn gaussian(&mut self) -> f32 {
-        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
-    }
-}

@@ -1,11 +1,12 @@
 //! How finely each channel is kept: by what its error does to the picture.
 
 use glam::Vec3;
+use numerics::SplitMix64;
 use rayon::prelude::*;
 use types::{CODE_DIMS, Code, Feature, HeadPose, LEARNED_DIMS, MediaTime};
 
 use crate::parts::Part;
-use crate::{DEFAULT_SAMPLES, FaceModel, Noise, render_cpu};
+use crate::{DEFAULT_SAMPLES, FaceModel, render_cpu};
 
 /// Mean squared error that rounding may cost a picture, over its red, green and blue in 0..=1;
 /// less in the end, as numbers near zero are rounded to it.
@@ -49,7 +50,7 @@ pub(crate) fn steps(model: &FaceModel, parts: &[Part]) -> Vec<Vec<f32>> {
                     return (size * 1e-3).max(1e-6);
                 }
                 let mut params = model.params().to_vec();
-                let mut noise = Noise((idx * 31 + channel) as u64);
+                let mut noise = SplitMix64::new((idx * 31 + channel) as u64);
                 for v in params[part.range.clone()][channel..].iter_mut().step_by(channels) {
                     let sign = if noise.bits() & 1 == 0 { 1.0 } else { -1.0 };
                     *v += sign * DISTURBED * spread;
@@ -75,18 +76,18 @@ fn mean(values: impl Iterator<Item = f32>) -> f32 {
 /// Poses and codes about as enrollment met them, the same every time.
 fn features(model: &FaceModel) -> Vec<Feature> {
     let sizes = model.sizes();
-    let mut noise = Noise(5);
+    let mut noise = SplitMix64::new(5);
     (0..N_PICTURES)
         .filter_map(|idx| {
             let spread = if idx == 0 { 0.0 } else { CODE_SPREAD };
             let mut pose = sizes.pose_mean;
             for (v, scale) in pose.iter_mut().zip(&sizes.pose_scale) {
                 // Faces that were never enrolled have a scale of one.
-                *v += spread * noise.gaussian() / scale.abs().max(8.0);
+                *v += spread * noise.normal() / scale.abs().max(8.0);
             }
             let mut code = [0.0; CODE_DIMS];
             for v in &mut code[..LEARNED_DIMS] {
-                *v = spread * noise.gaussian();
+                *v = spread * noise.normal();
             }
             let pose = HeadPose::new(Vec3::from_slice(&pose[..3]), Vec3::from_slice(&pose[3..]));
             Some(Feature { time: MediaTime::ZERO, pose: pose.ok()?, code: Code::new(code).ok()? })

@@ -1,7 +1,7 @@
 use glam::{Vec2, Vec3};
+use numerics::Cholesky;
 use types::{EXPRESSION_DIMS, Expression, HeadPose, LANDMARKS, Landmarks};
 
-use crate::cholesky::Cholesky;
 use crate::convolution::{matrix, matrix_mut, multiply};
 use crate::pose_fit::{FACE_HEIGHT_M, NOISE_M, Placement};
 use crate::{FaceShape, Identity};
@@ -319,7 +319,7 @@ pub(crate) fn seen_in_sides(landmarks: &Landmarks, side: u32) -> Option<Vec<Vec3
 mod tests {
     use super::*;
 
-    /// Landmarks of a known face, with noise of `noise_px` (uniform of that deviation, seeded).
+    /// Landmarks of a known face with seeded uniform noise of standard deviation `noise_px`.
     fn seen(
         shape: &FaceShape,
         pose: &HeadPose,
@@ -328,13 +328,8 @@ mod tests {
         noise_px: f32,
         seed: u64,
     ) -> Landmarks {
-        let mut state = seed;
-        let mut noise = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            ((state >> 40) as f32 / (1_u32 << 24) as f32 - 0.5) * 12.0_f32.sqrt() * noise_px
-        };
+        let mut random = numerics::SplitMix64::new(seed);
+        let mut noise = || (random.uniform() - 0.5) * 12.0_f32.sqrt() * noise_px;
         let scale = side as f32;
         let points = shape
             .with_expression(shape.mean(), expression)

@@ -1,9 +1,9 @@
 use glam::{Mat3, Vec2, Vec3};
+use numerics::Cholesky;
 use rayon::prelude::*;
 use types::{LANDMARKS, Landmarks};
 
 use crate::FaceShape;
-use crate::cholesky::Cholesky;
 use crate::fitter::seen_in_sides;
 use crate::pose_fit::{FACE_HEIGHT_M, NOISE_M, Placement, rotation_between};
 

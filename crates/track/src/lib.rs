@@ -26,11 +26,9 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
-mod cholesky;
 mod code_slopes;
 mod convolution;
 mod crop;
-mod eigen;
 mod embedder;
 mod face_shape;
 mod fitter;
@@ -51,7 +49,6 @@ mod whitening;
 
 pub use convolution::{CONVS, Conv, FLAT, LEAK, Role, matrix, matrix_mut, multiply};
 pub use crop::{Crop, Luma, luma_from_srgb};
-pub use eigen::eigen_symmetric;
 pub use embedder::Embedder;
 pub use face_shape::{FaceShape, FaceShapeError, MESH_POINTS};
 pub use fitter::{Fit, Fitter};

@@ -5,10 +5,10 @@ use face::{
     unclamped_ray,
 };
 use glam::{Quat, Vec3};
+use numerics::Cholesky;
 use rayon::prelude::*;
 use types::{CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, POSE_DIMS, TORSO_DIMS};
 
-use crate::cholesky::Cholesky;
 use crate::code_slopes::{BackwardShading, Colors, trace_slopes};
 use crate::photometric::{Exposure, Unknowns, stepped};
 use crate::targets::{GRID, Target};

@@ -1,8 +1,6 @@
 use glam::{Quat, Vec2, Vec3};
+use numerics::{Cholesky, eigen_symmetric};
 use types::{FOCAL, FeatureError, HeadPose};
-
-use crate::cholesky::Cholesky;
-use crate::eigen::eigen_symmetric;
 
 /// Height of every face in head space, meters: sizes cannot be seen, so one is agreed on.
 pub(crate) const FACE_HEIGHT_M: f32 = 0.18;

@@ -1,6 +1,5 @@
+use numerics::Cholesky;
 use types::{Frame, Landmarks, TORSO_DIMS};
-
-use crate::cholesky::Cholesky;
 
 /// Cells across the picture that the torso is looked at with.
 const WIDTH: usize = 112;

@@ -337,12 +337,9 @@ mod tests {
         Frame::new(width, height, MediaTime::ZERO, rgb).unwrap()
     }
 
-    /// Bits that look random: `SplitMix64`'s mixing of the position.
     fn noise(x: u32, y: u32) -> [u8; 3] {
-        let mut z = (u64::from(x) << 32 | u64::from(y)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        [z as u8, (z >> 8) as u8, (z >> 16) as u8]
+        let [r, g, b, ..] = numerics::hash(x.into(), y.into()).to_le_bytes();
+        [r, g, b]
     }
 
     #[test]

@@ -1,9 +1,8 @@
 use candle_core::{Device, Result, Tensor};
 use candle_nn::VarMap;
+use numerics::{Cholesky, eigen_symmetric};
 use types::EXPRESSION_DIMS;
 
-use crate::cholesky::Cholesky;
-use crate::eigen::eigen_symmetric;
 use crate::history::{INPUT_DIMS, input_of};
 use crate::{FaceShape, Observation};
 

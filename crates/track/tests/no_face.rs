@@ -1,39 +1,27 @@
 //! Frames that show no face, of many kinds and sizes.
 
+use numerics::SplitMix64;
 use track::Tracker;
 use types::{Frame, MediaTime};
 
 /// Frames in a row that a face may be seen where none is.
 const HELD: usize = 3;
 
-/// Numbers that look random: `SplitMix64`.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-}
-
 /// A picture without a face: kind 0..8, everything else as the seed says.
-fn picture(kind: usize, rng: &mut Rng) -> Frame {
-    let (width, height) = (32 + rng.below(300), 32 + rng.below(240));
-    let tone = rng.below(256) as i32;
-    let spread = 10 + rng.below(120) as i32;
-    let pitch = 3 + rng.below(60);
-    let slope = [rng.below(9) as i32 - 4, rng.below(9) as i32 - 4];
-    let blobs: Vec<[i32; 4]> = (0..=rng.below(6))
+fn picture(kind: usize, random: &mut SplitMix64) -> Frame {
+    let (width, height) = (32 + random.index(300), 32 + random.index(240));
+    let tone = random.index(256) as i32;
+    let spread = 10 + random.index(120) as i32;
+    let pitch = 3 + random.index(60);
+    let slope = [random.index(9) as i32 - 4, random.index(9) as i32 - 4];
+    let blobs: Vec<[i32; 4]> = (0..=random.index(6))
         .map(|_| {
-            let place = [rng.below(width), rng.below(height), 5 + rng.below(width / 2)];
+            let place = [random.index(width), random.index(height), 5 + random.index(width / 2)];
             let [x, y, r] = place.map(|v| v as i32);
-            [x, y, r, rng.below(256) as i32]
+            [x, y, r, random.index(256) as i32]
         })
         .collect();
-    let coarse: Vec<i32> = (0..64).map(|_| rng.below(256) as i32).collect();
+    let coarse: Vec<i32> = (0..64).map(|_| random.index(256) as i32).collect();
     let mut rgb = Vec::with_capacity(width * height * 3);
     for i in 0..width * height {
         let (x, y) = ((i % width) as i32, (i / width) as i32);
@@ -41,7 +29,7 @@ fn picture(kind: usize, rng: &mut Rng) -> Frame {
         let value = match kind {
             0 => 0,
             1 => 255,
-            2 => rng.below(256) as i32,                    // noise
+            2 => random.index(256) as i32,                 // noise
             3 => tone + (slope[0] * x + slope[1] * y) / 4, // a ramp
             4 => tone + if (cell(x) + cell(y)) % 2 == 0 { spread } else { -spread }, // checks
             5 => tone + ((x * slope[0] + y * slope[1]) / pitch as i32 % 2) * spread, // stripes
@@ -59,7 +47,7 @@ fn picture(kind: usize, rng: &mut Rng) -> Frame {
                 let (u, v) = (fx.fract(), fy.fract());
                 let top = tone(x0, y0) * (1.0 - u) + tone(x0 + 1, y0) * u;
                 let low = tone(x0, y0 + 1) * (1.0 - u) + tone(x0 + 1, y0 + 1) * u;
-                (top * (1.0 - v) + low * v) as i32 + rng.below(8) as i32
+                (top * (1.0 - v) + low * v) as i32 + random.index(8) as i32
             }
         };
         rgb.extend([value.clamp(0, 255) as u8; 3]);
@@ -73,10 +61,10 @@ fn no_picture_without_a_face_holds_one() {
     // `FEATHERCALL_NO_FACE_PICTURES=2500` looks at 10,000 frames; docs/MODEL.md has the outcome.
     let n = std::env::var("FEATHERCALL_NO_FACE_PICTURES").map_or(24, |n| n.parse().unwrap());
     let mut tracker = Tracker::builtin().unwrap();
-    let mut rng = Rng(1);
+    let mut random = SplitMix64::new(1);
     let (mut seen, mut longest) = (0, 0);
     for i in 0..n {
-        let frame = picture(i % 8, &mut rng);
+        let frame = picture(i % 8, &mut random);
         tracker.reset();
         let mut held = 0;
         for _ in 0..=HELD {

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
+use numerics::eigen_symmetric;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
-use track::eigen_symmetric;
 
 const POINTS: usize = 478;
 const MESH: usize = 468;

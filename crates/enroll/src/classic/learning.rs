@@ -1,6 +1,7 @@
 //! Classic field and embedder, learned together.
 
-use face::{ClassicFrame, ClassicModel, ClassicSizes, Noise};
+use face::{ClassicFrame, ClassicModel, ClassicSizes};
+use numerics::SplitMix64;
 use rayon::prelude::*;
 use track::Observation;
 use types::{CANONICAL_M, EXPRESSION_DIMS, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
@@ -83,7 +84,7 @@ pub(crate) fn learn(
     let mut grads = vec![0.0; layout.len];
     let mut lanes: Vec<Lane> = (0..FRAMES_PER_STEP).map(|_| Lane::new(&sizes, &layout)).collect();
     let regions = seen.regions();
-    let mut noise = Noise(seed);
+    let mut noise = SplitMix64::new(seed);
     let begun = clock.elapsed();
     let (mut error, mut rays): (Option<f64>, u64) = (None, 0);
     loop {

@@ -195,11 +195,11 @@ pub(crate) fn transposed(numbers: &[f32], n: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use face::Noise;
+    use numerics::SplitMix64;
 
     fn noise(n: usize, seed: u64) -> Vec<f32> {
-        let mut noise = Noise(seed);
-        (0..n).map(|_| noise.gaussian()).collect()
+        let mut noise = SplitMix64::new(seed);
+        (0..n).map(|_| noise.normal()).collect()
     }
 
     struct Both<'a> {

@@ -4,9 +4,10 @@
 //! tested against finite differences.
 
 use face::{
-    ClassicFrame, ClassicLayout, ClassicModel, ClassicRay, ClassicSizes, NetFrame, Noise, head_ray,
+    ClassicFrame, ClassicLayout, ClassicModel, ClassicRay, ClassicSizes, NetFrame, head_ray,
     integrate, merge, place_by_mass, place_evenly, read_picture, torso_ray, widths,
 };
+use numerics::SplitMix64;
 use rayon::prelude::*;
 
 use super::net::{Activations, NetGrads, PackedNet};
@@ -218,7 +219,7 @@ impl Lane {
         self.grads.fill(0.0);
         self.own.iter_mut().for_each(NetGrads::clear);
         (self.loss, self.squared_error) = (0.0, 0.0);
-        let mut noise = Noise(job.seed);
+        let mut noise = SplitMix64::new(job.seed);
         for pixels in job.pixels.chunks(RAYS_TOGETHER) {
             let points: Vec<[f32; 2]> = pixels.iter().map(|pixel| pixel.at).collect();
             job.field.trace(&job.frame, &points, || noise.uniform(), &mut self.rays);
@@ -299,9 +300,9 @@ mod tests {
     }
 
     fn code(sizes: &ClassicSizes) -> Vec<f32> {
-        let mut noise = Noise(4);
+        let mut noise = SplitMix64::new(4);
         let n = sizes.code;
-        (0..n).map(|i| noise.gaussian() * if i + 6 < n { 0.5 } else { 0.02 }).collect()
+        (0..n).map(|i| noise.normal() * if i + 6 < n { 0.5 } else { 0.02 }).collect()
     }
 
     fn all_sizes() -> [ClassicSizes; 3] {
@@ -330,7 +331,7 @@ mod tests {
     }
 
     fn pixels() -> Vec<Pixel> {
-        let mut noise = Noise(8);
+        let mut noise = SplitMix64::new(8);
         (0..11)
             .map(|_| Pixel {
                 at: [noise.uniform(), noise.uniform()],

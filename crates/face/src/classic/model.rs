@@ -1,8 +1,9 @@
+use numerics::SplitMix64;
 use types::HeadPose;
 
 use super::sizes::{DIRECTION_INPUTS, POSITION_INPUTS};
 use super::{ClassicFrame, ClassicLayout, ClassicSizes};
-use crate::{ModelError, Noise};
+use crate::ModelError;
 
 /// Logarithm of the density that a field starts with: a thin fog.
 const FIRST_LOG_DENSITY: f32 = -2.0;
@@ -64,10 +65,10 @@ impl ClassicModel {
     pub fn untrained(sizes: ClassicSizes, seed: u64) -> Self {
         let layout = ClassicLayout::new(&sizes);
         let mut params = vec![0.0; layout.len];
-        let mut noise = Noise(seed);
+        let mut noise = SplitMix64::new(seed);
         let mut fill = |range: &std::ops::Range<usize>, deviation: f32| {
             for p in &mut params[range.clone()] {
-                *p = deviation * noise.gaussian();
+                *p = deviation * noise.normal();
             }
         };
         let he = |inputs: usize| (2.0 / inputs as f32).sqrt();
@@ -98,8 +99,8 @@ impl ClassicModel {
     /// If a size is out of range.
     pub fn noise(sizes: ClassicSizes, seed: u64) -> Self {
         let mut model = Self::untrained(sizes, seed);
-        let mut noise = Noise(seed ^ 0x51ab);
-        model.params.iter_mut().for_each(|p| *p += 0.05 * noise.gaussian());
+        let mut noise = SplitMix64::new(seed ^ 0x51ab);
+        model.params.iter_mut().for_each(|p| *p += 0.05 * noise.normal());
         for rgb in &mut model.background {
             *rgb = [(); 3].map(|()| noise.uniform());
         }

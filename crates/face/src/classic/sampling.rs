@@ -67,11 +67,11 @@ pub fn widths(places: &[f32], far: f32) -> impl Iterator<Item = f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Noise;
+    use numerics::SplitMix64;
 
     #[test]
     fn each_part_of_the_ray_gets_one_even_sample() {
-        let mut noise = Noise(3);
+        let mut noise = SplitMix64::new(3);
         let mut places = [0.0; 16];
         place_evenly((2.0, 6.0), &mut places, || noise.uniform());
         for (i, t) in places.iter().enumerate() {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn samples_lie_where_the_mass_is() {
         let weights = [0.0, 0.1, 0.0, 0.4, 0.3, 0.0, 0.2, 0.0];
-        let mut noise = Noise(5);
+        let mut noise = SplitMix64::new(5);
         let mut places = [0.0; 1000];
         place_by_mass((1.0, 9.0), &weights, &mut places, || noise.uniform());
         assert!(places.windows(2).all(|p| p[0] <= p[1]));

@@ -5,7 +5,7 @@ use types::{HeadPose, MediaTime};
 
 use crate::clips::cut;
 use crate::faces::Face;
-use crate::rng::Rng;
+use numerics::SplitMix64;
 
 /// Side of the pictures: the face is a good hundred pixels high, as in the set of faces.
 const SIDE: u32 = 288;
@@ -25,7 +25,7 @@ pub(crate) fn faces(n: usize, seed: u64) -> Vec<Face> {
     (0..n)
         .into_par_iter()
         .filter_map(|i| {
-            let mut rng = Rng::new(seed ^ 0xAC70, i as u64);
+            let mut rng = SplitMix64::stream(seed ^ 0xAC70, i as u64);
             let actor = &actors[rng.index(actors.len())];
             let moment = MediaTime::from_micros((rng.between(0.0, MOMENTS) * 1e6) as u64);
             let mut performance = actor.script(moment);
@@ -41,7 +41,7 @@ pub(crate) fn faces(n: usize, seed: u64) -> Vec<Face> {
 }
 
 /// The head turned on its neck; more often a little than a lot.
-fn turned(performance: Performance, rng: &mut Rng) -> Performance {
+fn turned(performance: Performance, rng: &mut SplitMix64) -> Performance {
     let [yaw, pitch, roll] = TURN.map(|most| {
         let v = rng.between(-1.0, 1.0);
         most * v * v.abs().sqrt()

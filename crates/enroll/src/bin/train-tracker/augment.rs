@@ -3,8 +3,8 @@ use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 use track::{CROP_SIDE, Crop, Luma, OUTPUTS, normalize};
 
 use crate::faces::{Face, Faces, SIDE};
-use crate::rng::Rng;
 use crate::shapes::MeanShape;
+use numerics::SplitMix64;
 
 const PIXELS: usize = CROP_SIDE * CROP_SIDE;
 /// Share of samples that show no face, or none near where it should be.
@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 /// Draws a sample; equal `rng`s give equal samples.
-pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut Rng) -> Sample {
+pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> Sample {
     let faces = all.train.as_slice();
     if rng.chance(NEGATIVES) {
         return Sample { crop: negative(faces, mean, rng), target: None };
@@ -63,11 +63,11 @@ pub(crate) fn place(
     face: &Face,
     mean: &MeanShape,
     mirrored: bool,
-    rng: &mut Rng,
+    rng: &mut SplitMix64,
 ) -> Option<(Crop, Target)> {
     let level = Crop::aligning(&mean.points, &face.points)?;
     let (angle, zoom, shift) = if rng.chance(REFINED) {
-        let angle = (6.0 * rng.normal()).clamp(-15.0, 15.0);
+        let angle = (6.0 * rng.normal_fast()).clamp(-15.0, 15.0);
         (angle, rng.between(-0.12, 0.12), [rng.between(-0.05, 0.05), rng.between(-0.05, 0.05)])
     } else {
         let shift = [rng.between(-0.15, 0.15), rng.between(-0.15, 0.15)];
@@ -93,9 +93,9 @@ pub(crate) fn place(
 ///
 /// Most source pictures are tight, so their edges tell where the face is: edges that no camera
 /// will show. They are moved inwards, softened, mirrored or continued to make them useless.
-fn look(faces: &[Face], face: &Face, crop: &Crop, rng: &mut Rng) -> Vec<f32> {
+fn look(faces: &[Face], face: &Face, crop: &Crop, rng: &mut SplitMix64) -> Vec<f32> {
     let mut picture = crop.sample(face, CROP_SIDE);
-    let kind = rng.unit();
+    let kind = rng.uniform();
     if kind < 0.25 {
         return picture; // edge pixels repeated, as the labels were made
     }
@@ -132,14 +132,14 @@ fn reflected(face: &Face, [x0, y0, x1, y1]: [f32; 4], x: f32, y: f32) -> f32 {
 }
 
 /// A crop's worth of background: another picture enlarged, noise, a flat tone, a ramp, black.
-fn filling(faces: &[Face], rng: &mut Rng) -> Vec<f32> {
-    let kind = rng.unit();
+fn filling(faces: &[Face], rng: &mut SplitMix64) -> Vec<f32> {
+    let kind = rng.uniform();
     if kind < 0.5 {
         return texture(faces, rng);
     }
     let (tone, spread) = (rng.between(0.0, 255.0), rng.between(0.0, 60.0));
     match kind {
-        0.5..0.6 => (0..PIXELS).map(|_| tone + spread * rng.normal()).collect(),
+        0.5..0.6 => (0..PIXELS).map(|_| tone + spread * rng.normal_fast()).collect(),
         0.6..0.7 => vec![tone; PIXELS],
         0.7..0.75 => pattern(tone, 2.0 * spread, rng),
         0.75..0.88 => {
@@ -152,7 +152,7 @@ fn filling(faces: &[Face], rng: &mut Rng) -> Vec<f32> {
 }
 
 /// Stripes or checks of any direction and width, hard or soft.
-fn pattern(tone: f32, spread: f32, rng: &mut Rng) -> Vec<f32> {
+fn pattern(tone: f32, spread: f32, rng: &mut SplitMix64) -> Vec<f32> {
     let mut wave = || {
         let (sin, cos) = rng.between(0.0, std::f32::consts::TAU).sin_cos();
         let pitch = std::f32::consts::TAU / rng.between(5.0, 50.0);
@@ -172,7 +172,7 @@ fn pattern(tone: f32, spread: f32, rng: &mut Rng) -> Vec<f32> {
 }
 
 /// Part of some picture, enlarged or turned until it is no face.
-fn texture(faces: &[Face], rng: &mut Rng) -> Vec<f32> {
+fn texture(faces: &[Face], rng: &mut SplitMix64) -> Vec<f32> {
     let face = &faces[rng.index(faces.len())];
     let side = rng.between(16.0, 64.0);
     let center = [rng.between(0.0, SIDE as f32), rng.between(0.0, SIDE as f32)];
@@ -183,8 +183,8 @@ fn texture(faces: &[Face], rng: &mut Rng) -> Vec<f32> {
 }
 
 /// A crop without a face, or with one far from where the tracker would ever crop it.
-fn negative(faces: &[Face], mean: &MeanShape, rng: &mut Rng) -> Vec<f32> {
-    let kind = rng.unit();
+fn negative(faces: &[Face], mean: &MeanShape, rng: &mut SplitMix64) -> Vec<f32> {
+    let kind = rng.uniform();
     let picture = if kind < 0.5 {
         // Beside a face, too near or too far to be refined, or turned upside down.
         let face = &faces[rng.index(faces.len())];
@@ -225,7 +225,7 @@ fn negative(faces: &[Face], mean: &MeanShape, rng: &mut Rng) -> Vec<f32> {
 }
 
 /// Replaces a random rectangle or ellipse of up to `largest` of the crop's side.
-fn cover(picture: &mut [f32], by: &[f32], rng: &mut Rng, largest: f32) {
+fn cover(picture: &mut [f32], by: &[f32], rng: &mut SplitMix64, largest: f32) {
     let side = CROP_SIDE as f32;
     let (w, h) = (rng.between(0.08, largest) * side / 2.0, rng.between(0.08, largest) * side / 2.0);
     let (x0, y0) = (rng.between(0.0, side), rng.between(0.0, side));
@@ -241,7 +241,7 @@ fn cover(picture: &mut [f32], by: &[f32], rng: &mut Rng, largest: f32) {
 }
 
 /// What light, lens and sensor do to a picture; then brightness normalised as the network wants.
-fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut Rng, covered: f32) -> Vec<f32> {
+fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut SplitMix64, covered: f32) -> Vec<f32> {
     if rng.chance(covered) {
         let by = filling(faces, rng);
         cover(&mut picture, &by, rng, 0.4);
@@ -267,7 +267,7 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut Rng, covered: f32) ->
         let light = (1.0 + ramp[0] * at(i % CROP_SIDE) + ramp[1] * at(i / CROP_SIDE)).max(0.1);
         let v = (*value / 255.0).clamp(0.0, 1.0);
         let v = gamma.map_or(v, |gamma| v.powf(gamma));
-        *value = (v * 255.0 * gain * light + lift + noise * rng.normal()).clamp(0.0, 255.0);
+        *value = (v * 255.0 * gain * light + lift + noise * rng.normal_fast()).clamp(0.0, 255.0);
         if dark {
             *value = value.round();
         }

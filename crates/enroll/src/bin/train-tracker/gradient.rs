@@ -247,12 +247,13 @@ mod tests {
     use super::*;
     use crate::augment::Target;
     use crate::optimizer::random_parameters;
-    use crate::rng::Rng;
+    use numerics::SplitMix64;
 
     #[test]
     fn the_gradient_is_the_slope_of_the_loss() {
-        let mut rng = Rng::new(3, 0);
-        let mut noise = |n: usize, by: f32| (0..n).map(|_| by * rng.normal()).collect::<Vec<_>>();
+        let mut rng = SplitMix64::stream(3, 0);
+        let mut noise =
+            |n: usize, by: f32| (0..n).map(|_| by * rng.normal_fast()).collect::<Vec<_>>();
         let samples: Vec<Sample> = (0..3)
             .map(|i| Sample {
                 crop: noise(CROP_SIDE * CROP_SIDE, 1.0),

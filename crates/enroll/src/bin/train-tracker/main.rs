@@ -29,7 +29,6 @@ mod faces;
 mod follow;
 mod gradient;
 mod optimizer;
-mod rng;
 mod shapes;
 
 use std::path::PathBuf;
@@ -44,8 +43,8 @@ use crate::augment::Sample;
 use crate::faces::Face;
 use crate::gradient::Lane;
 use crate::optimizer::Optimizer;
-use crate::rng::Rng;
 use crate::shapes::MeanShape;
+use numerics::SplitMix64;
 
 const BATCH: usize = 64;
 /// Gradients are summed in this many parts, whatever the number of cores.
@@ -125,7 +124,8 @@ fn train(
                 let samples: Vec<Sample> = (0..TOGETHER)
                     .map(|i| {
                         let slot = (lane_idx * BATCH / LANES + part * TOGETHER + i) as u64;
-                        let mut rng = Rng::new(options.seed, 1 + step * BATCH as u64 + slot);
+                        let mut rng =
+                            SplitMix64::stream(options.seed, 1 + step * BATCH as u64 + slot);
                         augment::draw(faces, mean, &mut rng)
                     })
                     .collect();
@@ -193,7 +193,7 @@ fn first_parameters(faces: &[Face], mean: &MeanShape, seed: u64) -> Vec<f32> {
     let shapes: Vec<Vec<f32>> = (0..6000_u64)
         .into_par_iter()
         .filter_map(|i| {
-            let mut rng = Rng::new(seed ^ 0x5EED, i);
+            let mut rng = SplitMix64::stream(seed ^ 0x5EED, i);
             let face = &faces[rng.index(faces.len())];
             let mirrored = rng.chance(0.5);
             augment::place(face, mean, mirrored, &mut rng).map(|(_, target)| target.offsets)

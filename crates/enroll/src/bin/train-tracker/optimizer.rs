@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use track::{Role, parameter_layout};
 
-use crate::rng::Rng;
+use numerics::SplitMix64;
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
@@ -33,7 +33,7 @@ pub(crate) struct Optimizer {
 
 /// Weights to start from: He's, with the second half of each block small, biases zero.
 pub(crate) fn random_parameters(seed: u64) -> Vec<f32> {
-    let mut rng = Rng::new(seed, 0);
+    let mut rng = SplitMix64::stream(seed, 0);
     let mut parameters = Vec::new();
     for (i, parameter) in parameter_layout().iter().enumerate() {
         let conv = track::CONVS.get(i / 2);
@@ -45,7 +45,7 @@ pub(crate) fn random_parameters(seed: u64) -> Vec<f32> {
         let deviation = gain / (parameter.rows as f32).sqrt();
         let weight = parameter.name.ends_with(".weight");
         let n = parameter.rows * parameter.columns;
-        parameters.extend((0..n).map(|_| if weight { deviation * rng.normal() } else { 0.0 }));
+        parameters.extend((0..n).map(|_| if weight { deviation * rng.normal_fast() } else { 0.0 }));
     }
     parameters
 }

@@ -5,7 +5,7 @@ use track::{COEFFICIENTS, Crop, OUTPUTS, mirror_pairs};
 use types::LANDMARKS;
 
 use crate::faces::Face;
-use crate::rng::Rng;
+use numerics::SplitMix64;
 
 /// Larger side of the mean face's box, in sides of the crop.
 const FACE_IN_CROP: f32 = 0.62;
@@ -98,8 +98,8 @@ pub(crate) fn principal_components(samples: &[Vec<f32>]) -> Array2<f32> {
         row.assign(&ndarray::ArrayView1::from(sample.as_slice()));
     }
     let covariance = data.t().dot(&data) / n as f32;
-    let mut rng = Rng::new(11, 0);
-    let mut basis = Array2::from_shape_fn((OUTPUTS, COEFFICIENTS), |_| rng.normal());
+    let mut rng = SplitMix64::stream(11, 0);
+    let mut basis = Array2::from_shape_fn((OUTPUTS, COEFFICIENTS), |_| rng.normal_fast());
     let mut deviations = vec![0.0; COEFFICIENTS];
     for _ in 0..20 {
         basis = covariance.dot(&basis);

@@ -1,29 +1,37 @@
-/// The lower factor `L` of a symmetric positive definite matrix `A = L Lᵀ`.
+/// Cholesky factor `L` of a symmetric positive definite matrix `A = L Lᵀ`.
+///
+/// # Source
+/// Golub, Van Loan, "Matrix Computations", 4th edition, section 4.2.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cholesky {
+pub struct Cholesky {
     n: usize,
-    /// `[n, n]`, row-major; what lies above the diagonal is not read.
+    /// `[n, n]`, row-major; only the lower triangle is read.
     factor: Vec<f64>,
 }
 
 impl Cholesky {
-    /// Factors an `[n, n]` matrix, of which only the lower half is read; `None` if it is not
-    /// positive definite.
-    pub(crate) fn new(a: Vec<f64>, n: usize) -> Option<Self> {
-        let mut whole = Self { n, factor: a };
-        whole.factorize()?;
-        Some(whole)
+    /// Factorizes a row-major `[n, n]` matrix, of which only the lower triangle is read.
+    ///
+    /// Returns `None` if the matrix is not positive definite.
+    ///
+    /// # Panics
+    /// If `matrix` holds fewer than `n * n` numbers.
+    pub fn new(matrix: Vec<f64>, n: usize) -> Option<Self> {
+        let mut cholesky = Self { n, factor: matrix };
+        cholesky.factorize()?;
+        Some(cholesky)
     }
 
-    /// Factors another matrix, given by row and column (lower half), in the memory of the last.
+    /// Factorizes another matrix, reusing the memory; `element` gives the numbers of its lower
+    /// triangle by row and column.
     ///
-    /// `None` if it is not positive definite; nothing may be solved then.
-    pub(crate) fn refactor(&mut self, n: usize, a: impl Fn(usize, usize) -> f64) -> Option<()> {
+    /// Returns `None` if the matrix is not positive definite; the factor is then meaningless.
+    pub fn refactor(&mut self, n: usize, element: impl Fn(usize, usize) -> f64) -> Option<()> {
         self.n = n;
         self.factor.resize(n * n, 0.0);
         for i in 0..n {
             for j in 0..=i {
-                self.factor[i * n + j] = a(i, j);
+                self.factor[i * n + j] = element(i, j);
             }
         }
         self.factorize()
@@ -51,8 +59,11 @@ impl Cholesky {
         Some(())
     }
 
-    /// Solves `A x = b` in place.
-    pub(crate) fn solve(&self, b: &mut [f64]) {
+    /// Solves `A x = b` in place: `b`, of length `n`, becomes `x`.
+    ///
+    /// # Panics
+    /// If `b` holds fewer than `n` numbers.
+    pub fn solve(&self, b: &mut [f64]) {
         let n = self.n;
         for i in 0..n {
             let sum = dot(&self.factor[i * n..i * n + i], &b[..i]);
@@ -67,17 +78,24 @@ impl Cholesky {
         }
     }
 
-    /// `L v`.
-    pub(crate) fn lower_times(&self, v: &[f64]) -> Vec<f64> {
+    /// Returns the product `L v`; `v` has length `n`.
+    ///
+    /// # Panics
+    /// If `v` holds fewer than `n` numbers.
+    pub fn lower_times(&self, v: &[f64]) -> Vec<f64> {
         (0..self.n).map(|i| dot(&self.factor[i * self.n..=i * self.n + i], &v[..=i])).collect()
     }
 
-    /// `Lᵀ v`.
-    pub(crate) fn upper_times(&self, v: &[f64]) -> Vec<f64> {
+    /// Returns the product `Lᵀ v`; `v` has length `n`.
+    ///
+    /// # Panics
+    /// If `v` holds fewer than `n` numbers.
+    pub fn upper_times(&self, v: &[f64]) -> Vec<f64> {
         (0..self.n).map(|i| (i..self.n).map(|k| self.factor[k * self.n + i] * v[k]).sum()).collect()
     }
 }
 
+/// Dot product, summed in four lanes; the order of the sum is fixed.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a, a_rest) = a.as_chunks::<4>();
     let (b, b_rest) = b.as_chunks::<4>();
@@ -102,9 +120,14 @@ mod tests {
                 })
                 .collect();
         let x: Vec<f64> = (0..n).map(|i| i as f64 - 3.5).collect();
-        let mut b: Vec<f64> = (0..n).map(|i| (0..n).map(|j| a[i * n + j] * x[j]).sum()).collect();
-        Cholesky::new(a, n).unwrap().solve(&mut b);
-        assert!(b.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-12));
+        let b: Vec<f64> = (0..n).map(|i| (0..n).map(|j| a[i * n + j] * x[j]).sum()).collect();
+        let factor = Cholesky::new(a, n).unwrap();
+        let mut solved = b.clone();
+        factor.solve(&mut solved);
+        assert!(solved.iter().zip(&x).all(|(a, b)| (a - b).abs() < 1e-12));
+        // L (Lᵀ x) = A x = b.
+        let product = factor.lower_times(&factor.upper_times(&x));
+        assert!(product.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-12));
     }
 
     #[test]
