@@ -1,8 +1,7 @@
+use face_shape::{FaceShape, INNER_LIPS, LEFT_EYE, MESH_POINTS, OUTER_LIPS, RIGHT_EYE};
 use glam::Vec3;
 use numerics::Cholesky;
 use types::{EXPRESSION_DIMS, LANDMARKS};
-
-use crate::face_shape::FaceShape;
 
 /// What the face can be asked to do; weights are about 0..=1, gaze in radians.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,25 +40,13 @@ const ALL: [Action; N_ACTIONS] = [
     Action::Squint,
 ];
 
-/// Upper and lower lids from the outer to the inner corner, the subject's right eye (left in the
-/// picture), corners excluded.
-pub(crate) const RIGHT_UPPER_LID: [usize; 7] = [246, 161, 160, 159, 158, 157, 173];
-/// See [`RIGHT_UPPER_LID`].
-pub(crate) const RIGHT_LOWER_LID: [usize; 7] = [7, 163, 144, 145, 153, 154, 155];
-/// The subject's left eye, outer to inner corner.
-pub(crate) const LEFT_UPPER_LID: [usize; 7] = [466, 388, 387, 386, 385, 384, 398];
-/// See [`LEFT_UPPER_LID`].
-pub(crate) const LEFT_LOWER_LID: [usize; 7] = [249, 390, 373, 374, 380, 381, 382];
-/// Inner lips from the picture's left corner to the right one, corners excluded.
-pub(crate) const UPPER_INNER_LIP: [usize; 9] = [191, 80, 81, 82, 13, 312, 311, 310, 415];
-/// See [`UPPER_INNER_LIP`].
-pub(crate) const LOWER_INNER_LIP: [usize; 9] = [95, 88, 178, 87, 14, 317, 402, 318, 324];
-const UPPER_OUTER_LIP: [usize; 9] = [185, 40, 39, 37, 0, 267, 269, 270, 409];
-const LOWER_OUTER_LIP: [usize; 9] = [146, 91, 181, 84, 17, 314, 405, 321, 375];
-const CORNERS: [usize; 4] = [61, 291, 78, 308];
-const CHIN: [usize; 11] = [152, 148, 377, 176, 400, 175, 199, 200, 171, 396, 18];
-const BROWS: [usize; 20] =
-    [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285];
+/// Corners of both outlines of the lips.
+const MOUTH_CORNERS: [usize; 4] = {
+    let ([a, b], [c, d]) = (OUTER_LIPS.corners(), INNER_LIPS.corners());
+    [a, b, c, d]
+};
+/// The chin and the skin between chin and lower lip.
+const CHIN_AREA: [usize; 11] = [152, 148, 377, 176, 400, 175, 199, 200, 171, 396, 18];
 /// Points that no action moves, pinned softly.
 const STILL: [usize; 16] = [10, 151, 9, 6, 197, 4, 1, 127, 356, 234, 454, 93, 323, 132, 361, 168];
 
@@ -82,7 +69,7 @@ struct Wish {
 impl Actions {
     /// Solves every action for a shape.
     pub(crate) fn new(shape: &FaceShape) -> Self {
-        let rest = solve(shape, &rest_wishes(&shape.mean));
+        let rest = solve(shape, &rest_wishes(shape.mean()));
         let resting = displaced(shape, &rest);
         let each = ALL
             .iter()
@@ -117,8 +104,8 @@ impl Actions {
 }
 
 fn displaced(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS]) -> Vec<Vec3> {
-    let mut points = shape.mean.clone();
-    for (weight, component) in coefficients.iter().zip(&shape.expression) {
+    let mut points = shape.mean().to_vec();
+    for (weight, component) in coefficients.iter().zip(shape.expression()) {
         for (point, offset) in points.iter_mut().zip(component) {
             *point += *offset * *weight;
         }
@@ -131,7 +118,7 @@ fn gain(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS], wishes: &[Wish
     let (mut along, mut asked) = (0.0, 0.0);
     for wish in wishes {
         let mut got = Vec3::ZERO;
-        for (weight, component) in coefficients.iter().zip(&shape.expression) {
+        for (weight, component) in coefficients.iter().zip(shape.expression()) {
             got += component[wish.landmark] * *weight;
         }
         along += got.dot(wish.offset) / wish.sigma;
@@ -142,25 +129,26 @@ fn gain(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS], wishes: &[Wish
 
 fn rest_wishes(mean: &[Vec3]) -> Vec<Wish> {
     let mut wishes = still(0.002);
-    for (&up, &down) in UPPER_INNER_LIP.iter().zip(&LOWER_INNER_LIP) {
+    for (&up, &down) in INNER_LIPS.upper.iter().zip(&INNER_LIPS.lower) {
         let gap = mean[down] - mean[up];
         push(&mut wishes, up, gap * 0.35, 0.0003);
         push(&mut wishes, down, -gap * 0.65, 0.0003);
     }
-    for (&up, &down) in RIGHT_UPPER_LID
+    for (&up, &down) in RIGHT_EYE
+        .upper_lid
         .iter()
-        .chain(&LEFT_UPPER_LID)
-        .zip(RIGHT_LOWER_LID.iter().chain(&LEFT_LOWER_LID))
+        .chain(&LEFT_EYE.upper_lid)
+        .zip(RIGHT_EYE.lower_lid.iter().chain(&LEFT_EYE.lower_lid))
     {
         // Mean eyes include the blinks of the people measured: open them a little.
         let gap = mean[down] - mean[up];
         push(&mut wishes, up, gap * -0.24, 0.0005);
         push(&mut wishes, down, gap * 0.05, 0.0005);
     }
-    for brow in BROWS {
+    for brow in brows() {
         push(&mut wishes, brow, Vec3::ZERO, 0.001);
     }
-    for iris in 468..LANDMARKS {
+    for iris in MESH_POINTS..LANDMARKS {
         push(&mut wishes, iris, Vec3::ZERO, 0.0005);
     }
     wishes
@@ -169,98 +157,99 @@ fn rest_wishes(mean: &[Vec3]) -> Vec<Wish> {
 fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
     let mut w = still(0.0015);
     let mouth = [
-        &UPPER_INNER_LIP[..],
-        &LOWER_INNER_LIP,
-        &UPPER_OUTER_LIP,
-        &LOWER_OUTER_LIP,
-        &CORNERS,
-        &CHIN,
+        &INNER_LIPS.upper[..],
+        &INNER_LIPS.lower,
+        &OUTER_LIPS.upper,
+        &OUTER_LIPS.lower,
+        &MOUTH_CORNERS,
+        &CHIN_AREA,
     ]
     .concat();
-    let eyes = [RIGHT_UPPER_LID, RIGHT_LOWER_LID, LEFT_UPPER_LID, LEFT_LOWER_LID].concat();
-    let irises: Vec<usize> = (468..LANDMARKS).collect();
+    let eyes =
+        [RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid, LEFT_EYE.upper_lid, LEFT_EYE.lower_lid].concat();
+    let irises: Vec<usize> = (MESH_POINTS..LANDMARKS).collect();
     let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
     let side = |i: usize| rest[i].x.signum();
     match action {
         Action::Jaw => {
-            pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
-            for i in CHIN {
+            pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
+            for i in CHIN_AREA {
                 push(&mut w, i, Vec3::new(0.0, 0.022, 0.004), 0.001);
             }
-            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+            for i in [INNER_LIPS.lower, OUTER_LIPS.lower].concat() {
                 push(&mut w, i, Vec3::new(0.0, 0.004 + 0.018 * middle(i), 0.003), 0.0005);
             }
-            for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
+            for i in [INNER_LIPS.upper, OUTER_LIPS.upper].concat() {
                 push(&mut w, i, Vec3::new(0.0, -0.001 * middle(i), 0.0), 0.0005);
             }
-            for i in CORNERS {
+            for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(-0.0025 * side(i), 0.005, 0.002), 0.001);
             }
         }
         Action::Round => {
-            pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
-            for i in CORNERS {
+            pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
+            for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(-0.0065 * side(i), 0.0, -0.002), 0.001);
             }
-            for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
+            for i in [INNER_LIPS.upper, OUTER_LIPS.upper].concat() {
                 let x = -0.20 * rest[i].x;
                 push(&mut w, i, Vec3::new(x, -0.001 * middle(i), -0.003 * middle(i)), 0.001);
             }
-            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+            for i in [INNER_LIPS.lower, OUTER_LIPS.lower].concat() {
                 let x = -0.20 * rest[i].x;
                 push(&mut w, i, Vec3::new(x, 0.0025 * middle(i), -0.003 * middle(i)), 0.001);
             }
         }
         Action::Wide => {
-            pin(&mut w, &[&eyes[..], &irises, &BROWS, &CHIN].concat(), 0.001);
-            for i in CORNERS {
+            pin(&mut w, &[&eyes[..], &irises, &brows(), &CHIN_AREA].concat(), 0.001);
+            for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(0.005 * side(i), -0.001, 0.002), 0.0005);
             }
-            for i in UPPER_INNER_LIP {
+            for i in INNER_LIPS.upper {
                 push(&mut w, i, Vec3::new(0.12 * rest[i].x, -0.001 * middle(i), 0.001), 0.0005);
             }
-            for i in LOWER_INNER_LIP {
+            for i in INNER_LIPS.lower {
                 push(&mut w, i, Vec3::new(0.12 * rest[i].x, 0.002 * middle(i), 0.001), 0.0005);
             }
         }
         Action::Press => {
-            pin(&mut w, &[&eyes[..], &irises, &BROWS].concat(), 0.001);
-            for i in [UPPER_INNER_LIP, UPPER_OUTER_LIP].concat() {
+            pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
+            for i in [INNER_LIPS.upper, OUTER_LIPS.upper].concat() {
                 push(&mut w, i, Vec3::new(0.0, 0.0012 * middle(i), 0.001), 0.0005);
             }
-            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+            for i in [INNER_LIPS.lower, OUTER_LIPS.lower].concat() {
                 push(&mut w, i, Vec3::new(0.0, -0.0015 * middle(i), 0.001), 0.0005);
             }
         }
         Action::LipBite => {
-            pin(&mut w, &[&eyes[..], &irises, &BROWS, &UPPER_OUTER_LIP].concat(), 0.001);
-            for i in UPPER_INNER_LIP {
+            pin(&mut w, &[&eyes[..], &irises, &brows(), &OUTER_LIPS.upper].concat(), 0.001);
+            for i in INNER_LIPS.upper {
                 push(&mut w, i, Vec3::new(0.0, -0.0015 * middle(i), 0.0), 0.0005);
             }
-            for i in [LOWER_INNER_LIP, LOWER_OUTER_LIP].concat() {
+            for i in [INNER_LIPS.lower, OUTER_LIPS.lower].concat() {
                 push(&mut w, i, Vec3::new(0.0, -0.001 * middle(i), 0.004), 0.0005);
             }
         }
         Action::Smile => {
-            pin(&mut w, &[&irises[..], &BROWS].concat(), 0.001);
-            for i in CORNERS {
+            pin(&mut w, &[&irises[..], &brows()].concat(), 0.001);
+            for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(0.007 * side(i), -0.006, 0.004), 0.0005);
             }
             for i in [205, 425, 50, 280] {
                 push(&mut w, i, Vec3::new(0.002 * side(i), -0.004, -0.002), 0.001);
             }
-            for (&up, &down) in UPPER_INNER_LIP.iter().zip(&LOWER_INNER_LIP) {
+            for (&up, &down) in INNER_LIPS.upper.iter().zip(&INNER_LIPS.lower) {
                 push(&mut w, up, Vec3::new(0.16 * rest[up].x, -0.0015, 0.002), 0.0007);
                 push(&mut w, down, Vec3::new(0.16 * rest[down].x, -0.0015, 0.002), 0.0007);
             }
-            for i in [RIGHT_LOWER_LID, LEFT_LOWER_LID].concat() {
+            for i in [RIGHT_EYE.lower_lid, LEFT_EYE.lower_lid].concat() {
                 push(&mut w, i, Vec3::new(0.0, -0.0012, 0.0), 0.0007);
             }
         }
         Action::BlinkRight | Action::BlinkLeft => {
-            pin(&mut w, &[&mouth[..], &irises, &BROWS].concat(), 0.001);
-            let right = (RIGHT_UPPER_LID, RIGHT_LOWER_LID);
-            let left = (LEFT_UPPER_LID, LEFT_LOWER_LID);
+            pin(&mut w, &[&mouth[..], &irises, &brows()].concat(), 0.001);
+            let right = (RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid);
+            let left = (LEFT_EYE.upper_lid, LEFT_EYE.lower_lid);
             let (shut, open) =
                 if action == Action::BlinkRight { (right, left) } else { (left, right) };
             for (&up, &down) in shut.0.iter().zip(&shut.1) {
@@ -272,7 +261,7 @@ fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
         }
         Action::BrowUp => {
             pin(&mut w, &[&mouth[..], &eyes, &irises].concat(), 0.0007);
-            for i in BROWS {
+            for i in brows() {
                 push(&mut w, i, Vec3::new(0.0, -0.008, 0.001), 0.0007);
             }
         }
@@ -287,34 +276,40 @@ fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
         }
         // A radian of gaze moves an iris by about the radius of an eyeball.
         Action::GazeRight => {
-            pin(&mut w, &[&mouth[..], &eyes, &BROWS].concat(), 0.0007);
+            pin(&mut w, &[&mouth[..], &eyes, &brows()].concat(), 0.0007);
             for &i in &irises {
                 push(&mut w, i, Vec3::new(0.0112, 0.0, 0.0), 0.0002);
             }
         }
         Action::GazeDown => {
-            pin(&mut w, &[&mouth[..], &BROWS].concat(), 0.0007);
+            pin(&mut w, &[&mouth[..], &brows()].concat(), 0.0007);
             for &i in &irises {
                 push(&mut w, i, Vec3::new(0.0, 0.0112, 0.0), 0.0002);
             }
-            for i in [RIGHT_UPPER_LID, LEFT_UPPER_LID].concat() {
+            for i in [RIGHT_EYE.upper_lid, LEFT_EYE.upper_lid].concat() {
                 push(&mut w, i, Vec3::new(0.0, 0.008, 0.0), 0.0003);
             }
-            for i in [RIGHT_LOWER_LID, LEFT_LOWER_LID].concat() {
+            for i in [RIGHT_EYE.lower_lid, LEFT_EYE.lower_lid].concat() {
                 push(&mut w, i, Vec3::new(0.0, 0.003, 0.0), 0.0003);
             }
         }
         Action::Squint => {
             pin(&mut w, &[&mouth[..], &irises].concat(), 0.001);
-            for i in [RIGHT_LOWER_LID, LEFT_LOWER_LID].concat() {
+            for i in [RIGHT_EYE.lower_lid, LEFT_EYE.lower_lid].concat() {
                 push(&mut w, i, Vec3::new(0.0, -0.0016, 0.0), 0.0003);
             }
-            for i in [RIGHT_UPPER_LID, LEFT_UPPER_LID].concat() {
+            for i in [RIGHT_EYE.upper_lid, LEFT_EYE.upper_lid].concat() {
                 push(&mut w, i, Vec3::new(0.0, 0.0012, 0.0), 0.0003);
             }
         }
     }
     w
+}
+
+/// Both brows.
+fn brows() -> [usize; 20] {
+    let eyes = [RIGHT_EYE, LEFT_EYE].map(|eye| [eye.brow_top, eye.brow_bottom]);
+    std::array::from_fn(|i| eyes.as_flattened().as_flattened()[i])
 }
 
 fn still(sigma: f32) -> Vec<Wish> {
@@ -342,7 +337,7 @@ fn solve(shape: &FaceShape, wishes: &[Wish]) -> [f32; EXPRESSION_DIMS] {
         let weight = 1.0 / f64::from(wish.sigma).powi(2);
         for axis in 0..3 {
             let row: Vec<f64> = shape
-                .expression
+                .expression()
                 .iter()
                 .map(|component| f64::from(component[wish.landmark][axis]))
                 .collect();
@@ -375,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_blink_shuts_the_lids_and_a_jaw_opens_the_lips() {
-        let shape = FaceShape::builtin();
+        let shape = FaceShape::builtin().unwrap();
         let actions = Actions::new(&shape);
         let with = |pairs: &[(Action, f32)]| {
             let mut weights = [0.0; N_ACTIONS];
@@ -386,14 +381,15 @@ mod tests {
         };
         let rest = with(&[]);
         let blink = with(&[(Action::BlinkRight, 1.0), (Action::BlinkLeft, 1.0)]);
-        for (upper, lower) in [(RIGHT_UPPER_LID, RIGHT_LOWER_LID), (LEFT_UPPER_LID, LEFT_LOWER_LID)]
+        for (upper, lower) in
+            [(RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid), (LEFT_EYE.upper_lid, LEFT_EYE.lower_lid)]
         {
             let (open, shut) = (gap(&rest, &upper, &lower), gap(&blink, &upper, &lower));
             assert!(shut < 0.2 * open, "lids: {open} m open, {shut} m shut");
         }
         let (shut, open) = (
-            gap(&rest, &UPPER_INNER_LIP, &LOWER_INNER_LIP),
-            gap(&with(&[(Action::Jaw, 1.0)]), &UPPER_INNER_LIP, &LOWER_INNER_LIP),
+            gap(&rest, &INNER_LIPS.upper, &INNER_LIPS.lower),
+            gap(&with(&[(Action::Jaw, 1.0)]), &INNER_LIPS.upper, &INNER_LIPS.lower),
         );
         assert!(shut.abs() < 0.002 && open > 0.007, "lips: {shut} m shut, {open} m open");
     }

@@ -4,12 +4,12 @@ use types::{FOCAL, Frame, Landmarks, MediaTime};
 
 use crate::action::Actions;
 use crate::backdrop::Backdrop;
-use crate::face_shape::FaceShape;
 use crate::light::srgb_from_linear;
 use crate::performance::{self, Performance};
 use crate::raster::{Band, Hit, Material};
 use crate::scene::{Body, Scene};
 use crate::voice;
+use face_shape::FaceShape;
 
 /// What a pixel of an [`ActorFrame`] shows.
 pub mod class {
@@ -57,9 +57,12 @@ pub struct ActorFrame {
 }
 
 impl Actor {
-    /// The actor of a seed: the seed decides what is said and done, and the books on the shelf.
+    /// Creates the actor of a seed, which determines speech, motion and the room.
+    ///
+    /// # Panics
+    /// Only if the build embedded a damaged face shape.
     pub fn new(seed: u64) -> Self {
-        let shape = FaceShape::builtin();
+        let shape = FaceShape::builtin().expect("the embedded face shape is valid");
         let actions = Actions::new(&shape);
         let rest = actions.resting(&shape);
         Self { seed, actions, body: Body::new(shape, rest), backdrop: Backdrop::new(seed) }

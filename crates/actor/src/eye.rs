@@ -1,6 +1,6 @@
+use face_shape::EyeLandmarks;
 use glam::Vec3;
 
-use crate::action::{LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_UPPER_LID};
 use crate::light;
 use crate::noise::{bell, lerp, plane, smoothstep};
 
@@ -19,29 +19,19 @@ pub(crate) struct Eye {
 }
 
 impl Eye {
-    /// `iris` is the landmark of its centre: 468 for the subject's right eye, 473 for the left.
-    pub(crate) fn new(mean: &[Vec3], landmarks: &[Vec3], iris: usize) -> Self {
-        let right = iris == 468;
-        let (upper, lower, outer, inner) = if right {
-            (RIGHT_UPPER_LID, RIGHT_LOWER_LID, 33, 133)
-        } else {
-            (LEFT_UPPER_LID, LEFT_LOWER_LID, 263, 362)
-        };
-        // Where the eyeball sits does not move; the mean iris looks straight ahead.
-        let center = mean[iris] + Vec3::new(0.0, 0.0, RADIUS * 0.94);
-        let to_iris = landmarks[iris] - center;
+    /// Places an eye by the mean face and the frame's landmarks, head space, meters.
+    pub(crate) fn new(mean: &[Vec3], landmarks: &[Vec3], eye: &EyeLandmarks) -> Self {
+        // The eyeball does not move in the head; the mean iris looks straight ahead.
+        let center = mean[eye.iris] + Vec3::new(0.0, 0.0, RADIUS * 0.94);
+        let to_iris = landmarks[eye.iris] - center;
         let (x, y) = (to_iris.x / RADIUS, to_iris.y / RADIUS);
         let sight = Vec3::new(x, y, -(1.0 - x * x - y * y).max(0.05).sqrt()).normalize();
-        let rim = |lid: [usize; 7]| {
-            let mut points: Vec<[f32; 2]> = [&[outer][..], &lid, &[inner]]
-                .concat()
-                .into_iter()
-                .map(|i| [landmarks[i].x, landmarks[i].y])
-                .collect();
+        let rim = |lid: [usize; 9]| {
+            let mut points = lid.map(|i| [landmarks[i].x, landmarks[i].y]).to_vec();
             points.sort_by(|a, b| a[0].total_cmp(&b[0]));
             points
         };
-        Self { center, sight, upper: rim(upper), lower: rim(lower) }
+        Self { center, sight, upper: rim(eye.upper_rim()), lower: rim(eye.lower_rim()) }
     }
 
     /// Linear color along a ray of head space; `turned` takes directions to camera space.

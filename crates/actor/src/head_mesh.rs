@@ -1,22 +1,12 @@
+use face_shape::{FACE_OVAL, FaceShape, INNER_LIPS, LEFT_EYE, MESH_POINTS, RIGHT_EYE};
 use glam::Vec3;
 
-use crate::action::{
-    LEFT_LOWER_LID, LEFT_UPPER_LID, LOWER_INNER_LIP, RIGHT_LOWER_LID, RIGHT_UPPER_LID,
-    UPPER_INNER_LIP,
-};
-use crate::face_shape::{FaceShape, MESH};
 use crate::raster::{Material, Triangle};
 use crate::subdivide::Fine;
 
 /// Centre of the skull, head space, meters.
 pub(crate) const SKULL: Vec3 = Vec3::new(0.0, -0.047, 0.083);
 const SKULL_RADII: Vec3 = Vec3::new(0.0765, 0.105, 0.1);
-
-/// Border of the face mesh, from the forehead over the picture's right side.
-pub(crate) const OVAL: [usize; 36] = [
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-];
 
 /// How far each ring lies from the border to the back of the head, and how much of the border's
 /// shape and motion it keeps.
@@ -40,8 +30,8 @@ impl HeadMesh {
     pub(crate) fn new(shape: &FaceShape) -> Self {
         let mut rings = Vec::new();
         for &(along, keep) in &RINGS {
-            for &border in &OVAL {
-                let from = shape.mean[border] - SKULL;
+            for &border in &FACE_OVAL {
+                let from = shape.mean()[border] - SKULL;
                 let polar = (-from.z / from.length()).acos();
                 let azimuth = from.y.atan2(from.x);
                 let angle = polar + (std::f32::consts::PI - polar) * along;
@@ -58,11 +48,11 @@ impl HeadMesh {
         rings.push(SKULL + Vec3::new(0.0, 0.0, SKULL_RADII.z));
 
         let mut triangles: Vec<[u32; 3]> =
-            shape.triangles.iter().copied().filter(|t| !is_inside_opening(t)).collect();
-        let n = OVAL.len();
+            shape.triangles().iter().copied().filter(|t| !is_inside_opening(t)).collect();
+        let n = FACE_OVAL.len();
         let ring = |k: usize, i: usize| -> u32 {
             let i = i % n;
-            if k == 0 { OVAL[i] as u32 } else { (MESH + (k - 1) * n + i) as u32 }
+            if k == 0 { FACE_OVAL[i] as u32 } else { (MESH_POINTS + (k - 1) * n + i) as u32 }
         };
         for k in 0..RINGS.len() {
             for i in 0..n {
@@ -71,11 +61,11 @@ impl HeadMesh {
                 triangles.extend([[a, c, b], [b, c, d]]);
             }
         }
-        let back = (MESH + RINGS.len() * n) as u32;
+        let back = (MESH_POINTS + RINGS.len() * n) as u32;
         for i in 0..n {
             triangles.push([ring(RINGS.len(), i), back, ring(RINGS.len(), i + 1)]);
         }
-        let mut control: Vec<Vec3> = shape.mean[..MESH].to_vec();
+        let mut control: Vec<Vec3> = shape.mean()[..MESH_POINTS].to_vec();
         control.extend(&rings);
         let mut all: Vec<Triangle> =
             triangles.into_iter().map(|t| facing_out(&control, t, Material::Skin)).collect();
@@ -83,15 +73,15 @@ impl HeadMesh {
             all.extend(opening.into_iter().map(|t| facing_out(&control, t, material)));
         }
         let fine = Fine::new(control.len(), &all, 2);
-        Self { fine, rings, mean: shape.mean.clone() }
+        Self { fine, rings, mean: shape.mean().to_vec() }
     }
 
     /// Fine vertices for the landmarks of a face, head space.
     pub(crate) fn vertices(&self, landmarks: &[Vec3]) -> Vec<Vec3> {
-        let mut control = landmarks[..MESH].to_vec();
+        let mut control = landmarks[..MESH_POINTS].to_vec();
         for (i, &rest) in self.rings.iter().enumerate() {
-            let keep = RINGS.get(i / OVAL.len()).map_or(0.0, |r| r.1);
-            let border = OVAL[i % OVAL.len()];
+            let keep = RINGS.get(i / FACE_OVAL.len()).map_or(0.0, |r| r.1);
+            let border = FACE_OVAL[i % FACE_OVAL.len()];
             control.push(rest + (landmarks[border] - self.mean[border]) * keep);
         }
         self.fine.vertices(&control)
@@ -111,21 +101,24 @@ fn is_inside_opening(triangle: &[u32; 3]) -> bool {
             upper.contains(&v) || lower.contains(&v) || corners.contains(&v)
         })
     };
-    all_of(&RIGHT_UPPER_LID, &RIGHT_LOWER_LID, [33, 133])
-        || all_of(&LEFT_UPPER_LID, &LEFT_LOWER_LID, [263, 362])
-        || all_of(&UPPER_INNER_LIP, &LOWER_INNER_LIP, [78, 308])
+    all_of(&RIGHT_EYE.upper_lid, &RIGHT_EYE.lower_lid, RIGHT_EYE.corners())
+        || all_of(&LEFT_EYE.upper_lid, &LEFT_EYE.lower_lid, LEFT_EYE.corners())
+        || all_of(&INNER_LIPS.upper, &INNER_LIPS.lower, INNER_LIPS.corners())
 }
 
 /// Triangles that close the eyes and the mouth, upper rim against lower rim.
 fn openings() -> [(Vec<[u32; 3]>, Material); 3] {
     [
-        (strip(33, &RIGHT_UPPER_LID, &RIGHT_LOWER_LID, 133), Material::RightEye),
-        (strip(263, &LEFT_UPPER_LID, &LEFT_LOWER_LID, 362), Material::LeftEye),
-        (strip(78, &UPPER_INNER_LIP, &LOWER_INNER_LIP, 308), Material::Mouth),
+        (
+            strip(RIGHT_EYE.corners(), &RIGHT_EYE.upper_lid, &RIGHT_EYE.lower_lid),
+            Material::RightEye,
+        ),
+        (strip(LEFT_EYE.corners(), &LEFT_EYE.upper_lid, &LEFT_EYE.lower_lid), Material::LeftEye),
+        (strip(INNER_LIPS.corners(), &INNER_LIPS.upper, &INNER_LIPS.lower), Material::Mouth),
     ]
 }
 
-fn strip(first: usize, upper: &[usize], lower: &[usize], last: usize) -> Vec<[u32; 3]> {
+fn strip([first, last]: [usize; 2], upper: &[usize], lower: &[usize]) -> Vec<[u32; 3]> {
     let n = upper.len();
     let mut triangles = vec![[first, upper[0], lower[0]], [upper[n - 1], last, lower[n - 1]]];
     for i in 0..n - 1 {

@@ -22,7 +22,6 @@ mod actor;
 mod backdrop;
 mod clothes;
 mod eye;
-mod face_shape;
 mod hair;
 mod head_mesh;
 mod light;

@@ -1,6 +1,6 @@
+use face_shape::{CHIN, INNER_LIPS};
 use glam::Vec3;
 
-use crate::action::{LOWER_INNER_LIP, UPPER_INNER_LIP};
 use crate::eye::height;
 use crate::light;
 use crate::noise::{bell, lerp, smoothstep};
@@ -25,14 +25,10 @@ pub(crate) struct MouthInside {
 impl MouthInside {
     pub(crate) fn new(rest: &[Vec3], landmarks: &[Vec3]) -> Self {
         let seam = 0.5 * (rest[13] + rest[14]);
-        let chin = |points: &[Vec3]| 0.5 * (points[152].y + points[200].y);
+        let chin = |points: &[Vec3]| 0.5 * (points[CHIN].y + points[200].y);
         let drop = (chin(landmarks) - chin(rest)).max(-0.002);
-        let rim = |lip: [usize; 9]| {
-            let mut points: Vec<[f32; 2]> = [&[78][..], &lip, &[308]]
-                .concat()
-                .into_iter()
-                .map(|i| [landmarks[i].x, landmarks[i].y])
-                .collect();
+        let rim = |lip: [usize; 11]| {
+            let mut points = lip.map(|i| [landmarks[i].x, landmarks[i].y]).to_vec();
             points.sort_by(|a, b| a[0].total_cmp(&b[0]));
             points
         };
@@ -41,8 +37,8 @@ impl MouthInside {
             upper_edge: seam.y + 0.0034,
             lower_edge: seam.y + 0.0040 + 0.95 * drop,
             drop,
-            upper_lip: rim(UPPER_INNER_LIP),
-            lower_lip: rim(LOWER_INNER_LIP),
+            upper_lip: rim(INNER_LIPS.upper_rim()),
+            lower_lip: rim(INNER_LIPS.lower_rim()),
         }
     }
 

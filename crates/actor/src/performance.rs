@@ -245,16 +245,19 @@ fn soft_limit(x: f32, limit: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face_shape::FaceShape;
+    use face_shape::FaceShape;
 
     #[test]
     fn nothing_jumps_in_a_minute() {
-        let shape = FaceShape::builtin();
+        let shape = FaceShape::builtin().unwrap();
         let actions = Actions::new(&shape);
         let points = |ms: u64| {
             let p = script(7, &actions, MediaTime::from_micros(ms * 1000));
-            let seen: Vec<[f32; 2]> =
-                shape.posed(&p.expression).iter().map(|&v| p.pose.image_from_head(v)).collect();
+            let seen: Vec<[f32; 2]> = shape
+                .with_expression(shape.mean(), &p.expression)
+                .iter()
+                .map(|&v| p.pose.image_from_head(v))
+                .collect();
             (seen, p.torso)
         };
         // Cells of the script meet at whole stretches and in between: step closely there.
@@ -283,7 +286,7 @@ mod tests {
 
     #[test]
     fn turns_stay_within_what_a_tracker_knows() {
-        let actions = Actions::new(&FaceShape::builtin());
+        let actions = Actions::new(&FaceShape::builtin().unwrap());
         let (mut widest, mut shut) = ([0.0_f32; 3], 0.0_f32);
         for ms in (0..120_000).step_by(40) {
             let p = script(7, &actions, MediaTime::from_micros(ms * 1000));

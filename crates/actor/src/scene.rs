@@ -4,7 +4,6 @@ use types::FOCAL;
 
 use crate::clothes::{self, Part};
 use crate::eye::Eye;
-use crate::face_shape::FaceShape;
 use crate::hair::{Hair, SHELLS, Strands};
 use crate::head_mesh::{HeadMesh, SKULL};
 use crate::light;
@@ -14,6 +13,7 @@ use crate::performance::{DISTANCE_M, HEAD_UP_M, Performance};
 use crate::raster::{Band, Hit, Material, OnScreen, Triangle};
 use crate::skin::{self, Skin};
 use crate::subdivide::normals;
+use face_shape::{FaceShape, LEFT_EYE, RIGHT_EYE};
 
 /// Linear colors of what has no painting.
 const NECK: Vec3 = Vec3::new(0.615, 0.352, 0.246);
@@ -147,7 +147,7 @@ impl Body {
     pub(crate) fn scene(&self, performance: &Performance, side: usize) -> Scene<'_> {
         let pose = performance.pose;
         let turn = pose.quat();
-        let landmarks = self.shape.posed(&performance.expression);
+        let landmarks = self.shape.with_expression(self.shape.mean(), &performance.expression);
         let head_vertices = self.head.vertices(&landmarks);
         let head_normals =
             normals(&head_vertices, &self.head.fine.triangles, |t| t.material == Material::Skin);
@@ -181,7 +181,7 @@ impl Body {
         }
         let shadow = self.shadows(&camera, &all_normals, pose.translation());
         let light = self.irradiance(&all_normals, &shadow);
-        let eyes = [468, 473].map(|iris| Eye::new(&self.shape.mean, &landmarks, iris));
+        let eyes = [RIGHT_EYE, LEFT_EYE].map(|eye| Eye::new(self.shape.mean(), &landmarks, &eye));
         let mouth = MouthInside::new(&self.rest, &landmarks);
         Scene {
             body: self,

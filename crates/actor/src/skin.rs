@@ -1,7 +1,7 @@
+use face_shape::{FaceShape, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE};
 use glam::{Vec2, Vec3};
 use rayon::prelude::*;
 
-use crate::face_shape::FaceShape;
 use crate::hair;
 use crate::head_mesh::SKULL;
 use crate::light::linear_from_srgb;
@@ -17,20 +17,6 @@ const TEXEL: f32 = 0.000_35;
 /// Radius at which azimuth becomes arc.
 const ARC: f32 = 0.085;
 const LEVELS: usize = 5;
-
-const OUTER_LIPS: [usize; 20] =
-    [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146];
-const INNER_LIPS: [usize; 20] =
-    [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95];
-/// Upper edge from the outer end inwards, then the lower edge back.
-const RIGHT_BROW: [usize; 10] = [70, 63, 105, 66, 107, 55, 65, 52, 53, 46];
-const LEFT_BROW: [usize; 10] = [300, 293, 334, 296, 336, 285, 295, 282, 283, 276];
-const RIGHT_LASHES: [usize; 9] = [33, 246, 161, 160, 159, 158, 157, 173, 133];
-const LEFT_LASHES: [usize; 9] = [263, 466, 388, 387, 386, 385, 384, 398, 362];
-const RIGHT_LOWER_LASHES: [usize; 9] = [33, 7, 163, 144, 145, 153, 154, 155, 133];
-const LEFT_LOWER_LASHES: [usize; 9] = [263, 249, 390, 373, 374, 380, 381, 382, 362];
-const RIGHT_CREASE: [usize; 7] = [247, 30, 29, 27, 28, 56, 190];
-const LEFT_CREASE: [usize; 7] = [467, 260, 259, 257, 258, 286, 414];
 
 /// Skin color and gloss of the whole head, painted once at several sizes.
 pub(crate) struct Skin {
@@ -130,7 +116,7 @@ struct Painter {
 impl Painter {
     fn new(shape: &FaceShape) -> Self {
         Self {
-            at: shape.mean.iter().map(|&p| Vec2::from_array(place(p))).collect(),
+            at: shape.mean().iter().map(|&p| Vec2::from_array(place(p))).collect(),
             skin: linear_from_srgb([214, 168, 143]),
             hair: linear_from_srgb([58, 38, 27]),
             lips: linear_from_srgb([166, 87, 83]),
@@ -184,32 +170,29 @@ impl Painter {
             * smoothstep(0.085, 0.06, p.x.abs());
         color *= Vec3::ONE.lerp(Vec3::new(0.90, 0.92, 0.97), beard * 0.8);
 
-        for (crease, lashes, lower) in [
-            (&RIGHT_CREASE, &RIGHT_LASHES, &RIGHT_LOWER_LASHES),
-            (&LEFT_CREASE, &LEFT_LASHES, &LEFT_LOWER_LASHES),
-        ] {
-            if p.distance(self.at[lashes[4]]) > 0.035 {
+        for eye in [RIGHT_EYE, LEFT_EYE] {
+            if p.distance(self.at[eye.upper_lid[3]]) > 0.035 {
                 continue;
             }
-            let fold = bell(self.line_distance(crease, p), 0.0012);
+            let fold = bell(self.line_distance(&eye.crease, p), 0.0012);
             color *= 1.0 - 0.34 * fold;
-            let rim = smoothstep(0.0026, 0.0009, self.line_distance(lashes, p));
-            color = color.lerp(self.hair * 0.35, 0.92 * rim);
-            let rim = smoothstep(0.0013, 0.0003, self.line_distance(lower, p));
+            let lashes = smoothstep(0.0026, 0.0009, self.line_distance(&eye.upper_rim(), p));
+            color = color.lerp(self.hair * 0.35, 0.92 * lashes);
+            let rim = smoothstep(0.0013, 0.0003, self.line_distance(&eye.lower_rim(), p));
             color = color.lerp(self.hair, 0.45 * rim);
             gloss *= 1.0 - 0.5 * fold;
         }
 
         let near_mouth = p.distance(0.5 * (self.at[13] + self.at[14])) < 0.045;
         let lip = if near_mouth {
-            smoothstep(0.0012, -0.0012, self.outside(&OUTER_LIPS, p))
+            smoothstep(0.0012, -0.0012, self.outside(&OUTER_LIPS.ring(), p))
         } else {
             0.0
         };
         if lip > 0.0 {
             let wrinkles =
                 plane(mm.x / 0.8, mm.y / 5.0, 44) + 0.6 * plane(mm.x / 1.9, mm.y / 7.0, 45);
-            let seam = smoothstep(0.003, 0.0, self.outside(&INNER_LIPS, p).max(0.0));
+            let seam = smoothstep(0.003, 0.0, self.outside(&INNER_LIPS.ring(), p).max(0.0));
             let upper = smoothstep(0.002, -0.002, p.y - self.at[13].y);
             let lips = self.lips
                 * (1.0 + 0.06 * wrinkles - 0.28 * seam - 0.12 * upper)
@@ -218,11 +201,13 @@ impl Painter {
             gloss = lerp(gloss, 0.75 + 0.1 * wrinkles, lip);
         }
 
-        for (brow, side) in [(&RIGHT_BROW, -1.0_f32), (&LEFT_BROW, 1.0)] {
+        for (eye, side) in [(RIGHT_EYE, -1.0_f32), (LEFT_EYE, 1.0)] {
+            let (brow, mut bottom) = (eye.brow_top, eye.brow_bottom);
             if p.distance(self.at[brow[2]]) > 0.045 {
                 continue;
             }
-            let outside = self.outside(brow, p);
+            bottom.reverse();
+            let outside = self.outside([brow, bottom].as_flattened(), p);
             if outside < 0.004 {
                 // Hairs lean outwards and up; the inner end is sparser.
                 let along = (p.x - self.at[brow[4]].x) / (self.at[brow[0]].x - self.at[brow[4]].x);
@@ -275,7 +260,7 @@ fn from_segment(a: Vec2, b: Vec2, p: Vec2) -> f32 {
 /// Openness to the sky of a point of the resting face, 0..=1: what no shadow map resolves.
 pub(crate) fn openness(shape: &FaceShape, point: Vec3) -> f32 {
     let near = |landmark: usize, offset: Vec3, width: f32| {
-        bell(point.distance(shape.mean[landmark] + offset), width)
+        bell(point.distance(shape.mean()[landmark] + offset), width)
     };
     let mut shut = 0.0_f32;
     for (nostril, side) in [(97, -1.0_f32), (326, 1.0)] {

@@ -1,7 +1,7 @@
 //! Tracker and encoder as one: frames in, access units out, no more work than a frame is worth.
 
 use codec::{AccessUnit, Encoder, UnitId};
-use track::{Care, PersonTracker};
+use track::{PersonTracker, RefinementBudget};
 use types::{Feature, Frame, MediaTime};
 
 /// What became of a frame.
@@ -21,18 +21,6 @@ pub(crate) struct Coded {
     pub(crate) unit: AccessUnit,
 }
 
-/// What there is time for, from little to much: frames that units are made of are always refined with
-/// all care.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Leisure {
-    /// Frames between them are followed only.
-    Scant,
-    /// They are refined in haste.
-    Fair,
-    /// All are refined with all care.
-    Ample,
-}
-
 /// The sender's chain from a frame to bytes; the call and `feathercall encode` share it.
 pub(crate) struct FaceCoder {
     tracker: PersonTracker,
@@ -48,24 +36,20 @@ impl FaceCoder {
         &mut self.encoder
     }
 
-    /// Codes a frame that is due, or the last there is; with leisure refines one that a unit bends
-    /// its way around; follows the face through any other.
-    pub(crate) fn take(&mut self, frame: &Frame, is_last: bool, leisure: Leisure) -> Taken {
+    /// Tracks a frame and encodes the unit that ends with it, if one is due.
+    ///
+    /// A frame that becomes a unit, as the last one does, is refined with the full budget; a frame
+    /// whose intermediate feature is encoded gets `budget`; any other is only followed.
+    pub(crate) fn take(&mut self, frame: &Frame, is_last: bool, budget: RefinementBudget) -> Taken {
         let is_due = is_last || self.encoder.wants(frame.time());
-        let care = match leisure {
-            _ if is_due => Care::Full,
-            _ if !self.encoder.wants_between(frame.time()) => return self.follow(frame),
-            Leisure::Ample => Care::Full,
-            Leisure::Fair => Care::Hasty,
-            Leisure::Scant => return self.follow(frame),
+        let budget = match budget {
+            _ if is_due => RefinementBudget::Full,
+            _ if !self.encoder.wants_between(frame.time()) => RefinementBudget::None,
+            budget => budget,
         };
-        let feature = self.tracker.track(frame, care);
-        let unit = feature.and_then(|feature| code(&mut self.encoder, &feature, is_due));
-        Taken { found: feature.is_some(), unit }
-    }
-
-    fn follow(&mut self, frame: &Frame) -> Taken {
-        Taken { found: self.tracker.follow(frame), unit: None }
+        let tracked = self.tracker.track(frame, budget);
+        let unit = tracked.feature().and_then(|feature| code(&mut self.encoder, &feature, is_due));
+        Taken { found: tracked.has_face(), unit }
     }
 }
 

@@ -3,10 +3,10 @@
 use capture::{OpenError, ReadError, Source, SourceSpec};
 use codec::{Decoder, Encoder, Profile, ProfileError, Quality, Reference, Stream, StreamError};
 use face::FaceFile;
-use track::{PersonError, PersonTracker};
+use track::{PersonError, PersonTracker, RefinementBudget};
 use types::Feature;
 
-use crate::face_coder::{FaceCoder, Leisure};
+use crate::face_coder::FaceCoder;
 
 /// Why a clip could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub fn encode_stream(
     while let Some(frame) = next {
         next = source.next_frame()?;
         // A call goes on; a file ends with its last face.
-        let coded = coder.take(&frame, next.is_none(), Leisure::Ample).unit;
+        let coded = coder.take(&frame, next.is_none(), RefinementBudget::Full).unit;
         stream.units.extend(coded.map(|coded| (coded.time, coded.unit)));
         n_frames += 1;
         progress(n_frames);

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use capture::{Paced, Source};
 use codec::Encoder;
 use tokio::sync::mpsc;
+use track::RefinementBudget;
 use types::{Feature, Frame, MediaTime, Sound};
 
 use crate::Rate;
-use crate::face_coder::{FaceCoder, Leisure, Taken, code};
+use crate::face_coder::{FaceCoder, Taken, code};
 use crate::order::Order;
 use crate::session::Input;
 use crate::shared::Shared;
@@ -117,12 +118,12 @@ impl Pace {
     }
 
     /// For the next frame, another waiting already if this machine `is_late`.
-    fn leisure(&self, is_late: bool) -> Leisure {
+    fn budget(&self, is_late: bool) -> RefinementBudget {
         let is_quick = self.took.is_some_and(|took| took < 0.5 * self.interval);
         match (is_late, is_quick) {
-            (true, _) => Leisure::Scant,
-            (false, false) => Leisure::Fair,
-            (false, true) => Leisure::Ample,
+            (true, _) => RefinementBudget::None,
+            (false, false) => RefinementBudget::Reduced,
+            (false, true) => RefinementBudget::Full,
         }
     }
 }
@@ -170,7 +171,7 @@ impl Worker {
                 return;
             }
             if let Some(frame) = paced.next(PATIENCE)
-                && let Some(took) = self.take_frame(&frame, pace.leisure(paced.is_late()))
+                && let Some(took) = self.take_frame(&frame, pace.budget(paced.is_late()))
             {
                 pace.learn(took);
             }
@@ -251,14 +252,14 @@ impl Worker {
     }
 
     /// Gives back how long a unit took, if there was one.
-    fn take_frame(&mut self, frame: &Frame, leisure: Leisure) -> Option<Duration> {
+    fn take_frame(&mut self, frame: &Frame, budget: RefinementBudget) -> Option<Duration> {
         *self.shared.preview.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.clone());
         if !self.started || self.camera_off {
             return None;
         }
         let begun = Instant::now();
         let Coder::Tracking(coder) = &mut self.coder else { return None };
-        let taken = coder.take(frame, false, leisure);
+        let taken = coder.take(frame, false, budget);
         let took = begun.elapsed();
         let unit_took = taken.unit.as_ref().map(|_| took);
         self.tell(taken, took);
@@ -297,16 +298,17 @@ mod tests {
     #[test]
     fn who_is_late_does_less_and_who_is_quick_takes_all_care() {
         let mut pace = Pace::new(25);
-        assert_eq!(pace.leisure(false), Leisure::Fair, "nothing is known yet");
+        assert_eq!(pace.budget(false), RefinementBudget::Reduced, "nothing is known yet");
         let mut after = |ms: u64, n: usize| {
             (0..n).for_each(|_| pace.learn(Duration::from_millis(ms)));
-            [pace.leisure(false), pace.leisure(true)]
+            [pace.budget(false), pace.budget(true)]
         };
-        let [fair, ample] = [Leisure::Fair, Leisure::Ample].map(|early| [early, Leisure::Scant]);
-        assert_eq!(after(500, 1), fair, "a search");
-        assert_eq!(after(10, 10), ample);
-        assert_eq!(after(25, 30), fair);
-        assert_eq!(after(15, 30), ample);
+        let [reduced, full] = [RefinementBudget::Reduced, RefinementBudget::Full]
+            .map(|early| [early, RefinementBudget::None]);
+        assert_eq!(after(500, 1), reduced, "a search");
+        assert_eq!(after(10, 10), full);
+        assert_eq!(after(25, 30), reduced);
+        assert_eq!(after(15, 30), full);
     }
 
     /// A worker that sends features which were recorded, and what it sends.

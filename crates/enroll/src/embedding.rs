@@ -1,7 +1,8 @@
 //! The person's embedder in training.
 
 use candle_core::{Device, Tensor};
-use track::{Embedder, FaceShape, INPUT_DIMS, Identity, Observation, WINDOW, Whitening};
+use face_shape::FaceShape;
+use track::{Embedder, INPUT_DIMS, Identity, Observation, WINDOW, Whitening};
 use types::{LANDMARKS, LEARNED_DIMS};
 
 use crate::adam::{Adam, Group};

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use face::{FaceFile, FaceModel, Sizes, ssim};
-use track::{Care, PhotometricRefiner, SenderPart, Smoothing, measuring_fingerprint};
+use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing, measuring_fingerprint};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
 use crate::checkpoint::{can_write, write_whole};
@@ -95,7 +95,7 @@ pub fn enroll(
         if features.len() >= LEAST_PROFILED && is_late {
             break;
         }
-        features.push(refiner.refine(&s.frame, measured, Care::Full));
+        features.push(refiner.refine(&s.frame, measured, RefinementBudget::Full));
     }
     let pictures: Vec<_> =
         last.iter().zip(&features).map(|(s, feature)| (&s.frame, *feature)).collect();
@@ -149,9 +149,9 @@ fn time_a_frame(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<(Durat
     let rest = first.observation.feature(&[0.0; LEARNED_DIMS])?;
     let mut refiner = PhotometricRefiner::new(model.clone());
     // The first frame of a row takes more steps than those after it.
-    refiner.refine(&first.frame, &rest, Care::Full);
+    refiner.refine(&first.frame, &rest, RefinementBudget::Full);
     let before = clock.elapsed();
-    let rest = refiner.refine(&first.frame, &rest, Care::Full);
+    let rest = refiner.refine(&first.frame, &rest, RefinementBudget::Full);
     let between = clock.elapsed();
     ssim(&draw(&model, &rest, seen.side)?, &first.frame);
     let after = clock.elapsed();

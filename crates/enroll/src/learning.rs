@@ -240,8 +240,9 @@ mod tests {
     use super::*;
     use crate::observing::Seen;
     use capture::SourceSpec;
+    use face_shape::FaceShape;
     use glam::Vec3;
-    use track::{FaceShape, History, Identity, Observation, TorsoReference};
+    use track::{History, Identity, Observation, TorsoReference};
     use types::{EXPRESSION_DIMS, Expression, FOCAL, Frame, HeadPose, Landmarks, MediaTime};
 
     const SIDE: u32 = 64;

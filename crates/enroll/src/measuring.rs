@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use codec::{Decoder, Encoder, Profile, UnitId};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
-use track::{Care, PhotometricRefiner};
+use track::{PhotometricRefiner, RefinementBudget};
 use types::{Feature, Frame};
 
 use crate::clock::Clock;
@@ -79,7 +79,7 @@ pub(crate) fn packing_loss(
         {
             // These frames do not follow one another.
             refiner.reset();
-            let feature = refiner.refine(frame, measured, Care::Full);
+            let feature = refiner.refine(frame, measured, RefinementBudget::Full);
             loss += sign * psnr_db(&draw(model, &feature, frame.width())?, frame);
         }
         n += 1;
@@ -100,7 +100,7 @@ fn through_codec(
     let (mut shown, mut n_units): (Vec<Feature>, _) = (Vec::new(), 0);
     for (i, held) in frames.iter().enumerate() {
         let time = held.measured.time;
-        let feature = refiner.refine(held.frame, &held.measured, Care::Full);
+        let feature = refiner.refine(held.frame, &held.measured, RefinementBudget::Full);
         if encoder.wants(time) || i + 1 == frames.len() {
             let unit = encoder.encode(&feature);
             let id = UnitId::from_count(n_units);

@@ -1,9 +1,10 @@
 //! Recorded frames as a call would see them: pose, expression and torso, causally.
 
 use anyhow::{Context, ensure};
+use face_shape::FaceShape;
 use track::{
-    FaceShape, History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker,
-    Tracker, solve_identity,
+    History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker, Tracker,
+    solve_identity,
 };
 use types::{Frame, Landmarks, POSE_DIMS};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use face::FaceModel;
 use rayon::prelude::*;
-use track::{Aligned, Density, Effort, Exposure, Unknowns, align};
+use track::{Aligned, Exposure, Unknowns, align_step};
 use types::{Code, Feature, FeatureError, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
 
 use crate::clock::Clock;
@@ -18,8 +18,6 @@ const STALE_AFTER: f32 = 0.14;
 const SHARE: f32 = 0.15;
 /// Numbers of a frame in a checkpoint: whether and when it was aligned, trust, pose, torso, exposure.
 const ROW: usize = 3 + POSE_DIMS + TORSO_DIMS + 6;
-/// A frame's turn comes again, so one step is enough.
-const EFFORT: Effort = Effort { rounds: 1, steps: 1, density: Density::Full };
 
 /// Pose and torso of every frame: as measured at first, then moved to where the field says.
 ///
@@ -124,8 +122,9 @@ impl<'a> Posing<'a> {
                 let measured = seen.observation.feature(code)?;
                 let start = self.feature(at, code)?;
                 let light = self.aligned[at].map_or(Exposure::SAME, |(a, _)| a.exposure);
-                let aligned =
-                    align(model, &seen.frame, &measured, &start, light, Unknowns::Place, EFFORT);
+                // One step is enough: each frame is aligned again later.
+                let unknowns = Unknowns::PoseAndTorso;
+                let aligned = align_step(model, &seen.frame, &measured, &start, light, unknowns);
                 Ok((at, aligned))
             })
             .collect();

@@ -13,7 +13,7 @@ use anyhow::Context;
 use capture::{Source, SourceSpec};
 use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, psnr_db, render_cpu};
 use image::{ImageFormat, RgbImage};
-use track::{Care, PersonTracker};
+use track::{PersonTracker, RefinementBudget};
 use types::{Feature, Frame};
 
 const SIDE: u32 = 256;
@@ -43,7 +43,7 @@ fn main() -> anyhow::Result<()> {
         if idx + WARM_UP < first {
             continue;
         }
-        let feature = tracker.track(&frame, Care::Full);
+        let feature = tracker.track(&frame, RefinementBudget::Full).feature();
         if idx >= first
             && (idx - first).is_multiple_of(STRIDE)
             && let Some(feature) = feature

@@ -6,7 +6,7 @@ use capture::{Source, SourceSpec};
 use codec::{Decoder, Encoder, UnitId};
 use face::FaceFile;
 use serde::Serialize;
-use track::Care;
+use track::RefinementBudget;
 use types::{Feature, Frame};
 
 use crate::clip::sender_of;
@@ -138,13 +138,15 @@ impl BenchRow {
 /// If the face file cannot send.
 pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>> {
     let (mut tracker, _) = sender_of(face)?;
-    let features: Vec<_> =
-        actor_frames(n)?.iter().filter_map(|frame| tracker.track(frame, Care::Full)).collect();
+    let features: Vec<_> = actor_frames(n)?
+        .iter()
+        .filter_map(|frame| tracker.track(frame, RefinementBudget::Full).feature())
+        .collect();
     anyhow::ensure!(!features.is_empty(), "the tracker found no face in the actor's frames");
     Ok(features)
 }
 
-/// Times the whole tracker on the actor's frames, each with all care, in haste, and followed only.
+/// Times the whole tracker on the actor's frames, once for each refinement budget.
 ///
 /// # Errors
 /// If the face file cannot send.
@@ -152,19 +154,18 @@ pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let frames = actor_frames(N_FRAMES)?;
     let side = frames.first().map(Frame::width);
     let mut rows = Vec::new();
-    for (what, care) in
-        [("track", Some(Care::Full)), ("track-hasty", Some(Care::Hasty)), ("track-follow", None)]
-    {
+    for (what, budget) in [
+        ("track", RefinementBudget::Full),
+        ("track-hasty", RefinementBudget::Reduced),
+        ("track-follow", RefinementBudget::None),
+    ] {
         let (mut tracker, _) = sender_of(face)?;
-        let mut track = |frame| match care {
-            Some(care) => tracker.track(frame, care).is_some(),
-            None => tracker.follow(frame),
-        };
-        let mut times: Vec<_> = frames.iter().map(|frame| timed(|| track(frame))).collect();
+        let mut times: Vec<_> =
+            frames.iter().map(|frame| timed(|| tracker.track(frame, budget))).collect();
         // The first frame is searched as a whole; a call does that once.
         let mut first: Vec<_> = times.drain(..times.len().min(1)).collect();
         rows.push(BenchRow::new(what, "cpu", side, &mut times));
-        if care == Some(Care::Full) {
+        if budget == RefinementBudget::Full {
             rows.push(BenchRow::new("track-first", "cpu", side, &mut first));
         }
     }

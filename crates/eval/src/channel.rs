@@ -4,7 +4,7 @@ use std::path::Path;
 use codec::Profile;
 use face::FaceFile;
 use serde::Serialize;
-use track::Care;
+use track::RefinementBudget;
 use types::{Feature, MediaTime};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
@@ -64,7 +64,7 @@ pub fn compare_channels(
         if index + WARM_UP < frames.start {
             continue;
         }
-        let feature = tracker.track(&frame, Care::Full);
+        let feature = tracker.track(&frame, RefinementBudget::Full).feature();
         features.extend(feature.filter(|_| index >= frames.start).map(|f| (index, f)));
         progress("track", reader.fraction(Some(frames.end)), &format!("frame {index}"));
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use codec::{Profile, Quality};
 use face::FaceFile;
-use track::Care;
+use track::RefinementBudget;
 use types::{Feature, Frame, MediaTime};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
@@ -81,7 +81,7 @@ pub fn evaluate(
             continue;
         }
         let started = Instant::now();
-        let feature = tracker.track(&frame, Care::Full);
+        let feature = tracker.track(&frame, RefinementBudget::Full).feature();
         let track_ms = started.elapsed().as_secs_f64() * 1000.0;
         if index < frames.start {
             progress("warm up", reader.fraction(Some(frames.end)), "");

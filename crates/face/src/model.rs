@@ -1,3 +1,5 @@
+use numerics::SplitMix64;
+
 use crate::sizes::{CHANNELS, HIDDEN, SHADE_INPUTS, TORSO_INPUTS};
 use crate::{Layout, Sizes};
 

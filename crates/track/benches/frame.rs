@@ -6,9 +6,8 @@ use std::hint::black_box;
 use actor::Actor;
 use criterion::{Criterion, criterion_group, criterion_main};
 use face::FaceFile;
-use track::{
-    Density, Effort, Exposure, FaceShape, Fitter, Tracker, Unknowns, align, solve_identity,
-};
+use face_shape::FaceShape;
+use track::{Exposure, Fitter, Tracker, Unknowns, align_step, solve_identity};
 use types::{FEATURE_DIMS, Feature, Frame, MediaTime};
 
 const SIDE: u32 = 512;
@@ -67,10 +66,11 @@ fn refine(c: &mut Criterion) {
     let off = Feature::from_array(MediaTime::ZERO, &off).expect("a head nearly at rest");
 
     let mut group = c.benchmark_group("refine");
-    let once = Effort { rounds: 1, steps: 1, density: Density::Full };
-    for (name, unknowns) in [("pose and torso", Unknowns::Place), ("everything", Unknowns::All)] {
+    for (name, unknowns) in
+        [("pose and torso", Unknowns::PoseAndTorso), ("everything", Unknowns::All)]
+    {
         group.bench_function(name, |b| {
-            b.iter(|| align(&model, &frame, &off, &off, Exposure::SAME, unknowns, once));
+            b.iter(|| align_step(&model, &frame, &off, &off, Exposure::SAME, unknowns));
         });
     }
     group.bench_function("fold", |b| b.iter(|| model.fold(&model.frame_inputs(&off))));

@@ -139,8 +139,9 @@ impl Embedder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{FaceShape, History, Observation, Whitening};
+    use crate::{History, Observation, Whitening};
     use candle_nn::Optimizer;
+    use face_shape::FaceShape;
     use types::{Expression, HeadPose, MediaTime};
 
     fn observations(n: u64) -> Vec<Observation> {

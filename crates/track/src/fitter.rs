@@ -2,9 +2,10 @@ use glam::{Vec2, Vec3};
 use numerics::Cholesky;
 use types::{EXPRESSION_DIMS, Expression, HeadPose, LANDMARKS, Landmarks};
 
+use crate::Identity;
 use crate::convolution::{matrix, matrix_mut, multiply};
-use crate::pose_fit::{FACE_HEIGHT_M, NOISE_M, Placement};
-use crate::{FaceShape, Identity};
+use crate::pose_fit::{NOISE_M, Placement};
+use face_shape::{FACE_HEIGHT_M, FaceShape};
 
 const K: usize = EXPRESSION_DIMS;
 

@@ -3,9 +3,9 @@ use numerics::Cholesky;
 use rayon::prelude::*;
 use types::{LANDMARKS, Landmarks};
 
-use crate::FaceShape;
 use crate::fitter::seen_in_sides;
-use crate::pose_fit::{FACE_HEIGHT_M, NOISE_M, Placement, rotation_between};
+use crate::pose_fit::{NOISE_M, Placement, rotation_between};
+use face_shape::{CHIN, FACE_HEIGHT_M, FOREHEAD, FaceShape};
 
 /// Frames that are looked at; more say nothing new.
 const MAX_FRAMES: usize = 240;
@@ -189,7 +189,7 @@ fn in_head_space(shape: &FaceShape, face: &[Vec3]) -> Vec<Vec3> {
     let about =
         |f: &[Vec3], c: Vec3| -> Vec<Vec3> { shape.rigid().iter().map(|&i| f[i] - c).collect() };
     let turn = rotation_between(&about(face, from), &about(shape.mean(), to));
-    let scale = FACE_HEIGHT_M / face[10].distance(face[152]).max(1e-3);
+    let scale = FACE_HEIGHT_M / face[FOREHEAD].distance(face[CHIN]).max(1e-3);
     face.iter().map(|p| turn * (*p - from) * scale + to).collect()
 }
 

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use face_shape::{LEFT_EYE, MESH_POINTS, RIGHT_EYE};
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use types::LANDMARKS;
@@ -17,12 +18,8 @@ pub const OUTPUTS: usize = LANDMARKS * 3;
 pub const HIDDEN: usize = 256;
 /// Width of the bottleneck before the landmarks; its weights start as principal components.
 pub const COEFFICIENTS: usize = 128;
-/// Landmarks of the subject's right and left outer eye corners.
-const EYE_CORNERS: [usize; 2] = [33, 263];
 /// Logarithms of expected errors stay in here: a thousandth of the eyes' distance to all of it.
 const SPREAD: (f32, f32) = (-7.0, 0.0);
-/// First landmark of an iris.
-const FIRST_IRIS: usize = 468;
 
 /// Where one matrix of parameters lies in [`LandmarkNet::parameters`].
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -215,7 +212,8 @@ impl LandmarkNet {
 
     /// Distance of the outer eye corners of the average face, in sides of the crop.
     pub fn eye_distance(&self) -> f32 {
-        (self.mean_shape[EYE_CORNERS[1]][0] - self.mean_shape[EYE_CORNERS[0]][0]).abs()
+        let [right, left] = [RIGHT_EYE, LEFT_EYE].map(|eye| self.mean_shape[eye.outer_corner]);
+        (left[0] - right[0]).abs()
     }
 
     /// Looks at one crop of a picture and at its mirror image: the mean of both landmarks, the
@@ -316,7 +314,7 @@ impl LandmarkNet {
 /// Irises pair only with irises. `None` if that is no pairing: the face is not symmetric enough.
 pub fn mirror_pairs(face: &[[f32; 3]]) -> Option<Vec<usize>> {
     let nearest = |i: usize| {
-        let pool = if i < FIRST_IRIS { 0..FIRST_IRIS } else { FIRST_IRIS..face.len() };
+        let pool = if i < MESH_POINTS { 0..MESH_POINTS } else { MESH_POINTS..face.len() };
         let [x, y, z] = face[i];
         let distance = |j: &usize| {
             let q = face[*j];

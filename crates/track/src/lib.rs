@@ -30,7 +30,6 @@ mod code_slopes;
 mod convolution;
 mod crop;
 mod embedder;
-mod face_shape;
 mod fitter;
 mod history;
 mod identity;
@@ -50,7 +49,6 @@ mod whitening;
 pub use convolution::{CONVS, Conv, FLAT, LEAK, Role, matrix, matrix_mut, multiply};
 pub use crop::{Crop, Luma, luma_from_srgb};
 pub use embedder::Embedder;
-pub use face_shape::{FaceShape, FaceShapeError, MESH_POINTS};
 pub use fitter::{Fit, Fitter};
 pub use history::{History, INPUT_DIMS, Observation, WINDOW};
 pub use identity::{Identity, IdentityError, solve_identity};
@@ -59,11 +57,13 @@ pub use landmark_net::{
     mirror_pairs, normalize, parameter_layout,
 };
 pub use observer::Observer;
-pub use person_tracker::{PersonError, PersonTracker};
-pub use photometric::{Aligned, Care, Effort, Exposure, PhotometricRefiner, Unknowns, align};
+pub use person_tracker::{PersonError, PersonTracker, Tracked};
+pub use photometric::{
+    Aligned, Exposure, PhotometricRefiner, RefinementBudget, Unknowns, align_step,
+};
 pub use sender_part::{SenderPart, SenderPartError, measuring_fingerprint};
 pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
-pub use targets::{Density, eyes_and_mouth};
+pub use targets::eyes_and_mouth;
 pub use torso_tracker::{TorsoReference, TorsoTracker};
 pub use tracker::Tracker;
 pub use whitening::Whitening;

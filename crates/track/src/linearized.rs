@@ -375,7 +375,7 @@ impl Around<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::targets::{Density, targets};
+    use crate::targets::targets;
     use face::{FaceFile, trace_head};
     use types::{Code, Frame, HeadPose, MediaTime};
 
@@ -391,7 +391,7 @@ mod tests {
     /// Targets of a gray picture, so that every one of them differs, and what the field says there.
     fn around(model: &FaceModel, feature: &Feature) -> (Vec<Target>, Linearized) {
         let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
-        let targets = targets(&gray, model, feature, Unknowns::All, Density::Full);
+        let targets = targets(&gray, model, feature, Unknowns::All, false);
         let mut folded = FoldedField::default();
         let (same, all) = (&Exposure::SAME, Unknowns::All);
         let linearized = Linearized::at(model, feature, same, &targets, all, &mut folded).unwrap();

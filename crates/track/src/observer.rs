@@ -1,8 +1,7 @@
 use types::{Frame, Landmarks};
 
-use crate::{
-    FaceShape, Fitter, Identity, Observation, PoseFilter, Smoothing, TorsoTracker, Tracker,
-};
+use crate::{Fitter, Identity, Observation, PoseFilter, Smoothing, TorsoTracker, Tracker};
+use face_shape::FaceShape;
 
 /// Everything that is measured in a frame of one person: landmarks, pose, expression, torso.
 ///

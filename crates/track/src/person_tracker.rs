@@ -2,9 +2,10 @@ use face::FaceModel;
 use types::{Feature, Frame};
 
 use crate::{
-    Care, Embedder, FaceShape, FaceShapeError, History, Observation, Observer, PhotometricRefiner,
-    SenderPart, SenderPartError, TorsoTracker, Tracker, WeightsError, measuring_fingerprint,
+    Embedder, History, Observation, Observer, PhotometricRefiner, RefinementBudget, SenderPart,
+    SenderPartError, TorsoTracker, Tracker, WeightsError, measuring_fingerprint,
 };
+use face_shape::{FaceShape, FaceShapeError};
 
 /// Frames of one enrolled person in, features out: the sender's whole measuring chain.
 pub struct PersonTracker {
@@ -12,6 +13,32 @@ pub struct PersonTracker {
     history: History,
     embedder: Embedder,
     refiner: PhotometricRefiner,
+}
+
+/// Result of tracking one frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tracked {
+    /// The frame shows no face.
+    NoFace,
+    /// The face was followed without making a feature ([`RefinementBudget::None`]).
+    Followed,
+    /// The feature of the frame.
+    Feature(Feature),
+}
+
+impl Tracked {
+    /// Returns the feature, if one was made.
+    pub fn feature(self) -> Option<Feature> {
+        match self {
+            Self::Feature(feature) => Some(feature),
+            Self::NoFace | Self::Followed => None,
+        }
+    }
+
+    /// Returns whether the frame shows a face.
+    pub fn has_face(self) -> bool {
+        self != Self::NoFace
+    }
 }
 
 /// Why a person cannot be tracked.
@@ -54,23 +81,27 @@ impl PersonTracker {
         Ok(Self { observer, history: History::new(), embedder, refiner })
     }
 
-    /// The feature of a frame (of its centred square); `None`, and a fresh start with the next
-    /// frame, if it shows no face.
-    pub fn track(&mut self, frame: &Frame, care: Care) -> Option<Feature> {
+    /// Tracks the face in the centered square of the next frame.
+    ///
+    /// A frame without a face resets the tracker. With [`RefinementBudget::None`] the face is
+    /// followed but no feature is made, in a fraction of the time.
+    pub fn track(&mut self, frame: &Frame, budget: RefinementBudget) -> Tracked {
         let frame = frame.center_square();
-        let (observation, window) = self.measured(&frame)?;
-        let measured = self.embedded(&observation, &window)?;
-        Some(self.refiner.refine(&frame, &measured, care))
+        let Some((observation, window)) = self.measure(&frame) else {
+            return Tracked::NoFace;
+        };
+        if budget == RefinementBudget::None {
+            return Tracked::Followed;
+        }
+        match self.embed(&observation, &window) {
+            Some(measured) => Tracked::Feature(self.refiner.refine(&frame, &measured, budget)),
+            None => Tracked::NoFace,
+        }
     }
 
-    /// Keeps up with the face in a frame whose feature nobody asks for, in a fraction of the time;
-    /// whether it shows one.
-    pub fn follow(&mut self, frame: &Frame) -> bool {
-        self.measured(&frame.center_square()).is_some()
-    }
-
-    /// What landmarks and torso tracker see in the next frame, and with it those before.
-    fn measured(&mut self, frame: &Frame) -> Option<(Observation, Vec<f32>)> {
+    /// Measures landmarks and torso; returns the observation and the embedder's window, which
+    /// ends with it.
+    fn measure(&mut self, frame: &Frame) -> Option<(Observation, Vec<f32>)> {
         let Some(observation) = self.observer.observe(frame) else {
             self.history.reset();
             self.refiner.reset();
@@ -80,8 +111,8 @@ impl PersonTracker {
         Some((observation, window))
     }
 
-    /// The feature of an observation, from what was measured alone.
-    fn embedded(&self, observation: &Observation, window: &[f32]) -> Option<Feature> {
+    /// Makes the unrefined feature of an observation.
+    fn embed(&self, observation: &Observation, window: &[f32]) -> Option<Feature> {
         let learned = self.embedder.embed(window).ok()?;
         observation.feature(&learned).ok()
     }
@@ -124,7 +155,7 @@ mod tests {
     fn a_frame_without_a_face_has_no_feature() {
         let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
         let gray = Frame::new(96, 64, MediaTime::ZERO, vec![128; 96 * 64 * 3]).unwrap();
-        assert_eq!(tracker.track(&gray, Care::Full), None);
+        assert_eq!(tracker.track(&gray, RefinementBudget::Full), Tracked::NoFace);
     }
 
     #[test]
@@ -139,7 +170,7 @@ mod tests {
             landmarks: Landmarks::exact(vec![]),
         };
         let window = tracker.history.push(&observation);
-        let feature = tracker.embedded(&observation, &window).unwrap();
+        let feature = tracker.embed(&observation, &window).unwrap();
         assert_eq!((feature.time, feature.pose), (observation.time, observation.pose));
         assert_eq!(feature.code.torso(), observation.torso);
     }

@@ -3,16 +3,19 @@ use glam::{Quat, Vec3};
 use types::{Code, Feature, FeatureError, Frame, HeadPose, POSE_DIMS};
 
 use crate::linearized::{FEATURE, Linearized, N, TORSO};
-use crate::targets::{Density, targets};
+use crate::targets::targets;
 
-/// From nothing: pose and torso, then everything. From where the last frame ended: everything.
-const FIRST: [Effort; 2] = [
-    Effort { rounds: 2, steps: 2, density: Density::Full },
-    Effort { rounds: 3, steps: 6, density: Density::Full },
+/// Schedules of the first frame: pose and torso, then all unknowns.
+const FIRST: [Schedule; 2] = [
+    Schedule { rounds: 2, steps: 2, is_subsampled: false },
+    Schedule { rounds: 3, steps: 6, is_subsampled: false },
 ];
-const NEXT: Effort = Effort { rounds: 2, steps: 6, density: Density::Full };
-/// The same with less of it.
-const HASTY: Effort = Effort { rounds: 1, steps: 6, density: Density::Half };
+/// Schedule of a frame that continues from the previous one, with the full budget.
+const FULL: Schedule = Schedule { rounds: 2, steps: 6, is_subsampled: false };
+/// The same with the reduced budget.
+const REDUCED: Schedule = Schedule { rounds: 1, steps: 6, is_subsampled: true };
+/// Schedule of [`align_step`].
+const ONE_STEP: Schedule = Schedule { rounds: 1, steps: 1, is_subsampled: false };
 /// A step that takes away less than this share of the cost is the last of its round.
 const SETTLED: f64 = 0.01;
 /// A round that takes away less than this share is the last: the picture changes where it ended
@@ -53,7 +56,7 @@ const LASTING: f32 = 0.9;
 /// Gain and offset, one of each per color, take out light that changed since enrollment. Where the
 /// picture is not like the field at all, what was measured stays.
 ///
-/// Enrollment places its frames with the same function ([`align`]), so the field is learned where
+/// Enrollment places its frames with the same function ([`align_step`]), so the field is learned where
 /// a call will put it.
 #[derive(Clone, Debug)]
 pub struct PhotometricRefiner {
@@ -68,34 +71,36 @@ struct Change {
     exposure: Exposure,
 }
 
-/// How much work a frame is worth.
+/// Work that the photometric refinement may do for one frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Care {
-    /// As much as pays.
+pub enum RefinementBudget {
+    /// As much work as improves the feature; for every frame that becomes an access unit.
     Full,
-    /// Half the points in one round, two thirds of the work: enough for a frame that only says how
-    /// the face got from one feature that is sent to the next.
-    Hasty,
+    /// Half of the sample points and one linearization, about two thirds of the full time; enough
+    /// for the intermediate features between two units.
+    Reduced,
+    /// No refinement: landmarks and torso are still tracked, so that the next frame starts warm.
+    None,
 }
 
-/// What [`align`] may move.
+/// Unknowns of an alignment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unknowns {
-    /// Pose and torso.
-    Place,
-    /// And the learned numbers.
+    /// Head pose, torso and exposure.
+    PoseAndTorso,
+    /// Also the learned code numbers.
     All,
 }
 
-/// How much work [`align`] may do.
+/// Upper bounds on the work of an alignment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Effort {
-    /// How often to find out how the picture changes with the unknowns, at most.
-    pub rounds: usize,
-    /// Most steps on the strength of that, each a fraction of the work.
-    pub steps: usize,
-    /// How many points of the picture are compared.
-    pub density: Density,
+struct Schedule {
+    /// Linearizations of the image in the unknowns.
+    rounds: usize,
+    /// Gauss-Newton steps for each linearization, each a fraction of its cost.
+    steps: usize,
+    /// Compares every second point only.
+    is_subsampled: bool,
 }
 
 /// How colors of the frame follow from those of the field, per channel.
@@ -112,7 +117,7 @@ impl Exposure {
     pub const SAME: Self = Self { gain: [1.0; 3], offset: [0.0; 3] };
 }
 
-/// Where [`align`] ended.
+/// Result of an alignment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aligned {
     /// The feature, moved.
@@ -134,20 +139,29 @@ impl PhotometricRefiner {
         self.last = None;
     }
 
-    /// The feature measured in `frame`, a square picture, moved to where the picture says.
-    pub fn refine(&mut self, frame: &Frame, measured: &Feature, care: Care) -> Feature {
-        let align = |start: &Feature, exposure, unknowns, effort| {
-            align(&self.model, frame, measured, start, exposure, unknowns, effort)
+    /// Refines the feature measured in a square frame.
+    ///
+    /// Returns `measured` unchanged where the field cannot explain the frame, and with
+    /// [`RefinementBudget::None`].
+    pub fn refine(
+        &mut self,
+        frame: &Frame,
+        measured: &Feature,
+        budget: RefinementBudget,
+    ) -> Feature {
+        let schedule = match budget {
+            RefinementBudget::Full => FULL,
+            RefinementBudget::Reduced => REDUCED,
+            RefinementBudget::None => return *measured,
+        };
+        let align = |start: &Feature, exposure, unknowns, schedule| {
+            align(&self.model, frame, measured, start, exposure, unknowns, schedule)
         };
         let aligned = if let Some(change) = &self.last {
             let start = stepped(measured, &change.step).unwrap_or(*measured);
-            let effort = match care {
-                Care::Full => NEXT,
-                Care::Hasty => HASTY,
-            };
-            align(&start, change.exposure, Unknowns::All, effort)
+            align(&start, change.exposure, Unknowns::All, schedule)
         } else {
-            let placed = align(measured, Exposure::SAME, Unknowns::Place, FIRST[0]);
+            let placed = align(measured, Exposure::SAME, Unknowns::PoseAndTorso, FIRST[0]);
             align(&placed.feature, placed.exposure, Unknowns::All, FIRST[1])
         };
         if !aligned.is_believed() {
@@ -186,25 +200,40 @@ fn difference(from: &Feature, to: &Feature) -> [f32; FEATURE] {
     })
 }
 
-/// Aligns the field with a square picture by Gauss-Newton steps of the `unknowns` from `start`,
-/// pulled towards `measured`; see [`PhotometricRefiner`].
+/// Moves the unknowns by one Gauss-Newton step from `start`, so that the field looks more like a
+/// square frame.
 ///
-/// A round finds how the picture changes and takes steps on the strength of that, until one makes
-/// it worse (it is taken back) or hardly better. There are further rounds while they take away
-/// much.
-pub fn align(
+/// `measured` is the feature that the tracker measured, towards which the step is regularized;
+/// `exposure` is that of the frame as far as it is known. See [`PhotometricRefiner`].
+pub fn align_step(
     model: &FaceModel,
     frame: &Frame,
     measured: &Feature,
     start: &Feature,
     exposure: Exposure,
     unknowns: Unknowns,
-    effort: Effort,
 ) -> Aligned {
-    let targets = targets(frame, model, start, unknowns, effort.density);
+    align(model, frame, measured, start, exposure, unknowns, ONE_STEP)
+}
+
+/// Aligns the field with a square picture by Gauss-Newton steps of the `unknowns` from `start`,
+/// pulled towards `measured`; see [`PhotometricRefiner`].
+///
+/// A round linearizes the image and takes steps until one increases the cost (that step is
+/// undone) or hardly lowers it. Further rounds follow while they lower the cost by much.
+fn align(
+    model: &FaceModel,
+    frame: &Frame,
+    measured: &Feature,
+    start: &Feature,
+    exposure: Exposure,
+    unknowns: Unknowns,
+    schedule: Schedule,
+) -> Aligned {
+    let targets = targets(frame, model, start, unknowns, schedule.is_subsampled);
     let mut now = Aligned { feature: *start, exposure, trust: 1.0 };
     let mut folded = FoldedField::default();
-    for _ in 0..effort.rounds {
+    for _ in 0..schedule.rounds {
         let linearized =
             Linearized::at(model, &now.feature, &now.exposure, &targets, unknowns, &mut folded);
         let Some(linearized) = linearized else { break };
@@ -213,7 +242,7 @@ pub fn align(
         let at_first = linearized.here.cost + believed(&pull);
         let mut cost = at_first;
         let mut next = linearized.step(&linearized.here, &pull, &BELIEF);
-        for _ in 0..effort.steps {
+        for _ in 0..schedule.steps {
             let Some(there) = next.and_then(|step| now.stepped(&step)) else { break };
             let (feature, exposure) = (&there.feature, &there.exposure);
             let seen = linearized.compare(model, feature, exposure, &targets, &mut folded);
@@ -313,11 +342,11 @@ mod tests {
         let measured = displaced(&truth);
         for gain in [1.0, 0.8] {
             let frame = photo(&model, &truth, gain);
-            let (same, place) = (Exposure::SAME, Unknowns::Place);
+            let (same, place) = (Exposure::SAME, Unknowns::PoseAndTorso);
             // A frame's first look, and as if it came twice more.
-            let effort = Effort { rounds: 1, steps: 6, density: Density::Full };
+            let schedule = Schedule { rounds: 1, steps: 6, is_subsampled: false };
             let aligned = (0..3).fold(measured, |start, _| {
-                align(&model, &frame, &measured, &start, same, place, effort).feature
+                align(&model, &frame, &measured, &start, same, place, schedule).feature
             });
             for axes in [0..3, 3..5] {
                 let rms = |feature: &Feature| {
@@ -338,30 +367,34 @@ mod tests {
         off[POSE_DIMS..POSE_DIMS + 4].copy_from_slice(&[0.4, -0.4, 0.3, -0.3]);
         let measured = stepped(&displaced(&truth), &off).unwrap();
         let frame = photo(&model, &truth, 1.0);
-        let refined = PhotometricRefiner::new(model.clone()).refine(&frame, &measured, Care::Full);
+        let refined = PhotometricRefiner::new(model.clone()).refine(
+            &frame,
+            &measured,
+            RefinementBudget::Full,
+        );
         let seen = |feature: &Feature| psnr_db(&photo(&model, feature, 1.0), &frame);
         let (was, is) = (seen(&measured), seen(&refined));
         assert!(is > was + 5.0, "{was} dB became {is}");
     }
 
     #[test]
-    fn haste_comes_nearly_as_near() {
+    fn a_reduced_budget_is_nearly_as_accurate() {
         let model = demo();
         let mut refiner = PhotometricRefiner::new(model.clone());
         let first = resting();
-        refiner.refine(&photo(&model, &first, 1.0), &displaced(&first), Care::Full);
+        refiner.refine(&photo(&model, &first, 1.0), &displaced(&first), RefinementBudget::Full);
         let mut on = [0.0; FEATURE];
         [on[1], on[POSE_DIMS], on[POSE_DIMS + 1]] = [0.02, 0.3, -0.3];
         let truth = stepped(&first, &on).unwrap();
         let (frame, measured) = (photo(&model, &truth, 1.0), displaced(&truth));
-        let seen = |care| {
+        let seen = |budget| {
             let mut refiner = refiner.clone();
-            let refined = refiner.refine(&frame, &measured, care);
+            let refined = refiner.refine(&frame, &measured, budget);
             psnr_db(&photo(&model, &refined, 1.0), &frame)
         };
         let was = psnr_db(&photo(&model, &measured, 1.0), &frame);
-        let (full, hasty) = (seen(Care::Full), seen(Care::Hasty));
-        assert!(hasty > was + 5.0 && hasty > full - 3.0, "{was} dB became {full} and {hasty}");
+        let (full, reduced) = (seen(RefinementBudget::Full), seen(RefinementBudget::Reduced));
+        assert!(reduced > was + 5.0 && reduced > full - 3.0, "{was}, {full}, {reduced} dB");
     }
 
     #[test]
@@ -374,6 +407,9 @@ mod tests {
             .collect();
         let frame = Frame::new(SIDE, SIDE, MediaTime::ZERO, rgb).unwrap();
         let measured = resting();
-        assert_eq!(PhotometricRefiner::new(model).refine(&frame, &measured, Care::Full), measured);
+        assert_eq!(
+            PhotometricRefiner::new(model).refine(&frame, &measured, RefinementBudget::Full),
+            measured
+        );
     }
 }

@@ -1,9 +1,7 @@
+use face_shape::FACE_HEIGHT_M;
 use glam::{Quat, Vec2, Vec3};
 use numerics::{Cholesky, eigen_symmetric};
 use types::{FOCAL, FeatureError, HeadPose};
-
-/// Height of every face in head space, meters: sizes cannot be seen, so one is agreed on.
-pub(crate) const FACE_HEIGHT_M: f32 = 0.18;
 
 /// Standard deviation of a landmark in the plane of the face, meters (0.3 % of a face's height).
 pub(crate) const NOISE_M: f32 = 0.003 * FACE_HEIGHT_M;

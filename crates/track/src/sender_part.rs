@@ -1,3 +1,5 @@
+use face_shape::FaceShape;
+
 use crate::{Identity, IdentityError, Smoothing, TorsoReference};
 
 /// First bytes of a sender part.
@@ -32,7 +34,7 @@ pub struct SenderPart {
 /// Both decide what an expression's numbers mean, so an embedder understands only those that it
 /// was trained on: with others `dfrf_cnn2` fell from 29.3 to 21.4 dB.
 pub fn measuring_fingerprint() -> u64 {
-    let bytes = crate::tracker::WEIGHTS.iter().chain(crate::face_shape::BUILTIN);
+    let bytes = crate::tracker::WEIGHTS.iter().chain(FaceShape::BUILTIN_BYTES);
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, b| {
         (hash ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -116,7 +118,6 @@ impl SenderPart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FaceShape;
     use types::{Frame, MediaTime};
 
     fn part() -> SenderPart {

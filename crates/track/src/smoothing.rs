@@ -3,7 +3,7 @@ use std::f32::consts::TAU;
 use glam::{Quat, Vec3};
 use types::{HeadPose, MediaTime};
 
-use crate::pose_fit::FACE_HEIGHT_M;
+use face_shape::FACE_HEIGHT_M;
 
 /// How a tracked pose is steadied as it comes in.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -18,15 +18,6 @@ const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
     ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [21, 13]),
 ];
 
-/// How closely [`targets`] lie.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Density {
-    /// As closely as pays.
-    Full,
-    /// Every second of them.
-    Half,
-}
-
 /// A point of the picture and its color there, 0..=1.
 pub(crate) struct Target {
     /// Image space.
@@ -49,7 +40,7 @@ pub(crate) fn targets(
     model: &FaceModel,
     start: &Feature,
     unknowns: Unknowns,
-    density: Density,
+    is_subsampled: bool,
 ) -> Vec<Target> {
     let (size, side) = (frame.width(), model.sizes().background as u32);
     let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
@@ -59,7 +50,7 @@ pub(crate) fn targets(
         };
         (0..across * down)
             .map(move |i| [i % across, i / across])
-            .filter(move |[i, j]| density == Density::Full || (i + j) % 2 == 0)
+            .filter(move |[i, j]| !is_subsampled || (i + j) % 2 == 0)
             .map(move |[i, j]| [at(x0, x1, i, across), at(y0, y1, j, down)])
     };
     let mut places: Vec<[u32; 2]> = over([0.0; 2], [1.0; 2], [GRID; 2]).collect();

@@ -3,8 +3,9 @@ use candle_nn::VarMap;
 use numerics::{Cholesky, eigen_symmetric};
 use types::EXPRESSION_DIMS;
 
+use crate::Observation;
 use crate::history::{INPUT_DIMS, input_of};
-use crate::{FaceShape, Observation};
+use face_shape::FaceShape;
 
 /// Numbers of a frame after whitening: expression by visibility, then pose.
 pub(crate) const WHITE_DIMS: usize = INPUT_DIMS;

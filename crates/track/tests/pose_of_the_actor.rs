@@ -5,8 +5,9 @@
 //! docs/MODEL.md quotes.
 
 use actor::{Actor, Performance};
+use face_shape::FaceShape;
 use glam::{Quat, Vec3};
-use track::{FaceShape, Fit, Fitter, Tracker, solve_identity};
+use track::{Fit, Fitter, Tracker, solve_identity};
 use types::{Expression, HeadPose, LANDMARKS, MediaTime};
 
 const SIDE: u32 = 256;

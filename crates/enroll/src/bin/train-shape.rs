@@ -13,16 +13,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
+use face_shape::{FACE_OVAL, INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE};
 use numerics::eigen_symmetric;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 
-const POINTS: usize = 478;
-const MESH: usize = 468;
+const POINTS: usize = types::LANDMARKS;
+const MESH: usize = face_shape::MESH_POINTS;
 const DIMS: usize = 3 * POINTS;
 const N_EXPRESSION: usize = 79;
 const N_IDENTITY: usize = 48;
-/// Distance from the top of the forehead (10) to the chin (152), meters.
+/// [`face_shape::FACE_HEIGHT_M`] in the precision of the fit.
 const FACE_HEIGHT_M: f64 = 0.18;
 
 /// Points that speech and expression hardly move: forehead, temples, nose bridge, eye corners.
@@ -31,21 +32,6 @@ const RIGID: [usize; 52] = [
     301, 71, 9, 8, 168, 6, 197, 195, 5, 4, 193, 417, 122, 351, 196, 419, 33, 133, 263, 362, 127,
     356, 234, 454, 162, 389, 139, 368, 143, 372, 156, 383,
 ];
-const RIGHT_EYE: [usize; 16] =
-    [33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246];
-const LEFT_EYE: [usize; 16] =
-    [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466];
-const INNER_LIPS: [usize; 20] =
-    [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95];
-const OUTER_LIPS: [usize; 20] =
-    [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146];
-const BROWS: [usize; 20] =
-    [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285];
-const OVAL: [usize; 36] = [
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
-    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-];
-
 type Shape = Vec<[f64; 3]>;
 
 /// Label sets of one person under one set-up.
@@ -284,14 +270,15 @@ fn in_head_space(shape: &Shape) -> Shape {
 /// How much an error of each point counts: what viewers look at counts most, the outline, where
 /// the labels slide, least.
 fn point_weights() -> [f64; POINTS] {
+    let brows = [RIGHT_EYE, LEFT_EYE].map(|eye| [eye.brow_top, eye.brow_bottom]);
     let mut point = [1.0; POINTS];
     for (indices, weight) in [
-        (&OVAL[..], 0.5),
-        (&BROWS[..], 1.5),
-        (&OUTER_LIPS[..], 2.5),
-        (&INNER_LIPS[..], 3.0),
-        (&RIGHT_EYE[..], 4.0),
-        (&LEFT_EYE[..], 4.0),
+        (&FACE_OVAL[..], 0.5),
+        (brows.as_flattened().as_flattened(), 1.5),
+        (&OUTER_LIPS.ring()[..], 2.5),
+        (&INNER_LIPS.ring()[..], 3.0),
+        (&RIGHT_EYE.ring()[..], 4.0),
+        (&LEFT_EYE.ring()[..], 4.0),
     ] {
         for &i in indices {
             point[i] = weight;
@@ -517,7 +504,7 @@ fn triangulate(mean: &Shape) -> Result<Vec<[u32; 3]>> {
     let axis = mean[..MESH].iter().map(|p| p[2]).fold(f64::MIN, f64::max) + 0.02;
     let flat: Vec<[f64; 2]> =
         mean[..MESH].iter().map(|p| [0.1 * p[0].atan2(axis - p[2]), p[1]]).collect();
-    let flat = parted(flat, &INNER_LIPS);
+    let flat = parted(flat, &INNER_LIPS.ring());
     let mut points = flat.clone();
     points.extend([[-10.0, -9.0], [10.0, -9.1], [0.1, 15.0]]);
     let mut triangles = vec![[MESH, MESH + 1, MESH + 2]];
@@ -533,10 +520,10 @@ fn triangulate(mean: &Shape) -> Result<Vec<[u32; 3]>> {
     }
     triangles.retain(|t| t.iter().all(|&i| i < MESH));
     for (name, ring) in [
-        ("right eye", &RIGHT_EYE[..]),
-        ("left eye", &LEFT_EYE[..]),
-        ("mouth", &INNER_LIPS[..]),
-        ("face outline", &OVAL[..]),
+        ("right eye", &RIGHT_EYE.ring()[..]),
+        ("left eye", &LEFT_EYE.ring()[..]),
+        ("mouth", &INNER_LIPS.ring()[..]),
+        ("face outline", &FACE_OVAL[..]),
     ] {
         let broken: Vec<[usize; 2]> = (0..ring.len())
             .map(|k| [ring[k], ring[(k + 1) % ring.len()]])
@@ -546,7 +533,7 @@ fn triangulate(mean: &Shape) -> Result<Vec<[u32; 3]>> {
             broken.is_empty(),
             "edges {broken:?} around the {name} are not in the triangulation"
         );
-        let outline = ring == &OVAL[..];
+        let outline = ring == &FACE_OVAL[..];
         triangles.retain(|t| {
             let all_on = t.iter().all(|i| ring.contains(i));
             let center: [f64; 2] =

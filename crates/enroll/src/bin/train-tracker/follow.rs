@@ -2,7 +2,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use track::{FaceShape, LandmarkNet, Tracker};
+use face_shape::FaceShape;
+use track::{LandmarkNet, Tracker};
 
 use crate::clips::{self, Clip};
 use crate::evaluate::{distance, mean, quantile};

@@ -3,28 +3,36 @@ use half::f16;
 use safetensors::{Dtype, SafeTensors};
 use types::{EXPRESSION_DIMS, Expression, LANDMARKS};
 
-/// Points of the mesh proper, without the irises.
+/// Points of the mesh, without the irises that follow them.
 pub const MESH_POINTS: usize = 468;
-/// The shape that ships with the product; docs/MODEL.md tells how it was made.
-pub(crate) const BUILTIN: &[u8] = include_bytes!("../../../assets/face_shape.safetensors");
+/// Distance from the forehead to the chin of every face in head space, meters.
+///
+/// One camera cannot measure the size of a head, so all heads are given the same.
+pub const FACE_HEIGHT_M: f32 = 0.18;
 
-/// More identity components than any asset of ours has: a bound on what is parsed.
+/// Largest number of identity components that is parsed; the shipped model has 48.
 const MAX_IDENTITY: usize = 256;
 
-/// The linear 3DMM: every face is `mean + identity · a + expression · e`, in head space, meters.
+/// Linear 3D face model (3DMM): `face = mean + identity · a + expression · e`.
 ///
-/// Learned from labelled faces by `train-shape`; docs/MODEL.md, "Face shape", says how.
+/// Points are [`LANDMARKS`] in head space, meters; coefficients are in standard deviations. The
+/// model is learned from labelled faces by the recipe `train-shape` (docs/TRACKER.md, "Face
+/// shape").
 ///
+/// # Source
+/// Blanz, Vetter 1999, "A morphable model for the synthesis of 3D faces", for the linear model.
+///
+/// # Examples
 /// ```
-/// let shape = track::FaceShape::builtin()?;
-/// let (top, chin) = (shape.mean()[10], shape.mean()[152]);
-/// assert!((top.distance(chin) - 0.18).abs() < 1e-3);
-/// # Ok::<(), track::FaceShapeError>(())
+/// use face_shape::{CHIN, FACE_HEIGHT_M, FOREHEAD, FaceShape};
+/// let shape = FaceShape::builtin()?;
+/// let height = shape.mean()[FOREHEAD].distance(shape.mean()[CHIN]);
+/// assert!((height - FACE_HEIGHT_M).abs() < 1e-3);
+/// # Ok::<(), face_shape::FaceShapeError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct FaceShape {
     mean: Vec<Vec3>,
-    /// One `[LANDMARKS]` per component, meters per standard deviation.
     identity: Vec<Vec<Vec3>>,
     expression: Vec<Vec<Vec3>>,
     triangles: Vec<[u32; 3]>,
@@ -32,36 +40,44 @@ pub struct FaceShape {
     weight: Vec<f32>,
 }
 
-/// Why bytes are not a face shape. The asset is damaged or from another version: reinstall it, or
-/// make it anew with `train-shape`.
+/// Why bytes are not a face shape.
+///
+/// The asset is damaged or belongs to another version: reinstall it, or train it again with
+/// `train-shape`.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaceShapeError {
-    /// Not a safetensors file.
+    /// The container is not a safetensors file, or lacks a tensor.
     #[error("the face shape is not a safetensors file: {0}")]
     Container(#[from] safetensors::SafeTensorError),
-    /// A tensor is missing its shape or number type.
+    /// A tensor has another shape or number type.
     #[error("tensor `{name}` of the face shape is {found:?}, not {want}")]
     Tensor { name: &'static str, found: Vec<usize>, want: &'static str },
-    /// A number is not finite or no face has it, or an index is out of range.
+    /// A number is not finite or out of range.
     #[error("tensor `{name}` of the face shape holds an implausible value")]
     Value { name: &'static str },
 }
 
 impl FaceShape {
-    /// The shape that ships with the product.
+    /// Bytes of the model that ships with the product, a safetensors file.
+    pub const BUILTIN_BYTES: &[u8] = include_bytes!("../../../assets/face_shape.safetensors");
+
+    /// Parses the model that ships with the product.
     ///
     /// # Errors
     /// Only if the asset was replaced by a broken one at build time.
     pub fn builtin() -> Result<Self, FaceShapeError> {
-        Self::parse(BUILTIN)
+        Self::parse(Self::BUILTIN_BYTES)
     }
 
-    /// A shape from a safetensors file's bytes.
+    /// Parses a model from the bytes of a safetensors file.
+    ///
+    /// Tensors: `mean` `[478, 3]`, `identity` `[n, 478, 3]`, `expression` `[79, 478, 3]` and
+    /// `weight` `[478]` in F16 or F32; `rigid` `[at least 8]` and `triangles` `[n, 3]` in U32.
     ///
     /// # Errors
-    /// If a tensor is missing, or its size or a value in it cannot be right.
+    /// If a tensor is missing, or its shape, its type or a value in it is invalid.
     pub fn parse(bytes: &[u8]) -> Result<Self, FaceShapeError> {
         let file = SafeTensors::deserialize(bytes)?;
         let mean = vectors(&file, "mean")?;
@@ -107,43 +123,47 @@ impl FaceShape {
         })
     }
 
-    /// The mean face: `[LANDMARKS]` in head space, meters, mirror-symmetric in `x`.
+    /// Returns the mean face: `[LANDMARKS]` in head space, meters, mirror-symmetric in `x`.
     pub fn mean(&self) -> &[Vec3] {
         &self.mean
     }
 
-    /// What one standard deviation of each identity component adds, `[LANDMARKS]` meters each.
+    /// Returns the identity components, `[n]` of `[LANDMARKS]`: the displacement for one standard
+    /// deviation, meters, largest component first.
     pub fn identity(&self) -> &[Vec<Vec3>] {
         &self.identity
     }
 
-    /// What one standard deviation of each expression component adds, `[LANDMARKS]` meters each,
-    /// the most visible component first.
+    /// Returns the expression components, `[EXPRESSION_DIMS]` of `[LANDMARKS]`: the displacement
+    /// for one standard deviation, meters, most visible component first.
     pub fn expression(&self) -> &[Vec<Vec3>] {
         &self.expression
     }
 
-    /// A triangulation of the mesh points, eyes and mouth left open; clockwise seen from the front.
+    /// Returns the triangles of the mesh as point indices, clockwise seen from the front.
+    ///
+    /// Eyes and mouth are open.
     pub fn triangles(&self) -> &[[u32; 3]] {
         &self.triangles
     }
 
-    /// The points that expressions hardly move.
+    /// Returns the indices of the points that expressions hardly move.
     pub fn rigid(&self) -> &[usize] {
         &self.rigid
     }
 
-    /// How much an error at each point counts: most at eyes and lips, least along the outline.
+    /// Returns the weight of an error at each point, `[LANDMARKS]`: largest at eyes and lips,
+    /// smallest along the outline.
     pub fn weight(&self) -> &[f32] {
         &self.weight
     }
 
-    /// Adds an expression to a resting face, both in head space, meters.
+    /// Adds an expression to a resting face, both in head space, meters; returns `[LANDMARKS]`.
     ///
     /// # Panics
     /// If `neutral` does not have [`LANDMARKS`] points.
     pub fn with_expression(&self, neutral: &[Vec3], expression: &Expression) -> Vec<Vec3> {
-        assert_eq!(neutral.len(), LANDMARKS, "a face has a point for every landmark");
+        assert_eq!(neutral.len(), LANDMARKS, "a face has one point per landmark");
         let mut face = neutral.to_vec();
         for (component, weight) in self.expression.iter().zip(expression.as_array()) {
             face.iter_mut().zip(component).for_each(|(p, d)| *p += *d * *weight);
@@ -164,7 +184,7 @@ fn floats(file: &SafeTensors<'_>, name: &'static str) -> Result<Vec<f32>, FaceSh
             return Err(FaceShapeError::Tensor { name, found, want: "f16 or f32" });
         }
     };
-    // Meters, or weights near one.
+    // Meters and weights of order one: anything larger is damage, as is NaN.
     if values.iter().all(|v| v.abs() < 100.0) {
         Ok(values)
     } else {
@@ -205,12 +225,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mean_face_is_symmetric_upright_and_looks_at_the_camera() {
+    fn the_mean_face_is_symmetric_upright_and_faces_the_camera() {
         let shape = FaceShape::builtin().unwrap();
         let at = |i: usize| shape.mean()[i];
         for (right, left) in [(33, 263), (133, 362), (61, 291), (234, 454), (468, 473)] {
             assert!((at(right) * Vec3::new(-1.0, 1.0, 1.0)).distance(at(left)) < 1e-5);
-            assert!(at(right).x < 0.0, "the subject's right is on the picture's left");
+            assert!(at(right).x < 0.0, "the subject's right side is on the left of the image");
         }
         assert!(at(10).y < at(1).y && at(1).y < at(152).y);
         assert!(at(1).z < at(234).z, "the nose is nearer to the camera than the cheeks");
@@ -219,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn every_triangle_of_the_mean_face_turns_the_same_way() {
+    fn all_triangles_of_the_mean_face_have_the_same_winding() {
         let shape = FaceShape::builtin().unwrap();
         for t in shape.triangles() {
             let [a, b, c] = t.map(|i| shape.mean()[i as usize]);
@@ -228,14 +248,14 @@ mod tests {
     }
 
     #[test]
-    fn components_come_in_order_and_move_lids_lips_and_irises() {
+    fn components_are_ordered_and_move_lids_lips_and_irises() {
         let shape = FaceShape::builtin().unwrap();
         let size = |c: &[Vec3]| {
             c.iter().zip(shape.weight()).map(|(d, w)| d.truncate().length_squared() * w * w).sum()
         };
         let sizes: Vec<f32> = shape.expression().iter().map(|c| size(c)).collect();
         assert!(sizes[0] > sizes[78] * 100.0);
-        // Of what lids, lips and irises do, the first 24 components must hold nearly all.
+        // The first 24 components hold nearly all motion of lids, lips and irises.
         for i in [159, 145, 13, 14, 468, 473] {
             let energy = |n: usize| -> f32 {
                 shape.expression()[..n].iter().map(|c| c[i].truncate().length_squared()).sum()
@@ -245,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn broken_bytes_are_refused_and_never_panic() {
-        let bytes = BUILTIN;
+    fn damaged_bytes_are_refused_without_panic() {
+        let bytes = FaceShape::BUILTIN_BYTES;
         for end in [0, 7, 8, 100, bytes.len() - 1] {
             assert!(FaceShape::parse(&bytes[..end]).is_err());
         }
