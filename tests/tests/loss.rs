@@ -3,10 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use call::Rate;
 use call::replay::{Loss, Path, Replayed, replay};
 use transport::Shown;
-use types::Feature;
+use types::{Feature, Rate};
 
 fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)

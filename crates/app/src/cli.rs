@@ -7,8 +7,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use capture::SourceSpec;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use face::Background;
+use types::{ParseRateError, Rate};
 
 /// A face-to-face call in the bandwidth of a phone call. Without a command: the window.
 #[derive(Debug, Parser)]
@@ -41,7 +43,7 @@ pub(crate) enum Command {
         face: PathBuf,
         #[arg(long)]
         out: PathBuf,
-        #[arg(long, value_enum, default_value_t = Rate::Normal)]
+        #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
         rate: Rate,
     },
     /// Render a stream of access units
@@ -73,7 +75,7 @@ pub(crate) enum Command {
         frames: Option<Range<u64>>,
         #[arg(long, value_delimiter = ',', default_value = "256")]
         resolutions: Vec<u32>,
-        #[arg(long, value_enum, default_value_t = Rate::Normal)]
+        #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
         rate: Rate,
         /// Samples on a ray
         #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
@@ -219,7 +221,7 @@ pub(crate) struct Peer {
     #[arg(long, default_value_t = DEFAULT_MAX_FPS, value_parser = clap::value_parser!(u32).range(1..=240))]
     pub(crate) max_fps: u32,
     /// How much is sent: bytes against detail and delay
-    #[arg(long, value_enum, default_value_t = Rate::Normal)]
+    #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
     pub(crate) rate: Rate,
     /// Write figures once a second as JSON lines
     #[arg(long)]
@@ -261,57 +263,9 @@ pub(crate) enum Part {
     Fields,
 }
 
-/// How finely and how often features are sent.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum Rate {
-    /// Least bytes.
-    Low,
-    /// In between.
-    #[default]
-    Normal,
-    /// Most detail, least delay.
-    High,
-}
-
-impl Rate {
-    /// All there are.
-    pub const CHOICES: [Self; 3] = [Self::Low, Self::Normal, Self::High];
-
-    /// What the codec calls it.
-    pub(crate) fn quality(self) -> call::Quality {
-        call::Rate::from(self).quality()
-    }
-}
-
-impl From<Rate> for call::Rate {
-    fn from(rate: Rate) -> Self {
-        match rate {
-            Rate::Low => Self::Low,
-            Rate::Normal => Self::Normal,
-            Rate::High => Self::High,
-        }
-    }
-}
-
-impl std::fmt::Display for Rate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Low => "low",
-            Self::Normal => "normal",
-            Self::High => "high",
-        })
-    }
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::CHOICES
-            .into_iter()
-            .find(|choice| choice.to_string() == text)
-            .ok_or_else(|| "rate is one of low, normal, high".to_owned())
-    }
+/// Parses the name of a rate and lists the names in the help text.
+fn rate_parser() -> impl TypedValueParser<Value = Rate> {
+    PossibleValuesParser::new(Rate::ALL.map(Rate::name)).try_map(|name| name.parse::<Rate>())
 }
 
 /// Side of the rendered picture.
@@ -387,7 +341,9 @@ impl FromStr for Scripted {
         let action = match action.split_once(':').unwrap_or((action, "")) {
             ("resolution", side) => Action::Resolution(side.parse()?),
             ("background", what) => Action::Background(parse_background(what)?),
-            ("rate", rate) => Action::Rate(rate.parse()?),
+            ("rate", rate) => {
+                Action::Rate(rate.parse().map_err(|e: ParseRateError| e.to_string())?)
+            }
             ("mute", "") => Action::Mute(true),
             ("unmute", "") => Action::Mute(false),
             ("camera-off", "") => Action::Camera(false),

@@ -12,9 +12,9 @@ use anyhow::Context;
 use call::{Call, Command, End, Event, Stats};
 use face::{Background, FaceModel};
 use serde::Serialize;
-use types::MediaTime;
+use types::{MediaTime, Rate};
 
-use crate::cli::{Action, DEFAULT_MAX_FPS, Rate, Resolution, Scripted};
+use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
 use crate::painted::{Painted, PaintedRow};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 
@@ -192,7 +192,7 @@ impl Live {
             }
             &Action::Rate(rate) => {
                 self.rate = rate;
-                self.call.command(Command::Rate(rate.into()));
+                self.call.command(Command::Rate(rate));
             }
             &Action::Mute(is_muted) => {
                 self.is_muted = is_muted;

@@ -1,11 +1,12 @@
 //! Does the button do it? The window's screens, driven as a person would, without a window.
 
 use app::{
-    Background, CallAction, CallView, Home, HomeAction, Rate, Resolution, apply_theme, show_call,
+    Background, CallAction, CallView, Home, HomeAction, Resolution, apply_theme, show_call,
     show_home,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use types::Rate;
 
 #[test]
 fn a_pasted_link_is_joined() {

@@ -448,7 +448,7 @@ mod tests {
         let mut received = Vec::new();
         for index in 0.. {
             let taken = Taken { found: true, unit: code(&mut encoder, &nod(index), true) };
-            let tracked = Input::Tracked { taken, rate: crate::Rate::Normal, took: Duration::ZERO };
+            let tracked = Input::Tracked { taken, rate: types::Rate::Normal, took: Duration::ZERO };
             host.commands.blocking_send(tracked).unwrap();
             // At the pace of the other side, so that nothing is dropped on the way.
             while host.commands.capacity() < INPUTS {

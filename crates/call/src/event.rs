@@ -1,6 +1,7 @@
 use std::fmt;
 
-use crate::Rate;
+use types::Rate;
+
 use crate::link::LinkError;
 
 /// What happens in a call, in order; see [`Call::next_event`](crate::Call::next_event).

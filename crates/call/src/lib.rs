@@ -46,12 +46,12 @@ mod wire;
 
 pub use call::{Call, StartError};
 pub use capture::SourceSpec;
-pub use codec::{Profile, Quality};
+pub use codec::Profile;
 pub use event::{CallFailure, Command, End, Event, ModelRefusal};
 pub use link::LinkError;
 pub use offline::{DecodeStreamError, EncodeStreamError, decode_stream, encode_stream};
 pub use rendezvous::ServeError;
-pub use settings::{IceServer, Meeting, Rate, Settings};
+pub use settings::{IceServer, Meeting, Settings};
 pub use signaling::SignalingError;
 pub use stats::Stats;
 pub use transport::{Invite as InviteLink, InviteError, Shown};

@@ -1,10 +1,10 @@
 //! The same chain without a network: a clip becomes access units in a file, and features again.
 
 use capture::{OpenError, ReadError, Source, SourceSpec};
-use codec::{Decoder, Encoder, Profile, ProfileError, Quality, Reference, Stream, StreamError};
+use codec::{Decoder, Encoder, Profile, ProfileError, Reference, Stream, StreamError};
 use face::FaceFile;
 use track::{PersonError, PersonTracker, RefinementBudget};
-use types::Feature;
+use types::{Feature, Rate};
 
 use crate::face_coder::FaceCoder;
 
@@ -65,14 +65,14 @@ pub enum DecodeStreamError {
 pub fn encode_stream(
     clip: &SourceSpec,
     face: &FaceFile,
-    quality: Quality,
+    rate: Rate,
     mut progress: impl FnMut(u64),
 ) -> Result<Stream, EncodeStreamError> {
     let sender = face.sender.as_deref().ok_or(EncodeStreamError::NotOurFace)?;
     let tracker = PersonTracker::new(sender, &face.model)?;
     let profile = Profile::parse(&face.codec_profile)?;
     let mut encoder = Encoder::with_reference(profile, Reference::Previous);
-    encoder.set_quality(quality);
+    encoder.set_rate(rate);
     let mut coder = FaceCoder::new(tracker, encoder);
     let mut source = Source::open(clip)?;
     let (mut stream, mut n_frames) = (Stream { face: name_of(face), units: Vec::new() }, 0);

@@ -1,11 +1,10 @@
 //! What the network means for the encoder: reports in, orders out.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use codec::{Encoder, UnitId};
 use transport::{Report, Sender, SenderSettings};
-
-use crate::Rate;
+use types::Rate;
 
 /// What the session tells the thread that codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,10 +24,7 @@ impl Order {
         match self {
             Self::Start | Self::Key => encoder.request_key(),
             Self::Acknowledge(id) => encoder.acknowledge(id),
-            Self::Rate(rate) => {
-                encoder.set_quality(rate.quality());
-                encoder.set_riding(rate.quality().riding());
-            }
+            Self::Rate(rate) => encoder.set_rate(rate),
             Self::CameraOff(_) | Self::Stop => {}
         }
     }
@@ -52,8 +48,8 @@ pub(crate) fn settings(rate: Rate) -> SenderSettings {
     SenderSettings {
         units_per_packet: 1,
         // Units build on those that ride along.
-        min_redundancy: rate.quality().riding() as usize,
-        repeat_after: Duration::from_millis(if rate == Rate::Low { 80 } else { 40 }),
+        min_redundancy: rate.parameters().redundancy as usize,
+        repeat_after: rate.parameters().repeat_interval,
         ..SenderSettings::default()
     }
 }

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use codec::{Encoder, Profile};
 use numerics::SplitMix64;
 use transport::{Sender, Shown, UnitNumber};
-use types::{Feature, MediaTime};
+use types::{Feature, MediaTime, Rate};
 
-use crate::Rate;
 use crate::order::{Order, orders_of, settings};
 use crate::receiving::Receiving;
 use crate::shared::Shared;

@@ -10,9 +10,8 @@ use capture::{Paced, Source};
 use codec::Encoder;
 use tokio::sync::mpsc;
 use track::RefinementBudget;
-use types::{Feature, Frame, MediaTime, Sound};
+use types::{Feature, Frame, MediaTime, Rate, Sound};
 
-use crate::Rate;
 use crate::face_coder::{FaceCoder, Taken, code};
 use crate::order::Order;
 use crate::session::Input;

@@ -15,9 +15,8 @@ use transport::{
     Answer, Bye, Control, ControlError, ModelReceiver, ModelSender, Report, Role, Seal, Secret,
     Sender, Signal, UnitNumber, VERSION,
 };
-use types::Sound;
+use types::{Rate, Sound};
 
-use crate::Rate;
 use crate::event::{CallFailure, Command, End, Event};
 use crate::face_coder::{Coded, Taken};
 use crate::link::{Link, LinkEvent, LinkSettings};

@@ -2,9 +2,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use capture::SourceSpec;
-use codec::Quality;
 use face::FaceFile;
-use serde::Serialize;
+use types::Rate;
 
 /// How the two ends find each other.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,30 +37,6 @@ pub struct IceServer {
     pub username: String,
     /// For TURN.
     pub credential: String,
-}
-
-/// What is traded between delay and headers: packets a second cost more than the face in them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rate {
-    /// Six coarse features a second: least bytes.
-    Low,
-    /// 12 features a second.
-    #[default]
-    Normal,
-    /// 25 fine features a second: least delay.
-    High,
-}
-
-impl Rate {
-    /// How finely and how often features are coded; each goes in a packet of its own.
-    pub fn quality(self) -> Quality {
-        match self {
-            Self::Low => Quality::Low,
-            Self::Normal => Quality::Normal,
-            Self::High => Quality::High,
-        }
-    }
 }
 
 /// Everything a call needs to know before it begins.

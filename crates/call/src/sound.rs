@@ -10,9 +10,8 @@ use bytes::Bytes;
 use capture::{Microphone, Speaker};
 use opusic_c::{Application, Bitrate, Channels, Decoder, Encoder, InbandFec, SampleRate};
 use tokio::sync::mpsc;
-use types::Sound;
+use types::{Rate, RateParameters, Sound};
 
-use crate::Rate;
 use crate::session::Input;
 
 /// Largest Opus packet taken or made.
@@ -33,13 +32,11 @@ pub(crate) struct SoundPacket {
     pub(crate) opus: Bytes,
 }
 
-/// Frame length and bit rate: headers are 56 bytes a packet, whatever is in it.
-fn shape(rate: Rate) -> (usize, u32) {
-    match rate {
-        Rate::Low => (5760, 6_000),
-        Rate::Normal => (2880, 10_000),
-        Rate::High => (960, 24_000),
-    }
+/// Returns the audio samples in an Opus frame and the bit rate in bit/s.
+fn frame_and_bit_rate(rate: Rate) -> (usize, u32) {
+    let RateParameters { opus_frame, opus_bits_per_s, .. } = rate.parameters();
+    let samples = opus_frame.as_millis() as usize * Sound::RATE as usize / 1000;
+    (samples, *opus_bits_per_s)
 }
 
 /// Sound in, packets out: mono, with forward error correction, and nothing for silence.
@@ -54,7 +51,7 @@ pub(crate) struct SoundEncoder {
 impl SoundEncoder {
     /// `None` if the codec cannot be set up.
     pub(crate) fn new(rate: Rate) -> Option<Self> {
-        let (frame, bits_per_s) = shape(rate);
+        let (frame, bits_per_s) = frame_and_bit_rate(rate);
         let mut opus = Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).ok()?;
         opus.set_bitrate(Bitrate::Value(bits_per_s)).ok()?;
         opus.set_inband_fec(InbandFec::Mode1).ok()?;
@@ -66,7 +63,7 @@ impl SoundEncoder {
 
     /// Frames of another length from now on, at another bit rate.
     pub(crate) fn set_rate(&mut self, rate: Rate) {
-        let (frame, bits_per_s) = shape(rate);
+        let (frame, bits_per_s) = frame_and_bit_rate(rate);
         if self.opus.set_bitrate(Bitrate::Value(bits_per_s)).is_ok() {
             self.frame = frame;
         }
@@ -257,7 +254,7 @@ mod tests {
             let mut decoder = SoundDecoder::new().unwrap();
             let sound: Vec<f32> =
                 packets.iter().flat_map(|packet| decoder.decode(packet)).collect();
-            assert_eq!(sound.len(), n * shape(rate).0);
+            assert_eq!(sound.len(), n * frame_and_bit_rate(rate).0);
             let power = |s: &[f32]| s.iter().map(|v| v * v).sum::<f32>() / s.len() as f32;
             let (heard, said) = (power(&sound[24_000..]), power(&hum()[30].samples));
             assert!((0.3..2.0).contains(&(heard / said)), "{rate:?}: {heard} of {said}");

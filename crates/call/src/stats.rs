@@ -1,6 +1,5 @@
-use serde::Serialize;
-
-use crate::Rate;
+use serde::{Serialize, Serializer};
+use types::Rate;
 
 /// A call in figures: totals since it began, and rates over its last full second.
 ///
@@ -80,6 +79,7 @@ pub struct Stats {
     /// Pixels a side at which the peer's face is rendered here.
     pub resolution: u32,
     /// How finely and how often our features are coded.
+    #[serde(serialize_with = "rate_name")]
     pub rate: Rate,
     /// Sound packets sent.
     pub sound_packets_out: u64,
@@ -95,4 +95,9 @@ pub struct Stats {
     pub muted: bool,
     /// Our face is off.
     pub camera_off: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn rate_name<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(rate.name())
 }

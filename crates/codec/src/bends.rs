@@ -1,8 +1,7 @@
 //! The way from the unit before to a unit: where it leaves the straight line.
 
-use types::FEATURE_DIMS;
+use types::{FEATURE_DIMS, Rate};
 
-use crate::Quality;
 use crate::profile::MAX_POSITION;
 
 /// Points at which a way may bend: its quarters.
@@ -27,9 +26,9 @@ const HALVINGS: [Halving; N_POINTS] = [
     Halving { at: 3, from: 2, to: 4 },
 ];
 
-/// Where the ways of a quality bend, in the order in which that is coded.
-pub(crate) fn halvings(quality: Quality) -> &'static [Halving] {
-    &HALVINGS[..(1 << quality.bend_depth()) - 1]
+/// Where the ways of a rate bend, in the order in which that is coded.
+pub(crate) fn halvings(rate: Rate) -> &'static [Halving] {
+    &HALVINGS[..(1 << rate.parameters().midpoint_depth) - 1]
 }
 
 impl Halving {
@@ -44,31 +43,33 @@ impl Halving {
     }
 
     /// Duration of the stretch if the way takes as long as it should, 25ths of a second.
-    pub(crate) fn ticks(self, quality: Quality) -> u32 {
-        quality.ticks() * (self.to - self.from) as u32 / 4
+    pub(crate) fn ticks(self, rate: Rate) -> u32 {
+        rate.parameters().unit_interval * (self.to - self.from) as u32 / 4
     }
 }
 
 /// Where the way from `from` to `to` began, now that it is known where it leads.
-pub(crate) fn caught_up(quality: Quality, from: i32, to: i32) -> i32 {
-    from + (to - from).clamp(-quality.lag(), quality.lag())
+pub(crate) fn caught_up(rate: Rate, from: i32, to: i32) -> i32 {
+    let most = rate.parameters().max_correction;
+    from + (to - from).clamp(-most, most)
 }
 
 /// Positions at the quarters of a way that began at `from`, of those where it may bend.
 pub(crate) fn bent_way(
-    quality: Quality,
+    rate: Rate,
     from: &[i32; FEATURE_DIMS],
     to: &[i32; FEATURE_DIMS],
     bends: &Bends,
 ) -> [Option<[i32; FEATURE_DIMS]>; N_POINTS] {
     let mut points = [None; N_POINTS];
-    for halving in halvings(quality) {
+    for halving in halvings(rate) {
         points[halving.at - 1] = Some([0; FEATURE_DIMS]);
     }
     for k in 0..FEATURE_DIMS {
         let mut way = [from[k], 0, 0, 0, to[k]];
-        for (halving, bends) in halvings(quality).iter().zip(bends) {
-            way[halving.at] = halving.bent(&way, bends[k].saturating_mul(quality.bend_step()));
+        for (halving, bends) in halvings(rate).iter().zip(bends) {
+            way[halving.at] =
+                halving.bent(&way, bends[k].saturating_mul(rate.parameters().midpoint_step));
         }
         for (point, position) in points.iter_mut().zip(&way[1..]) {
             if let Some(point) = point {
@@ -87,24 +88,21 @@ mod tests {
     fn a_way_bends_at_its_half_and_then_at_its_quarters() {
         let all = |position| [position; FEATURE_DIMS];
         let bends = [all(1), all(0), all(-1)];
-        for (quality, want) in [
-            (Quality::High, [None; N_POINTS]),
-            (Quality::Normal, [None, Some(3 + 32), None]),
+        for (rate, want) in [
+            (Rate::High, [None; N_POINTS]),
+            (Rate::Normal, [None, Some(3 + 32), None]),
             // 55 in the middle, so 32 and 26 where it would be straight.
-            (Quality::Low, [Some(32), Some(3 + 52), Some(26 - 52)]),
+            (Rate::Low, [Some(32), Some(3 + 52), Some(26 - 52)]),
         ] {
-            let points = bent_way(quality, &all(9), &all(-2), &bends);
-            assert_eq!(points.map(|point| point.map(|p| p[0])), want, "{quality:?}");
+            let points = bent_way(rate, &all(9), &all(-2), &bends);
+            assert_eq!(points.map(|point| point.map(|p| p[0])), want, "{rate:?}");
         }
     }
 
     #[test]
     fn a_way_begins_where_it_leads_to_by_a_lag_at_most() {
         for (from, to, want) in [(0, 900, 2), (0, -900, -2), (5, 6, 6), (-7, -7, -7)] {
-            assert_eq!(caught_up(Quality::Normal, from, to), want);
-        }
-        for quality in Quality::ALL {
-            assert!(10 * quality.lag() <= quality.step(), "{quality:?}");
+            assert_eq!(caught_up(Rate::Normal, from, to), want);
         }
     }
 
@@ -112,7 +110,7 @@ mod tests {
     fn no_bend_leads_out_of_range() {
         let all = |position| [position; FEATURE_DIMS];
         let (end, wild) = (all(MAX_POSITION), [all(i32::MAX), all(i32::MIN), all(1)]);
-        for point in bent_way(Quality::Low, &end, &end, &wild).into_iter().flatten() {
+        for point in bent_way(Rate::Low, &end, &end, &wild).into_iter().flatten() {
             assert!(point[0].abs() <= MAX_POSITION);
         }
     }

@@ -1,12 +1,12 @@
-use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime};
+use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime, Rate};
 
 use crate::bends::{Bends, N_POINTS, bent_way, caught_up};
 use crate::history::History;
 use crate::prediction::{Base, State};
 use crate::profile::Profile;
 use crate::range_coder::SymbolReader;
-use crate::syntax::{Header, Levels, code_header, code_levels, code_quality};
-use crate::{AccessUnit, Quality, UnitId};
+use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
+use crate::{AccessUnit, UnitId};
 
 /// A feature without its time, which the packets carry.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Decoded {
     /// Whether the unit stood alone.
     pub is_key: bool,
     /// How finely it was coded.
-    pub quality: Quality,
+    pub rate: Rate,
     /// Where the head is.
     pub pose: HeadPose,
     /// What the face and the torso do.
@@ -131,9 +131,9 @@ impl Decoder {
         let mut reader = SymbolReader::new(unit.as_bytes());
         let header = code_header(&mut reader, Header::KEY).map_err(corrupt)?;
         let base = base(&self.history, id, header)?;
-        let quality = code_quality(&mut reader, base, Quality::Normal).map_err(corrupt)?;
-        let (state, bends) = code_levels(&mut reader, &self.profile, base, quality, &Levels::NONE)
-            .map_err(corrupt)?;
+        let rate = code_rate(&mut reader, base, Rate::Normal).map_err(corrupt)?;
+        let (state, bends) =
+            code_levels(&mut reader, &self.profile, base, rate, &Levels::NONE).map_err(corrupt)?;
         let is_key = header.age == 0;
         let before = self.history.state(id.offset(-1));
         let decoded = dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())
@@ -171,15 +171,15 @@ pub(crate) fn dequantized(
     };
     let (pose, code) = at(&state.positions)?;
     let from: Option<[i32; FEATURE_DIMS]> = before.map(|before| {
-        std::array::from_fn(|k| caught_up(state.quality, before.positions[k], state.positions[k]))
+        std::array::from_fn(|k| caught_up(state.rate, before.positions[k], state.positions[k]))
     });
     let between = match (&from, bends) {
-        (Some(from), Some(bends)) => bent_way(state.quality, from, &state.positions, bends)
+        (Some(from), Some(bends)) => bent_way(state.rate, from, &state.positions, bends)
             .map(|point| point.as_ref().and_then(at)),
         _ => [None; N_POINTS],
     };
     let before = from.as_ref().and_then(at);
-    Some(Decoded { id, is_key, quality: state.quality, pose, code, before, between })
+    Some(Decoded { id, is_key, rate: state.rate, pose, code, before, between })
 }
 
 #[cfg(test)]
@@ -244,9 +244,9 @@ mod tests {
         #[test]
         fn a_round_trip_loses_at_most_three_steps(feature in any_feature(), which in 0_usize..3) {
             let profile = Profile::default();
-            let quality = Quality::ALL[which];
+            let rate = Rate::ALL[which];
             let mut encoder = Encoder::new(profile.clone());
-            encoder.set_quality(quality);
+            encoder.set_rate(rate);
             let unit = encoder.encode_key(&feature);
             let mut decoder = Decoder::new(profile.clone());
             let decoded = decoder.decode(UnitId::from_count(0), &unit).unwrap();
@@ -257,7 +257,7 @@ mod tests {
             if feature.pose.translation().z > 0.1 && sent.iter().all(|p| p.abs() < MAX_POSITION - 100) {
                 for (k, (sent, got)) in sent.iter().zip(got).enumerate() {
                     let off = (sent - got).abs();
-                    prop_assert!(off <= 3 * quality.step() + 1, "component {}: {}", k, off);
+                    prop_assert!(off <= 3 * rate.parameters().step() + 1, "component {}: {}", k, off);
                 }
             }
         }
@@ -297,7 +297,7 @@ mod tests {
             let mut acks: HashMap<usize, Vec<UnitId>> = HashMap::new();
             let mut sent: Vec<(AccessUnit, Decoded)> = Vec::new();
             let mut n_decoded = 0;
-            encoder.set_riding(riding);
+            encoder.set_redundancy(riding);
             encoder.set_key_interval(25);
             for (now, feature) in features.iter().enumerate() {
                 for id in acks.remove(&now).unwrap_or_default() {
@@ -307,7 +307,8 @@ mod tests {
                     encoder.request_key();
                 }
                 if let Some((_, to)) = qualities.iter().find(|(at, _)| *at == now) {
-                    encoder.set_quality(Quality::ALL[*to]);
+                    encoder.set_rate(Rate::ALL[*to]);
+                    encoder.set_redundancy(riding);
                 }
                 // What the face does on the way has little to do with either end.
                 if now > 0 && bends[now] {

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use types::{FEATURE_DIMS, Feature, MediaTime};
+use types::{FEATURE_DIMS, Feature, MediaTime, Rate};
 
 use crate::bends::{N_POINTS, halvings};
 use crate::decoder::{Decoded, base, dequantized};
@@ -8,7 +8,7 @@ use crate::history::History;
 use crate::profile::Profile;
 use crate::rate_distortion::{Shortest, Wanted, Way, shortest};
 use crate::syntax::{Header, MAX_AGE, MAX_TAP};
-use crate::{AccessUnit, Quality, UnitId};
+use crate::{AccessUnit, UnitId};
 
 /// Units between key units where nothing is acknowledged.
 const KEY_INTERVAL: u32 = 125;
@@ -21,7 +21,7 @@ const LONGEST_WAY: u64 = 400_000;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reference {
     /// The newest acknowledged unit, or nothing while none is: for channels that lose. A unit
-    /// decodes whatever was lost before its packet; see [`Encoder::set_riding`].
+    /// decodes whatever was lost before its packet; see [`Encoder::set_redundancy`].
     #[default]
     Acknowledged,
     /// The unit before: smallest, for files and channels that lose nothing. One lost unit takes
@@ -36,7 +36,7 @@ pub enum Reference {
 #[derive(Clone, Debug)]
 pub struct Encoder {
     profile: Profile,
-    quality: Quality,
+    rate: Rate,
     reference: Reference,
     history: History,
     next: UnitId,
@@ -45,8 +45,8 @@ pub struct Encoder {
     last_key: Option<UnitId>,
     key_interval: u32,
     key_requested: bool,
-    /// See [`Encoder::set_riding`].
-    riding: u32,
+    /// See [`Encoder::set_redundancy`].
+    redundancy: u32,
     /// The header of the last unit, and how many of those before it must ride along for it to
     /// decode.
     last_header: Option<(Header, u32)>,
@@ -72,7 +72,7 @@ impl Encoder {
     pub fn with_reference(profile: Profile, reference: Reference) -> Self {
         Self {
             profile,
-            quality: Quality::Normal,
+            rate: Rate::Normal,
             reference,
             history: History::new(),
             next: UnitId::default(),
@@ -80,17 +80,18 @@ impl Encoder {
             last_key: None,
             key_interval: KEY_INTERVAL,
             key_requested: false,
-            riding: 0,
+            redundancy: 0,
             last_header: None,
             last: None,
             between: Vec::new(),
         }
     }
 
-    /// How finely and how often the features from now on are coded; normal unless told. No key
-    /// unit is needed.
-    pub fn set_quality(&mut self, quality: Quality) {
-        self.quality = quality;
+    /// Sets how finely and how often features are coded from the next unit on, and the redundancy
+    /// that belongs to the rate. No key unit is needed.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+        self.redundancy = rate.parameters().redundancy;
     }
 
     /// Makes every `units`-th unit a key unit, where each builds on the one before; 125 unless
@@ -99,11 +100,12 @@ impl Encoder {
         self.key_interval = units.clamp(1, 1 << 14);
     }
 
-    /// Says how many of the units before it ride in every unit's packet; none unless told. A unit
-    /// may build on one that rides along, which is nearer than any acknowledged, and so smaller;
-    /// that one builds on an acknowledged unit, or on one that rides along with both.
-    pub fn set_riding(&mut self, units: u32) {
-        self.riding = units;
+    /// Sets how many earlier units every packet repeats; initially none.
+    ///
+    /// A unit may then reference a repeated unit, which is nearer than any acknowledged one, so
+    /// the residuals are smaller. [`Encoder::set_rate`] sets the redundancy of the rate.
+    pub fn set_redundancy(&mut self, units: u32) {
+        self.redundancy = units;
     }
 
     /// The peer has decoded this unit: those to come build on the newest such.
@@ -122,10 +124,10 @@ impl Encoder {
         self.key_requested = true;
     }
 
-    /// Whether a feature at `time` is to be a unit: not every frame is, by [`Quality`].
+    /// Whether a feature at `time` is to be a unit: not every frame is, by [`Rate`].
     pub fn wants(&self, time: MediaTime) -> bool {
         let last = self.last.as_ref();
-        self.key_requested || last.is_none_or(|last| self.quality.is_due(last.feature.time, time))
+        self.key_requested || last.is_none_or(|last| is_due(self.rate, last.feature.time, time))
     }
 
     /// Whether the feature of a frame at `time` that is no unit helps to tell how the face gets from
@@ -133,8 +135,8 @@ impl Encoder {
     pub fn wants_between(&self, time: MediaTime) -> bool {
         let last = self.last.as_ref().map(|last| last.feature.time);
         let newest = self.between.last().map(|feature| feature.time).or(last);
-        self.quality.bend_depth() > 0
-            && newest.is_some_and(|newest| time > newest && Quality::High.is_due(newest, time))
+        self.rate.parameters().midpoint_depth > 0
+            && newest.is_some_and(|newest| time > newest && is_due(Rate::High, newest, time))
     }
 
     /// Takes the feature of a frame that is no unit: the next one will say where the way there
@@ -181,7 +183,7 @@ impl Encoder {
             Reference::Acknowledged => {
                 // What the unit before builds on is safe, and the start of a motion.
                 if let Some((last, n_needed)) = self.last_header
-                    && n_needed < self.riding
+                    && n_needed < self.redundancy
                     && self.acknowledged.back() != Some(&id.offset(-1))
                 {
                     return Header { age: 1, tap: if last.age <= MAX_TAP { last.age } else { 0 } };
@@ -218,7 +220,7 @@ impl Encoder {
                 .find_map(|(header, wanted)| {
                     let base = base(&self.history, id, header).ok()?;
                     let Shortest { coded, state, bends } =
-                        shortest(&self.profile, header, base, self.quality, wanted)?;
+                        shortest(&self.profile, header, base, self.rate, wanted)?;
                     let (is_key, before) = (header.age == 0, self.history.state(id.offset(-1)));
                     let decoded =
                         dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())?;
@@ -247,18 +249,26 @@ impl Encoder {
         let passed = end.checked_sub(start)?;
         let mut known = vec![before];
         known.extend(self.between.iter().filter(|between| between.time < feature.time));
-        if known.len() == 1 || passed > LONGEST_WAY || self.quality.bend_depth() == 0 {
+        if known.len() == 1 || passed > LONGEST_WAY || self.rate.parameters().midpoint_depth == 0 {
             return None;
         }
         known.push(*feature);
         let mut points = [[0; FEATURE_DIMS]; N_POINTS];
-        for halving in halvings(self.quality) {
+        for halving in halvings(self.rate) {
             let time = MediaTime::from_micros(start + passed * halving.at as u64 / 4);
             let there = Feature::among(&known, time)?;
             points[halving.at - 1] = self.profile.positions(&there.to_array());
         }
         Some(Way { from, points })
     }
+}
+
+/// Whether a unit is due at `time`, given the time of the last one. Half a frame early is not too
+/// early, and a clock that goes back starts over.
+fn is_due(rate: Rate, last: MediaTime, time: MediaTime) -> bool {
+    const TICK: u64 = 40_000;
+    let gap = time.as_micros().saturating_sub(last.as_micros());
+    gap + TICK / 2 >= TICK * u64::from(rate.parameters().unit_interval) || time < last
 }
 
 #[cfg(test)]
@@ -319,7 +329,7 @@ mod tests {
         for riding in [0, 1, 2, 5] {
             let mut encoder = Encoder::new(profile.clone());
             let mut decoder = Decoder::new(profile.clone());
-            encoder.set_riding(riding);
+            encoder.set_redundancy(riding);
             let mut seed = 5_u32;
             let mut sent = VecDeque::new();
             let mut acks = VecDeque::new();
@@ -377,14 +387,14 @@ mod tests {
     #[test]
     fn a_resting_face_takes_a_byte_and_a_key_unit_sixty_at_most() {
         let features = speech(300);
-        for quality in Quality::ALL {
+        for rate in Rate::ALL {
             let mut encoder = Encoder::new(fitted(&features));
-            encoder.set_quality(quality);
+            encoder.set_rate(rate);
             let largest = features.iter().map(|f| encoder.encode_key(f).as_bytes().len()).max();
             assert!(largest <= Some(60), "{largest:?}");
 
             let mut encoder = Encoder::with_reference(fitted(&features), Reference::Previous);
-            encoder.set_quality(quality);
+            encoder.set_rate(rate);
             let sizes: Vec<usize> =
                 (0..24).map(|_| encoder.encode(&features[7]).as_bytes().len()).collect();
             assert!(sizes[16..].iter().all(|size| *size == 1), "{sizes:?}");
@@ -396,23 +406,23 @@ mod tests {
     fn a_unit_tells_how_the_face_got_there() {
         let features = speech(300);
         let profile = fitted(&features);
-        for quality in Quality::ALL {
+        for rate in Rate::ALL {
             let [mut told, mut silent] = [(); 2].map(|()| Encoder::new(profile.clone()));
             let mut decoder = Decoder::new(profile.clone());
             let (mut n_seen, mut before) = (0, None);
             for (i, feature) in features.iter().enumerate() {
                 let mut feature = *feature;
-                if i == 152 - quality.ticks() as usize / 2 {
+                if i == 152 - rate.parameters().unit_interval as usize / 2 {
                     let mut values = feature.to_array();
                     values[9] += 4.0;
                     feature = Feature::from_array(feature.time, &values).unwrap();
                 }
                 for encoder in [&mut told, &mut silent] {
-                    encoder.set_quality(quality);
+                    encoder.set_rate(rate);
                 }
-                // There is a unit of every quality for frame 152.
+                // There is a unit of every rate for frame 152.
                 if !told.wants(feature.time) {
-                    assert_eq!(told.wants_between(feature.time), quality != Quality::High);
+                    assert_eq!(told.wants_between(feature.time), rate != Rate::High);
                     told.push_between(&feature);
                     continue;
                 }
@@ -434,7 +444,7 @@ mod tests {
                 }
                 assert_eq!(silent.reconstruction().unwrap().between, [None; N_POINTS]);
             }
-            assert_eq!(n_seen, usize::from(quality != Quality::High), "{quality:?}");
+            assert_eq!(n_seen, usize::from(rate != Rate::High), "{rate:?}");
         }
     }
 
@@ -443,10 +453,10 @@ mod tests {
     fn whatever_happens_on_the_way_fits_in_a_unit() {
         let features = speech(300);
         let profile = fitted(&features);
-        for quality in [Quality::Low, Quality::Normal] {
+        for rate in [Rate::Low, Rate::Normal] {
             let mut encoder = Encoder::new(profile.clone());
             let mut decoder = Decoder::new(profile.clone());
-            encoder.set_quality(quality);
+            encoder.set_rate(rate);
             for (i, feature) in features.iter().enumerate() {
                 if encoder.wants(feature.time) {
                     deliver(&mut encoder, &mut decoder, feature);
@@ -497,29 +507,53 @@ mod tests {
     }
 
     #[test]
-    fn quality_changes_without_a_key_unit() {
+    fn units_come_evenly_at_every_frame_rate() {
+        for (rate, fps, every) in [
+            (Rate::Low, 25, 4),
+            (Rate::Normal, 25, 2),
+            (Rate::High, 25, 1),
+            (Rate::Normal, 30, 2),
+            (Rate::High, 60, 2),
+            (Rate::Normal, 12, 1),
+        ] {
+            let mut last = MediaTime::ZERO;
+            let due: Vec<u64> = (1..=8)
+                .filter(|&i| {
+                    let time = MediaTime::of_frame(i, fps);
+                    let is_due = is_due(rate, last, time);
+                    last = if is_due { time } else { last };
+                    is_due
+                })
+                .collect();
+            let want: Vec<u64> = (1..=8).filter(|i| i % every == 0).collect();
+            assert_eq!(due, want, "{rate:?} at {fps}");
+        }
+    }
+
+    #[test]
+    fn rate_changes_without_a_key_unit() {
         let features = speech(120);
         let profile = fitted(&features);
         let mut encoder = Encoder::new(profile.clone());
         let mut decoder = Decoder::new(profile);
-        encoder.set_riding(2);
+        encoder.set_redundancy(2);
         let mut sizes = [0; 3];
         for (i, feature) in features.iter().enumerate() {
             let which = i / 40;
-            encoder.set_quality(Quality::ALL[which]);
+            encoder.set_rate(Rate::ALL[which]);
             if !encoder.wants(feature.time) {
                 continue;
             }
             let size = deliver(&mut encoder, &mut decoder, feature);
             sizes[which] += if i % 40 > 5 { size } else { 0 };
             let decoded = encoder.reconstruction().unwrap();
-            assert_eq!((decoded.is_key, decoded.quality), (i == 0, Quality::ALL[which]));
+            assert_eq!((decoded.is_key, decoded.rate), (i == 0, Rate::ALL[which]));
         }
         assert!(sizes.is_sorted(), "{sizes:?}");
     }
 
     #[test]
-    fn a_unit_is_wanted_as_often_as_the_quality_says_and_when_a_key_is() {
+    fn a_unit_is_wanted_as_often_as_the_rate_says_and_when_a_key_is() {
         let features = speech(40);
         let mut encoder = Encoder::new(Profile::default());
         let count = |encoder: &mut Encoder| {
@@ -528,9 +562,9 @@ mod tests {
             });
             due.count()
         };
-        for (quality, want) in Quality::ALL.into_iter().zip([10, 20, 40]) {
-            encoder.set_quality(quality);
-            assert_eq!(count(&mut encoder), want, "{quality:?}");
+        for (rate, want) in Rate::ALL.into_iter().zip([10, 20, 40]) {
+            encoder.set_rate(rate);
+            assert_eq!(count(&mut encoder), want, "{rate:?}");
         }
         let last = encoder.last.unwrap().feature.time;
         assert!(!encoder.wants(last));
@@ -595,7 +629,7 @@ mod tests {
     fn without_acknowledgements_units_build_on_nothing_but_what_rides_along() {
         for (riding, every) in [(0, 1), (1, 2), (2, 3)] {
             let mut encoder = Encoder::new(Profile::default());
-            encoder.set_riding(riding);
+            encoder.set_redundancy(riding);
             for (i, feature) in speech(80).iter().enumerate() {
                 encoder.encode(feature);
                 assert_eq!(encoder.reconstruction().unwrap().is_key, i % every == 0, "unit {i}");
@@ -627,7 +661,7 @@ mod tests {
     fn who_asks_for_a_key_unit_gets_one() {
         let features = speech(10);
         let mut encoder = Encoder::new(Profile::default());
-        encoder.set_riding(1);
+        encoder.set_redundancy(1);
         for feature in &features {
             encoder.encode(feature);
             encoder.acknowledge(encoder.reconstruction().unwrap().id);

@@ -1,8 +1,7 @@
 //! Profiles learned from a person's own features.
 
-use types::{FEATURE_DIMS, FOCAL, Feature, LEARNED_DIMS, POSE_DIMS};
+use types::{FEATURE_DIMS, FOCAL, Feature, LEARNED_DIMS, POSE_DIMS, Rate};
 
-use crate::Quality;
 use crate::entropy_model::{LEVEL, class_of_magnitude};
 use crate::prediction::promised;
 use crate::profile::{
@@ -86,7 +85,7 @@ impl Profile {
     /// A profile for a person, from the features of consecutive frames at about 25 a second.
     ///
     /// `distortion` is the mean squared error, of pixel values 0 to 1, that coding at
-    /// [`Quality::Normal`] may add to the picture; 1e-7 to 1e-2. Components are those of the
+    /// [`Rate::Normal`] may add to the picture; 1e-7 to 1e-2. Components are those of the
     /// motion from unit to unit (Karhunen, Loève), measured by what shows; all have one step, so
     /// every bit buys the same. Too few features give the default predictor.
     ///
@@ -118,7 +117,7 @@ impl Profile {
         let floor = values[0].abs() * 1e-12;
         let root: Matrix =
             std::array::from_fn(|i| vectors[i].map(|v| v * values[i].max(floor).sqrt()));
-        let lag = Quality::Normal.ticks() as usize;
+        let lag = Rate::Normal.parameters().unit_interval as usize;
         let mut motion = numerics::zero();
         let mut moved = [0.0; FEATURE_DIMS];
         for pair in rows.windows(lag + 1) {
@@ -203,8 +202,8 @@ fn fit(model: &mut ComponentModel, positions: &[i32]) {
     model.key_class = class(all, positions.len());
     for (bend_class, half) in model.bend_classes.iter_mut().zip([1, 2]) {
         let ways = positions.windows(2 * half + 1);
-        // In scales, rounded as wide as bends of normal quality are.
-        let wide = Quality::Normal.bend_step() / PARTS;
+        // In scales, rounded as wide as bends of normal rate are.
+        let wide = Rate::Normal.parameters().midpoint_step / PARTS;
         let bends = ways.map(|way| {
             let bend = way[half] - i32::midpoint(way[0], way[2 * half]);
             levels(bend / wide) * wide as u64

@@ -62,7 +62,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Quality;
+    use types::Rate;
 
     fn at(count: u32) -> UnitId {
         UnitId::from_count(count)
@@ -72,20 +72,20 @@ mod tests {
     fn only_the_last_64_are_remembered() {
         let mut history = History::new();
         for count in 0..70_000 {
-            history.insert(at(count), State::rest(Quality::Normal), false);
+            history.insert(at(count), State::rest(Rate::Normal), false);
         }
         assert!(history.state(at(69_999 - 63)).is_some());
         assert!(history.state(at(69_999 - 64)).is_none());
-        history.insert(at(69_900), State::rest(Quality::Normal), false); // too late to be of use
+        history.insert(at(69_900), State::rest(Rate::Normal), false); // too late to be of use
         assert!(history.state(at(69_900)).is_none() && history.state(at(69_964)).is_some());
     }
 
     #[test]
     fn nothing_is_found_when_ids_come_around_after_an_outage() {
         let mut history = History::new();
-        history.insert(at(10), State::rest(Quality::Normal), true);
+        history.insert(at(10), State::rest(Rate::Normal), true);
         for count in [30_000, 60_000, 65_536] {
-            history.insert(at(count), State::rest(Quality::Normal), false);
+            history.insert(at(count), State::rest(Rate::Normal), false);
         }
         assert!(history.state(at(65_536 + 10)).is_none());
     }
@@ -93,10 +93,10 @@ mod tests {
     #[test]
     fn a_key_unit_from_another_age_starts_over() {
         let mut history = History::new();
-        history.insert(at(3000), State::rest(Quality::Normal), true);
-        history.insert(at(1500), State::rest(Quality::Normal), false);
+        history.insert(at(3000), State::rest(Rate::Normal), true);
+        history.insert(at(1500), State::rest(Rate::Normal), false);
         assert_eq!(history.newest(), Some(at(3000)));
-        history.insert(at(1500), State::rest(Quality::Normal), true);
+        history.insert(at(1500), State::rest(Rate::Normal), true);
         assert_eq!(history.newest(), Some(at(1500)));
         assert!(history.state(at(3000)).is_none());
     }

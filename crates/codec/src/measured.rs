@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 
 use constriction::stream::model::EncoderModel;
-use types::{FEATURE_DIMS, Feature, MediaTime};
+use types::{FEATURE_DIMS, Feature, MediaTime, Rate};
 
 use crate::decoder::base;
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, SymbolReader, Table};
-use crate::syntax::{Header, Levels, code_header, code_levels, code_quality};
-use crate::{AccessUnit, Decoded, Decoder, Encoder, Profile, Quality, Visibility};
+use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
+use crate::{AccessUnit, Decoded, Decoder, Encoder, Profile, Visibility};
 
 const FEATURES: &[u8] = include_bytes!("../../../tests/fixtures/actor/features.bin");
 const PROFILE: &[u8] = include_bytes!("../../../tests/fixtures/actor/profile.bin");
@@ -34,10 +34,9 @@ fn profile() -> Profile {
 }
 
 /// The units of a call that loses nothing, and what each of them means.
-fn call(quality: Quality) -> Vec<(AccessUnit, Decoded)> {
+fn call(rate: Rate) -> Vec<(AccessUnit, Decoded)> {
     let mut encoder = Encoder::new(profile());
-    encoder.set_quality(quality);
-    encoder.set_riding(quality.riding());
+    encoder.set_rate(rate);
     let mut units: Vec<(AccessUnit, Decoded)> = Vec::new();
     for feature in features() {
         if encoder.wants(feature.time) {
@@ -78,18 +77,18 @@ fn information(decoder: &Decoder, profile: &Profile, id: crate::UnitId, unit: &A
     let mut meter = Meter { reader: SymbolReader::new(unit.as_bytes()), bits: 0.0 };
     let header = code_header(&mut meter, Header::KEY).unwrap();
     let base = base(decoder.history(), id, header).unwrap();
-    let quality = code_quality(&mut meter, base, Quality::Normal).unwrap();
-    code_levels(&mut meter, profile, base, quality, &Levels::NONE).unwrap();
+    let rate = code_rate(&mut meter, base, Rate::Normal).unwrap();
+    code_levels(&mut meter, profile, base, rate, &Levels::NONE).unwrap();
     meter.bits
 }
 
 #[test]
 fn units_are_as_short_as_the_model_says() {
-    for quality in Quality::ALL {
+    for rate in Rate::ALL {
         let profile = profile();
         let mut decoder = Decoder::new(profile.clone());
         let (mut n_bytes, mut bits) = (0, 0.0);
-        let units = call(quality);
+        let units = call(rate);
         for (unit, meant) in &units {
             bits += information(&decoder, &profile, meant.id, unit);
             n_bytes += unit.as_bytes().len();
@@ -98,41 +97,40 @@ fn units_are_as_short_as_the_model_says() {
         let n = units.len() as f64;
         let over = n_bytes as f64 * 8.0 / bits - 1.0;
         println!(
-            "{quality:?}: {n_bytes} bytes in {n} units, {:.2} bits each, of which {:.2} information: \
+            "{rate:?}: {n_bytes} bytes in {n} units, {:.2} bits each, of which {:.2} information: \
              {:.2} % more",
             n_bytes as f64 * 8.0 / n,
             bits / n,
             over * 100.0
         );
-        assert!(over <= 0.03, "{quality:?}: {over}");
+        assert!(over <= 0.03, "{rate:?}: {over}");
     }
 }
 
 #[test]
 fn a_key_unit_takes_sixty_bytes_at_most() {
-    for quality in Quality::ALL {
+    for rate in Rate::ALL {
         let mut encoder = Encoder::new(profile());
-        encoder.set_quality(quality);
+        encoder.set_rate(rate);
         let sizes: Vec<usize> =
             features().iter().map(|f| encoder.encode_key(f).as_bytes().len()).collect();
         let largest = sizes.iter().copied().max().unwrap();
         println!(
-            "{quality:?}: {largest} bytes at most, {} on average",
+            "{rate:?}: {largest} bytes at most, {} on average",
             sizes.iter().sum::<usize>() / sizes.len()
         );
-        assert!(largest <= 60, "{quality:?}: {largest}");
+        assert!(largest <= 60, "{rate:?}: {largest}");
     }
 }
 
 /// Payload of a call while the face rests, kbit/s: one feature of the actor, again and again, with
 /// `noise` times the second differences of others, scaled to those of noise.
-fn resting(profile: &Profile, quality: Quality, noise: f32) -> f64 {
+fn resting(profile: &Profile, rate: Rate, noise: f32) -> f64 {
     const N_SETTLING: usize = 25;
     let features = features();
     let all: Vec<[f32; FEATURE_DIMS]> = features.iter().map(Feature::to_array).collect();
     let mut encoder = Encoder::new(profile.clone());
-    encoder.set_quality(quality);
-    encoder.set_riding(quality.riding());
+    encoder.set_rate(rate);
     let (mut ids, mut n_bytes) = (Vec::new(), 0);
     for (i, feature) in features.iter().enumerate() {
         let near = &all[(i * 37) % (all.len() - 2)..][..3];
@@ -159,20 +157,20 @@ fn a_face_that_rests_costs_a_byte_or_two_a_unit() {
     let features = features();
     let visibility = Visibility::from_geometry(&features);
     let fitted = Profile::from_features(&features, &visibility, 4e-6).unwrap();
-    for (profile, quality, noise, most) in [
-        (profile(), Quality::Normal, 0.0, 0.105),
-        (profile(), Quality::Normal, 0.5, 0.13),
-        (profile(), Quality::High, 0.0, 0.205),
-        (profile(), Quality::High, 0.5, 0.45),
-        (profile(), Quality::Low, 0.0, 0.08),
-        (profile(), Quality::Low, 0.5, 0.08),
+    for (profile, rate, noise, most) in [
+        (profile(), Rate::Normal, 0.0, 0.105),
+        (profile(), Rate::Normal, 0.5, 0.13),
+        (profile(), Rate::High, 0.0, 0.205),
+        (profile(), Rate::High, 0.5, 0.45),
+        (profile(), Rate::Low, 0.0, 0.08),
+        (profile(), Rate::Low, 0.5, 0.08),
         // Profiles of before keep less of a reference two units of rate low ago. Most of it is spent on zeros
         // while the activities fall.
-        (fitted, Quality::Low, 0.0, 0.12),
+        (fitted, Rate::Low, 0.0, 0.12),
     ] {
-        let kbit_s = resting(&profile, quality, noise);
-        println!("{quality:?}, noise {noise}: {kbit_s:.3} kbit/s");
-        assert!(kbit_s <= most, "{quality:?}, noise {noise}: {kbit_s}");
+        let kbit_s = resting(&profile, rate, noise);
+        println!("{rate:?}, noise {noise}: {kbit_s:.3} kbit/s");
+        assert!(kbit_s <= most, "{rate:?}, noise {noise}: {kbit_s}");
     }
 }
 
@@ -180,9 +178,10 @@ fn a_face_that_rests_costs_a_byte_or_two_a_unit() {
 /// encoder's own state.
 #[test]
 fn after_any_loss_the_decoder_is_in_the_encoder_s_state() {
-    for quality in Quality::ALL {
+    for rate in Rate::ALL {
         let (mut encoder, mut decoder) = (Encoder::new(profile()), Decoder::new(profile()));
-        encoder.set_quality(quality);
+        encoder.set_rate(rate);
+        encoder.set_redundancy(0);
         let mut acks = VecDeque::new();
         let (mut n_decoded, mut seed) = (0, 3_u32);
         for (i, feature) in features().iter().enumerate() {
@@ -210,9 +209,9 @@ fn after_any_loss_the_decoder_is_in_the_encoder_s_state() {
 #[test]
 fn half_a_minute_has_exactly_these_bytes_and_numbers() {
     let fnv = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let sums = Quality::ALL.map(|quality| {
+    let sums = Rate::ALL.map(|rate| {
         let mut sums = [0xcbf2_9ce4_8422_2325; 2];
-        for (unit, meant) in call(quality) {
+        for (unit, meant) in call(rate) {
             sums[0] = unit.as_bytes().iter().fold(sums[0], fnv);
             let (before, time) = (MediaTime::ZERO, MediaTime::of_frame(4, 25));
             for value in meant.since(Some(before), time).flat_map(|told| told.to_array()) {

@@ -1,8 +1,7 @@
 //! What is known about a unit before it is read: a position and a scale class for every component.
 
-use types::FEATURE_DIMS;
+use types::{FEATURE_DIMS, Rate};
 
-use crate::Quality;
 use crate::bends::Halving;
 use crate::entropy_model::{LEVEL, class_of_magnitude, expected_magnitude};
 use crate::profile::{AgeModel, ComponentModel, MAX_POSITION, N_AGES, PARTS, Profile, WEIGHT_ONE};
@@ -22,7 +21,7 @@ const MAX_RATIO: u64 = 1 << 24;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct State {
     /// How the unit was coded.
-    pub(crate) quality: Quality,
+    pub(crate) rate: Rate,
     /// Positions, in parts of the profile's scale from the mean, within [`MAX_POSITION`].
     pub(crate) positions: [i32; FEATURE_DIMS],
     /// Residual magnitudes of late over the usual ones, in 1/256.
@@ -35,10 +34,10 @@ pub(crate) struct State {
 
 impl State {
     /// What a key unit builds on.
-    pub(crate) fn rest(quality: Quality) -> Self {
+    pub(crate) fn rest(rate: Rate) -> Self {
         let activity = [USUAL; FEATURE_DIMS];
         let positions = [0; FEATURE_DIMS];
-        Self { quality, positions, activity, bend_activity: activity, bends: false }
+        Self { rate, positions, activity, bend_activity: activity, bends: false }
     }
 }
 
@@ -95,7 +94,7 @@ pub(crate) fn promised(
 pub(crate) struct Predictor<'a> {
     components: &'a [ComponentModel],
     base: Base<'a>,
-    quality: Quality,
+    rate: Rate,
     /// Mean activities of the reference's components, of residuals and of bends.
     group: u32,
     bend_group: u32,
@@ -179,7 +178,7 @@ impl Bent {
 }
 
 impl<'a> Predictor<'a> {
-    pub(crate) fn new(profile: &'a Profile, base: Base<'a>, quality: Quality) -> Self {
+    pub(crate) fn new(profile: &'a Profile, base: Base<'a>, rate: Rate) -> Self {
         let components = profile.components();
         let n = components.len();
         let mean = |activity: &[u32]| activity[..n].iter().sum::<u32>() / n as u32;
@@ -187,7 +186,7 @@ impl<'a> Predictor<'a> {
             Base::Rest => (USUAL, USUAL),
             Base::Reference { state, .. } => (mean(&state.activity), mean(&state.bend_activity)),
         };
-        Self { components, base, quality, group, bend_group }
+        Self { components, base, rate, group, bend_group }
     }
 
     /// Whether the face has moved less than half as much as usual of late: more of that is the tracker's
@@ -202,16 +201,17 @@ impl<'a> Predictor<'a> {
         let (position, class, activity) = match self.base {
             Base::Rest => (0, model.key_class, USUAL),
             Base::Reference { state, age, before } => {
-                let ticks = age * self.quality.ticks();
+                let ticks = age * self.rate.parameters().unit_interval;
                 let age_model = &model.ages[age_index(ticks)];
-                let before =
-                    before.map(|(before, tap)| (before.positions[k], tap * state.quality.ticks()));
+                let before = before.map(|(before, tap)| {
+                    (before.positions[k], tap * state.rate.parameters().unit_interval)
+                });
                 let class = if before.is_some() { age_model.class } else { age_model.still_class };
                 let activity = u32::midpoint(state.activity[k], self.group);
                 (promised(*age_model, state.positions[k], ticks, before), class, activity)
             }
         };
-        Expectation { position, scale: Scale::new(class, self.quality.step(), activity) }
+        Expectation { position, scale: Scale::new(class, self.rate.parameters().step(), activity) }
     }
 
     /// What to expect of a bend of component `k` whose residual was so large.
@@ -223,10 +223,10 @@ impl<'a> Predictor<'a> {
         residual: u64,
     ) -> Scale {
         let [short, long] = self.components[k].bend_classes;
-        let class = if halving.ticks(self.quality) > 2 { long } else { short };
+        let class = if halving.ticks(self.rate) > 2 { long } else { short };
         let now = expectation.scale.activity_of(residual);
         let activity = (self.bend_activity(k) + self.bend_group + now) / 3;
-        Scale::new(class, self.quality.bend_step(), activity)
+        Scale::new(class, self.rate.parameters().midpoint_step, activity)
     }
 
     /// The activity of component `k` after a unit in which its residual was so large.

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use types::FEATURE_DIMS;
+use types::{FEATURE_DIMS, Rate};
 
+use crate::MAX_UNIT_BYTES;
 use crate::bends::{Bends, Halving, N_POINTS, caught_up, halvings};
 use crate::entropy_model::{Costs, MAX_LEVEL, Symbol};
 use crate::prediction::{
@@ -11,11 +12,10 @@ use crate::prediction::{
 };
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::SymbolWriter;
-use crate::syntax::{Header, Levels, code_header, code_levels, code_quality};
+use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
 use crate::trellis::{Quantizer, Trellis};
-use crate::{MAX_UNIT_BYTES, Quality};
 
-/// Shares of what a bit is worth ([`Quality::price`]) to choose levels by, in [`WHOLE`] parts.
+/// Shares of what a bit is worth ([`types::RateParameters::lambda`]) to choose levels by, in [`WHOLE`] parts.
 const SHARES: [i64; 5] = [8, 6, 4, 3, 2];
 const WHOLE: i64 = 4;
 /// What a price is told in: so many parts make a squared step.
@@ -56,27 +56,27 @@ pub(crate) fn shortest(
     profile: &Profile,
     header: Header,
     base: Base<'_>,
-    quality: Quality,
+    rate: Rate,
     wanted: &Wanted,
 ) -> Option<Shortest> {
-    let predictor = Predictor::new(profile, base, quality);
-    let choices = Choices::new(&predictor, profile.n_components(), quality, wanted);
+    let predictor = Predictor::new(profile, base, rate);
+    let choices = Choices::new(&predictor, profile.n_components(), rate, wanted);
     let costs = Costs::new();
-    let price = quality.price() * if predictor.is_at_rest() { 2 } else { 1 };
+    let price = rate.parameters().lambda * if predictor.is_at_rest() { 2 } else { 1 };
     let mut tried: Vec<Levels> = Vec::with_capacity(SHARES.len() + 1);
     let mut best: Option<(i64, Shortest)> = None;
     let straight = wanted.way.as_ref().map(|_| (WHOLE, false));
     let tries = SHARES.map(|share| (share, true)).into_iter().chain(straight);
     for (share, may_bend) in tries {
-        let market = Market { quality, price: share * price, may_bend, costs };
+        let market = Market { rate, price: share * price, may_bend, costs };
         let (levels, error) = market.levels(&choices, wanted.way.as_ref());
         if tried.contains(&levels) {
             continue;
         }
         let mut writer = SymbolWriter::new();
         code_header(&mut writer, header).ok()?;
-        code_quality(&mut writer, base, quality).ok()?;
-        let (state, bends) = code_levels(&mut writer, profile, base, quality, &levels).ok()?;
+        code_rate(&mut writer, base, rate).ok()?;
+        let (state, bends) = code_levels(&mut writer, profile, base, rate, &levels).ok()?;
         let coded = writer.finish();
         if coded.len() > MAX_UNIT_BYTES {
             continue;
@@ -124,13 +124,13 @@ impl Candidate {
         predictor: &Predictor<'_>,
         expectation: &Expectation,
         k: usize,
-        quality: Quality,
+        rate: Rate,
         quantizer: Quantizer,
         level: i32,
         wanted: &Wanted,
     ) -> Option<Self> {
         let half_steps = quantizer.half_steps(level);
-        let position = expectation.position + half_steps * quality.half_step();
+        let position = expectation.position + half_steps * rate.parameters().half_step;
         if position.abs() > MAX_POSITION {
             return None;
         }
@@ -139,7 +139,7 @@ impl Candidate {
         let residual = of_half_steps(half_steps);
         let mut bends = [Scale::default(); N_POINTS];
         if wanted.way.is_some() {
-            for (halving, bend) in halvings(quality).iter().zip(&mut bends) {
+            for (halving, bend) in halvings(rate).iter().zip(&mut bends) {
                 *bend = predictor.expect_bend(k, *halving, expectation, residual);
             }
         }
@@ -159,7 +159,7 @@ struct Choices {
 impl Choices {
     /// Levels nearest to what is missing of the end, and of where it would be if the way did not bend,
     /// those before them, and 0.
-    fn new(predictor: &Predictor<'_>, n: usize, quality: Quality, wanted: &Wanted) -> Self {
+    fn new(predictor: &Predictor<'_>, n: usize, rate: Rate, wanted: &Wanted) -> Self {
         let mut scales = Vec::with_capacity(n);
         let mut candidates = Vec::with_capacity(8 * n);
         let mut ranges = Vec::with_capacity(n);
@@ -170,11 +170,11 @@ impl Choices {
             let straight = wanted
                 .way
                 .as_ref()
-                .map_or(missing, |way| missing_if_straight(quality, way, k, promised, missing));
+                .map_or(missing, |way| missing_if_straight(rate, way, k, promised, missing));
             ranges.push(Quantizer::ALL.map(|quantizer| {
                 let start = candidates.len();
-                let [a, b] = quantizer.nearest(missing, quality.step(), MAX_LEVEL);
-                let [c, d] = quantizer.nearest(straight, quality.step(), MAX_LEVEL);
+                let [a, b] = quantizer.nearest(missing, rate.parameters().step(), MAX_LEVEL);
+                let [c, d] = quantizer.nearest(straight, rate.parameters().step(), MAX_LEVEL);
                 let levels = [a, b, c, d, 0];
                 for (i, level) in levels.into_iter().enumerate() {
                     if !levels[..i].contains(&level) {
@@ -182,7 +182,7 @@ impl Choices {
                             predictor,
                             &expectation,
                             k,
-                            quality,
+                            rate,
                             quantizer,
                             level,
                             wanted,
@@ -223,7 +223,7 @@ struct Step<'a> {
 /// What error and bits are worth.
 #[derive(Clone, Copy)]
 struct Market {
-    quality: Quality,
+    rate: Rate,
     price: i64,
     may_bend: bool,
     costs: Costs,
@@ -232,7 +232,7 @@ struct Market {
 impl Market {
     /// Error and bits on one scale.
     fn total(self, error: i64, bits: i64) -> i64 {
-        let step = i64::from(self.quality.step());
+        let step = i64::from(self.rate.parameters().step());
         let shown = error.saturating_mul(256 * PRICE_ONE / FRAME);
         shown.saturating_add(self.price * step * step * bits)
     }
@@ -305,13 +305,13 @@ impl Market {
         let levels = (candidate.level, [0; N_POINTS]);
         let mut offer = Offer { levels, error: candidate.error, bits };
         let Some(way) = way else { return offer };
-        let from = caught_up(self.quality, way.from[k], candidate.position);
+        let from = caught_up(self.rate, way.from[k], candidate.position);
         let mut at = [from, 0, 0, 0, candidate.position];
-        let halvings = halvings(self.quality).iter().zip(&candidate.bends);
+        let halvings = halvings(self.rate).iter().zip(&candidate.bends);
         for ((halving, scale), level) in halvings.zip(&mut offer.levels.1) {
             let missing = way.points[halving.at - 1][k] - halving.straight(&at);
             let bend = self.bend(bend_run.class(scale), missing);
-            at[halving.at] = halving.bent(&at, bend.levels * self.quality.bend_step());
+            at[halving.at] = halving.bent(&at, bend.levels * self.rate.parameters().midpoint_step);
             *level = bend.levels;
             offer.error += bend.error;
             offer.bits += bend.bits;
@@ -322,15 +322,15 @@ impl Market {
     /// The best bend for what is missing from a straight line.
     fn bend(self, class: i32, missing: i32) -> Offer<i32> {
         let offer = |level: i32| {
-            let off = i64::from(missing - level * self.quality.bend_step());
+            let off = i64::from(missing - level * self.rate.parameters().midpoint_step);
             let bits = if self.may_bend { self.costs.of(Symbol::Bend, class, level) } else { 0 };
             Offer { levels: level, error: FRAME * off * off, bits: i64::from(bits) }
         };
-        if !self.may_bend || 2 * missing.abs() < self.quality.bend_step() {
+        if !self.may_bend || 2 * missing.abs() < self.rate.parameters().midpoint_step {
             return offer(0);
         }
         let [nearest, before] =
-            Quantizer::Whole.nearest(missing, self.quality.bend_step(), MAX_LEVEL);
+            Quantizer::Whole.nearest(missing, self.rate.parameters().midpoint_step, MAX_LEVEL);
         let total = |offer: &Offer<i32>| self.total(offer.error, offer.bits);
         let smaller = [offer(before), offer(0)].into_iter();
         smaller.fold(offer(nearest), |a, b| if total(&b) < total(&a) { b } else { a })
@@ -339,9 +339,9 @@ impl Market {
 
 /// What would be missing of the end if the frames on the way said where it is, too, and the way did
 /// not bend: the least of the errors of all of them.
-fn missing_if_straight(quality: Quality, way: &Way, k: usize, promised: i32, missing: i32) -> i32 {
+fn missing_if_straight(rate: Rate, way: &Way, k: usize, promised: i32, missing: i32) -> i32 {
     let (mut sum, mut weights) = (4 * END * i64::from(missing), 4 * END);
-    for Halving { at, .. } in halvings(quality) {
+    for Halving { at, .. } in halvings(rate) {
         let share = *at as i64;
         let straight = i64::from(way.from[k]) * (4 - share) + i64::from(promised) * share;
         // An error of a frame counts FRAME, which is 4: that of a quarter's share squared, 1.

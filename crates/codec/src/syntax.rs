@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use types::FEATURE_DIMS;
+use types::{FEATURE_DIMS, Rate};
 
+use crate::UnitId;
 use crate::bends::{Bends, N_POINTS, halvings};
 use crate::entropy_model::{Symbol, code_level};
 use crate::prediction::{Base, Bent, Predictor, Run, State, of_half_steps, of_levels};
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
 use crate::trellis::Trellis;
-use crate::{Quality, UnitId};
 
 /// The oldest reference a unit may name.
 pub(crate) const MAX_AGE: u32 = 32;
@@ -52,19 +52,19 @@ pub(crate) fn code_header(
     Ok(Header { age, tap })
 }
 
-/// Codes the quality, which is most often the reference's.
-pub(crate) fn code_quality(
+/// Codes the rate, which is most often the reference's.
+pub(crate) fn code_rate(
     coder: &mut impl SymbolCoder,
     base: Base<'_>,
-    quality: Quality,
-) -> Result<Quality, InvalidCode> {
+    rate: Rate,
+) -> Result<Rate, InvalidCode> {
     let (table, usual) = match base {
-        Base::Rest => (&ANY_QUALITY, Quality::Normal),
-        Base::Reference { state, .. } => (&SAME_QUALITY, state.quality),
+        Base::Rest => (&ANY_RATE, Rate::Normal),
+        Base::Reference { state, .. } => (&SAME_RATE, state.rate),
     };
-    let further = (quality.index() + 3 - usual.index()) % 3;
+    let further = (rate.index() + 3 - usual.index()) % 3;
     let further = coder.symbol(table, further)?;
-    Quality::ALL.get((usual.index() + further) % 3).copied().ok_or(InvalidCode)
+    Rate::ALL.get((usual.index() + further) % 3).copied().ok_or(InvalidCode)
 }
 
 /// Levels of a unit: residuals of what was promised, and how the way to there bends.
@@ -84,13 +84,13 @@ pub(crate) fn code_levels(
     coder: &mut impl SymbolCoder,
     profile: &Profile,
     base: Base<'_>,
-    quality: Quality,
+    rate: Rate,
     levels: &Levels,
 ) -> Result<(State, Option<Bends>), InvalidCode> {
-    let halvings = halvings(quality);
-    let predictor = Predictor::new(profile, base, quality);
+    let halvings = halvings(rate);
+    let predictor = Predictor::new(profile, base, rate);
     let (mut run, mut bend_run) = (Run::default(), Run::default());
-    let mut state = State::rest(quality);
+    let mut state = State::rest(rate);
     if let Base::Reference { state: reference, .. } = base
         && !halvings.is_empty()
     {
@@ -108,7 +108,7 @@ pub(crate) fn code_levels(
         trellis = trellis.after(level);
         let half_steps = quantizer.half_steps(level);
         // Below 2^20 and 2^25.
-        let position = expectation.position + half_steps * quality.half_step();
+        let position = expectation.position + half_steps * rate.parameters().half_step;
         if position.abs() > MAX_POSITION {
             return Err(InvalidCode);
         }
@@ -146,8 +146,8 @@ static TAPS: LazyLock<Table> = LazyLock::new(|| {
     rest_to(&mut frequencies, 1)
 });
 
-static ANY_QUALITY: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 4096, 4096], 0));
-static SAME_QUALITY: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 128, 128], 0));
+static ANY_RATE: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 4096, 4096], 0));
+static SAME_RATE: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 128, 128], 0));
 /// Whether the way to a unit bends, where that to its reference did not and where it did.
 static BENDS: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 2048], 0));
 static STILL_BENDS: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [1024, 0], 1));

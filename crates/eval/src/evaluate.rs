@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use codec::{Profile, Quality};
+use codec::Profile;
 use face::FaceFile;
 use track::RefinementBudget;
-use types::{Feature, Frame, MediaTime};
+use types::{Feature, Frame, MediaTime, Rate};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
 use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
@@ -33,12 +33,12 @@ pub struct Options {
     /// Sides of the rendered pictures, pixels, 16 at least.
     pub resolutions: Vec<u32>,
     /// How finely and how often features are coded.
-    pub quality: Quality,
+    pub rate: Rate,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { frames: None, resolutions: vec![256], quality: Quality::Normal }
+        Self { frames: None, resolutions: vec![256], rate: Rate::Normal }
     }
 }
 
@@ -72,7 +72,7 @@ pub fn evaluate(
     let frames = frames_of(&reader, options.frames.clone())?;
     let picture_every = ((frames.end - frames.start) / N_PICTURES).max(1);
 
-    let mut measured = Measured::new(&options.resolutions, &profile, options.quality);
+    let mut measured = Measured::new(&options.resolutions, &profile, options.rate);
     while let Some((index, frame)) = reader.next()? {
         if index >= frames.end {
             break;
@@ -110,7 +110,7 @@ struct Waiting {
 /// What has been measured so far.
 struct Measured {
     meter: RateMeter,
-    quality: Quality,
+    rate: Rate,
     sides: Vec<u32>,
     scorers: Vec<Scorer>,
     unquantized: Scorer,
@@ -127,10 +127,10 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(sides: &[u32], profile: &Profile, quality: Quality) -> Self {
+    fn new(sides: &[u32], profile: &Profile, rate: Rate) -> Self {
         Self {
-            meter: RateMeter::new(profile, quality),
-            quality,
+            meter: RateMeter::new(profile, rate),
+            rate,
             sides: sides.to_vec(),
             scorers: vec![Scorer::default(); sides.len()],
             unquantized: Scorer::default(),
@@ -239,7 +239,7 @@ impl Measured {
             n_untracked: self.n_untracked,
             n_scored: self.rows.len(),
             face_bytes,
-            rate: format!("{:?}", self.quality).to_lowercase(),
+            rate: self.rate.name().to_owned(),
             payload: self.meter.clean(fps, self.n_frames),
             payload_lossy: self.meter.lossy(fps, self.n_frames),
             resolutions,
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_face_is_scored_with_the_last_picture() {
-        let mut measured = Measured::new(&[16], &Profile::default(), Quality::Normal);
+        let mut measured = Measured::new(&[16], &Profile::default(), Rate::Normal);
         // The painter shows the yaw as a gray; the clip is what it ought to show.
         let mut paint = |feature: &Feature, _: u32| {
             Ok(gray(0, (feature.pose.rotation().y * 100.0).round() as u8))
@@ -293,8 +293,8 @@ mod tests {
     /// Each frame is scored once, with what the unit after it says of it.
     #[test]
     fn a_unit_s_own_frame_waits_for_the_next_unit() {
-        for (quality, fps) in [(Quality::High, 25), (Quality::Normal, 30), (Quality::Low, 60)] {
-            let mut measured = Measured::new(&[16], &Profile::default(), quality);
+        for (rate, fps) in [(Rate::High, 25), (Rate::Normal, 30), (Rate::Low, 60)] {
+            let mut measured = Measured::new(&[16], &Profile::default(), rate);
             let mut paint = |_: &Feature, _: u32| Ok(gray(0, 50));
             let time = |index| MediaTime::of_frame(index, fps);
             let feature = |index: u64| Feature {
@@ -303,7 +303,7 @@ mod tests {
                 code: Code::NEUTRAL,
             };
             // The same units, decoded beside it.
-            let mut meter = RateMeter::new(&Profile::default(), quality);
+            let mut meter = RateMeter::new(&Profile::default(), rate);
             let mut told: Vec<Feature> = Vec::new();
             for index in 0..60 {
                 let frame = Frame::new(16, 16, time(index), vec![50; 16 * 16 * 3]).unwrap();
@@ -318,17 +318,17 @@ mod tests {
             }
             measured.finish(&mut paint).unwrap();
             let rows: Vec<u64> = measured.rows.iter().map(|row| row.index).collect();
-            assert_eq!(rows, (0..60).collect::<Vec<_>>(), "{quality:?}");
+            assert_eq!(rows, (0..60).collect::<Vec<_>>(), "{rate:?}");
             told.pop();
             let mut n_told = 0;
             for (index, shown) in (0..).zip(&measured.features) {
                 if let Some(want) = told.iter().find(|told| told.time == time(index)) {
                     let off = shown.pose.rotation().y - want.pose.rotation().y;
-                    assert!(off.abs() < 1e-6, "{quality:?} {index}: {off}");
+                    assert!(off.abs() < 1e-6, "{rate:?} {index}: {off}");
                     n_told += 1;
                 }
             }
-            assert!(n_told >= 6, "{quality:?}: {n_told}");
+            assert!(n_told >= 6, "{rate:?}: {n_told}");
         }
     }
 }

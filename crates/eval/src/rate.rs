@@ -1,6 +1,6 @@
-use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, Quality, UnitId};
+use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, UnitId};
 use serde::Serialize;
-use types::{Feature, MediaTime};
+use types::{Feature, MediaTime, Rate};
 
 /// Units a call's acknowledgements are late by: 80 ms at the high rate, 320 at the low one.
 pub const ACK_DELAY: usize = 2;
@@ -54,10 +54,9 @@ pub struct RateMeter {
 
 impl RateMeter {
     /// A meter for one person's units.
-    pub fn new(profile: &Profile, quality: Quality) -> Self {
+    pub fn new(profile: &Profile, rate: Rate) -> Self {
         let mut encoder = Encoder::new(profile.clone());
-        encoder.set_quality(quality);
-        encoder.set_riding(quality.riding());
+        encoder.set_rate(rate);
         Self {
             clean: encoder.clone(),
             lossy: encoder,
@@ -132,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_second_of_25_units_is_billed_as_a_second() {
-        let mut meter = RateMeter::new(&Profile::default(), Quality::High);
+        let mut meter = RateMeter::new(&Profile::default(), Rate::High);
         for i in 0..25 {
             let pose = HeadPose::from_array([0.01 * i as f32, 0.0, 0.0, 0.0, 0.0, 1.1]).unwrap();
             let feature = Feature { time: MediaTime::of_frame(i, 25), pose, code: Code::NEUTRAL };

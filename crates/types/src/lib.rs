@@ -23,6 +23,7 @@ mod feature;
 mod frame;
 mod media_time;
 mod picture;
+mod rate;
 
 pub use feature::{
     CODE_DIMS, Code, EXPRESSION_DIMS, Expression, FEATURE_DIMS, Feature, FeatureError, HeadPose,
@@ -31,6 +32,7 @@ pub use feature::{
 pub use frame::{Frame, FrameError, MAX_FRAME_SIDE};
 pub use media_time::MediaTime;
 pub use picture::{LANDMARKS, Landmarks, Sound};
+pub use rate::{ParseRateError, Rate, RateParameters};
 
 /// Focal length of the pinhole camera, in sides of the square picture.
 ///

@@ -72,7 +72,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
         rendezvous,
         ice_servers: peer.ice_server.iter().map(|url| ice_server(url)).collect(),
         resolution: peer.resolution.side(256),
-        rate: peer.rate.into(),
+        rate: peer.rate,
         ..Settings::default()
     };
     let options = Options {

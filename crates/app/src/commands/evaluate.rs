@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use call::replay::{Loss, replay};
 use eval::Channel;
+use types::Rate;
 
-use crate::cli::Rate;
 use crate::painter::Painter;
 use crate::progress::Progress;
 
@@ -70,7 +70,7 @@ pub(super) fn lossy(
             let path = call::replay::Path { seed: 42, ..call::replay::Path::clean() }
                 .with_jitter(Duration::from_millis(15))
                 .with_loss(loss);
-            let seen = replay(Instant::now(), features, features, profile, rate.into(), path);
+            let seen = replay(Instant::now(), features, features, profile, rate, path);
             seen.shown.into_iter().map(|shown| Some(shown?.0)).collect()
         }
     };

@@ -55,7 +55,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
                 let loss = evaluate::loss(share, burst);
                 return evaluate::lossy(&clip, &face, frames, side, rate, loss, json);
             }
-            let options = eval::Options { frames, resolutions, quality: rate.quality() };
+            let options = eval::Options { frames, resolutions, rate };
             evaluate::run(&clip, &face, &options, samples, json, report.as_deref())
         }
         Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),

@@ -6,9 +6,9 @@ use anyhow::Context;
 use call::SourceSpec;
 use capture::Source;
 use face::{Background, FaceFile};
-use types::{Feature, MediaTime};
+use types::{Feature, MediaTime, Rate};
 
-use crate::cli::{Rate, Resolution};
+use crate::cli::Resolution;
 use crate::painter::Painter;
 use crate::progress::Progress;
 
@@ -17,7 +17,7 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     let mut progress = Progress::new(false);
     let source = SourceSpec::Clip(clip.to_owned());
     let n_frames = Source::open(&source)?.n_frames();
-    let stream = call::encode_stream(&source, &face, rate.quality(), |done| {
+    let stream = call::encode_stream(&source, &face, rate, |done| {
         let share = n_frames.map_or(0.0, |n| done as f32 / n.max(1) as f32);
         progress.report("encode", share, &format!("{done} frames"));
     })

@@ -2,10 +2,11 @@
 
 use egui::{Align2, Color32, Key, Rect, TextureId, Vec2, WidgetInfo};
 use face::Background;
+use types::Rate;
 
 use super::blit::PeerPicture;
 use super::theme;
-use crate::cli::{Rate, Resolution};
+use crate::cli::Resolution;
 
 /// Everything the screen shows.
 #[derive(Clone, Debug, Default)]
@@ -134,7 +135,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
         // Three in a row.
         ui.spacing_mut().button_padding.x = 10.0;
         ui.spacing_mut().item_spacing.x = 4.0;
-        for choice in Rate::CHOICES {
+        for choice in Rate::ALL {
             if ui.selectable_label(view.rate == choice, choice.to_string()).clicked() {
                 actions.push(CallAction::Rate(choice));
             }

@@ -20,7 +20,7 @@ pub use in_call::{CallAction, CallView, show as show_call};
 pub use theme::apply as apply_theme;
 
 use crate::cli::Action;
-pub use crate::cli::{Rate, Resolution};
+pub use crate::cli::Resolution;
 use crate::commands::face_or_demo;
 use crate::gpu::{Gpu, Trouble};
 use crate::live::{Live, Options};

@@ -8,10 +8,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
-use codec::Quality;
 use face::FaceFile;
 use serde::Serialize;
-use types::Frame;
+use types::{Frame, Rate};
 
 use crate::clip::{ClipReader, frames_of};
 use crate::{Options, Paint, Progress, Scorer, Summary, evaluate, scaled, write_whole};
@@ -82,9 +81,9 @@ pub fn write_curves(
         points: Vec::new(),
         missing: Vec::new(),
     };
-    for quality in Quality::ALL {
+    for rate in Rate::ALL {
         let resolutions = SIDES.to_vec();
-        let options = Options { frames: Some(range.clone()), resolutions, quality };
+        let options = Options { frames: Some(range.clone()), resolutions, rate };
         let report = evaluate(clip, face, &options, paint, progress)?;
         curves.frames[1] = report.frames[1];
         curves.points.extend(report.resolutions.iter().map(|at| CurvePoint {
