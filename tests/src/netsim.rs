@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use call::replay::{Path, Wire};
 use transport::{Playout, Receiver, Sender, SenderSettings, Shown};
-use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime};
+use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime, UnitNumber};
 
 /// What a call looked like to the one who watched it.
 #[derive(Clone, Debug)]
@@ -76,7 +76,9 @@ impl SimulatedCall {
             if ms % 40 == 0 {
                 let time = MediaTime::from_micros(ms * 1000);
                 let unit = sent.to_le_bytes();
-                sender.push_unit(now, time, &unit).expect("eight bytes are a unit");
+                sender
+                    .push_unit(now, UnitNumber(sent), time, &unit)
+                    .expect("eight bytes are a unit");
                 sent += 1;
             }
             while let Some(packet) = sender.poll_packet(now, &mut own_receiver) {

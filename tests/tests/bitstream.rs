@@ -3,9 +3,9 @@
 //! If one fails, the wire format changed: fix the code, or add a version beside this one. Never
 //! edit a vector.
 
-use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, Reference, Stream, UnitId};
+use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, Reference, Stream};
 use hex_literal::hex;
-use types::{FEATURE_DIMS, Feature, MediaTime, Rate};
+use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 
 /// Which dimension is the head's distance.
 const DEPTH: usize = 5;
@@ -161,8 +161,8 @@ fn features(i: usize, positions: &[Option<Positions>; 4]) -> Vec<Feature> {
     known.filter_map(|(positions, time)| Some(feature((*positions)?, time))).collect()
 }
 
-fn unit(i: usize) -> (UnitId, AccessUnit) {
-    (UnitId::from_count(i as u32), AccessUnit::parse(VECTORS[i].bytes).unwrap())
+fn unit(i: usize) -> (UnitNumber, AccessUnit) {
+    (UnitNumber(i as u64), AccessUnit::parse(VECTORS[i].bytes).unwrap())
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn v4_units_have_exactly_these_bytes() {
         let unit = encoder.encode(&end);
         assert_eq!(unit.as_bytes(), *bytes, "unit {i}: {:02x?}", unit.as_bytes());
         if i < 2 {
-            encoder.acknowledge(UnitId::from_count(i as u32));
+            encoder.acknowledge(UnitNumber(i as u64));
         }
     }
 }
@@ -221,7 +221,7 @@ fn a_delta_unit_whose_motion_is_unknown_names_what_it_lacks() {
     let mut decoder = Decoder::new(profile());
     for i in [1, 2] {
         let (id, unit) = unit(i);
-        let missing = DecodeError::MissingReference { id, reference: UnitId::default() };
+        let missing = DecodeError::MissingReference { id, reference: UnitNumber(0) };
         assert_eq!(decoder.decode(id, &unit), Err(missing));
     }
 }

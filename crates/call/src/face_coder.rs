@@ -1,8 +1,8 @@
 //! Tracker and encoder as one: frames in, access units out, no more work than a frame is worth.
 
-use codec::{AccessUnit, Encoder, UnitId};
+use codec::{AccessUnit, Encoder};
 use track::{PersonTracker, RefinementBudget};
-use types::{Feature, Frame, MediaTime};
+use types::{Feature, Frame, MediaTime, UnitNumber};
 
 /// What became of a frame.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) struct Coded {
     pub(crate) time: MediaTime,
-    pub(crate) id: UnitId,
+    pub(crate) id: UnitNumber,
     pub(crate) unit: AccessUnit,
 }
 

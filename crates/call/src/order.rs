@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use codec::{Encoder, UnitId};
+use codec::Encoder;
 use transport::{Report, Sender, SenderSettings};
-use types::Rate;
+use types::{Rate, UnitNumber};
 
 /// What the session tells the thread that codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -12,7 +12,7 @@ pub(crate) enum Order {
     /// The peer is there: a clip begins now, and features are wanted.
     Start,
     CameraOff(bool),
-    Acknowledge(UnitId),
+    Acknowledge(UnitNumber),
     Rate(Rate),
     Key,
     Stop,
@@ -38,7 +38,7 @@ pub(crate) fn orders_of(sender: &mut Sender, now: Instant, report: Report) -> Ve
         orders.push(Order::Key);
     }
     while let Some(number) = sender.poll_decoded() {
-        orders.push(Order::Acknowledge(UnitId::from_count(number.0 as u32)));
+        orders.push(Order::Acknowledge(number));
     }
     orders
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use codec::{AccessUnit, Decoder, Profile, UnitId};
+use codec::{AccessUnit, Decoder, Profile};
 use transport::{Receiver, Report, Unit};
-use types::{Feature, MediaTime};
+use types::{Feature, MediaTime, UnitNumber};
 
 use crate::shared::Shared;
 
@@ -20,7 +20,7 @@ pub(crate) struct Receiving {
     pub(crate) transport: Receiver,
     decoder: Option<Decoder>,
     /// The unit that was decoded last.
-    last: Option<(UnitId, MediaTime)>,
+    last: Option<(UnitNumber, MediaTime)>,
     waiting: VecDeque<Unit>,
     shared: Arc<Shared>,
     pub(crate) counts: Counts,
@@ -90,7 +90,7 @@ impl Receiving {
 
     fn decode(&mut self, unit: &Unit) {
         let Some(decoder) = &mut self.decoder else { return };
-        let id = UnitId::from_count(unit.number.0 as u32);
+        let id = unit.number;
         let decoded =
             AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(id, &unit).ok());
         let Some(decoded) = decoded else {

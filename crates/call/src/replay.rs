@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use codec::{Encoder, Profile};
 use numerics::SplitMix64;
-use transport::{Sender, Shown, UnitNumber};
+use transport::{Sender, Shown};
 use types::{Feature, MediaTime, Rate};
 
 use crate::order::{Order, orders_of, settings};
@@ -201,9 +201,8 @@ impl<'a> Peer<'a> {
             self.sent.units += 1;
             self.sent.key_units += usize::from(meant.is_key);
             self.sent.payload_bytes += unit.as_bytes().len();
-            self.sender.begin_at(UnitNumber(u64::from(meant.id.get())));
             // Units are within a packet's limits.
-            let _ = self.sender.push_unit(now, feature.time, unit.as_bytes());
+            let _ = self.sender.push_unit(now, meant.id, feature.time, unit.as_bytes());
         }
         while let Some(packet) = self.sender.poll_packet(now, &mut self.receiving.transport) {
             wire.send(ms, packet);

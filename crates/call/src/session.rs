@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use transport::{
     Answer, Bye, Control, ControlError, ModelReceiver, ModelSender, Report, Role, Seal, Secret,
-    Sender, Signal, UnitNumber, VERSION,
+    Sender, Signal, VERSION,
 };
 use types::{Rate, Sound};
 
@@ -404,10 +404,8 @@ impl Session {
     fn take_coded(&mut self, now: Instant, coded: Option<Coded>, rate: Rate) {
         let Some(coded) = coded.filter(|_| self.greeted) else { return };
         self.sender.set(settings(rate));
-        // Both ends know a unit by its number in the packets.
-        self.sender.begin_at(UnitNumber(u64::from(coded.id.get())));
         let bytes = coded.unit.as_bytes();
-        if self.sender.push_unit(now, coded.time, bytes).is_ok() {
+        if self.sender.push_unit(now, coded.id, coded.time, bytes).is_ok() {
             self.tally.payload_bytes_out += bytes.len() as u64;
         }
     }

@@ -2,8 +2,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-use codec::{AccessUnit, Decoder, Encoder, Profile, UnitId, Visibility};
-use types::{Code, Feature, HeadPose, MediaTime};
+use codec::{AccessUnit, Decoder, Encoder, Profile, Visibility};
+use types::{Code, Feature, HeadPose, MediaTime, UnitNumber};
 
 /// Four seconds of a head that nods, turns and talks.
 fn speech() -> Vec<Feature> {
@@ -50,7 +50,7 @@ fn unit(c: &mut Criterion) {
         b.iter_batched_ref(
             || Decoder::new(profile.clone()),
             |decoder| {
-                let numbered = (0..).map(UnitId::from_count).zip(&units);
+                let numbered = (0..).map(UnitNumber).zip(&units);
                 numbered.filter(|(id, unit)| decoder.decode(*id, unit).is_ok()).count()
             },
             BatchSize::SmallInput,

@@ -1,48 +1,4 @@
-use std::fmt;
-
-/// The longest access unit there is.
-pub const MAX_UNIT_BYTES: usize = 255;
-
-/// Number of a unit in its stream: a counter of [`UnitId::BITS`] bits that wraps.
-///
-/// Each unit's is one more than the last's, so the difference of two ids is an age in units. Two ids
-/// are compared along the shorter way around, right while they are fewer than 32,768 apart: 20
-/// minutes at 25 a second. A unit does not hold its id: whoever carries it does, as packets and files
-/// do.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct UnitId(u16);
-
-impl UnitId {
-    /// Bits of the counter.
-    pub const BITS: u32 = 16;
-
-    /// From the low [`UnitId::BITS`] bits of a count.
-    pub const fn from_count(count: u32) -> Self {
-        Self(count as u16)
-    }
-
-    /// The counter.
-    pub const fn get(self) -> u16 {
-        self.0
-    }
-
-    /// The id `by` units later (earlier when negative).
-    #[must_use]
-    pub const fn offset(self, by: i32) -> Self {
-        Self::from_count((self.0 as i32 + by) as u32)
-    }
-
-    /// How many units `self` comes after `earlier`: -32768..32768, negative when it comes before.
-    pub const fn since(self, earlier: Self) -> i32 {
-        self.0.wrapping_sub(earlier.0).cast_signed() as i32
-    }
-}
-
-impl fmt::Display for UnitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
+use types::MAX_UNIT_BYTES;
 
 /// The coded bytes of one feature, 1 to [`MAX_UNIT_BYTES`] of them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -89,17 +45,6 @@ impl AccessUnit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_compared_the_shorter_way_around() {
-        for (later, earlier, want) in
-            [(5, 3, 2), (1, 65_535, 2), (65_535, 1, -2), (32_768, 0, -32_768)]
-        {
-            let (later, earlier) = (UnitId::from_count(later), UnitId::from_count(earlier));
-            assert_eq!(later.since(earlier), want, "{later} since {earlier}");
-            assert_eq!(earlier.offset(want), later);
-        }
-    }
 
     #[test]
     fn a_unit_has_one_to_255_bytes() {

@@ -1,18 +1,18 @@
-use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime, Rate};
+use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime, Rate, UnitNumber};
 
+use crate::AccessUnit;
 use crate::bends::{Bends, N_POINTS, bent_way, caught_up};
 use crate::history::History;
 use crate::prediction::{Base, State};
 use crate::profile::Profile;
 use crate::range_coder::SymbolReader;
 use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
-use crate::{AccessUnit, UnitId};
 
 /// A feature without its time, which the packets carry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decoded {
     /// Which unit this was; report it back as decoded.
-    pub id: UnitId,
+    pub id: UnitNumber,
     /// Whether the unit stood alone.
     pub is_key: bool,
     /// How finely it was coded.
@@ -90,20 +90,19 @@ pub enum DecodeError {
     /// The unit this one builds on was lost or is too old. Drop it; if no later unit decodes
     /// either, send a key request.
     #[error("unit {id} builds on unit {reference}, which was never decoded or is forgotten")]
-    MissingReference { id: UnitId, reference: UnitId },
+    MissingReference { id: UnitNumber, reference: UnitNumber },
     /// Damaged, or made with another profile. Drop the unit.
     #[error("the bytes of the access unit are no code of any feature")]
     Corrupt,
     /// The numbers are no feature: only a damaged or hostile unit has them. Drop it.
     #[error("unit {id} describes no possible feature")]
-    NotAFeature { id: UnitId },
+    NotAFeature { id: UnitNumber },
 }
 
 /// Access units in, features out.
 ///
 /// Whenever [`Decoder::decode`] gives a feature, it is exactly the one the encoder thinks it
 /// gives, whatever was lost, doubled or came late. The only state is that of the last 64 units.
-/// Ids come around after 65,536 units: after half an hour without any, begin with a new decoder.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     profile: Profile,
@@ -126,7 +125,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If the unit's reference is not there, or the unit is damaged. The decoder is then unchanged.
-    pub fn decode(&mut self, id: UnitId, unit: &AccessUnit) -> Result<Decoded, DecodeError> {
+    pub fn decode(&mut self, id: UnitNumber, unit: &AccessUnit) -> Result<Decoded, DecodeError> {
         let corrupt = |_| DecodeError::Corrupt;
         let mut reader = SymbolReader::new(unit.as_bytes());
         let header = code_header(&mut reader, Header::KEY).map_err(corrupt)?;
@@ -144,7 +143,11 @@ impl Decoder {
 }
 
 /// The states that unit `id` names.
-pub(crate) fn base(history: &History, id: UnitId, header: Header) -> Result<Base<'_>, DecodeError> {
+pub(crate) fn base(
+    history: &History,
+    id: UnitNumber,
+    header: Header,
+) -> Result<Base<'_>, DecodeError> {
     let state =
         |reference| history.state(reference).ok_or(DecodeError::MissingReference { id, reference });
     let Some(reference) = header.reference(id) else { return Ok(Base::Rest) };
@@ -159,7 +162,7 @@ pub(crate) fn base(history: &History, id: UnitId, header: Header) -> Result<Base
 /// feature of that, put right, and those on the way from it where the way bends.
 pub(crate) fn dequantized(
     profile: &Profile,
-    id: UnitId,
+    id: UnitNumber,
     is_key: bool,
     state: &State,
     before: Option<&State>,
@@ -249,7 +252,7 @@ mod tests {
             encoder.set_rate(rate);
             let unit = encoder.encode_key(&feature);
             let mut decoder = Decoder::new(profile.clone());
-            let decoded = decoder.decode(UnitId::from_count(0), &unit).unwrap();
+            let decoded = decoder.decode(UnitNumber(0), &unit).unwrap();
             prop_assert_eq!(Some(decoded), encoder.reconstruction());
             let sent = profile.positions(&feature.to_array());
             let got = profile.positions(&decoded.at(MediaTime::ZERO).to_array());
@@ -274,7 +277,7 @@ mod tests {
                 all
             }).unwrap();
             for (i, mut bytes) in units.into_iter().enumerate() {
-                let id = UnitId::from_count(2 * i as u32);
+                let id = UnitNumber(2 * i as u64);
                 let _ = decoder.decode(id, &encoder.encode(&feature));
                 bytes[0] |= 0x10; // so that it is seldom a key unit
                 let _ = decoder.decode(id.offset(1), &AccessUnit::parse(&bytes).unwrap());
@@ -294,7 +297,7 @@ mod tests {
             let mut encoder = Encoder::with_reference(Profile::default(), reference);
             let mut decoder = Decoder::new(Profile::default());
             let mut arrivals: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
-            let mut acks: HashMap<usize, Vec<UnitId>> = HashMap::new();
+            let mut acks: HashMap<usize, Vec<UnitNumber>> = HashMap::new();
             let mut sent: Vec<(AccessUnit, Decoded)> = Vec::new();
             let mut n_decoded = 0;
             encoder.set_redundancy(riding);
@@ -357,7 +360,7 @@ mod tests {
                 let (far, length) = cuts[i];
                 let cut = &unit.as_bytes()[..(1 + length).min(unit.as_bytes().len())];
                 // Under a number that has no references, or none that fit.
-                let wrong = id.offset(100 + far as i32);
+                let wrong = id.offset(100 + far as i64);
                 let before = decoder.clone();
                 if decoder.decode(wrong, &AccessUnit::parse(cut).unwrap()).is_ok() {
                     // A cut key unit is some face; a peer that sends one is believed.
@@ -381,7 +384,7 @@ mod tests {
         let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
         let mut decoder = Decoder::new(Profile::default());
         let units: Vec<_> = (0..3).map(|_| encoder.encode(&unit_of(&[0.1]))).collect();
-        let id = UnitId::from_count;
+        let id = UnitNumber;
         decoder.decode(id(0), &units[0]).unwrap();
         let missing = DecodeError::MissingReference { id: id(2), reference: id(1) };
         assert_eq!(decoder.decode(id(2), &units[2]), Err(missing));
@@ -406,7 +409,7 @@ mod tests {
         };
         let mut n_decoded = 0_u32;
         for i in 0..n {
-            let id = UnitId::from_count(i);
+            let id = UnitNumber(i);
             if i % 16 == 0 {
                 // So that there is something to build on.
                 decoder.decode(id, &key).unwrap();
@@ -427,7 +430,7 @@ mod tests {
         let (mut told, mut units) = (Vec::new(), Vec::new());
         for i in 0..10 {
             let unit = encoder.encode(&unit_of(&[0.02 * i as f32, 0.1]));
-            let decoded = decoder.decode(UnitId::from_count(i), &unit).unwrap();
+            let decoded = decoder.decode(UnitNumber(i), &unit).unwrap();
             let time = MediaTime::of_frame(2 * u64::from(i), 25);
             decoded.add_to(&mut told, time);
             units.push((decoded, time));

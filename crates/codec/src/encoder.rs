@@ -1,14 +1,14 @@
 use std::collections::VecDeque;
 
-use types::{FEATURE_DIMS, Feature, MediaTime, Rate};
+use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 
+use crate::AccessUnit;
 use crate::bends::{N_POINTS, halvings};
 use crate::decoder::{Decoded, base, dequantized};
 use crate::history::History;
 use crate::profile::Profile;
 use crate::rate_distortion::{Shortest, Wanted, Way, shortest};
 use crate::syntax::{Header, MAX_AGE, MAX_TAP};
-use crate::{AccessUnit, UnitId};
 
 /// Units between key units where nothing is acknowledged.
 const KEY_INTERVAL: u32 = 125;
@@ -39,10 +39,10 @@ pub struct Encoder {
     rate: Rate,
     reference: Reference,
     history: History,
-    next: UnitId,
+    next: UnitNumber,
     /// Ids of units in `history` that the peer has decoded, oldest first, bounded by [`MAX_AGE`].
-    acknowledged: VecDeque<UnitId>,
-    last_key: Option<UnitId>,
+    acknowledged: VecDeque<UnitNumber>,
+    last_key: Option<UnitNumber>,
     key_interval: u32,
     key_requested: bool,
     /// See [`Encoder::set_redundancy`].
@@ -75,7 +75,7 @@ impl Encoder {
             rate: Rate::Normal,
             reference,
             history: History::new(),
-            next: UnitId::default(),
+            next: UnitNumber::default(),
             acknowledged: VecDeque::new(),
             last_key: None,
             key_interval: KEY_INTERVAL,
@@ -111,7 +111,7 @@ impl Encoder {
     /// The peer has decoded this unit: those to come build on the newest such.
     ///
     /// Acknowledgements may come late, doubled and out of order; of units unknown they are ignored.
-    pub fn acknowledge(&mut self, id: UnitId) {
+    pub fn acknowledge(&mut self, id: UnitNumber) {
         if self.history.state(id).is_none() || self.acknowledged.contains(&id) {
             return;
         }
@@ -174,9 +174,9 @@ impl Encoder {
 
     fn best_header(&self) -> Header {
         let id = self.next;
-        let since_key = self.last_key.map_or(u32::MAX, |key| id.since(key).unsigned_abs());
+        let since_key = self.last_key.map_or(i64::MAX, |key| id.since(key));
         match self.reference {
-            Reference::Previous if since_key < self.key_interval => {
+            Reference::Previous if since_key < i64::from(self.key_interval) => {
                 Header { age: 1, tap: u32::from(since_key > 1) }
             }
             Reference::Previous => Header::KEY,
@@ -198,7 +198,7 @@ impl Encoder {
     }
 
     /// Whether the unit before is needed, and those that it needs in turn.
-    fn n_needed(&self, id: UnitId, header: Header) -> u32 {
+    fn n_needed(&self, id: UnitNumber, header: Header) -> u32 {
         let is_safe =
             header.reference(id).is_none_or(|reference| self.acknowledged.contains(&reference));
         let of_last = self.last_header.map_or(0, |(_, n_needed)| n_needed);
@@ -235,7 +235,8 @@ impl Encoder {
         }
         self.history.insert(id, state, true);
         self.next = id.offset(1);
-        while self.acknowledged.front().is_some_and(|id| self.next.since(*id) > MAX_AGE as i32) {
+        while self.acknowledged.front().is_some_and(|id| self.next.since(*id) > i64::from(MAX_AGE))
+        {
             self.acknowledged.pop_front();
         }
         AccessUnit::new(coded)
@@ -589,7 +590,7 @@ mod tests {
         let check = |name: &str, mut is_lost: Box<dyn FnMut(usize) -> bool>| {
             let mut encoder = Encoder::new(profile.clone());
             let mut decoder = Decoder::new(profile.clone());
-            let mut acks: VecDeque<(usize, UnitId)> = VecDeque::new();
+            let mut acks: VecDeque<(usize, UnitNumber)> = VecDeque::new();
             let (mut arrived, mut failed, mut gap, mut longest) = (0, 0, 0, 0);
             for (i, feature) in features.iter().enumerate() {
                 while acks.front().is_some_and(|(at, _)| *at <= i) {
@@ -649,7 +650,7 @@ mod tests {
         for (i, feature) in features[2..].iter().enumerate() {
             let unit = encoder.encode(feature);
             let mut decoder = decoder.clone();
-            let decoded = decoder.decode(UnitId::from_count(i as u32 + 2), &unit);
+            let decoded = decoder.decode(UnitNumber(i as u64 + 2), &unit);
             if i < MAX_AGE as usize {
                 let meant = encoder.reconstruction().map(|meant| meant.to_who(i == 0));
                 assert_eq!(decoded.ok(), meant, "unit {i}");
@@ -668,7 +669,7 @@ mod tests {
         }
         encoder.request_key();
         let unit = encoder.encode(&features[0]);
-        let id = UnitId::from_count(10);
+        let id = UnitNumber(10);
         assert!(Decoder::new(Profile::default()).decode(id, &unit).unwrap().is_key);
         assert!(!{
             encoder.encode(&features[1]);
@@ -682,7 +683,7 @@ mod tests {
         let mut encoder = Encoder::new(Profile::default());
         let mut other = encoder.clone();
         for feature in &features {
-            encoder.acknowledge(UnitId::from_count(77));
+            encoder.acknowledge(UnitNumber(77));
             assert_eq!(encoder.encode(feature), other.encode(feature));
         }
     }

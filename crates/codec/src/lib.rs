@@ -7,8 +7,8 @@
 //! it only integers, so two machines never disagree. The bytes are specified in docs/BITSTREAM.md.
 //!
 //! ```
-//! use codec::{Decoder, Encoder, Profile, UnitId};
-//! use types::{Code, Feature, HeadPose, MediaTime};
+//! use codec::{Decoder, Encoder, Profile};
+//! use types::{Code, Feature, HeadPose, MediaTime, UnitNumber};
 //!
 //! let (mut encoder, mut decoder) = (Encoder::new(Profile::default()), Decoder::new(Profile::default()));
 //! let pose = HeadPose::from_array([0.0, 0.1, 0.0, 0.01, 0.0, 1.1])?;
@@ -16,7 +16,7 @@
 //!
 //! let unit = encoder.encode(&feature); // the first is number 0
 //! assert!(unit.as_bytes().len() < 40);
-//! let decoded = decoder.decode(UnitId::from_count(0), &unit)?;
+//! let decoded = decoder.decode(UnitNumber(0), &unit)?;
 //! encoder.acknowledge(decoded.id); // what the peer reports back; later units build on it
 //! assert!((decoded.pose.rotation().y - 0.1).abs() < 0.01);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -39,7 +39,7 @@ mod stream;
 mod syntax;
 mod trellis;
 
-pub use access_unit::{AccessUnit, MAX_UNIT_BYTES, ParseError, UnitId};
+pub use access_unit::{AccessUnit, ParseError};
 pub use decoder::{DecodeError, Decoded, Decoder};
 pub use encoder::{Encoder, Reference};
 pub use fit::Visibility;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use constriction::stream::model::EncoderModel;
-use types::{FEATURE_DIMS, Feature, MediaTime, Rate};
+use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 
 use crate::decoder::base;
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, SymbolReader, Table};
@@ -73,7 +73,7 @@ impl SymbolCoder for Meter {
 }
 
 /// What the model says the unit's symbols take, bits. `decoder` has its references.
-fn information(decoder: &Decoder, profile: &Profile, id: crate::UnitId, unit: &AccessUnit) -> f64 {
+fn information(decoder: &Decoder, profile: &Profile, id: UnitNumber, unit: &AccessUnit) -> f64 {
     let mut meter = Meter { reader: SymbolReader::new(unit.as_bytes()), bits: 0.0 };
     let header = code_header(&mut meter, Header::KEY).unwrap();
     let base = base(decoder.history(), id, header).unwrap();

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use types::{FEATURE_DIMS, Rate};
+use types::{FEATURE_DIMS, MAX_UNIT_BYTES, Rate};
 
-use crate::MAX_UNIT_BYTES;
 use crate::bends::{Bends, Halving, N_POINTS, caught_up, halvings};
 use crate::entropy_model::{Costs, MAX_LEVEL, Symbol};
 use crate::prediction::{

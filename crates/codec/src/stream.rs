@@ -1,6 +1,6 @@
-use types::MediaTime;
+use types::{MediaTime, UnitNumber};
 
-use crate::{AccessUnit, UnitId};
+use crate::AccessUnit;
 
 const MAGIC: [u8; 4] = *b"FCS4";
 /// From unit to unit, microseconds: a day.
@@ -38,9 +38,9 @@ impl Stream {
         self.units.iter().map(|(_, unit)| unit.as_bytes().len()).sum()
     }
 
-    /// The units with the ids that a decoder wants to know.
-    pub fn numbered(&self) -> impl Iterator<Item = (UnitId, MediaTime, &AccessUnit)> {
-        (0..).zip(&self.units).map(|(i, (time, unit))| (UnitId::from_count(i), *time, unit))
+    /// Returns the units with the numbers that a decoder needs.
+    pub fn numbered(&self) -> impl Iterator<Item = (UnitNumber, MediaTime, &AccessUnit)> {
+        (0..).zip(&self.units).map(|(i, (time, unit))| (UnitNumber(i), *time, unit))
     }
 
     /// The file, as docs/BITSTREAM.md lays it out.

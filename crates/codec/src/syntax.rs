@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use types::{FEATURE_DIMS, Rate};
+use types::{FEATURE_DIMS, Rate, UnitNumber};
 
-use crate::UnitId;
 use crate::bends::{Bends, N_POINTS, halvings};
 use crate::entropy_model::{Symbol, code_level};
 use crate::prediction::{Base, Bent, Predictor, Run, State, of_half_steps, of_levels};
@@ -31,14 +30,14 @@ impl Header {
     pub(crate) const KEY: Self = Self { age: 0, tap: 0 };
 
     /// The unit that unit `id` builds on.
-    pub(crate) fn reference(self, id: UnitId) -> Option<UnitId> {
-        (self.age > 0).then(|| id.offset(-(self.age as i32)))
+    pub(crate) fn reference(self, id: UnitNumber) -> Option<UnitNumber> {
+        (self.age > 0).then(|| id.offset(-i64::from(self.age)))
     }
 
     /// The unit its motion is measured from.
-    pub(crate) fn before(self, id: UnitId) -> Option<UnitId> {
+    pub(crate) fn before(self, id: UnitNumber) -> Option<UnitNumber> {
         let start = self.reference(id)?;
-        (self.tap > 0).then(|| start.offset(-(self.tap as i32)))
+        (self.tap > 0).then(|| start.offset(-i64::from(self.tap)))
     }
 }
 

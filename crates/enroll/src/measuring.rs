@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use codec::{Decoder, Encoder, Profile, UnitId};
+use codec::{Decoder, Encoder, Profile};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
 use track::{PhotometricRefiner, RefinementBudget};
-use types::{Feature, Frame};
+use types::{Feature, Frame, UnitNumber};
 
 use crate::clock::Clock;
 
@@ -103,7 +103,7 @@ fn through_codec(
         let feature = refiner.refine(held.frame, &held.measured, RefinementBudget::Full);
         if encoder.wants(time) || i + 1 == frames.len() {
             let unit = encoder.encode(&feature);
-            let id = UnitId::from_count(n_units);
+            let id = UnitNumber(n_units);
             let out =
                 decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
             encoder.acknowledge(id);

@@ -141,7 +141,7 @@ mod tests {
             unit.as_bytes().len(),
             profile.n_components()
         );
-        let id = codec::UnitId::from_count(0);
+        let id = types::UnitNumber(0);
         assert!(codec::Decoder::new(profile).decode(id, &unit).is_ok());
     }
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use capture::{Source, SourceSpec};
-use codec::{Decoder, Encoder, UnitId};
+use codec::{Decoder, Encoder};
 use face::FaceFile;
 use serde::Serialize;
 use track::RefinementBudget;
-use types::{Feature, Frame};
+use types::{Feature, Frame, UnitNumber};
 
 use crate::clip::sender_of;
 
@@ -193,7 +193,7 @@ pub fn bench_codec(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
         }));
         let Some(unit) = unit else { continue };
         let mut decoded = None;
-        let id = UnitId::from_count(i as u32);
+        let id = UnitNumber(i as u64);
         decode.push(timed(|| decoded = decoder.decode(id, &unit).ok()));
         if let Some(decoded) = decoded {
             encoder.acknowledge(decoded.id);

@@ -1,6 +1,6 @@
-use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile, UnitId};
+use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile};
 use serde::Serialize;
-use types::{Feature, MediaTime, Rate};
+use types::{Feature, MediaTime, Rate, UnitNumber};
 
 /// Units a call's acknowledgements are late by: 80 ms at the high rate, 320 at the low one.
 pub const ACK_DELAY: usize = 2;
@@ -44,7 +44,7 @@ pub struct RateMeter {
     /// Acknowledged [`LATE_ACK_DELAY`] units later.
     lossy: Encoder,
     decoder: Decoder,
-    ids: Vec<UnitId>,
+    ids: Vec<UnitNumber>,
     key_units: usize,
     clean_bytes: usize,
     lossy_bytes: usize,
@@ -105,7 +105,7 @@ impl RateMeter {
         self.lossy_bytes += self.lossy.encode(feature).as_bytes().len();
         self.clean_bytes += unit.as_bytes().len();
         let wire = AccessUnit::parse(unit.as_bytes()).map_err(|_| DecodeError::Corrupt)?;
-        let decoded = self.decoder.decode(UnitId::from_count(self.ids.len() as u32), &wire)?;
+        let decoded = self.decoder.decode(UnitNumber(self.ids.len() as u64), &wire)?;
         self.ids.push(decoded.id);
         self.key_units += usize::from(decoded.is_key);
         let before = self.last.replace(feature.time);

@@ -16,12 +16,12 @@
 //! ```
 //! use std::time::{Duration, Instant};
 //! use transport::{Receiver, Sender, SenderSettings};
-//! use types::MediaTime;
+//! use types::{MediaTime, UnitNumber};
 //!
 //! let now = Instant::now();
 //! let settings = SenderSettings { units_per_packet: 1, ..SenderSettings::default() };
 //! let (mut sender, mut receiver) = (Sender::new(settings), Receiver::new());
-//! sender.push_unit(now, MediaTime::ZERO, b"unit")?;
+//! sender.push_unit(now, UnitNumber(0), MediaTime::ZERO, b"unit")?;
 //! let packet = sender.poll_packet(now, &mut receiver).expect("one unit makes a packet");
 //! receiver.handle_packet(now + Duration::from_millis(20), &packet)?;
 //! let unit = receiver.poll_unit(now + Duration::from_millis(20)).expect("it arrived");
@@ -48,7 +48,7 @@ pub use invite::{Answer, Invite, InviteError, Place, SECRET_BYTES, Secret, is_ro
 pub use model_transfer::{
     ContentHash, MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError, content_hash,
 };
-pub use packet::{MAX_PACKET_BYTES, MAX_UNIT_BYTES, PacketError, Report, UnitNumber};
+pub use packet::{MAX_PACKET_BYTES, PacketError, Report};
 pub use playout::{Playout, Shown};
 pub use receiver::{Receiver, ReceiverStats, Unit};
 pub use seal::{MAX_SEALED_BYTES, OpenError, Role, SALT_BYTES, Seal, Signal, SignalError};

@@ -1,11 +1,9 @@
 use bytes::Bytes;
 use std::time::Duration;
-use types::MediaTime;
+use types::{MAX_UNIT_BYTES, MediaTime};
 
 use crate::wire::{MAX_VARINT, Reader, put_varint};
 
-/// Longest access unit that fits a packet.
-pub const MAX_UNIT_BYTES: usize = 512;
 /// Longest packet: fits the smallest path an IPv6 host must offer, with all headers.
 pub const MAX_PACKET_BYTES: usize = 1100;
 /// Most units in one packet.
@@ -15,10 +13,6 @@ const MARK: u8 = 0b0100_0000;
 const MARK_MASK: u8 = 0b1100_0000;
 const HAS_REPORT: u8 = 0b0010_0000;
 const COUNT_MASK: u8 = 0b0001_1111;
-
-/// Counts the units of one sender, from 0, without wrapping.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct UnitNumber(pub u64);
 
 /// Why bytes are not a packet. Drop them and count them; the call goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -37,7 +31,7 @@ pub enum PacketError {
     #[error("{0} bytes follow the packet")]
     TrailingBytes(usize),
     /// A unit is empty or longer than [`MAX_UNIT_BYTES`].
-    #[error("a unit of {0} bytes is outside 1..=512")]
+    #[error("a unit of {0} bytes is outside 1..={MAX_UNIT_BYTES}")]
     UnitLength(usize),
 }
 

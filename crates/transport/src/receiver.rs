@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
-use types::MediaTime;
+use types::{MediaTime, UnitNumber};
 
-use crate::packet::{Packet, PacketError, Report, UnitNumber, time_of};
+use crate::packet::{Packet, PacketError, Report, time_of};
 use crate::wire::unwrap_near;
 
 /// Units that wait behind a gap, at most.
@@ -230,7 +230,9 @@ mod tests {
         (0..n)
             .map(|i| {
                 let now = at(start, i * 40);
-                sender.push_unit(now, MediaTime::of_frame(i, 25), &[i as u8 + 1]).unwrap();
+                sender
+                    .push_unit(now, UnitNumber(i), MediaTime::of_frame(i, 25), &[i as u8 + 1])
+                    .unwrap();
                 sender.poll_packet(now, &mut Receiver::new()).unwrap()
             })
             .collect()
@@ -319,14 +321,14 @@ mod tests {
         ) {
             let now = Instant::now();
             let (mut receiver, mut sender) = (Receiver::new(), Sender::new(SenderSettings::default()));
-            for mut bytes in packets {
+            for (i, mut bytes) in (0..).zip(packets) {
                 if let Some(first) = bytes.first_mut() {
                     *first = 0x40 | (*first & 0x3f);
                 }
                 if let Ok(Some(report)) = receiver.handle_packet(now, &bytes) {
                     sender.handle_report(now, &report);
                 }
-                let _ = sender.push_unit(now, MediaTime::ZERO, b"u");
+                let _ = sender.push_unit(now, UnitNumber(i), MediaTime::ZERO, b"u");
                 let _ = sender.poll_packet(now, &mut receiver);
                 while receiver.poll_unit(now).is_some() {}
             }

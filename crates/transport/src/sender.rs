@@ -1,11 +1,10 @@
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use types::MediaTime;
+use types::{MAX_UNIT_BYTES, MediaTime, UnitNumber};
 
 use crate::packet::{
-    MAX_PACKET_BYTES, MAX_UNIT_BYTES, MAX_UNITS, Packet, Report, UnitNumber, packed_len,
-    ticks_between, ticks_of,
+    MAX_PACKET_BYTES, MAX_UNITS, Packet, Report, packed_len, ticks_between, ticks_of,
 };
 use crate::receiver::Receiver;
 use crate::wire::unwrap_near;
@@ -49,7 +48,7 @@ impl Default for SenderSettings {
 
 /// Why a unit cannot be sent: the encoder's fault, not the network's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a unit of {0} bytes is outside 1..=512")]
+#[error("a unit of {0} bytes is outside 1..={MAX_UNIT_BYTES}")]
 pub struct UnitError(pub usize);
 
 #[derive(Debug)]
@@ -98,25 +97,27 @@ impl Sender {
         }
     }
 
-    /// Numbers the first unit so, if none was taken yet; 0 unless told.
-    pub fn begin_at(&mut self, number: UnitNumber) {
-        if self.units.is_empty() {
-            self.first = number.0;
-        }
-    }
-
-    /// Takes the next unit, captured at `time`.
+    /// Adds the next unit, whose feature was captured at `time`.
+    ///
+    /// Numbers count up by one, because a packet carries only the number of its newest unit. A
+    /// unit with another number starts over: earlier units are neither sent nor confirmed.
     ///
     /// # Errors
-    /// If it is empty or longer than [`MAX_UNIT_BYTES`].
+    /// If the unit is empty or longer than [`MAX_UNIT_BYTES`].
     pub fn push_unit(
         &mut self,
         now: Instant,
+        number: UnitNumber,
         time: MediaTime,
         bytes: &[u8],
-    ) -> Result<UnitNumber, UnitError> {
+    ) -> Result<(), UnitError> {
         if !(1..=MAX_UNIT_BYTES).contains(&bytes.len()) {
             return Err(UnitError(bytes.len()));
+        }
+        if number.0 != self.first + self.units.len() as u64 {
+            self.units.clear();
+            self.n_unsent = 0;
+            self.first = number.0;
         }
         if self.units.len() == KEPT {
             self.units.pop_front();
@@ -131,7 +132,7 @@ impl Sender {
             decoded: false,
         });
         self.n_unsent += 1;
-        Ok(UnitNumber(self.first + self.units.len() as u64 - 1))
+        Ok(())
     }
 
     /// Packs so from the next packet on.
@@ -294,12 +295,12 @@ mod tests {
         let start = Instant::now();
         let mut reports = Receiver::new();
         let mut sender = Sender::new(SenderSettings { units_per_packet: 3, ..Default::default() });
-        sender.push_unit(start, MediaTime::ZERO, b"a").unwrap();
+        sender.push_unit(start, UnitNumber(0), MediaTime::ZERO, b"a").unwrap();
         assert_eq!(sender.poll_packet(at(start, 119), &mut reports), None);
         assert_eq!(sender.timeout(), Some(at(start, 120)));
         assert!(sender.poll_packet(at(start, 120), &mut reports).is_some());
-        for byte in [b"b", b"c", b"d"] {
-            sender.push_unit(at(start, 130), MediaTime::ZERO, byte).unwrap();
+        for (number, byte) in (1..).map(UnitNumber).zip([b"b", b"c", b"d"]) {
+            sender.push_unit(at(start, 130), number, MediaTime::ZERO, byte).unwrap();
         }
         let packet = sender.poll_packet(at(start, 130), &mut reports).unwrap();
         assert_eq!(Packet::parse(&packet).unwrap().units.len(), 4, "three new and one again");
@@ -310,8 +311,10 @@ mod tests {
         let start = Instant::now();
         let mut sender = Sender::new(SenderSettings { units_per_packet: 1, ..Default::default() });
         let mut peer = Receiver::new();
-        for ms in [0, 40] {
-            sender.push_unit(at(start, ms), MediaTime::from_micros(ms * 1000), b"u").unwrap();
+        for (number, ms) in (0..).map(UnitNumber).zip([0, 40]) {
+            sender
+                .push_unit(at(start, ms), number, MediaTime::from_micros(ms * 1000), b"u")
+                .unwrap();
             let packet = sender.poll_packet(at(start, ms), &mut Receiver::new()).unwrap();
             peer.handle_packet(at(start, ms + 10), &packet).unwrap();
             while let Some(unit) = peer.poll_unit(at(start, ms + 10)) {
@@ -323,7 +326,9 @@ mod tests {
         assert_eq!(sender.poll_decoded(), Some(UnitNumber(0)));
         assert_eq!(sender.poll_decoded(), Some(UnitNumber(1)));
         assert_eq!(sender.poll_decoded(), None);
-        sender.push_unit(at(start, 2020), MediaTime::from_micros(80_000), b"v").unwrap();
+        sender
+            .push_unit(at(start, 2020), UnitNumber(2), MediaTime::from_micros(80_000), b"v")
+            .unwrap();
         let packet = sender.poll_packet(at(start, 2020), &mut Receiver::new()).unwrap();
         assert_eq!(Packet::parse(&packet).unwrap().units.len(), 1);
     }
@@ -339,12 +344,12 @@ mod tests {
         };
         let report =
             |newest, decoded, loss| Report { newest, decoded, held: 0, loss, key_wanted: false };
-        sender.push_unit(start, MediaTime::ZERO, b"a").unwrap();
+        sender.push_unit(start, UnitNumber(0), MediaTime::ZERO, b"a").unwrap();
         assert_eq!(sent_at(&mut sender, 0..1000), [0]);
         sender.handle_report(at(start, 1000), &report(0, 0, 40));
-        sender.push_unit(at(start, 1000), MediaTime::ZERO, b"b").unwrap();
+        sender.push_unit(at(start, 1000), UnitNumber(1), MediaTime::ZERO, b"b").unwrap();
         assert_eq!(sent_at(&mut sender, 1000..2000), [1000, 1040, 1080, 1120, 1160, 1200]);
-        sender.push_unit(at(start, 2000), MediaTime::ZERO, b"c").unwrap();
+        sender.push_unit(at(start, 2000), UnitNumber(2), MediaTime::ZERO, b"c").unwrap();
         assert_eq!(sent_at(&mut sender, 2000..2050), [2000, 2040]);
         sender.handle_report(at(start, 2050), &report(2, 1, 40));
         assert_eq!(sent_at(&mut sender, 2050..3000), [], "it has arrived");
@@ -356,7 +361,7 @@ mod tests {
         let mut sender = Sender::new(SenderSettings::default());
         let report = Report { newest: 9, decoded: 0xffff, held: 0, loss: 127, key_wanted: false };
         sender.handle_report(now, &report);
-        sender.push_unit(now, MediaTime::ZERO, b"u").unwrap();
+        sender.push_unit(now, UnitNumber(0), MediaTime::ZERO, b"u").unwrap();
         sender.handle_report(now, &report);
         assert_eq!((sender.poll_decoded(), sender.rtt()), (None, None));
     }
@@ -365,7 +370,24 @@ mod tests {
     fn units_outside_the_limits_are_refused() {
         let mut sender = Sender::new(SenderSettings::default());
         let now = Instant::now();
-        assert_eq!(sender.push_unit(now, MediaTime::ZERO, b""), Err(UnitError(0)));
-        assert_eq!(sender.push_unit(now, MediaTime::ZERO, &[0; 513]), Err(UnitError(513)));
+        for (bytes, want) in [
+            (&[][..], Err(UnitError(0))),
+            (&[0; MAX_UNIT_BYTES], Ok(())),
+            (&[0; MAX_UNIT_BYTES + 1], Err(UnitError(MAX_UNIT_BYTES + 1))),
+        ] {
+            assert_eq!(sender.push_unit(now, UnitNumber(0), MediaTime::ZERO, bytes), want);
+        }
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_starts_over() {
+        let now = Instant::now();
+        let mut sender = Sender::new(SenderSettings { units_per_packet: 1, ..Default::default() });
+        for (number, n_units) in [(70_000, 1), (70_001, 2), (7, 1), (8, 2)] {
+            sender.push_unit(now, UnitNumber(number), MediaTime::ZERO, b"u").unwrap();
+            let packet = sender.poll_packet(now, &mut Receiver::new()).unwrap();
+            let packet = Packet::parse(&packet).unwrap();
+            assert_eq!((packet.newest, packet.units.len()), (number as u16, n_units), "{number}");
+        }
     }
 }

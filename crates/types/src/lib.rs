@@ -24,6 +24,7 @@ mod frame;
 mod media_time;
 mod picture;
 mod rate;
+mod unit;
 
 pub use feature::{
     CODE_DIMS, Code, EXPRESSION_DIMS, Expression, FEATURE_DIMS, Feature, FeatureError, HeadPose,
@@ -33,6 +34,7 @@ pub use frame::{Frame, FrameError, MAX_FRAME_SIDE};
 pub use media_time::MediaTime;
 pub use picture::{LANDMARKS, Landmarks, Sound};
 pub use rate::{ParseRateError, Rate, RateParameters};
+pub use unit::{MAX_UNIT_BYTES, UnitNumber};
 
 /// Focal length of the pinhole camera, in sides of the square picture.
 ///
