@@ -374,7 +374,7 @@ mod tests {
 
     use super::*;
     use crate::End;
-    use crate::face_coder::{Taken, code};
+    use crate::face_coder::Taken;
     use crate::offline::name_of;
 
     /// Nothing here takes this long; a test that waits longer is broken.
@@ -447,7 +447,7 @@ mod tests {
         let mut encoder = Encoder::new(profile.clone());
         let mut received = Vec::new();
         for index in 0.. {
-            let taken = Taken { found: true, unit: code(&mut encoder, &nod(index), true) };
+            let taken = Taken { found: true, unit: encoder.push(&nod(index), true).map(Box::new) };
             let tracked = Input::Tracked { taken, rate: types::Rate::Normal, took: Duration::ZERO };
             host.commands.blocking_send(tracked).unwrap();
             // At the pace of the other side, so that nothing is dropped on the way.
@@ -486,7 +486,10 @@ mod tests {
         let face = demo();
         let profile = Profile::parse(&face.codec_profile).unwrap();
         let mut encoder = Encoder::with_reference(profile, codec::Reference::Previous);
-        let units = (0..20).map(|i| (nod(2 * i).time, encoder.encode(&nod(2 * i)))).collect();
+        let units = (0..20)
+            .filter_map(|i| encoder.push(&nod(2 * i), true))
+            .map(|unit| (unit.time, unit.unit))
+            .collect();
         let stream = codec::Stream { face: name_of(&face), units };
         let path = std::env::temp_dir().join(format!("seen-again-{}.fcs", std::process::id()));
         std::fs::write(&path, stream.to_bytes()).unwrap();

@@ -102,7 +102,7 @@ impl Receiving {
         self.transport.confirm(unit.number);
         let last = self.last.replace((id, unit.time));
         let before = last.filter(|(last, _)| id.since(*last) == 1).map(|(_, time)| time);
-        let told: Vec<Feature> = decoded.since(before, unit.time).collect();
+        let told: Vec<Feature> = decoded.features(before, unit.time).collect();
         let mut playout = self.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);
         playout.push(unit.arrived, &told);
         drop(playout);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use codec::{Encoder, Profile};
+use codec::{EncodedUnit, Encoder, Profile};
 use numerics::SplitMix64;
 use transport::{Sender, Shown};
 use types::{Feature, MediaTime, Rate};
@@ -188,21 +188,20 @@ impl<'a> Peer<'a> {
     /// Codes what was captured by then and sends what is due.
     fn send(&mut self, now: Instant, ms: u64, wire: &mut Wire) {
         while let Some(feature) = self.features.next_if(|f| f.time.as_micros() <= ms * 1000) {
-            if !self.encoder.wants(feature.time) {
-                self.encoder.push_between(feature);
+            let Some(EncodedUnit { number, time, unit, decoded }) =
+                self.encoder.push(feature, false)
+            else {
                 continue;
-            }
-            let unit = self.encoder.encode(feature);
-            let Some(meant) = self.encoder.reconstruction() else { continue };
-            let before = self.last.replace(feature.time);
-            for said in meant.since(before, feature.time) {
+            };
+            let before = self.last.replace(time);
+            for said in decoded.features(before, time) {
                 self.meant.entry(said.time).or_default().push(said);
             }
             self.sent.units += 1;
-            self.sent.key_units += usize::from(meant.is_key);
+            self.sent.key_units += usize::from(decoded.is_key);
             self.sent.payload_bytes += unit.as_bytes().len();
             // Units are within a packet's limits.
-            let _ = self.sender.push_unit(now, meant.id, feature.time, unit.as_bytes());
+            let _ = self.sender.push_unit(now, number, time, unit.as_bytes());
         }
         while let Some(packet) = self.sender.poll_packet(now, &mut self.receiving.transport) {
             wire.send(ms, packet);

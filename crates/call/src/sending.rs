@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use track::RefinementBudget;
 use types::{Feature, Frame, MediaTime, Rate, Sound};
 
-use crate::face_coder::{FaceCoder, Taken, code};
+use crate::face_coder::{FaceCoder, Taken};
 use crate::order::Order;
 use crate::session::Input;
 use crate::shared::Shared;
@@ -271,8 +271,7 @@ impl Worker {
         }
         let begun = Instant::now();
         if let Coder::Recorded(encoder) = &mut self.coder {
-            let is_due = is_last || encoder.wants(feature.time);
-            let taken = Taken { found: true, unit: code(encoder, feature, is_due) };
+            let taken = Taken { found: true, unit: encoder.push(feature, is_last).map(Box::new) };
             self.tell(taken, begun.elapsed());
         }
     }
@@ -381,11 +380,10 @@ mod tests {
             let encoder = worker.coder.encoder().unwrap();
             let pose = HeadPose::from_array([0.0, 0.01 * i as f32, 0.0, 0.0, 0.0, 1.1]).unwrap();
             let time = MediaTime::of_frame(4 * i as u64, 25);
-            assert!(encoder.wants(time));
-            encoder.encode(&Feature { time, pose, code: Code::NEUTRAL });
-            let decoded = encoder.reconstruction().unwrap();
-            assert_eq!((decoded.is_key, decoded.quality), (i == 0, rate.quality()), "unit {i}");
-            assert!(worker.obey(Order::Acknowledge(decoded.id)));
+            let feature = Feature { time, pose, code: Code::NEUTRAL };
+            let unit = encoder.push(&feature, false).unwrap();
+            assert_eq!((unit.decoded.is_key, unit.decoded.rate), (i == 0, rate), "unit {i}");
+            assert!(worker.obey(Order::Acknowledge(unit.number)));
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use codec::EncodedUnit;
 use tokio::sync::mpsc;
 use transport::{
     Answer, Bye, Control, ControlError, ModelReceiver, ModelSender, Report, Role, Seal, Secret,
@@ -18,7 +19,7 @@ use transport::{
 use types::{Rate, Sound};
 
 use crate::event::{CallFailure, Command, End, Event};
-use crate::face_coder::{Coded, Taken};
+use crate::face_coder::Taken;
 use crate::link::{Link, LinkEvent, LinkSettings};
 use crate::order::{Order, orders_of, settings};
 use crate::receiving::Receiving;
@@ -401,11 +402,11 @@ impl Session {
 
     // Features.
 
-    fn take_coded(&mut self, now: Instant, coded: Option<Coded>, rate: Rate) {
+    fn take_coded(&mut self, now: Instant, coded: Option<Box<EncodedUnit>>, rate: Rate) {
         let Some(coded) = coded.filter(|_| self.greeted) else { return };
         self.sender.set(settings(rate));
         let bytes = coded.unit.as_bytes();
-        if self.sender.push_unit(now, coded.id, coded.time, bytes).is_ok() {
+        if self.sender.push_unit(now, coded.number, coded.time, bytes).is_ok() {
             self.tally.payload_bytes_out += bytes.len() as u64;
         }
     }

@@ -2,7 +2,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-use codec::{AccessUnit, Decoder, Encoder, Profile, Visibility};
+use codec::{AccessUnit, Decoder, EncodedUnit, Encoder, Profile, Visibility};
 use types::{Code, Feature, HeadPose, MediaTime, UnitNumber};
 
 /// Four seconds of a head that nods, turns and talks.
@@ -31,10 +31,9 @@ fn unit(c: &mut Criterion) {
         features
             .iter()
             .map(|feature| {
-                let unit = encoder.encode(feature);
-                if let Some(decoded) = encoder.reconstruction() {
-                    encoder.acknowledge(decoded.id);
-                }
+                let EncodedUnit { number, unit, .. } =
+                    encoder.push(feature, true).expect("the last frame becomes a unit");
+                encoder.acknowledge(number);
                 unit
             })
             .collect()

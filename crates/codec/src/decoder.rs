@@ -8,75 +8,82 @@ use crate::profile::Profile;
 use crate::range_coder::SymbolReader;
 use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
 
-/// A feature without its time, which the packets carry.
+/// What one access unit carries: a feature, and refinements of what happened before it.
+///
+/// Times are not coded; the carrier of the unit knows them. See [`Decoded::features`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decoded {
-    /// Which unit this was; report it back as decoded.
-    pub id: UnitNumber,
-    /// Whether the unit stood alone.
+    /// Whether the unit references no other unit.
     pub is_key: bool,
-    /// How finely it was coded.
+    /// Rate at which the unit was coded.
     pub rate: Rate,
-    /// Where the head is.
+    /// Head pose of the unit's own feature.
     pub pose: HeadPose,
-    /// What the face and the torso do.
+    /// Code of the unit's own feature.
     pub code: Code,
-    /// The same of the unit before, which was behind what the face did: better than what that unit
-    /// itself said. Nothing where that unit is not known.
-    pub before: Option<(HeadPose, Code)>,
-    /// The same at a quarter, the half and three quarters of the way from the unit before, where
-    /// the way may bend. Nothing where that unit is not known.
-    pub between: [Option<(HeadPose, Code)>; N_POINTS],
+    /// Correction of the previous unit's feature. `None` if the decoder does not have that unit.
+    pub corrected_previous: Option<(HeadPose, Code)>,
+    /// Intermediate features at one, two and three quarters of the time from the previous unit;
+    /// `None` where the unit codes no midpoint.
+    pub intermediate: [Option<(HeadPose, Code)>; N_POINTS],
 }
 
 impl Decoded {
-    /// The feature, given when its frame was captured.
+    /// Returns the unit's own feature; `time` is when its frame was captured.
     pub fn at(&self, time: MediaTime) -> Feature {
         Feature { time, pose: self.pose, code: self.code }
     }
 
-    /// All that the unit tells, in order, if it is said when the frame of the unit before was captured:
-    /// the feature of that frame anew, those on the way from there, and the unit's own.
-    pub fn since(
+    /// Returns all features that the unit carries, oldest first: the correction of the previous
+    /// unit's feature, the intermediate features, and the unit's own.
+    ///
+    /// `previous_time` and `time` are the capture times of the previous unit's frame and of this
+    /// unit's. Without the former, only the unit's own feature is returned.
+    pub fn features(
         &self,
-        before: Option<MediaTime>,
+        previous_time: Option<MediaTime>,
         time: MediaTime,
     ) -> impl Iterator<Item = Feature> {
-        let way = before.into_iter().flat_map(move |before| self.on_the_way(before, time));
-        way.chain([self.at(time)])
+        let earlier = previous_time
+            .into_iter()
+            .flat_map(move |previous_time| self.earlier_features(previous_time, time));
+        earlier.chain([self.at(time)])
     }
 
-    /// Adds all that the unit tells of a frame captured at `time` to what those before it told, the
-    /// unit before last; what it tells better is replaced.
-    pub fn add_to(&self, told: &mut Vec<Feature>, time: MediaTime) {
-        let before = told.last().map(|last| last.time);
-        let mut tells = self.since(before, time).peekable();
-        if tells.peek().map(|first| first.time) == before {
-            told.pop();
+    /// Adds the features that the unit carries to those of the units before it.
+    pub fn add_to(&self, features: &mut Vec<Feature>, time: MediaTime) {
+        let before = features.last().map(|last| last.time);
+        let mut carried = self.features(before, time).peekable();
+        if carried.peek().map(|first| first.time) == before {
+            features.pop();
         }
-        told.extend(tells);
+        features.extend(carried);
     }
 
-    /// What it is to a decoder that knows the unit before, or does not.
+    /// What a decoder that has or lacks the previous unit decodes.
     #[cfg(test)]
     pub(crate) fn to_who(self, knows_before: bool) -> Self {
-        if knows_before { self } else { Self { before: None, between: [None; N_POINTS], ..self } }
+        if knows_before {
+            self
+        } else {
+            Self { corrected_previous: None, intermediate: [None; N_POINTS], ..self }
+        }
     }
 
-    /// The feature of the unit before, and those between it and this one's. None if the unit before
-    /// came from later.
-    pub(crate) fn on_the_way(
+    /// Returns the corrected feature of the previous unit and the intermediate ones; nothing if
+    /// the previous unit is not older.
+    pub(crate) fn earlier_features(
         &self,
-        before: MediaTime,
+        previous_time: MediaTime,
         time: MediaTime,
     ) -> impl Iterator<Item = Feature> {
-        let gap = time.as_micros().saturating_sub(before.as_micros());
-        let [first, half, last] = self.between;
-        let quarters = (0..).zip([self.before, first, half, last]);
+        let gap = time.as_micros().saturating_sub(previous_time.as_micros());
+        let [first, half, last] = self.intermediate;
+        let quarters = (0..).zip([self.corrected_previous, first, half, last]);
         quarters.filter(move |_| gap > N_POINTS as u64).filter_map(move |(quarter, at)| {
             let (pose, code) = at?;
             let passed = gap / 4 * quarter + gap % 4 * quarter / 4;
-            let time = MediaTime::from_micros(before.as_micros() + passed);
+            let time = MediaTime::from_micros(previous_time.as_micros() + passed);
             Some(Feature { time, pose, code })
         })
     }
@@ -135,7 +142,7 @@ impl Decoder {
             code_levels(&mut reader, &self.profile, base, rate, &Levels::NONE).map_err(corrupt)?;
         let is_key = header.age == 0;
         let before = self.history.state(id.offset(-1));
-        let decoded = dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())
+        let decoded = dequantized(&self.profile, is_key, &state, before, bends.as_ref())
             .ok_or(DecodeError::NotAFeature { id })?;
         self.history.insert(id, state, is_key);
         Ok(decoded)
@@ -162,7 +169,6 @@ pub(crate) fn base(
 /// feature of that, put right, and those on the way from it where the way bends.
 pub(crate) fn dequantized(
     profile: &Profile,
-    id: UnitNumber,
     is_key: bool,
     state: &State,
     before: Option<&State>,
@@ -176,13 +182,13 @@ pub(crate) fn dequantized(
     let from: Option<[i32; FEATURE_DIMS]> = before.map(|before| {
         std::array::from_fn(|k| caught_up(state.rate, before.positions[k], state.positions[k]))
     });
-    let between = match (&from, bends) {
+    let intermediate = match (&from, bends) {
         (Some(from), Some(bends)) => bent_way(state.rate, from, &state.positions, bends)
             .map(|point| point.as_ref().and_then(at)),
         _ => [None; N_POINTS],
     };
-    let before = from.as_ref().and_then(at);
-    Some(Decoded { id, is_key, rate: state.rate, pose, code, before, between })
+    let corrected_previous = from.as_ref().and_then(at);
+    Some(Decoded { is_key, rate: state.rate, pose, code, corrected_previous, intermediate })
 }
 
 #[cfg(test)]
@@ -194,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::profile::MAX_POSITION;
-    use crate::{Encoder, Reference};
+    use crate::{EncodedUnit, Encoder, Reference};
 
     /// Numbers some face could have, and some that none does but the types allow.
     fn any_feature() -> impl Strategy<Value = Feature> {
@@ -250,10 +256,9 @@ mod tests {
             let rate = Rate::ALL[which];
             let mut encoder = Encoder::new(profile.clone());
             encoder.set_rate(rate);
-            let unit = encoder.encode_key(&feature);
+            let EncodedUnit { number, unit, decoded, .. } = encoder.push(&feature, true).unwrap();
             let mut decoder = Decoder::new(profile.clone());
-            let decoded = decoder.decode(UnitNumber(0), &unit).unwrap();
-            prop_assert_eq!(Some(decoded), encoder.reconstruction());
+            prop_assert_eq!(decoder.decode(number, &unit), Ok(decoded));
             let sent = profile.positions(&feature.to_array());
             let got = profile.positions(&decoded.at(MediaTime::ZERO).to_array());
             // What the decoder would not take for a face is left at rest.
@@ -278,7 +283,7 @@ mod tests {
             }).unwrap();
             for (i, mut bytes) in units.into_iter().enumerate() {
                 let id = UnitNumber(2 * i as u64);
-                let _ = decoder.decode(id, &encoder.encode(&feature));
+                let _ = decoder.decode(id, &encoder.push(&feature, true).unwrap().unit);
                 bytes[0] |= 0x10; // so that it is seldom a key unit
                 let _ = decoder.decode(id.offset(1), &AccessUnit::parse(&bytes).unwrap());
             }
@@ -298,9 +303,9 @@ mod tests {
             let mut decoder = Decoder::new(Profile::default());
             let mut arrivals: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
             let mut acks: HashMap<usize, Vec<UnitNumber>> = HashMap::new();
-            let mut sent: Vec<(AccessUnit, Decoded)> = Vec::new();
+            let mut sent: Vec<EncodedUnit> = Vec::new();
             let mut n_decoded = 0;
-            encoder.set_redundancy(riding);
+            let mut rate = Rate::Normal;
             encoder.set_key_interval(25);
             for (now, feature) in features.iter().enumerate() {
                 for id in acks.remove(&now).unwrap_or_default() {
@@ -310,16 +315,18 @@ mod tests {
                     encoder.request_key();
                 }
                 if let Some((_, to)) = qualities.iter().find(|(at, _)| *at == now) {
-                    encoder.set_rate(Rate::ALL[*to]);
-                    encoder.set_redundancy(riding);
+                    rate = Rate::ALL[*to];
                 }
                 // What the face does on the way has little to do with either end.
                 if now > 0 && bends[now] {
                     let time = MediaTime::of_frame(2 * now as u64 - 1, 25);
-                    encoder.push_between(&Feature { time, ..features[(now + 20) % features.len()] });
+                    // None of them is due at the low rate.
+                    encoder.set_rate(Rate::Low);
+                    encoder.push(&Feature { time, ..features[(now + 20) % features.len()] }, false);
                 }
-                let unit = encoder.encode(feature);
-                sent.push((unit, encoder.reconstruction().unwrap()));
+                encoder.set_rate(rate);
+                encoder.set_redundancy(riding);
+                sent.push(encoder.push(feature, true).unwrap());
                 match fates[now] {
                     Fate::Lost => {}
                     Fate::Delivered { after, ack_after } => {
@@ -331,12 +338,11 @@ mod tests {
                     }
                 }
                 for (which, ack_after) in arrivals.remove(&now).unwrap_or_default() {
-                    let id = sent[which].1.id;
-                    let knows_before = decoder.history().state(id.offset(-1)).is_some();
-                    if let Ok(decoded) = decoder.decode(id, &sent[which].0) {
-                        let meant = sent[which].1;
+                    let EncodedUnit { number, unit, decoded: meant, .. } = &sent[which];
+                    let knows_before = decoder.history().state(number.offset(-1)).is_some();
+                    if let Ok(decoded) = decoder.decode(*number, unit) {
                         prop_assert_eq!(decoded, meant.to_who(knows_before));
-                        acks.entry(now + 1 + ack_after).or_default().push(decoded.id);
+                        acks.entry(now + 1 + ack_after).or_default().push(*number);
                         n_decoded += 1;
                     }
                 }
@@ -355,8 +361,7 @@ mod tests {
             let mut encoder = Encoder::new(Profile::default());
             let mut decoder = Decoder::new(Profile::default());
             for (i, feature) in features.iter().enumerate() {
-                let unit = encoder.encode(feature);
-                let id = encoder.reconstruction().unwrap().id;
+                let EncodedUnit { number: id, unit, decoded, .. } = encoder.push(feature, true).unwrap();
                 let (far, length) = cuts[i];
                 let cut = &unit.as_bytes()[..(1 + length).min(unit.as_bytes().len())];
                 // Under a number that has no references, or none that fit.
@@ -366,7 +371,7 @@ mod tests {
                     // A cut key unit is some face; a peer that sends one is believed.
                     decoder = before;
                 }
-                prop_assert_eq!(decoder.decode(id, &unit).ok(), encoder.reconstruction());
+                prop_assert_eq!(decoder.decode(id, &unit), Ok(decoded));
                 encoder.acknowledge(id);
             }
         }
@@ -383,7 +388,8 @@ mod tests {
     fn a_lost_reference_is_named() {
         let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
         let mut decoder = Decoder::new(Profile::default());
-        let units: Vec<_> = (0..3).map(|_| encoder.encode(&unit_of(&[0.1]))).collect();
+        let units: Vec<_> =
+            (0..3).map(|_| encoder.push(&unit_of(&[0.1]), true).unwrap().unit).collect();
         let id = UnitNumber;
         decoder.decode(id(0), &units[0]).unwrap();
         let missing = DecodeError::MissingReference { id: id(2), reference: id(1) };
@@ -399,7 +405,7 @@ mod tests {
             std::env::var("HOSTILE_STRINGS").map_or(20_000, |n| n.parse().expect("a number"));
         let mut decoder = Decoder::new(Profile::default());
         let mut encoder = Encoder::new(Profile::default());
-        let key = encoder.encode_key(&unit_of(&[0.1]));
+        let key = encoder.push(&unit_of(&[0.1]), true).unwrap().unit;
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = || {
             seed ^= seed << 13;
@@ -409,7 +415,7 @@ mod tests {
         };
         let mut n_decoded = 0_u32;
         for i in 0..n {
-            let id = UnitNumber(i);
+            let id = UnitNumber(u64::from(i));
             if i % 16 == 0 {
                 // So that there is something to build on.
                 decoder.decode(id, &key).unwrap();
@@ -429,9 +435,9 @@ mod tests {
         let mut decoder = Decoder::new(Profile::default());
         let (mut told, mut units) = (Vec::new(), Vec::new());
         for i in 0..10 {
-            let unit = encoder.encode(&unit_of(&[0.02 * i as f32, 0.1]));
-            let decoded = decoder.decode(UnitNumber(i), &unit).unwrap();
-            let time = MediaTime::of_frame(2 * u64::from(i), 25);
+            let unit = encoder.push(&unit_of(&[0.02 * i as f32, 0.1]), true).unwrap();
+            let decoded = decoder.decode(unit.number, &unit.unit).unwrap();
+            let time = MediaTime::of_frame(2 * i, 25);
             decoded.add_to(&mut told, time);
             units.push((decoded, time));
         }
@@ -439,7 +445,7 @@ mod tests {
         assert_eq!(told.pop(), units.last().map(|(unit, time)| unit.at(*time)));
         for ((told, pair), i) in told.iter().zip(units.windows(2)).zip(0..) {
             let [(unit, time), (next, _)] = [pair[0], pair[1]];
-            let (pose, code) = next.before.unwrap();
+            let (pose, code) = next.corrected_previous.unwrap();
             assert_eq!(*told, Feature { time, pose, code }, "unit {i}");
             // Towards where it went, by a part of a step.
             let ahead = told.pose.rotation().x - unit.pose.rotation().x;
@@ -455,20 +461,20 @@ mod tests {
             encoder.set_key_interval(10);
             let mut decoder = Decoder::new(Profile::default());
             for _ in 0..15 {
-                let unit = encoder.encode(&unit_of(&[0.1]));
-                decoder.decode(encoder.reconstruction().unwrap().id, &unit).unwrap();
+                let EncodedUnit { number, unit, .. } =
+                    encoder.push(&unit_of(&[0.1]), true).unwrap();
+                decoder.decode(number, &unit).unwrap();
             }
             for i in 0..lost {
-                encoder.encode(&unit_of(&[0.002 * (i % 100) as f32]));
+                encoder.push(&unit_of(&[0.002 * (i % 100) as f32]), true);
             }
             let after: Vec<bool> = (0..20)
                 .map(|_| {
-                    let unit = encoder.encode(&unit_of(&[0.3]));
-                    let id = encoder.reconstruction().unwrap().id;
-                    let knows_before = decoder.history().state(id.offset(-1)).is_some();
-                    let decoded = decoder.decode(id, &unit).ok();
-                    let meant = encoder.reconstruction().unwrap().to_who(knows_before);
-                    assert!(decoded.is_none_or(|decoded| decoded == meant));
+                    let EncodedUnit { number, unit, decoded: meant, .. } =
+                        encoder.push(&unit_of(&[0.3]), true).unwrap();
+                    let knows_before = decoder.history().state(number.offset(-1)).is_some();
+                    let decoded = decoder.decode(number, &unit).ok();
+                    assert!(decoded.is_none_or(|decoded| decoded == meant.to_who(knows_before)));
                     decoded.is_some()
                 })
                 .collect();

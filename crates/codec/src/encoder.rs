@@ -13,7 +13,7 @@ use crate::syntax::{Header, MAX_AGE, MAX_TAP};
 /// Units between key units where nothing is acknowledged.
 const KEY_INTERVAL: u32 = 125;
 /// Features on the way that are remembered, at most.
-const MAX_BETWEEN: usize = 16;
+const MAX_INTERMEDIATE: usize = 16;
 /// Units farther apart than this, microseconds, have nothing to do with each other.
 const LONGEST_WAY: u64 = 400_000;
 
@@ -50,16 +50,34 @@ pub struct Encoder {
     /// The header of the last unit, and how many of those before it must ride along for it to
     /// decode.
     last_header: Option<(Header, u32)>,
-    last: Option<Last>,
-    /// Features since then, of frames that are no unit.
-    between: Vec<Feature>,
+    /// The feature that the last unit was made from.
+    last: Option<Feature>,
+    /// Features of the frames since then, oldest first.
+    intermediate: Vec<Feature>,
 }
 
-/// What the last unit was made from, and what it says.
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    feature: Feature,
-    decoded: Decoded,
+/// What [`Encoder::push`] will do with the feature of a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FramePlan {
+    /// The feature becomes an access unit.
+    Unit,
+    /// The feature refines the midpoints that the next unit codes.
+    Intermediate,
+    /// The feature is ignored.
+    Skip,
+}
+
+/// One access unit, with what its carrier must know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncodedUnit {
+    /// Number of the unit in its stream.
+    pub number: UnitNumber,
+    /// When the frame of its feature was captured.
+    pub time: MediaTime,
+    /// The coded bytes.
+    pub unit: AccessUnit,
+    /// What a decoder that has the previous unit decodes, bit for bit.
+    pub decoded: Decoded,
 }
 
 impl Encoder {
@@ -83,7 +101,7 @@ impl Encoder {
             redundancy: 0,
             last_header: None,
             last: None,
-            between: Vec::new(),
+            intermediate: Vec::new(),
         }
     }
 
@@ -124,47 +142,47 @@ impl Encoder {
         self.key_requested = true;
     }
 
-    /// Whether a feature at `time` is to be a unit: not every frame is, by [`Rate`].
-    pub fn wants(&self, time: MediaTime) -> bool {
-        let last = self.last.as_ref();
-        self.key_requested || last.is_none_or(|last| is_due(self.rate, last.feature.time, time))
+    /// Returns what [`Encoder::push`] will do with the feature of a frame captured at `time`.
+    ///
+    /// A tracker can decide by it how much work the frame is worth.
+    pub fn plan(&self, time: MediaTime, is_last: bool) -> FramePlan {
+        if is_last || self.key_requested {
+            return FramePlan::Unit;
+        }
+        let Some(last) = &self.last else { return FramePlan::Unit };
+        if is_due(self.rate, last.time, time) {
+            return FramePlan::Unit;
+        }
+        let newest = self.intermediate.last().unwrap_or(last).time;
+        let is_useful = self.rate.parameters().midpoint_depth > 0
+            && self.intermediate.len() < MAX_INTERMEDIATE
+            && time > newest
+            && is_due(Rate::High, newest, time);
+        if is_useful { FramePlan::Intermediate } else { FramePlan::Skip }
     }
 
-    /// Whether the feature of a frame at `time` that is no unit helps to tell how the face gets from
-    /// unit to unit.
-    pub fn wants_between(&self, time: MediaTime) -> bool {
-        let last = self.last.as_ref().map(|last| last.feature.time);
-        let newest = self.between.last().map(|feature| feature.time).or(last);
-        self.rate.parameters().midpoint_depth > 0
-            && newest.is_some_and(|newest| time > newest && is_due(Rate::High, newest, time))
-    }
-
-    /// Takes the feature of a frame that is no unit: the next one will say where the way there
-    /// bends.
-    pub fn push_between(&mut self, feature: &Feature) {
-        if self.between.len() < MAX_BETWEEN && self.wants_between(feature.time) {
-            self.between.push(*feature);
+    /// Adds the feature of the next frame and returns an access unit if one is due.
+    ///
+    /// Units come at the interval of the rate, when a key unit was requested, and for the last
+    /// frame of a clip (`is_last`). See [`Encoder::plan`].
+    pub fn push(&mut self, feature: &Feature, is_last: bool) -> Option<EncodedUnit> {
+        match self.plan(feature.time, is_last) {
+            FramePlan::Unit => Some(self.encode(feature)),
+            FramePlan::Intermediate => {
+                self.intermediate.push(*feature);
+                None
+            }
+            FramePlan::Skip => None,
         }
     }
 
-    /// Codes the feature as a unit of the kind that serves best, whether it was wanted or not.
-    pub fn encode(&mut self, feature: &Feature) -> AccessUnit {
+    fn encode(&mut self, feature: &Feature) -> EncodedUnit {
         if std::mem::take(&mut self.key_requested) {
-            // Whoever asks for a key has forgotten what it once acknowledged.
+            // Whoever asks for a key unit has forgotten the units it acknowledged.
             self.acknowledged.clear();
             return self.encode_as(feature, Header::KEY);
         }
         self.encode_as(feature, self.best_header())
-    }
-
-    /// Codes the feature as a unit that stands alone.
-    pub fn encode_key(&mut self, feature: &Feature) -> AccessUnit {
-        self.encode_as(feature, Header::KEY)
-    }
-
-    /// What the peer gets from the last unit, bit for bit; the way only if it has the unit before.
-    pub fn reconstruction(&self) -> Option<Decoded> {
-        self.last.map(|last| last.decoded)
     }
 
     #[cfg(test)]
@@ -205,7 +223,7 @@ impl Encoder {
         if is_safe { 0 } else { of_last + 1 }
     }
 
-    fn encode_as(&mut self, feature: &Feature, header: Header) -> AccessUnit {
+    fn encode_as(&mut self, feature: &Feature, header: Header) -> EncodedUnit {
         let id = self.next;
         let end = self.profile.positions(&feature.to_array());
         let way = if header == Header::KEY { None } else { self.way_to(feature) };
@@ -223,12 +241,12 @@ impl Encoder {
                         shortest(&self.profile, header, base, self.rate, wanted)?;
                     let (is_key, before) = (header.age == 0, self.history.state(id.offset(-1)));
                     let decoded =
-                        dequantized(&self.profile, id, is_key, &state, before, bends.as_ref())?;
+                        dequantized(&self.profile, is_key, &state, before, bends.as_ref())?;
                     Some((header, coded, state, decoded))
                 })
                 .expect("a key unit needs no reference, and a profile's mean is a feature");
-        self.last = Some(Last { feature: *feature, decoded });
-        self.between.clear();
+        self.last = Some(*feature);
+        self.intermediate.clear();
         self.last_header = Some((header, self.n_needed(id, header)));
         if header.age == 0 {
             self.last_key = Some(id);
@@ -239,17 +257,17 @@ impl Encoder {
         {
             self.acknowledged.pop_front();
         }
-        AccessUnit::new(coded)
+        EncodedUnit { number: id, time: feature.time, unit: AccessUnit::new(coded), decoded }
     }
 
     /// Where the frames since the last unit say that the face went, if they do.
     fn way_to(&self, feature: &Feature) -> Option<Way> {
-        let before = self.last?.feature;
+        let before = self.last?;
         let from = self.history.state(self.next.offset(-1))?.positions;
         let (start, end) = (before.time.as_micros(), feature.time.as_micros());
         let passed = end.checked_sub(start)?;
         let mut known = vec![before];
-        known.extend(self.between.iter().filter(|between| between.time < feature.time));
+        known.extend(self.intermediate.iter().filter(|frame| frame.time < feature.time));
         if known.len() == 1 || passed > LONGEST_WAY || self.rate.parameters().midpoint_depth == 0 {
             return None;
         }
@@ -313,10 +331,9 @@ mod tests {
 
     /// Codes and decodes, and takes whatever comes for acknowledged at once.
     fn deliver(encoder: &mut Encoder, decoder: &mut Decoder, feature: &Feature) -> usize {
-        let unit = encoder.encode(feature);
-        let id = encoder.reconstruction().unwrap().id;
-        assert_eq!(decoder.decode(id, &unit).ok(), encoder.reconstruction());
-        encoder.acknowledge(id);
+        let EncodedUnit { number, unit, decoded, .. } = encoder.encode(feature);
+        assert_eq!(decoder.decode(number, &unit), Ok(decoded));
+        encoder.acknowledge(number);
         unit.as_bytes().len()
     }
 
@@ -340,8 +357,8 @@ mod tests {
                     encoder.acknowledge(acks.pop_front().unwrap().1);
                 }
                 let unit = encoder.encode(feature);
-                sum += unit.as_bytes().len();
-                sent.push_back((unit, encoder.reconstruction().unwrap()));
+                sum += unit.unit.as_bytes().len();
+                sent.push_back(unit);
                 if sent.len() > riding as usize + 1 {
                     sent.pop_front();
                 }
@@ -349,9 +366,10 @@ mod tests {
                 if seed >> 31 == 0 {
                     continue;
                 }
-                for (j, (unit, meant)) in sent.iter().enumerate() {
-                    let knows_before = decoder.history().state(meant.id.offset(-1)).is_some();
-                    match decoder.decode(meant.id, unit) {
+                for (j, EncodedUnit { number, unit, decoded: meant, .. }) in sent.iter().enumerate()
+                {
+                    let knows_before = decoder.history().state(number.offset(-1)).is_some();
+                    match decoder.decode(*number, unit) {
                         Ok(decoded) => {
                             let meant = meant.to_who(knows_before);
                             assert_eq!(decoded, meant, "unit {i}, riding {riding}");
@@ -359,7 +377,7 @@ mod tests {
                         Err(_) => assert!(j + 1 < sent.len(), "unit {i}, riding {riding}"),
                     }
                 }
-                acks.push_back((i + 6, sent.back().unwrap().1.id));
+                acks.push_back((i + 6, sent.back().unwrap().number));
             }
             sizes.push(sum);
         }
@@ -374,8 +392,9 @@ mod tests {
             let mut error = 0.0;
             let mut sum = 0;
             for feature in &features {
-                sum += encoder.encode(feature).as_bytes().len();
-                let decoded = encoder.reconstruction().unwrap().at(feature.time).to_array();
+                let EncodedUnit { unit, decoded, .. } = encoder.encode(feature);
+                sum += unit.as_bytes().len();
+                let decoded = decoded.at(feature.time).to_array();
                 error += (decoded[1] - feature.to_array()[1]).powi(2);
             }
             (error, sum)
@@ -391,13 +410,17 @@ mod tests {
         for rate in Rate::ALL {
             let mut encoder = Encoder::new(fitted(&features));
             encoder.set_rate(rate);
-            let largest = features.iter().map(|f| encoder.encode_key(f).as_bytes().len()).max();
+            let key_bytes = features.iter().map(|feature| {
+                encoder.request_key();
+                encoder.encode(feature).unit.as_bytes().len()
+            });
+            let largest = key_bytes.max();
             assert!(largest <= Some(60), "{largest:?}");
 
             let mut encoder = Encoder::with_reference(fitted(&features), Reference::Previous);
             encoder.set_rate(rate);
             let sizes: Vec<usize> =
-                (0..24).map(|_| encoder.encode(&features[7]).as_bytes().len()).collect();
+                (0..24).map(|_| encoder.encode(&features[7]).unit.as_bytes().len()).collect();
             assert!(sizes[16..].iter().all(|size| *size == 1), "{sizes:?}");
         }
     }
@@ -422,20 +445,15 @@ mod tests {
                     encoder.set_rate(rate);
                 }
                 // There is a unit of every rate for frame 152.
-                if !told.wants(feature.time) {
-                    assert_eq!(told.wants_between(feature.time), rate != Rate::High);
-                    told.push_between(&feature);
-                    continue;
-                }
-                let unit = told.encode(&feature);
-                silent.encode(&feature);
-                let meant = told.reconstruction().unwrap();
-                assert_eq!(decoder.decode(meant.id, &unit).unwrap(), meant);
+                let Some(unit) = told.push(&feature, false) else { continue };
+                let EncodedUnit { number, unit, decoded: meant, .. } = unit;
+                let without_midpoints = silent.encode(&feature).decoded;
+                assert_eq!(decoder.decode(number, &unit).unwrap(), meant);
                 for encoder in [&mut told, &mut silent] {
-                    encoder.acknowledge(meant.id);
+                    encoder.acknowledge(number);
                 }
                 if let Some(before) = before.replace(feature.time) {
-                    let way = meant.on_the_way(before, feature.time);
+                    let way = meant.earlier_features(before, feature.time);
                     for there in way.filter(|there| there.time > before) {
                         let original = &features[(there.time.as_micros() / 40_000) as usize];
                         assert_eq!(there.time, original.time);
@@ -443,7 +461,7 @@ mod tests {
                         n_seen += usize::from((off - 4.0).abs() < 1.0);
                     }
                 }
-                assert_eq!(silent.reconstruction().unwrap().between, [None; N_POINTS]);
+                assert_eq!(without_midpoints.intermediate, [None; N_POINTS]);
             }
             assert_eq!(n_seen, usize::from(rate != Rate::High), "{rate:?}");
         }
@@ -459,13 +477,13 @@ mod tests {
             let mut decoder = Decoder::new(profile.clone());
             encoder.set_rate(rate);
             for (i, feature) in features.iter().enumerate() {
-                if encoder.wants(feature.time) {
+                if encoder.plan(feature.time, false) == FramePlan::Unit {
                     deliver(&mut encoder, &mut decoder, feature);
                 } else {
                     let wild =
                         features[0].to_array().map(|v| v + if i % 3 == 0 { 900.0 } else { 0.0 });
-                    encoder.push_between(&Feature::from_array(feature.time, &wild).unwrap());
-                    encoder.push_between(&Feature { time: MediaTime::ZERO, ..*feature });
+                    let wild = Feature::from_array(feature.time, &wild).unwrap();
+                    assert_eq!(encoder.push(&wild, false), None);
                 }
             }
             deliver(&mut encoder, &mut decoder, &Feature { time: MediaTime::ZERO, ..features[9] });
@@ -487,19 +505,26 @@ mod tests {
         ] {
             let mut encoder = Encoder::with_reference(profile.clone(), Reference::Previous);
             encoder.encode(&features[0]);
+            let mut decoded = None;
             for (i, ms) in times.iter().enumerate() {
                 let time = MediaTime::from_micros(ms * 1000);
+                // No frame but the last is due at the low rate.
                 if i + 1 == times.len() {
-                    encoder.encode(&Feature { time, ..features[0] });
+                    encoder.set_rate(Rate::Normal);
+                    decoded = Some(encoder.encode(&Feature { time, ..features[0] }).decoded);
                 } else {
+                    encoder.set_rate(Rate::Low);
                     let mut values = features[1].to_array();
                     values[9] += 5.0;
-                    encoder.push_between(&Feature::from_array(time, &values).unwrap());
+                    encoder.push(&Feature::from_array(time, &values).unwrap(), false);
                 }
             }
-            let decoded = encoder.reconstruction().unwrap();
             let way: Vec<u64> = decoded
-                .on_the_way(MediaTime::ZERO, MediaTime::from_micros(times[times.len() - 1] * 1000))
+                .unwrap()
+                .earlier_features(
+                    MediaTime::ZERO,
+                    MediaTime::from_micros(times[times.len() - 1] * 1000),
+                )
                 .map(|feature| feature.time.as_micros() / 1000)
                 .collect();
             let half = times[times.len() - 1] / 2;
@@ -542,12 +567,13 @@ mod tests {
         for (i, feature) in features.iter().enumerate() {
             let which = i / 40;
             encoder.set_rate(Rate::ALL[which]);
-            if !encoder.wants(feature.time) {
+            let Some(EncodedUnit { number, unit, decoded, .. }) = encoder.push(feature, false)
+            else {
                 continue;
-            }
-            let size = deliver(&mut encoder, &mut decoder, feature);
-            sizes[which] += if i % 40 > 5 { size } else { 0 };
-            let decoded = encoder.reconstruction().unwrap();
+            };
+            assert_eq!(decoder.decode(number, &unit), Ok(decoded));
+            encoder.acknowledge(number);
+            sizes[which] += if i % 40 > 5 { unit.as_bytes().len() } else { 0 };
             assert_eq!((decoded.is_key, decoded.rate), (i == 0, Rate::ALL[which]));
         }
         assert!(sizes.is_sorted(), "{sizes:?}");
@@ -558,19 +584,17 @@ mod tests {
         let features = speech(40);
         let mut encoder = Encoder::new(Profile::default());
         let count = |encoder: &mut Encoder| {
-            let due = features.iter().filter(|feature| {
-                encoder.wants(feature.time) && !encoder.encode(feature).as_bytes().is_empty()
-            });
-            due.count()
+            features.iter().filter_map(|feature| encoder.push(feature, false)).count()
         };
         for (rate, want) in Rate::ALL.into_iter().zip([10, 20, 40]) {
             encoder.set_rate(rate);
             assert_eq!(count(&mut encoder), want, "{rate:?}");
         }
-        let last = encoder.last.unwrap().feature.time;
-        assert!(!encoder.wants(last));
+        let last = encoder.last.unwrap().time;
+        assert_eq!(encoder.plan(last, false), FramePlan::Skip);
+        assert_eq!(encoder.plan(last, true), FramePlan::Unit);
         encoder.request_key();
-        assert!(encoder.wants(last));
+        assert_eq!(encoder.plan(last, false), FramePlan::Unit);
     }
 
     /// Every unit that arrives decodes to what was meant, however many were lost before it.
@@ -596,15 +620,13 @@ mod tests {
                 while acks.front().is_some_and(|(at, _)| *at <= i) {
                     encoder.acknowledge(acks.pop_front().unwrap().1);
                 }
-                let unit = encoder.encode(feature);
+                let EncodedUnit { number: id, unit, decoded: meant, .. } = encoder.encode(feature);
                 gap += 1;
                 if !is_lost(i) {
                     arrived += 1;
-                    let id = encoder.reconstruction().unwrap().id;
                     match decoder.decode(id, &unit) {
                         Ok(decoded) => {
-                            let meant = encoder.reconstruction().unwrap().to_who(gap == 1);
-                            assert_eq!(decoded, meant, "{name} {i}");
+                            assert_eq!(decoded, meant.to_who(gap == 1), "{name} {i}");
                             gap = 0;
                             // Reports get lost as units do.
                             if !is_lost(i) {
@@ -632,8 +654,7 @@ mod tests {
             let mut encoder = Encoder::new(Profile::default());
             encoder.set_redundancy(riding);
             for (i, feature) in speech(80).iter().enumerate() {
-                encoder.encode(feature);
-                assert_eq!(encoder.reconstruction().unwrap().is_key, i % every == 0, "unit {i}");
+                assert_eq!(encoder.encode(feature).decoded.is_key, i % every == 0, "unit {i}");
             }
         }
     }
@@ -648,12 +669,10 @@ mod tests {
         }
         // Nothing more is acknowledged, and of the rest only the last arrives.
         for (i, feature) in features[2..].iter().enumerate() {
-            let unit = encoder.encode(feature);
-            let mut decoder = decoder.clone();
-            let decoded = decoder.decode(UnitNumber(i as u64 + 2), &unit);
+            let EncodedUnit { number, unit, decoded: meant, .. } = encoder.encode(feature);
+            let decoded = decoder.clone().decode(number, &unit);
             if i < MAX_AGE as usize {
-                let meant = encoder.reconstruction().map(|meant| meant.to_who(i == 0));
-                assert_eq!(decoded.ok(), meant, "unit {i}");
+                assert_eq!(decoded, Ok(meant.to_who(i == 0)), "unit {i}");
             }
         }
     }
@@ -664,17 +683,13 @@ mod tests {
         let mut encoder = Encoder::new(Profile::default());
         encoder.set_redundancy(1);
         for feature in &features {
-            encoder.encode(feature);
-            encoder.acknowledge(encoder.reconstruction().unwrap().id);
+            let number = encoder.encode(feature).number;
+            encoder.acknowledge(number);
         }
         encoder.request_key();
-        let unit = encoder.encode(&features[0]);
-        let id = UnitNumber(10);
-        assert!(Decoder::new(Profile::default()).decode(id, &unit).unwrap().is_key);
-        assert!(!{
-            encoder.encode(&features[1]);
-            encoder.reconstruction().unwrap().is_key
-        });
+        let EncodedUnit { number, unit, .. } = encoder.encode(&features[0]);
+        assert!(Decoder::new(Profile::default()).decode(number, &unit).unwrap().is_key);
+        assert!(!encoder.encode(&features[1]).decoded.is_key);
     }
 
     #[test]

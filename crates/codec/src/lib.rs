@@ -8,16 +8,16 @@
 //!
 //! ```
 //! use codec::{Decoder, Encoder, Profile};
-//! use types::{Code, Feature, HeadPose, MediaTime, UnitNumber};
+//! use types::{Code, Feature, HeadPose, MediaTime};
 //!
 //! let (mut encoder, mut decoder) = (Encoder::new(Profile::default()), Decoder::new(Profile::default()));
 //! let pose = HeadPose::from_array([0.0, 0.1, 0.0, 0.01, 0.0, 1.1])?;
 //! let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
 //!
-//! let unit = encoder.encode(&feature); // the first is number 0
-//! assert!(unit.as_bytes().len() < 40);
-//! let decoded = decoder.decode(UnitNumber(0), &unit)?;
-//! encoder.acknowledge(decoded.id); // what the peer reports back; later units build on it
+//! let unit = encoder.push(&feature, false).expect("the first frame is always due");
+//! assert!(unit.unit.as_bytes().len() < 40);
+//! let decoded = decoder.decode(unit.number, &unit.unit)?;
+//! encoder.acknowledge(unit.number); // later units reference it
 //! assert!((decoded.pose.rotation().y - 0.1).abs() < 0.01);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -41,7 +41,7 @@ mod trellis;
 
 pub use access_unit::{AccessUnit, ParseError};
 pub use decoder::{DecodeError, Decoded, Decoder};
-pub use encoder::{Encoder, Reference};
+pub use encoder::{EncodedUnit, Encoder, FramePlan, Reference};
 pub use fit::Visibility;
 pub use profile::{Profile, ProfileError};
 pub use stream::{Stream, StreamError};

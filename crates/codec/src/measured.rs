@@ -9,7 +9,7 @@ use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 use crate::decoder::base;
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, SymbolReader, Table};
 use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
-use crate::{AccessUnit, Decoded, Decoder, Encoder, Profile, Visibility};
+use crate::{AccessUnit, Decoder, EncodedUnit, Encoder, Profile, Visibility};
 
 const FEATURES: &[u8] = include_bytes!("../../../tests/fixtures/actor/features.bin");
 const PROFILE: &[u8] = include_bytes!("../../../tests/fixtures/actor/profile.bin");
@@ -33,21 +33,16 @@ fn profile() -> Profile {
     Profile::parse(PROFILE).unwrap()
 }
 
-/// The units of a call that loses nothing, and what each of them means.
-fn call(rate: Rate) -> Vec<(AccessUnit, Decoded)> {
+/// The units of a call that loses nothing.
+fn call(rate: Rate) -> Vec<EncodedUnit> {
     let mut encoder = Encoder::new(profile());
     encoder.set_rate(rate);
-    let mut units: Vec<(AccessUnit, Decoded)> = Vec::new();
+    let mut units: Vec<EncodedUnit> = Vec::new();
     for feature in features() {
-        if encoder.wants(feature.time) {
-            if let Some(acknowledged) = units.len().checked_sub(ACK_DELAY) {
-                encoder.acknowledge(units[acknowledged].1.id);
-            }
-            let unit = encoder.encode(&feature);
-            units.push((unit, encoder.reconstruction().unwrap()));
-        } else {
-            encoder.push_between(&feature);
+        if let Some(acknowledged) = units.len().checked_sub(ACK_DELAY) {
+            encoder.acknowledge(units[acknowledged].number);
         }
+        units.extend(encoder.push(&feature, false));
     }
     units
 }
@@ -89,10 +84,10 @@ fn units_are_as_short_as_the_model_says() {
         let mut decoder = Decoder::new(profile.clone());
         let (mut n_bytes, mut bits) = (0, 0.0);
         let units = call(rate);
-        for (unit, meant) in &units {
-            bits += information(&decoder, &profile, meant.id, unit);
+        for EncodedUnit { number, unit, decoded, .. } in &units {
+            bits += information(&decoder, &profile, *number, unit);
             n_bytes += unit.as_bytes().len();
-            assert_eq!(decoder.decode(meant.id, unit).unwrap(), *meant);
+            assert_eq!(decoder.decode(*number, unit), Ok(*decoded));
         }
         let n = units.len() as f64;
         let over = n_bytes as f64 * 8.0 / bits - 1.0;
@@ -112,8 +107,11 @@ fn a_key_unit_takes_sixty_bytes_at_most() {
     for rate in Rate::ALL {
         let mut encoder = Encoder::new(profile());
         encoder.set_rate(rate);
-        let sizes: Vec<usize> =
-            features().iter().map(|f| encoder.encode_key(f).as_bytes().len()).collect();
+        let key_bytes = |feature: &Feature| {
+            encoder.request_key();
+            encoder.push(feature, true).unwrap().unit.as_bytes().len()
+        };
+        let sizes: Vec<usize> = features().iter().map(key_bytes).collect();
         let largest = sizes.iter().copied().max().unwrap();
         println!(
             "{rate:?}: {largest} bytes at most, {} on average",
@@ -138,15 +136,13 @@ fn resting(profile: &Profile, rate: Rate, noise: f32) -> f64 {
             all[100][d] + noise * (near[0][d] - 2.0 * near[1][d] + near[2][d]) / 6.0_f32.sqrt()
         });
         let feature = Feature::from_array(feature.time, &values).unwrap();
-        if !encoder.wants(feature.time) {
-            encoder.push_between(&feature);
-            continue;
-        }
         if let Some(acknowledged) = ids.len().checked_sub(ACK_DELAY) {
             encoder.acknowledge(ids[acknowledged]);
         }
-        let unit = encoder.encode(&feature);
-        ids.push(encoder.reconstruction().unwrap().id);
+        let Some(EncodedUnit { number, unit, .. }) = encoder.push(&feature, false) else {
+            continue;
+        };
+        ids.push(number);
         n_bytes += if i >= N_SETTLING { unit.as_bytes().len() } else { 0 };
     }
     n_bytes as f64 * 0.2 / (features.len() - N_SETTLING) as f64
@@ -188,8 +184,7 @@ fn after_any_loss_the_decoder_is_in_the_encoder_s_state() {
             while acks.front().is_some_and(|(at, _)| *at <= i) {
                 encoder.acknowledge(acks.pop_front().unwrap().1);
             }
-            let unit = encoder.encode(feature);
-            let id = encoder.reconstruction().unwrap().id;
+            let EncodedUnit { number: id, unit, .. } = encoder.push(feature, true).unwrap();
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if seed >> 31 == 0 || i % 300 >= 250 {
                 continue;
@@ -211,10 +206,11 @@ fn half_a_minute_has_exactly_these_bytes_and_numbers() {
     let fnv = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let sums = Rate::ALL.map(|rate| {
         let mut sums = [0xcbf2_9ce4_8422_2325; 2];
-        for (unit, meant) in call(rate) {
+        for EncodedUnit { unit, decoded, .. } in call(rate) {
             sums[0] = unit.as_bytes().iter().fold(sums[0], fnv);
             let (before, time) = (MediaTime::ZERO, MediaTime::of_frame(4, 25));
-            for value in meant.since(Some(before), time).flat_map(|told| told.to_array()) {
+            for value in decoded.features(Some(before), time).flat_map(|feature| feature.to_array())
+            {
                 sums[1] = value.to_le_bytes().iter().fold(sums[1], fnv);
             }
         }

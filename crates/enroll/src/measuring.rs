@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use codec::{Decoder, Encoder, Profile};
+use codec::{Decoder, EncodedUnit, Encoder, Profile};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
 use track::{PhotometricRefiner, RefinementBudget};
-use types::{Feature, Frame, UnitNumber};
+use types::{Feature, Frame};
 
 use crate::clock::Clock;
 
@@ -97,20 +97,16 @@ fn through_codec(
     let mut refiner = PhotometricRefiner::new(model.clone());
     let mut encoder = Encoder::new(profile.clone());
     let mut decoder = Decoder::new(profile.clone());
-    let (mut shown, mut n_units): (Vec<Feature>, _) = (Vec::new(), 0);
+    let mut shown: Vec<Feature> = Vec::new();
     for (i, held) in frames.iter().enumerate() {
-        let time = held.measured.time;
         let feature = refiner.refine(held.frame, &held.measured, RefinementBudget::Full);
-        if encoder.wants(time) || i + 1 == frames.len() {
-            let unit = encoder.encode(&feature);
-            let id = UnitNumber(n_units);
-            let out =
-                decoder.decode(id, &unit).context("a unit that was just encoded must decode")?;
-            encoder.acknowledge(id);
-            out.add_to(&mut shown, time);
-            n_units += 1;
-        } else {
-            encoder.push_between(&feature);
+        let unit = encoder.push(&feature, i + 1 == frames.len());
+        if let Some(EncodedUnit { number, time, unit, .. }) = unit {
+            let decoded = decoder
+                .decode(number, &unit)
+                .context("a unit that was just encoded must decode")?;
+            encoder.acknowledge(number);
+            decoded.add_to(&mut shown, time);
         }
     }
     // The last frame is a unit: where there is a frame, something is shown.

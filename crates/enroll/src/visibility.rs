@@ -134,14 +134,14 @@ mod tests {
         let picture = draw(&model, &features[3], 64).unwrap();
         let profile = profile(&model, &features, &[(&picture, features[3])]).unwrap();
         // Nothing of it shows, so nothing has to be coded but what a profile must have.
-        let unit = codec::Encoder::new(profile.clone()).encode(&features[7]);
+        let unit = codec::Encoder::new(profile.clone()).push(&features[7], true).unwrap();
+        let codec::EncodedUnit { number, unit, .. } = unit;
         assert!(
             unit.as_bytes().len() <= 4,
             "{} of {}",
             unit.as_bytes().len(),
             profile.n_components()
         );
-        let id = types::UnitNumber(0);
-        assert!(codec::Decoder::new(profile).decode(id, &unit).is_ok());
+        assert!(codec::Decoder::new(profile).decode(number, &unit).is_ok());
     }
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use capture::{Source, SourceSpec};
-use codec::{Decoder, Encoder};
+use codec::{Decoder, EncodedUnit, Encoder};
 use face::FaceFile;
 use serde::Serialize;
 use track::RefinementBudget;
-use types::{Feature, Frame, UnitNumber};
+use types::{Feature, Frame, MediaTime};
 
 use crate::clip::sender_of;
 
@@ -184,19 +184,22 @@ pub fn bench_codec(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let (mut encode, mut decode) = (Vec::new(), Vec::new());
     let n_ticks = features.len() / 2;
     for i in 0..2000 {
-        // Rate normal: two features a unit. Each time around time goes back, and there is no way.
-        let [between, feature] = [0, 1].map(|j| features[i % n_ticks * 2 + j]);
+        // At the normal rate every other feature becomes a unit.
+        let pair = [0, 1].map(|j| {
+            let index = i * 2 + j;
+            let time = MediaTime::of_frame(index as u64, 25);
+            Feature { time, ..features[index % (n_ticks * 2)] }
+        });
         let mut unit = None;
         encode.push(timed(|| {
-            encoder.push_between(&between);
-            unit = Some(encoder.encode(&feature));
+            encoder.push(&pair[0], false);
+            unit = encoder.push(&pair[1], true);
         }));
-        let Some(unit) = unit else { continue };
-        let mut decoded = None;
-        let id = UnitNumber(i as u64);
-        decode.push(timed(|| decoded = decoder.decode(id, &unit).ok()));
-        if let Some(decoded) = decoded {
-            encoder.acknowledge(decoded.id);
+        let Some(EncodedUnit { number, unit, .. }) = unit else { continue };
+        let mut is_decoded = false;
+        decode.push(timed(|| is_decoded = decoder.decode(number, &unit).is_ok()));
+        if is_decoded {
+            encoder.acknowledge(number);
         }
     }
     Ok(vec![

@@ -1,4 +1,4 @@
-use codec::{AccessUnit, DecodeError, Decoder, Encoder, Profile};
+use codec::{AccessUnit, DecodeError, Decoder, EncodedUnit, Encoder, Profile};
 use serde::Serialize;
 use types::{Feature, MediaTime, Rate, UnitNumber};
 
@@ -77,13 +77,7 @@ impl RateMeter {
     /// # Errors
     /// If encoder and decoder disagree, which would be a defect of the codec.
     pub fn push(&mut self, feature: &Feature) -> Result<Vec<Feature>, DecodeError> {
-        if !self.clean.wants(feature.time) {
-            self.clean.push_between(feature);
-            self.lossy.push_between(feature);
-            self.passed_over = Some(*feature);
-            return Ok(Vec::new());
-        }
-        self.code(feature)
+        self.code(feature, false)
     }
 
     /// Codes the last feature, if it was passed over.
@@ -91,25 +85,30 @@ impl RateMeter {
     /// # Errors
     /// As [`RateMeter::push`].
     pub fn finish(&mut self) -> Result<Vec<Feature>, DecodeError> {
-        self.passed_over.take().map_or(Ok(Vec::new()), |feature| self.code(&feature))
+        self.passed_over.take().map_or(Ok(Vec::new()), |feature| self.code(&feature, true))
     }
 
-    fn code(&mut self, feature: &Feature) -> Result<Vec<Feature>, DecodeError> {
-        self.passed_over = None;
+    fn code(&mut self, feature: &Feature, is_last: bool) -> Result<Vec<Feature>, DecodeError> {
         for (encoder, delay) in [(&mut self.clean, ACK_DELAY), (&mut self.lossy, LATE_ACK_DELAY)] {
             if let Some(at) = self.ids.len().checked_sub(delay) {
                 encoder.acknowledge(self.ids[at]);
             }
         }
-        let unit = self.clean.encode(feature);
-        self.lossy_bytes += self.lossy.encode(feature).as_bytes().len();
+        let [clean, lossy] =
+            [&mut self.clean, &mut self.lossy].map(|encoder| encoder.push(feature, is_last));
+        let Some(EncodedUnit { number, unit, .. }) = clean else {
+            self.passed_over = Some(*feature);
+            return Ok(Vec::new());
+        };
+        self.passed_over = None;
+        self.lossy_bytes += lossy.map_or(0, |lossy| lossy.unit.as_bytes().len());
         self.clean_bytes += unit.as_bytes().len();
         let wire = AccessUnit::parse(unit.as_bytes()).map_err(|_| DecodeError::Corrupt)?;
-        let decoded = self.decoder.decode(UnitNumber(self.ids.len() as u64), &wire)?;
-        self.ids.push(decoded.id);
+        let decoded = self.decoder.decode(number, &wire)?;
+        self.ids.push(number);
         self.key_units += usize::from(decoded.is_key);
         let before = self.last.replace(feature.time);
-        Ok(decoded.since(before, feature.time).collect())
+        Ok(decoded.features(before, feature.time).collect())
     }
 
     /// What a call's units weigh while nothing is lost.
