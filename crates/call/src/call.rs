@@ -218,7 +218,7 @@ impl Call {
     /// sender's clock. One of the same time as the one before it is better and takes its place. The
     /// oldest are dropped when over five minutes are left.
     pub fn take_received(&self) -> Vec<Feature> {
-        lock(&self.shared.received).drain(..).collect()
+        lock(&self.shared.received).drain()
     }
 }
 
@@ -250,7 +250,7 @@ fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<Showing, StartEr
             .map_err(|reason| StartError::Unreadable { path: path.clone(), reason })?;
         let features =
             decode_stream(&bytes, face).map_err(|reason| StartError::Recorded { path, reason })?;
-        return Ok(Showing::Recorded(features, Box::new(encoder)));
+        return Ok(Showing::Recorded(features.iter().copied().collect(), Box::new(encoder)));
     }
     let tracker = PersonTracker::new(sender, &face.model)?;
     Ok(Showing::Face(Source::open(source)?, Box::new(FaceCoder::new(tracker, encoder))))

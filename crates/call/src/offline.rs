@@ -4,7 +4,7 @@ use capture::{OpenError, ReadError, Source, SourceSpec};
 use codec::{Decoder, Encoder, Profile, ProfileError, Reference, Stream, StreamError};
 use face::FaceFile;
 use track::{PersonError, PersonTracker, RefinementBudget};
-use types::{Feature, Rate};
+use types::{FeatureTimeline, Rate};
 
 use crate::face_coder::FaceCoder;
 
@@ -98,18 +98,19 @@ pub(crate) fn name_of(face: &FaceFile) -> [u8; 8] {
 ///
 /// # Errors
 /// If the bytes are not a stream, or not of this face, or hold no feature.
-pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<Vec<Feature>, DecodeStreamError> {
+pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<FeatureTimeline, DecodeStreamError> {
     let stream = Stream::parse(bytes)?;
     if stream.face != name_of(face) {
         return Err(DecodeStreamError::OtherFace);
     }
     let profile = Profile::parse(&face.codec_profile)?;
     let mut decoder = Decoder::new(profile);
-    let mut features: Vec<Feature> = Vec::new();
-    for (index, (id, time, unit)) in stream.numbered().enumerate() {
-        let decoded =
-            decoder.decode(id, unit).map_err(|reason| DecodeStreamError::Unit { index, reason })?;
-        decoded.add_to(&mut features, time);
+    let mut features = FeatureTimeline::new();
+    for (index, (number, time, unit)) in stream.numbered().enumerate() {
+        let decoded = decoder
+            .decode(number, unit)
+            .map_err(|reason| DecodeStreamError::Unit { index, reason })?;
+        features.extend(decoded.features(features.newest_time(), time));
     }
     if features.is_empty() {
         return Err(DecodeStreamError::Empty);

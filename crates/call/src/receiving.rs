@@ -6,21 +6,17 @@ use std::time::Instant;
 
 use codec::{AccessUnit, Decoder, Profile};
 use transport::{Receiver, Report, Unit};
-use types::{Feature, MediaTime, UnitNumber};
+use types::Feature;
 
 use crate::shared::Shared;
 
 /// Units that wait for the face model: twenty seconds at 25 a second.
 const WAITING: usize = 512;
-/// Decoded features kept for a recording that takes them later: over five minutes.
-const RECORDED: usize = 8192;
 
 /// The receive side of one link.
 pub(crate) struct Receiving {
     pub(crate) transport: Receiver,
     decoder: Option<Decoder>,
-    /// The unit that was decoded last.
-    last: Option<(UnitNumber, MediaTime)>,
     waiting: VecDeque<Unit>,
     shared: Arc<Shared>,
     pub(crate) counts: Counts,
@@ -40,7 +36,6 @@ impl Receiving {
         Self {
             transport: Receiver::new(),
             decoder: None,
-            last: None,
             waiting: VecDeque::new(),
             shared,
             counts: Counts::default(),
@@ -51,7 +46,6 @@ impl Receiving {
     pub(crate) fn restart(&mut self, profile: Option<Profile>) {
         self.transport = Receiver::new();
         self.decoder = profile.map(Decoder::new);
-        self.last = None;
         self.waiting.clear();
     }
 
@@ -90,9 +84,9 @@ impl Receiving {
 
     fn decode(&mut self, unit: &Unit) {
         let Some(decoder) = &mut self.decoder else { return };
-        let id = unit.number;
+        let number = unit.number;
         let decoded =
-            AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(id, &unit).ok());
+            AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(number, &unit).ok());
         let Some(decoded) = decoded else {
             self.counts.decode_errors += 1;
             self.transport.want_key();
@@ -100,21 +94,12 @@ impl Receiving {
         };
         self.counts.features += 1;
         self.transport.confirm(unit.number);
-        let last = self.last.replace((id, unit.time));
-        let before = last.filter(|(last, _)| id.since(*last) == 1).map(|(_, time)| time);
-        let told: Vec<Feature> = decoded.features(before, unit.time).collect();
-        let mut playout = self.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);
-        playout.push(unit.arrived, &told);
-        drop(playout);
         let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.first().map(|first| first.time) == received.back().map(|last| last.time) {
-            received.pop_back();
-        }
-        for feature in told {
-            if received.len() == RECORDED {
-                received.pop_front();
-            }
-            received.push_back(feature);
-        }
+        // Units come in order, so a unit that corrects its predecessor follows it here.
+        let features: Vec<Feature> = decoded.features(received.newest_time(), unit.time).collect();
+        received.extend(features.iter().copied());
+        drop(received);
+        let mut playout = self.shared.playout.lock().unwrap_or_else(PoisonError::into_inner);
+        playout.push(unit.arrived, &features);
     }
 }

@@ -219,7 +219,7 @@ impl<'a> Peer<'a> {
         }
         self.receiving.pump(now);
         let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
-        received.drain(..).collect()
+        received.drain()
     }
 }
 

@@ -50,16 +50,6 @@ impl Decoded {
         earlier.chain([self.at(time)])
     }
 
-    /// Adds the features that the unit carries to those of the units before it.
-    pub fn add_to(&self, features: &mut Vec<Feature>, time: MediaTime) {
-        let before = features.last().map(|last| last.time);
-        let mut carried = self.features(before, time).peekable();
-        if carried.peek().map(|first| first.time) == before {
-            features.pop();
-        }
-        features.extend(carried);
-    }
-
     /// What a decoder that has or lacks the previous unit decodes.
     #[cfg(test)]
     pub(crate) fn to_who(self, knows_before: bool) -> Self {
@@ -196,7 +186,7 @@ mod tests {
     use std::collections::HashMap;
 
     use proptest::prelude::*;
-    use types::POSE_DIMS;
+    use types::{FeatureTimeline, POSE_DIMS};
 
     use super::*;
     use crate::profile::MAX_POSITION;
@@ -433,15 +423,15 @@ mod tests {
     fn what_a_unit_tells_better_takes_the_place_of_what_was_told() {
         let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
         let mut decoder = Decoder::new(Profile::default());
-        let (mut told, mut units) = (Vec::new(), Vec::new());
+        let (mut told, mut units) = (FeatureTimeline::new(), Vec::new());
         for i in 0..10 {
             let unit = encoder.push(&unit_of(&[0.02 * i as f32, 0.1]), true).unwrap();
             let decoded = decoder.decode(unit.number, &unit.unit).unwrap();
             let time = MediaTime::of_frame(2 * i, 25);
-            decoded.add_to(&mut told, time);
+            told.extend(decoded.features(told.newest_time(), time));
             units.push((decoded, time));
         }
-        assert!(told.windows(2).all(|pair| pair[0].time < pair[1].time));
+        let mut told = told.drain();
         assert_eq!(told.pop(), units.last().map(|(unit, time)| unit.at(*time)));
         for ((told, pair), i) in told.iter().zip(units.windows(2)).zip(0..) {
             let [(unit, time), (next, _)] = [pair[0], pair[1]];

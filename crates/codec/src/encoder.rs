@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
+use types::{FEATURE_DIMS, Feature, FeatureTimeline, MediaTime, Rate, UnitNumber};
 
 use crate::AccessUnit;
 use crate::bends::{N_POINTS, halvings};
@@ -266,8 +266,8 @@ impl Encoder {
         let from = self.history.state(self.next.offset(-1))?.positions;
         let (start, end) = (before.time.as_micros(), feature.time.as_micros());
         let passed = end.checked_sub(start)?;
-        let mut known = vec![before];
-        known.extend(self.intermediate.iter().filter(|frame| frame.time < feature.time));
+        let mut known = FeatureTimeline::from_iter([before]);
+        known.extend(self.intermediate.iter().filter(|frame| frame.time < feature.time).copied());
         if known.len() == 1 || passed > LONGEST_WAY || self.rate.parameters().midpoint_depth == 0 {
             return None;
         }
@@ -275,7 +275,7 @@ impl Encoder {
         let mut points = [[0; FEATURE_DIMS]; N_POINTS];
         for halving in halvings(self.rate) {
             let time = MediaTime::from_micros(start + passed * halving.at as u64 / 4);
-            let there = Feature::among(&known, time)?;
+            let there = known.at(time)?;
             points[halving.at - 1] = self.profile.positions(&there.to_array());
         }
         Some(Way { from, points })

@@ -6,7 +6,7 @@ use anyhow::Context;
 use codec::{Decoder, EncodedUnit, Encoder, Profile};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
 use track::{PhotometricRefiner, RefinementBudget};
-use types::{Feature, Frame};
+use types::{Feature, FeatureTimeline, Frame};
 
 use crate::clock::Clock;
 
@@ -97,7 +97,7 @@ fn through_codec(
     let mut refiner = PhotometricRefiner::new(model.clone());
     let mut encoder = Encoder::new(profile.clone());
     let mut decoder = Decoder::new(profile.clone());
-    let mut shown: Vec<Feature> = Vec::new();
+    let mut shown = FeatureTimeline::new();
     for (i, held) in frames.iter().enumerate() {
         let feature = refiner.refine(held.frame, &held.measured, RefinementBudget::Full);
         let unit = encoder.push(&feature, i + 1 == frames.len());
@@ -106,11 +106,11 @@ fn through_codec(
                 .decode(number, &unit)
                 .context("a unit that was just encoded must decode")?;
             encoder.acknowledge(number);
-            decoded.add_to(&mut shown, time);
+            shown.extend(decoded.features(shown.newest_time(), time));
         }
     }
     // The last frame is a unit: where there is a frame, something is shown.
-    Ok(frames.iter().filter_map(|held| Feature::among(&shown, held.measured.time)).collect())
+    Ok(frames.iter().filter_map(|held| shown.at(held.measured.time)).collect())
 }
 
 /// The picture of a feature, as a peer's screen shows it.

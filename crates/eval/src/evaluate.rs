@@ -7,7 +7,7 @@ use std::time::Instant;
 use codec::Profile;
 use face::FaceFile;
 use track::RefinementBudget;
-use types::{Feature, Frame, MediaTime, Rate};
+use types::{Feature, FeatureTimeline, Frame, MediaTime, Rate};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
 use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
@@ -116,8 +116,8 @@ struct Measured {
     unquantized: Scorer,
     features: Vec<Feature>,
     waiting: Vec<Waiting>,
-    /// What the last unit said.
-    last: Option<Feature>,
+    /// Decoded features of the last units.
+    decoded: FeatureTimeline,
     /// What the peer shows, and what it would show without a quantizer.
     shown: Option<(Feature, Feature)>,
     rows: Vec<FrameRow>,
@@ -136,7 +136,7 @@ impl Measured {
             unquantized: Scorer::default(),
             features: Vec::new(),
             waiting: Vec::new(),
-            last: None,
+            decoded: FeatureTimeline::with_capacity(2 * MOST_WAITING),
             shown: None,
             rows: Vec::new(),
             pictures: Vec::new(),
@@ -157,7 +157,7 @@ impl Measured {
         if !told.is_empty() || self.waiting.len() > MOST_WAITING {
             self.show(told, paint)?;
         }
-        if self.last.is_none() {
+        if self.decoded.is_empty() {
             self.waiting.clear();
         }
         Ok(())
@@ -173,15 +173,13 @@ impl Measured {
     /// one will tell more; the last picture stays where it told nothing.
     fn show(&mut self, told: Vec<Feature>, paint: Paint<'_>) -> anyhow::Result<()> {
         let newer = told.last().map(|newest| newest.time);
-        let last = self.last.filter(|last| told.first().is_none_or(|first| first.time > last.time));
-        let known: Vec<Feature> = last.into_iter().chain(told).collect();
-        let Some(newest) = known.last() else { return Ok(()) };
-        self.last = Some(*newest);
+        self.decoded.extend(told);
         let is_ready = |waiting: &Waiting| newer.is_none_or(|newer| waiting.frame.time() < newer);
         let n_ready = self.waiting.iter().take_while(|waiting| is_ready(waiting)).count();
         for waiting in self.waiting.drain(..n_ready).collect::<Vec<_>>() {
-            if let Some(original) = waiting.feature {
-                let decoded = Feature::among(&known, original.time).unwrap_or(*newest);
+            if let Some(original) = waiting.feature
+                && let Some(decoded) = self.decoded.at(original.time)
+            {
                 self.features.push(decoded);
                 self.shown = Some((decoded, original));
             }

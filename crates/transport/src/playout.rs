@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use types::{FEATURE_DIMS, Feature, MediaTime};
+use types::{FEATURE_DIMS, Feature, FeatureTimeline, MediaTime};
 
 use crate::concealment::{Concealment, MAX_CONCEALMENT};
 
@@ -42,9 +42,9 @@ pub enum Shown {
 /// The face never jumps, but for the tenth of a step by which a unit puts the one before it right: between
 /// features it moves on straight lines (the head on an arc), past the
 /// newest it goes on and comes to rest, and when features come again it glides to them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Playout {
-    features: VecDeque<Feature>,
+    timeline: FeatureTimeline,
     concealment: Concealment,
     origin: Option<Instant>,
     /// Least of `arrival - media time`, seconds, in the window that runs and the one before.
@@ -72,10 +72,28 @@ struct Landing {
     offset: [f32; FEATURE_DIMS],
 }
 
+impl Default for Playout {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Playout {
     /// A playout with nothing to play.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            timeline: FeatureTimeline::with_capacity(KEPT),
+            concealment: Concealment::default(),
+            origin: None,
+            transit: 0.0,
+            previous_transit: 0.0,
+            window_end: 0.0,
+            needed: VecDeque::new(),
+            lag: 0.0,
+            moved: 0.0,
+            invented_from: None,
+            landing: None,
+        }
     }
 
     /// Takes what a unit that arrived at `now` tells, in order: features on the way to it, and its own.
@@ -89,7 +107,7 @@ impl Playout {
         }
         let arrival = self.seconds(now);
         let offset = arrival - feature.time.as_secs_f64();
-        if self.features.is_empty() {
+        if self.timeline.is_empty() {
             (self.transit, self.previous_transit) = (offset, offset);
             self.window_end = arrival + TRANSIT_WINDOW;
             self.moved = arrival;
@@ -120,22 +138,14 @@ impl Playout {
         let due = arrival - self.lag;
         for feature in way.chain([feature]) {
             let newest = self.newest();
-            if let Some(last) = self.features.back_mut()
-                && last.time == feature.time
-                && last.time.as_secs_f64() > due
-            {
-                *last = *feature;
+            if newest == Some(feature.time) && feature.time.as_secs_f64() <= due {
+                // Already shown.
                 continue;
             }
-            if newest.is_some_and(|newest| feature.time <= newest) {
-                continue;
-            }
-            let passed =
-                newest.map_or(Duration::ZERO, |newest| feature.time.saturating_since(newest));
-            self.concealment.learn(feature, passed.as_secs_f64());
-            self.features.push_back(*feature);
-            if self.features.len() > KEPT {
-                self.features.pop_front();
+            if self.timeline.push(*feature) {
+                let passed =
+                    newest.map_or(Duration::ZERO, |newest| feature.time.saturating_since(newest));
+                self.concealment.learn(feature, passed.as_secs_f64());
             }
         }
     }
@@ -146,20 +156,18 @@ impl Playout {
         self.follow(now);
         let due = MediaTime::from_micros(((now - self.lag).max(0.0) * 1e6) as u64);
         let newest = self.newest()?;
-        let (feature, shown) = self.without_landing(self.features.len(), due)?;
+        let (feature, shown) = self.without_landing(self.timeline.len(), due)?;
         if let Some(from) = self.invented_from
             && from < newest
         {
-            let n_known = self.features.partition_point(|feature| feature.time <= from);
+            let n_known = self.timeline.iter().take_while(|feature| feature.time <= from).count();
             if let Some((expected, _)) = self.without_landing(n_known, due) {
                 self.landing = Some(Landing::new(now, &self.landed(expected, now), &feature));
             }
         }
         self.invented_from = (shown != Shown::Received).then_some(newest);
         // The one before what is due stays, and one more to know how the face was moving.
-        while self.features.len() > 3 && self.features[2].time <= due {
-            self.features.pop_front();
-        }
+        self.timeline.remove_before(due, 2);
         Some((self.landed(feature, now), shown))
     }
 
@@ -170,18 +178,19 @@ impl Playout {
 
     /// Media time of the newest feature.
     pub fn newest(&self) -> Option<MediaTime> {
-        self.features.back().map(|feature| feature.time)
+        self.timeline.newest_time()
     }
 
     /// The feature at `due`, if only the `n` oldest were here.
     fn without_landing(&self, n: usize, due: MediaTime) -> Option<(Feature, Shown)> {
-        let known = self.features.iter().take(n);
-        match known.clone().position(|feature| feature.time >= due) {
-            Some(0) => self.features.front().map(|first| (*first, Shown::Received)),
-            Some(i) => {
-                let (before, after) = (&self.features[i - 1], &self.features[i]);
-                Some((Feature::between(before, after, due), Shown::Received))
-            }
+        let known = self.timeline.iter().take(n);
+        let first = *known.clone().next()?;
+        if due <= first.time {
+            return Some((first, Shown::Received));
+        }
+        let mut pairs = known.clone().zip(known.clone().skip(1));
+        match pairs.find(|(_, after)| after.time >= due) {
+            Some((before, after)) => Some((Feature::between(before, after, due), Shown::Received)),
             None => self.beyond(known.rev(), due),
         }
     }
@@ -369,7 +378,7 @@ mod tests {
         playout.at(at(start, 5000));
         let ms = newest.as_micros() / 1000;
         playout.push(at(start, 5000), &[said(ms, 0), said(ms + 80, 20)]);
-        let there = playout.features.iter().find(|feature| feature.time == newest);
+        let there = playout.timeline.iter().find(|feature| feature.time == newest);
         assert_eq!(there, Some(&said(ms, 20)));
     }
 

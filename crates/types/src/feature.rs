@@ -232,14 +232,6 @@ impl Feature {
         }
         Self { time, pose: before.pose.lerp(&after.pose, t), code: Code(code) }
     }
-
-    /// The feature at `time` on the straight lines through `known`, which are in order of time; held
-    /// outside their span. `None` if there are none.
-    pub fn among(known: &[Self], time: MediaTime) -> Option<Self> {
-        let last = known.len().checked_sub(1)?;
-        let after = known.partition_point(|feature| feature.time < time).max(1).min(last);
-        Some(Self::between(&known[after.saturating_sub(1)], &known[after], time))
-    }
 }
 
 fn check(values: &[f32]) -> Result<(), FeatureError> {
@@ -289,25 +281,6 @@ mod tests {
             Feature::between(&at(0, 0.0, 0.0), &at(40, 0.2, 0.1), MediaTime::from_micros(20_000));
         assert!((middle.pose.rotation().y - 0.1).abs() < 1e-6);
         assert!((middle.pose.translation().x - 0.05).abs() < 1e-6);
-    }
-
-    #[test]
-    fn among_others_a_feature_lies_on_the_line_between_its_neighbors() {
-        let at = |ms: u64, yaw: f32| Feature {
-            time: MediaTime::from_micros(ms * 1000),
-            pose: HeadPose::from_array([0.0, yaw, 0.0, 0.0, 0.0, 1.0]).unwrap(),
-            code: Code::NEUTRAL,
-        };
-        let known = [at(40, 0.1), at(80, 0.2), at(160, 0.0)];
-        for (ms, yaw) in [(0, 0.1), (40, 0.1), (60, 0.15), (80, 0.2), (120, 0.1), (200, 0.0)] {
-            let time = MediaTime::from_micros(ms * 1000);
-            let there = Feature::among(&known, time).unwrap();
-            assert_eq!(there.time, time);
-            assert!((there.pose.rotation().y - yaw).abs() < 1e-6, "at {ms} ms: {there:?}");
-        }
-        let one = Feature::among(&known[..1], MediaTime::ZERO).unwrap();
-        assert_eq!(one, Feature { time: MediaTime::ZERO, ..known[0] });
-        assert_eq!(Feature::among(&[], MediaTime::ZERO), None);
     }
 
     #[test]

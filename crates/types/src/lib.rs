@@ -20,6 +20,7 @@
 //! ```
 
 mod feature;
+mod feature_timeline;
 mod frame;
 mod media_time;
 mod picture;
@@ -30,6 +31,7 @@ pub use feature::{
     CODE_DIMS, Code, EXPRESSION_DIMS, Expression, FEATURE_DIMS, Feature, FeatureError, HeadPose,
     LEARNED_DIMS, POSE_DIMS, TORSO_DIMS,
 };
+pub use feature_timeline::FeatureTimeline;
 pub use frame::{Frame, FrameError, MAX_FRAME_SIDE};
 pub use media_time::MediaTime;
 pub use picture::{LANDMARKS, Landmarks, Sound};

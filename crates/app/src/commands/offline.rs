@@ -45,13 +45,13 @@ pub(super) fn read_stream(path: &Path, face: &FaceFile, fps: u32) -> anyhow::Res
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let features = call::decode_stream(&bytes, face)
         .with_context(|| format!("cannot decode the stream {}", path.display()))?;
-    let (Some(first), Some(last)) = (features.first(), features.last()) else {
+    let (Some(first), Some(last)) = (features.iter().next(), features.newest_time()) else {
         return Ok(Vec::new());
     };
-    let (start, end) = (first.time.as_micros(), last.time.as_micros());
+    let (start, end) = (first.time.as_micros(), last.as_micros());
     let step = usize::try_from(MediaTime::of_frame(1, fps).as_micros())?;
     let times = (start..=end).step_by(step).map(MediaTime::from_micros);
-    Ok(times.filter_map(|time| Feature::among(&features, time)).collect())
+    Ok(times.filter_map(|time| features.at(time)).collect())
 }
 
 pub(super) fn decode(
