@@ -223,7 +223,7 @@ fn a_delta_unit_whose_motion_is_unknown_names_what_it_lacks() {
     let mut decoder = Decoder::new(profile());
     for i in [1, 2] {
         let (id, unit) = unit(i);
-        let missing = DecodeError::MissingReference { id, reference: UnitNumber(0) };
+        let missing = DecodeError::MissingReference { number: id, reference: UnitNumber(0) };
         assert_eq!(decoder.decode(id, &unit), Err(missing));
     }
 }
@@ -233,7 +233,7 @@ fn a_profile_of_another_version_is_refused_by_its_number() {
     let mut bytes = profile().to_bytes();
     bytes[0] = 1;
     let refusal = Profile::parse(&bytes).unwrap_err().to_string();
-    assert_eq!(refusal, "codec profile version 1 is not 4, the one known here");
+    assert_eq!(refusal, "codec profile version 1 is not supported: this build reads version 4");
 }
 
 /// Rate is a test too, because it is deterministic.

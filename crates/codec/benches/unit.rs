@@ -1,8 +1,8 @@
-//! The budget of a feature is 50 microseconds, encoding and decoding together.
+//! Time to encode and decode a unit. The budget for both together is 50 microseconds.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-use codec::{AccessUnit, Decoder, EncodedUnit, Encoder, Profile, Visibility};
+use codec::{AccessUnit, Decoder, EncodedUnit, Encoder, ErrorSensitivity, Profile};
 use types::{Code, Feature, HeadPose, MediaTime, UnitNumber};
 
 /// Four seconds of a head that nods, turns and talks.
@@ -25,8 +25,8 @@ fn speech() -> Vec<Feature> {
 
 fn unit(c: &mut Criterion) {
     let features = speech();
-    let visibility = Visibility::from_geometry(&features);
-    let profile = Profile::from_features(&features, &visibility, 3e-6).expect("a plausible face");
+    let sensitivity = ErrorSensitivity::from_geometry(&features);
+    let profile = Profile::from_features(&features, &sensitivity, 3e-6).expect("a plausible face");
     let encode = |encoder: &mut Encoder| -> Vec<AccessUnit> {
         features
             .iter()

@@ -1,6 +1,6 @@
 use types::MAX_UNIT_BYTES;
 
-/// The coded bytes of one feature, 1 to [`MAX_UNIT_BYTES`] of them.
+/// The coded bytes of one access unit, 1 to [`MAX_UNIT_BYTES`] of them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct AccessUnit(Vec<u8>);
 
@@ -9,16 +9,17 @@ pub struct AccessUnit(Vec<u8>);
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// Nothing at all.
+    /// There are no bytes.
     #[error("an access unit has at least one byte")]
     Empty,
-    /// No encoder makes units this long.
+    /// There are more bytes than any encoder writes.
     #[error("an access unit of {got} bytes is longer than {MAX_UNIT_BYTES}")]
     TooLong { got: usize },
 }
 
 impl AccessUnit {
-    /// A unit from bytes off the wire. Whether they decode, only a [`crate::Decoder`] can tell.
+    /// Returns a unit with a copy of these bytes. Only a [`crate::Decoder`] can tell whether they
+    /// decode.
     ///
     /// # Errors
     /// If there are no bytes or too many.
@@ -30,14 +31,14 @@ impl AccessUnit {
         }
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     pub(crate) fn new(coded: Vec<u8>) -> Self {
-        debug_assert!(coded.len() <= MAX_UNIT_BYTES, "syntax.rs bounds the length");
-        // What takes no bits at all takes a byte, so that there is something to carry.
+        debug_assert!(coded.len() <= MAX_UNIT_BYTES, "rate_distortion.rs bounds the length");
+        // Symbols that take no bits at all still need a byte to carry.
         Self(if coded.is_empty() { vec![0] } else { coded })
     }
 }

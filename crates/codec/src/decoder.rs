@@ -1,16 +1,17 @@
 use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime, Rate, UnitNumber};
 
 use crate::AccessUnit;
-use crate::bends::{Bends, N_POINTS, bent_way, caught_up};
 use crate::history::History;
+use crate::midpoints::{MidpointLevels, N_MIDPOINTS, corrected_start, reconstructed_midpoints};
 use crate::prediction::{Base, State};
 use crate::profile::Profile;
 use crate::range_coder::SymbolReader;
 use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
 
-/// What one access unit carries: a feature, and refinements of what happened before it.
+/// Content of one access unit: a feature, a correction of the previous one, and intermediate
+/// features between the two.
 ///
-/// Times are not coded; the carrier of the unit knows them. See [`Decoded::features`].
+/// The unit does not contain its capture time; [`Decoded::features`] takes it as an argument.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decoded {
     /// Whether the unit references no other unit.
@@ -23,13 +24,13 @@ pub struct Decoded {
     pub code: Code,
     /// Correction of the previous unit's feature. `None` if the decoder does not have that unit.
     pub corrected_previous: Option<(HeadPose, Code)>,
-    /// Intermediate features at one, two and three quarters of the time from the previous unit;
-    /// `None` where the unit codes no midpoint.
-    pub intermediate: [Option<(HeadPose, Code)>; N_POINTS],
+    /// Intermediate features at one, two and three quarters of the time from the previous unit to
+    /// this one. `None` where the unit codes no midpoint, or the previous unit is missing.
+    pub intermediate: [Option<(HeadPose, Code)>; N_MIDPOINTS],
 }
 
 impl Decoded {
-    /// Returns the unit's own feature; `time` is when its frame was captured.
+    /// Returns the unit's own feature, captured at `time`.
     pub fn at(&self, time: MediaTime) -> Feature {
         Feature { time, pose: self.pose, code: self.code }
     }
@@ -37,8 +38,8 @@ impl Decoded {
     /// Returns all features that the unit carries, oldest first: the correction of the previous
     /// unit's feature, the intermediate features, and the unit's own.
     ///
-    /// `previous_time` and `time` are the capture times of the previous unit's frame and of this
-    /// unit's. Without the former, only the unit's own feature is returned.
+    /// `previous_time` and `time` are the capture times of the previous unit and of this unit. If
+    /// the former is unknown or not earlier, only the unit's own feature is returned.
     pub fn features(
         &self,
         previous_time: Option<MediaTime>,
@@ -50,19 +51,7 @@ impl Decoded {
         earlier.chain([self.at(time)])
     }
 
-    /// What a decoder that has or lacks the previous unit decodes.
-    #[cfg(test)]
-    pub(crate) fn to_who(self, knows_before: bool) -> Self {
-        if knows_before {
-            self
-        } else {
-            Self { corrected_previous: None, intermediate: [None; N_POINTS], ..self }
-        }
-    }
-
-    /// Returns the corrected feature of the previous unit and the intermediate ones; nothing if
-    /// the previous unit is not older.
-    pub(crate) fn earlier_features(
+    fn earlier_features(
         &self,
         previous_time: MediaTime,
         time: MediaTime,
@@ -70,12 +59,22 @@ impl Decoded {
         let gap = time.as_micros().saturating_sub(previous_time.as_micros());
         let [first, half, last] = self.intermediate;
         let quarters = (0..).zip([self.corrected_previous, first, half, last]);
-        quarters.filter(move |_| gap > N_POINTS as u64).filter_map(move |(quarter, at)| {
+        quarters.filter(move |_| gap > N_MIDPOINTS as u64).filter_map(move |(quarter, at)| {
             let (pose, code) = at?;
             let passed = gap / 4 * quarter + gap % 4 * quarter / 4;
             let time = MediaTime::from_micros(previous_time.as_micros() + passed);
             Some(Feature { time, pose, code })
         })
+    }
+
+    /// Returns what a decoder with or without the previous unit decodes.
+    #[cfg(test)]
+    pub(crate) fn given_previous(self, has_previous: bool) -> Self {
+        if has_previous {
+            self
+        } else {
+            Self { corrected_previous: None, intermediate: [None; N_MIDPOINTS], ..self }
+        }
     }
 }
 
@@ -84,22 +83,22 @@ impl Decoded {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The unit this one builds on was lost or is too old. Drop it; if no later unit decodes
-    /// either, send a key request.
-    #[error("unit {id} builds on unit {reference}, which was never decoded or is forgotten")]
-    MissingReference { id: UnitNumber, reference: UnitNumber },
-    /// Damaged, or made with another profile. Drop the unit.
-    #[error("the bytes of the access unit are no code of any feature")]
+    /// A referenced unit was lost or is too old. Drop the unit and request a key unit.
+    #[error("unit {number} references unit {reference}, which is not available")]
+    MissingReference { number: UnitNumber, reference: UnitNumber },
+    /// The unit is damaged, or was encoded with another profile. Drop it.
+    #[error("the access unit is corrupt")]
     Corrupt,
-    /// The numbers are no feature: only a damaged or hostile unit has them. Drop it.
-    #[error("unit {id} describes no possible feature")]
-    NotAFeature { id: UnitNumber },
+    /// The decoded values are not a possible feature: the unit is damaged or hostile. Drop it.
+    #[error("unit {number} does not decode to a possible feature")]
+    NotAFeature { number: UnitNumber },
 }
 
-/// Access units in, features out.
+/// Decoder of access units.
 ///
-/// Whenever [`Decoder::decode`] gives a feature, it is exactly the one the encoder thinks it
-/// gives, whatever was lost, doubled or came late. The only state is that of the last 64 units.
+/// It remembers the last 64 units. Whatever was lost, duplicated or reordered, a unit that decodes
+/// gives exactly the encoder's [`EncodedUnit::decoded`](crate::EncodedUnit::decoded); if the
+/// previous unit is missing, without the correction and the intermediate features.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     profile: Profile,
@@ -107,7 +106,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder of units made with this profile.
+    /// Returns a decoder for units that were encoded with this profile.
     pub fn new(profile: Profile) -> Self {
         Self { profile, history: History::new() }
     }
@@ -117,67 +116,78 @@ impl Decoder {
         &self.history
     }
 
-    /// Decodes the unit that its carrier calls `id`, in whatever order they come. The same unit
-    /// again gives the same feature.
+    /// Decodes unit `number` of the stream.
+    ///
+    /// Units may come in any order and more than once. All numbers may differ from the encoder's
+    /// by the same offset.
     ///
     /// # Errors
-    /// If the unit's reference is not there, or the unit is damaged. The decoder is then unchanged.
-    pub fn decode(&mut self, id: UnitNumber, unit: &AccessUnit) -> Result<Decoded, DecodeError> {
+    /// If a reference is missing, or the unit is damaged. The decoder is then unchanged.
+    pub fn decode(
+        &mut self,
+        number: UnitNumber,
+        unit: &AccessUnit,
+    ) -> Result<Decoded, DecodeError> {
         let corrupt = |_| DecodeError::Corrupt;
         let mut reader = SymbolReader::new(unit.as_bytes());
         let header = code_header(&mut reader, Header::KEY).map_err(corrupt)?;
-        let base = base(&self.history, id, header)?;
+        let base = base(&self.history, number, header)?;
         let rate = code_rate(&mut reader, base, Rate::Normal).map_err(corrupt)?;
-        let (state, bends) =
-            code_levels(&mut reader, &self.profile, base, rate, &Levels::NONE).map_err(corrupt)?;
+        let (state, midpoints) =
+            code_levels(&mut reader, &self.profile, base, rate, &Levels::ZERO).map_err(corrupt)?;
         let is_key = header.age == 0;
-        let before = self.history.state(id.offset(-1));
-        let decoded = dequantized(&self.profile, is_key, &state, before, bends.as_ref())
-            .ok_or(DecodeError::NotAFeature { id })?;
-        self.history.insert(id, state, is_key);
+        let previous = self.history.state(number.offset(-1));
+        let decoded = dequantized(&self.profile, is_key, &state, previous, midpoints.as_ref())
+            .ok_or(DecodeError::NotAFeature { number })?;
+        self.history.insert(number, state, is_key);
         Ok(decoded)
     }
 }
 
-/// The states that unit `id` names.
+/// Looks up the states that unit `number` references.
 pub(crate) fn base(
     history: &History,
-    id: UnitNumber,
+    number: UnitNumber,
     header: Header,
 ) -> Result<Base<'_>, DecodeError> {
-    let state =
-        |reference| history.state(reference).ok_or(DecodeError::MissingReference { id, reference });
-    let Some(reference) = header.reference(id) else { return Ok(Base::Rest) };
-    let before = match header.before(id) {
-        Some(before) => Some((state(before)?, header.tap)),
+    let state = |reference| {
+        history.state(reference).ok_or(DecodeError::MissingReference { number, reference })
+    };
+    let Some(reference) = header.reference(number) else { return Ok(Base::Rest) };
+    let motion = match header.motion_reference(number) {
+        Some(earlier) => Some((state(earlier)?, header.motion_span)),
         None => None,
     };
-    Ok(Base::Reference { state: state(reference)?, age: header.age, before })
+    Ok(Base::Reference { state: state(reference)?, age: header.age, motion })
 }
 
-/// The feature that a state stands for, none if no face has it; and, if the unit `before` is known, the
-/// feature of that, put right, and those on the way from it where the way bends.
+/// Converts a unit's state to features; `previous` is the state of the previous unit, if known.
+/// Returns `None` if the unit's own positions are not a possible feature.
 pub(crate) fn dequantized(
     profile: &Profile,
     is_key: bool,
     state: &State,
-    before: Option<&State>,
-    bends: Option<&Bends>,
+    previous: Option<&State>,
+    midpoints: Option<&MidpointLevels>,
 ) -> Option<Decoded> {
     let at = |positions: &[i32; FEATURE_DIMS]| {
         let feature = Feature::from_array(MediaTime::ZERO, &profile.values(positions)).ok()?;
         Some((feature.pose, feature.code))
     };
     let (pose, code) = at(&state.positions)?;
-    let from: Option<[i32; FEATURE_DIMS]> = before.map(|before| {
-        std::array::from_fn(|k| caught_up(state.rate, before.positions[k], state.positions[k]))
+    let start: Option<[i32; FEATURE_DIMS]> = previous.map(|previous| {
+        std::array::from_fn(|k| {
+            corrected_start(state.rate, previous.positions[k], state.positions[k])
+        })
     });
-    let intermediate = match (&from, bends) {
-        (Some(from), Some(bends)) => bent_way(state.rate, from, &state.positions, bends)
-            .map(|point| point.as_ref().and_then(at)),
-        _ => [None; N_POINTS],
+    let intermediate = match (&start, midpoints) {
+        (Some(start), Some(levels)) => {
+            reconstructed_midpoints(state.rate, start, &state.positions, levels)
+                .map(|point| point.as_ref().and_then(at))
+        }
+        _ => [None; N_MIDPOINTS],
     };
-    let corrected_previous = from.as_ref().and_then(at);
+    let corrected_previous = start.as_ref().and_then(at);
     Some(Decoded { is_key, rate: state.rate, pose, code, corrected_previous, intermediate })
 }
 
@@ -192,7 +202,7 @@ mod tests {
     use crate::profile::MAX_POSITION;
     use crate::{EncodedUnit, Encoder, Reference};
 
-    /// Numbers some face could have, and some that none does but the types allow.
+    /// Plausible values, and some that are not but that the types allow.
     fn any_feature() -> impl Strategy<Value = Feature> {
         let usual = prop::array::uniform32(-3.0_f32..3.0);
         let wild = prop::array::uniform32(-1000.0_f32..1000.0);
@@ -221,12 +231,13 @@ mod tests {
         })
     }
 
-    /// What becomes of a unit: lost, or delivered once or twice after so many others.
+    /// What happens to a unit. `after` counts the units sent until it arrives; `ack_after`, those
+    /// until it is acknowledged.
     #[derive(Clone, Copy, Debug)]
     enum Fate {
         Lost,
         Delivered { after: usize, ack_after: usize },
-        Doubled { after: usize, ack_after: usize },
+        Duplicated { after: usize, ack_after: usize },
     }
 
     fn any_fate() -> impl Strategy<Value = Fate> {
@@ -235,7 +246,7 @@ mod tests {
         prop_oneof![
             2 => Just(Fate::Lost),
             4 => delays().prop_map(|(after, ack_after)| Fate::Delivered { after, ack_after }),
-            1 => delays().prop_map(|(after, ack_after)| Fate::Doubled { after, ack_after }),
+            1 => delays().prop_map(|(after, ack_after)| Fate::Duplicated { after, ack_after }),
         ]
     }
 
@@ -251,7 +262,7 @@ mod tests {
             prop_assert_eq!(decoder.decode(number, &unit), Ok(decoded));
             let sent = profile.positions(&feature.to_array());
             let got = profile.positions(&decoded.at(MediaTime::ZERO).to_array());
-            // What the decoder would not take for a face is left at rest.
+            // Features that round to an impossible one are coded as the mean.
             if feature.pose.translation().z > 0.1 && sent.iter().all(|p| p.abs() < MAX_POSITION - 100) {
                 for (k, (sent, got)) in sent.iter().zip(got).enumerate() {
                     let off = (sent - got).abs();
@@ -272,22 +283,22 @@ mod tests {
                 all
             }).unwrap();
             for (i, mut bytes) in units.into_iter().enumerate() {
-                let id = UnitNumber(2 * i as u64);
-                let _ = decoder.decode(id, &encoder.push(&feature, true).unwrap().unit);
-                bytes[0] |= 0x10; // so that it is seldom a key unit
-                let _ = decoder.decode(id.offset(1), &AccessUnit::parse(&bytes).unwrap());
+                let number = UnitNumber(2 * i as u64);
+                let _ = decoder.decode(number, &encoder.push(&feature, true).unwrap().unit);
+                bytes[0] |= 0x10; // seldom a key unit
+                let _ = decoder.decode(number.offset(1), &AccessUnit::parse(&bytes).unwrap());
             }
         }
 
         #[test]
-        fn whatever_is_lost_late_or_doubled_what_decodes_is_what_was_meant(
+        fn a_unit_that_decodes_is_what_the_encoder_reports_whatever_was_lost_or_reordered(
             features in any_walk(300),
             fates in prop::collection::vec(any_fate(), 300),
             keys in prop::collection::vec(0_usize..300, 0..4),
-            qualities in prop::collection::vec((0_usize..300, 0_usize..3), 0..6),
+            rates in prop::collection::vec((0_usize..300, 0_usize..3), 0..6),
             reference in prop_oneof![Just(Reference::Acknowledged), Just(Reference::Previous)],
-            riding in 0_u32..4,
-            bends in prop::collection::vec(any::<bool>(), 300),
+            redundancy in 0_u32..4,
+            has_intermediate in prop::collection::vec(any::<bool>(), 300),
         ) {
             let mut encoder = Encoder::with_reference(Profile::default(), reference);
             let mut decoder = Decoder::new(Profile::default());
@@ -298,40 +309,40 @@ mod tests {
             let mut rate = Rate::Normal;
             encoder.set_key_interval(25);
             for (now, feature) in features.iter().enumerate() {
-                for id in acks.remove(&now).unwrap_or_default() {
-                    encoder.acknowledge(id);
+                for number in acks.remove(&now).unwrap_or_default() {
+                    encoder.acknowledge(number);
                 }
                 if keys.contains(&now) {
                     encoder.request_key();
                 }
-                if let Some((_, to)) = qualities.iter().find(|(at, _)| *at == now) {
+                if let Some((_, to)) = rates.iter().find(|(at, _)| *at == now) {
                     rate = Rate::ALL[*to];
                 }
-                // What the face does on the way has little to do with either end.
-                if now > 0 && bends[now] {
+                // An intermediate feature that is far from both ends.
+                if now > 0 && has_intermediate[now] {
                     let time = MediaTime::of_frame(2 * now as u64 - 1, 25);
-                    // None of them is due at the low rate.
+                    // It is not yet due as a unit at the low rate.
                     encoder.set_rate(Rate::Low);
                     encoder.push(&Feature { time, ..features[(now + 20) % features.len()] }, false);
                 }
                 encoder.set_rate(rate);
-                encoder.set_redundancy(riding);
+                encoder.set_redundancy(redundancy);
                 sent.push(encoder.push(feature, true).unwrap());
                 match fates[now] {
                     Fate::Lost => {}
                     Fate::Delivered { after, ack_after } => {
                         arrivals.entry(now + after).or_default().push((now, ack_after));
                     }
-                    Fate::Doubled { after, ack_after } => {
+                    Fate::Duplicated { after, ack_after } => {
                         arrivals.entry(now + after).or_default().push((now, ack_after));
                         arrivals.entry(now + 2 * after + 1).or_default().push((now, ack_after));
                     }
                 }
                 for (which, ack_after) in arrivals.remove(&now).unwrap_or_default() {
-                    let EncodedUnit { number, unit, decoded: meant, .. } = &sent[which];
-                    let knows_before = decoder.history().state(number.offset(-1)).is_some();
+                    let EncodedUnit { number, unit, decoded: expected, .. } = &sent[which];
+                    let has_previous = decoder.history().state(number.offset(-1)).is_some();
                     if let Ok(decoded) = decoder.decode(*number, unit) {
-                        prop_assert_eq!(decoded, meant.to_who(knows_before));
+                        prop_assert_eq!(decoded, expected.given_previous(has_previous));
                         acks.entry(now + 1 + ack_after).or_default().push(*number);
                         n_decoded += 1;
                     }
@@ -342,7 +353,6 @@ mod tests {
     }
 
     proptest! {
-        /// Cut off or made up: what is refused leaves no trace.
         #[test]
         fn a_unit_that_does_not_decode_changes_nothing(
             features in any_walk(40),
@@ -351,51 +361,51 @@ mod tests {
             let mut encoder = Encoder::new(Profile::default());
             let mut decoder = Decoder::new(Profile::default());
             for (i, feature) in features.iter().enumerate() {
-                let EncodedUnit { number: id, unit, decoded, .. } = encoder.push(feature, true).unwrap();
+                let EncodedUnit { number, unit, decoded, .. } = encoder.push(feature, true).unwrap();
                 let (far, length) = cuts[i];
                 let cut = &unit.as_bytes()[..(1 + length).min(unit.as_bytes().len())];
-                // Under a number that has no references, or none that fit.
-                let wrong = id.offset(100 + far as i64);
+                // A number whose references are missing or wrong.
+                let wrong = number.offset(100 + far as i64);
                 let before = decoder.clone();
                 if decoder.decode(wrong, &AccessUnit::parse(cut).unwrap()).is_ok() {
-                    // A cut key unit is some face; a peer that sends one is believed.
+                    // A truncated key unit may decode to another feature.
                     decoder = before;
                 }
-                prop_assert_eq!(decoder.decode(id, &unit), Ok(decoded));
-                encoder.acknowledge(id);
+                prop_assert_eq!(decoder.decode(number, &unit), Ok(decoded));
+                encoder.acknowledge(number);
             }
         }
     }
 
-    fn unit_of(levels: &[f32]) -> Feature {
+    fn feature_with(values: &[f32]) -> Feature {
         let mut all = [0.0; FEATURE_DIMS];
-        all[..levels.len()].copy_from_slice(levels);
+        all[..values.len()].copy_from_slice(values);
         all[POSE_DIMS - 1] = 1.1;
         Feature::from_array(MediaTime::ZERO, &all).unwrap()
     }
 
     #[test]
-    fn a_lost_reference_is_named() {
+    fn the_error_names_the_missing_reference() {
         let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
         let mut decoder = Decoder::new(Profile::default());
         let units: Vec<_> =
-            (0..3).map(|_| encoder.push(&unit_of(&[0.1]), true).unwrap().unit).collect();
-        let id = UnitNumber;
-        decoder.decode(id(0), &units[0]).unwrap();
-        let missing = DecodeError::MissingReference { id: id(2), reference: id(1) };
-        assert_eq!(decoder.decode(id(2), &units[2]), Err(missing));
-        decoder.decode(id(1), &units[1]).unwrap();
-        decoder.decode(id(2), &units[2]).unwrap();
+            (0..3).map(|_| encoder.push(&feature_with(&[0.1]), true).unwrap().unit).collect();
+        let [first, second, third] = [0, 1, 2].map(UnitNumber);
+        decoder.decode(first, &units[0]).unwrap();
+        let missing = DecodeError::MissingReference { number: third, reference: second };
+        assert_eq!(decoder.decode(third, &units[2]), Err(missing));
+        decoder.decode(second, &units[1]).unwrap();
+        decoder.decode(third, &units[2]).unwrap();
     }
 
-    /// `HOSTILE_STRINGS=10000000 cargo test --release -p codec hostile` for ten million.
+    /// Set `HOSTILE_STRINGS=10000000` for ten million strings.
     #[test]
-    fn hostile_strings_do_nothing_bad() {
+    fn random_bytes_never_make_the_decoder_panic() {
         let n: u32 =
             std::env::var("HOSTILE_STRINGS").map_or(20_000, |n| n.parse().expect("a number"));
         let mut decoder = Decoder::new(Profile::default());
         let mut encoder = Encoder::new(Profile::default());
-        let key = encoder.push(&unit_of(&[0.1]), true).unwrap().unit;
+        let key = encoder.push(&feature_with(&[0.1]), true).unwrap().unit;
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = || {
             seed ^= seed << 13;
@@ -405,66 +415,70 @@ mod tests {
         };
         let mut n_decoded = 0_u32;
         for i in 0..n {
-            let id = UnitNumber(u64::from(i));
+            let number = UnitNumber(u64::from(i));
             if i % 16 == 0 {
-                // So that there is something to build on.
-                decoder.decode(id, &key).unwrap();
+                // A reference for the units that follow.
+                decoder.decode(number, &key).unwrap();
                 continue;
             }
             let length = 1 + (random() % 40) as usize;
             let bytes: Vec<u8> = (0..length).map(|_| random() as u8).collect();
-            n_decoded += u32::from(decoder.decode(id, &AccessUnit::parse(&bytes).unwrap()).is_ok());
+            let unit = AccessUnit::parse(&bytes).unwrap();
+            n_decoded += u32::from(decoder.decode(number, &unit).is_ok());
         }
-        // Some are a face: a range coder has few bytes that mean nothing.
+        // Some decode: few byte strings are invalid to a range coder.
         assert!(n_decoded > 0, "{n_decoded} of {n}");
     }
 
     #[test]
-    fn what_a_unit_tells_better_takes_the_place_of_what_was_told() {
+    fn each_unit_corrects_the_previous_feature_towards_its_own() {
         let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
         let mut decoder = Decoder::new(Profile::default());
-        let (mut told, mut units) = (FeatureTimeline::new(), Vec::new());
+        let (mut timeline, mut units) = (FeatureTimeline::new(), Vec::new());
         for i in 0..10 {
-            let unit = encoder.push(&unit_of(&[0.02 * i as f32, 0.1]), true).unwrap();
+            let unit = encoder.push(&feature_with(&[0.02 * i as f32, 0.1]), true).unwrap();
             let decoded = decoder.decode(unit.number, &unit.unit).unwrap();
             let time = MediaTime::of_frame(2 * i, 25);
-            told.extend(decoded.features(told.newest_time(), time));
+            timeline.extend(decoded.features(timeline.newest_time(), time));
             units.push((decoded, time));
         }
-        let mut told = told.drain();
-        assert_eq!(told.pop(), units.last().map(|(unit, time)| unit.at(*time)));
-        for ((told, pair), i) in told.iter().zip(units.windows(2)).zip(0..) {
+        let mut features = timeline.drain();
+        assert_eq!(features.pop(), units.last().map(|(unit, time)| unit.at(*time)));
+        for ((feature, pair), i) in features.iter().zip(units.windows(2)).zip(0..) {
             let [(unit, time), (next, _)] = [pair[0], pair[1]];
             let (pose, code) = next.corrected_previous.unwrap();
-            assert_eq!(*told, Feature { time, pose, code }, "unit {i}");
-            // Towards where it went, by a part of a step.
-            let ahead = told.pose.rotation().x - unit.pose.rotation().x;
-            let gone = next.pose.rotation().x - unit.pose.rotation().x;
-            assert!(ahead > 0.0 && ahead < 0.2 * gone, "unit {i}: {ahead} of {gone}");
+            assert_eq!(*feature, Feature { time, pose, code }, "unit {i}");
+            // By a fraction of a step in the direction of motion.
+            let correction = feature.pose.rotation().x - unit.pose.rotation().x;
+            let motion = next.pose.rotation().x - unit.pose.rotation().x;
+            assert!(correction > 0.0 && correction < 0.2 * motion, "{i}: {correction} of {motion}");
         }
     }
 
     #[test]
-    fn an_outage_of_minutes_ends_with_the_first_key_unit() {
+    fn an_outage_of_any_length_ends_with_the_first_key_unit() {
         for lost in [1, 63, 64, 255, 256, 32_767, 32_769, 65_000, 70_000] {
             let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
             encoder.set_key_interval(10);
             let mut decoder = Decoder::new(Profile::default());
             for _ in 0..15 {
                 let EncodedUnit { number, unit, .. } =
-                    encoder.push(&unit_of(&[0.1]), true).unwrap();
+                    encoder.push(&feature_with(&[0.1]), true).unwrap();
                 decoder.decode(number, &unit).unwrap();
             }
             for i in 0..lost {
-                encoder.push(&unit_of(&[0.002 * (i % 100) as f32]), true);
+                encoder.push(&feature_with(&[0.002 * (i % 100) as f32]), true);
             }
             let after: Vec<bool> = (0..20)
                 .map(|_| {
-                    let EncodedUnit { number, unit, decoded: meant, .. } =
-                        encoder.push(&unit_of(&[0.3]), true).unwrap();
-                    let knows_before = decoder.history().state(number.offset(-1)).is_some();
+                    let EncodedUnit { number, unit, decoded: expected, .. } =
+                        encoder.push(&feature_with(&[0.3]), true).unwrap();
+                    let has_previous = decoder.history().state(number.offset(-1)).is_some();
                     let decoded = decoder.decode(number, &unit).ok();
-                    assert!(decoded.is_none_or(|decoded| decoded == meant.to_who(knows_before)));
+                    assert!(
+                        decoded
+                            .is_none_or(|decoded| decoded == expected.given_previous(has_previous))
+                    );
                     decoded.is_some()
                 })
                 .collect();

@@ -3,36 +3,36 @@ use std::collections::VecDeque;
 use types::{FEATURE_DIMS, Feature, FeatureTimeline, MediaTime, Rate, UnitNumber};
 
 use crate::AccessUnit;
-use crate::bends::{N_POINTS, halvings};
 use crate::decoder::{Decoded, base, dequantized};
 use crate::history::History;
+use crate::midpoints::{N_MIDPOINTS, midpoints};
 use crate::profile::Profile;
-use crate::rate_distortion::{Shortest, Wanted, Way, shortest};
-use crate::syntax::{Header, MAX_AGE, MAX_TAP};
+use crate::rate_distortion::{EncodedLevels, Intermediates, Target, encode_levels};
+use crate::syntax::{Header, MAX_AGE, MAX_MOTION_SPAN};
 
-/// Units between key units where nothing is acknowledged.
+/// Default number of units from key unit to key unit with [`Reference::Previous`].
 const KEY_INTERVAL: u32 = 125;
-/// Features on the way that are remembered, at most.
+/// Largest number of intermediate features that are kept for the next unit.
 const MAX_INTERMEDIATE: usize = 16;
-/// Units farther apart than this, microseconds, have nothing to do with each other.
-const LONGEST_WAY: u64 = 400_000;
+/// Longest time between two units, in microseconds, for which midpoints are coded.
+const MAX_MIDPOINT_INTERVAL: u64 = 400_000;
 
-/// What delta units build on.
+/// Which unit a delta unit references.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reference {
-    /// The newest acknowledged unit, or nothing while none is: for channels that lose. A unit
-    /// decodes whatever was lost before its packet; see [`Encoder::set_redundancy`].
+    /// The newest acknowledged unit, or one that the packet repeats ([`Encoder::set_redundancy`]);
+    /// a key unit if there is neither. For lossy channels: every unit that arrives decodes.
     #[default]
     Acknowledged,
-    /// The unit before: smallest, for files and channels that lose nothing. One lost unit takes
-    /// all up to the next key unit with it.
+    /// The previous unit. Smallest, for files and reliable channels: after a lost unit nothing
+    /// decodes up to the next key unit.
     Previous,
 }
 
-/// Features in, access units out.
+/// Encoder of features.
 ///
-/// # Examples
-/// See the crate's page.
+/// It decides which frames become access units; see [`Encoder::push`]. Quantization and the
+/// choice of levels are deterministic: the same calls give the same bytes on every machine.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     profile: Profile,
@@ -40,39 +40,39 @@ pub struct Encoder {
     reference: Reference,
     history: History,
     next: UnitNumber,
-    /// Ids of units in `history` that the peer has decoded, oldest first, bounded by [`MAX_AGE`].
+    /// Units in `history` that the peer has decoded, oldest first, none older than [`MAX_AGE`].
     acknowledged: VecDeque<UnitNumber>,
     last_key: Option<UnitNumber>,
     key_interval: u32,
     key_requested: bool,
     /// See [`Encoder::set_redundancy`].
     redundancy: u32,
-    /// The header of the last unit, and how many of those before it must ride along for it to
-    /// decode.
+    /// The header of the last unit, and how many consecutive units before it its packet must
+    /// repeat so that it decodes.
     last_header: Option<(Header, u32)>,
-    /// The feature that the last unit was made from.
+    /// The feature of the last unit, not quantized.
     last: Option<Feature>,
-    /// Features of the frames since then, oldest first.
+    /// Features of later frames that became no unit, oldest first.
     intermediate: Vec<Feature>,
 }
 
-/// What [`Encoder::push`] will do with the feature of a frame.
+/// What [`Encoder::push`] does with the feature of a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FramePlan {
     /// The feature becomes an access unit.
     Unit,
-    /// The feature refines the midpoints that the next unit codes.
+    /// The feature contributes to the midpoints of the next unit.
     Intermediate,
     /// The feature is ignored.
     Skip,
 }
 
-/// One access unit, with what its carrier must know about it.
+/// Access unit with its number, its time and its content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncodedUnit {
-    /// Number of the unit in its stream.
+    /// Number of the unit in the stream, counted from 0.
     pub number: UnitNumber,
-    /// When the frame of its feature was captured.
+    /// Capture time of the unit's feature.
     pub time: MediaTime,
     /// The coded bytes.
     pub unit: AccessUnit,
@@ -81,12 +81,14 @@ pub struct EncodedUnit {
 }
 
 impl Encoder {
-    /// An encoder for a channel that loses, [`Reference::Acknowledged`].
+    /// Returns an encoder for a lossy channel ([`Reference::Acknowledged`]), at the normal rate
+    /// and without redundancy.
     pub fn new(profile: Profile) -> Self {
         Self::with_reference(profile, Reference::Acknowledged)
     }
 
-    /// An encoder whose delta units build on `reference`.
+    /// Returns an encoder whose delta units reference `reference`, at the normal rate and without
+    /// redundancy.
     pub fn with_reference(profile: Profile, reference: Reference) -> Self {
         Self {
             profile,
@@ -105,46 +107,46 @@ impl Encoder {
         }
     }
 
-    /// Sets how finely and how often features are coded from the next unit on, and the redundancy
-    /// that belongs to the rate. No key unit is needed.
+    /// Sets the rate of the units from the next one on, and the redundancy that belongs to it. No
+    /// key unit is needed.
     pub fn set_rate(&mut self, rate: Rate) {
         self.rate = rate;
         self.redundancy = rate.parameters().redundancy;
     }
 
-    /// Makes every `units`-th unit a key unit, where each builds on the one before; 125 unless
-    /// told, 16,384 at most.
+    /// Sets the number of units from key unit to key unit with [`Reference::Previous`]: 1 to
+    /// 16,384, initially 125.
     pub fn set_key_interval(&mut self, units: u32) {
         self.key_interval = units.clamp(1, 1 << 14);
     }
 
-    /// Sets how many earlier units every packet repeats; initially none.
+    /// Sets how many previous units every packet repeats at least, initially 0.
     ///
-    /// A unit may then reference a repeated unit, which is nearer than any acknowledged one, so
-    /// the residuals are smaller. [`Encoder::set_rate`] sets the redundancy of the rate.
+    /// A unit may then reference a repeated unit: it is newer than any acknowledged one, so the
+    /// residuals are smaller. [`Encoder::set_rate`] overrides this.
     pub fn set_redundancy(&mut self, units: u32) {
         self.redundancy = units;
     }
 
-    /// The peer has decoded this unit: those to come build on the newest such.
+    /// Records that the peer has decoded a unit. Later units reference the newest such.
     ///
-    /// Acknowledgements may come late, doubled and out of order; of units unknown they are ignored.
-    pub fn acknowledge(&mut self, id: UnitNumber) {
-        if self.history.state(id).is_none() || self.acknowledged.contains(&id) {
+    /// Acknowledgements may come late, twice and out of order. One of an unknown or forgotten unit
+    /// is ignored.
+    pub fn acknowledge(&mut self, number: UnitNumber) {
+        if self.history.state(number).is_none() || self.acknowledged.contains(&number) {
             return;
         }
-        let at = self.acknowledged.partition_point(|known| id.since(*known) > 0);
-        self.acknowledged.insert(at, id);
+        let at = self.acknowledged.partition_point(|known| number.since(*known) > 0);
+        self.acknowledged.insert(at, number);
     }
 
-    /// The peer is lost: the next unit stands alone.
+    /// Requests that the next frame becomes a key unit, and forgets all acknowledgements.
     pub fn request_key(&mut self) {
         self.key_requested = true;
     }
 
-    /// Returns what [`Encoder::push`] will do with the feature of a frame captured at `time`.
-    ///
-    /// A tracker can decide by it how much work the frame is worth.
+    /// Returns what [`Encoder::push`] will do with the feature of a frame captured at `time`, so
+    /// that a tracker can decide how much work the frame is worth.
     pub fn plan(&self, time: MediaTime, is_last: bool) -> FramePlan {
         if is_last || self.key_requested {
             return FramePlan::Unit;
@@ -161,10 +163,10 @@ impl Encoder {
         if is_useful { FramePlan::Intermediate } else { FramePlan::Skip }
     }
 
-    /// Adds the feature of the next frame and returns an access unit if one is due.
+    /// Adds the feature of the next frame; returns an access unit if one is due.
     ///
-    /// Units come at the interval of the rate, when a key unit was requested, and for the last
-    /// frame of a clip (`is_last`). See [`Encoder::plan`].
+    /// A unit is due for the first frame, then at the unit interval of the rate, when a key unit
+    /// was requested, and for the last frame of a clip (`is_last`).
     pub fn push(&mut self, feature: &Feature, is_last: bool) -> Option<EncodedUnit> {
         match self.plan(feature.time, is_last) {
             FramePlan::Unit => Some(self.encode(feature)),
@@ -176,114 +178,127 @@ impl Encoder {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
     fn encode(&mut self, feature: &Feature) -> EncodedUnit {
         if std::mem::take(&mut self.key_requested) {
-            // Whoever asks for a key unit has forgotten the units it acknowledged.
+            // A peer that requests a key unit may have lost the units it acknowledged.
             self.acknowledged.clear();
             return self.encode_as(feature, Header::KEY);
         }
         self.encode_as(feature, self.best_header())
     }
 
-    #[cfg(test)]
-    pub(crate) fn history(&self) -> &History {
-        &self.history
-    }
-
     fn best_header(&self) -> Header {
-        let id = self.next;
-        let since_key = self.last_key.map_or(i64::MAX, |key| id.since(key));
+        let number = self.next;
+        let since_key = self.last_key.map_or(i64::MAX, |key| number.since(key));
+        let span = |units: u32| if units <= MAX_MOTION_SPAN { units } else { 0 };
         match self.reference {
             Reference::Previous if since_key < i64::from(self.key_interval) => {
-                Header { age: 1, tap: u32::from(since_key > 1) }
+                Header { age: 1, motion_span: u32::from(since_key > 1) }
             }
             Reference::Previous => Header::KEY,
             Reference::Acknowledged => {
-                // What the unit before builds on is safe, and the start of a motion.
+                // The packet repeats the previous unit and those it needs, so it can be the
+                // reference, and its own reference the motion reference.
                 if let Some((last, n_needed)) = self.last_header
                     && n_needed < self.redundancy
-                    && self.acknowledged.back() != Some(&id.offset(-1))
+                    && self.acknowledged.back() != Some(&number.offset(-1))
                 {
-                    return Header { age: 1, tap: if last.age <= MAX_TAP { last.age } else { 0 } };
+                    return Header { age: 1, motion_span: span(last.age) };
                 }
-                let Some(reference) = self.acknowledged.back() else { return Header::KEY };
-                let age = id.since(*reference) as u32;
-                let tap = self.acknowledged.iter().rev().nth(1);
-                let tap = tap.map_or(0, |before| reference.since(*before) as u32);
-                Header { age, tap: if tap <= MAX_TAP { tap } else { 0 } }
+                let mut newest_first = self.acknowledged.iter().rev();
+                let Some(reference) = newest_first.next() else { return Header::KEY };
+                let age = number.since(*reference) as u32;
+                let earlier = newest_first.next();
+                let motion_span =
+                    earlier.map_or(0, |earlier| span(reference.since(*earlier) as u32));
+                Header { age, motion_span }
             }
         }
     }
 
-    /// Whether the unit before is needed, and those that it needs in turn.
-    fn n_needed(&self, id: UnitNumber, header: Header) -> u32 {
-        let is_safe =
-            header.reference(id).is_none_or(|reference| self.acknowledged.contains(&reference));
+    /// Returns how many consecutive units before `number` its packet must repeat.
+    fn n_needed(&self, number: UnitNumber, header: Header) -> u32 {
+        let is_available =
+            header.reference(number).is_none_or(|reference| self.acknowledged.contains(&reference));
         let of_last = self.last_header.map_or(0, |(_, n_needed)| n_needed);
-        if is_safe { 0 } else { of_last + 1 }
+        if is_available { 0 } else { of_last + 1 }
     }
 
     fn encode_as(&mut self, feature: &Feature, header: Header) -> EncodedUnit {
-        let id = self.next;
+        let number = self.next;
         let end = self.profile.positions(&feature.to_array());
-        let way = if header == Header::KEY { None } else { self.way_to(feature) };
-        let wanted = Wanted { end, way };
-        let alone = Wanted { end, way: None };
-        // A way may be too wild for a unit, and a feature at the edge of what is possible may lie
-        // beyond it once it is rounded.
-        let rest = Wanted { end: [0; FEATURE_DIMS], way: None };
-        let (header, coded, state, decoded) =
-            [(header, &wanted), (header, &alone), (Header::KEY, &alone), (Header::KEY, &rest)]
-                .into_iter()
-                .find_map(|(header, wanted)| {
-                    let base = base(&self.history, id, header).ok()?;
-                    let Shortest { coded, state, bends } =
-                        shortest(&self.profile, header, base, self.rate, wanted)?;
-                    let (is_key, before) = (header.age == 0, self.history.state(id.offset(-1)));
-                    let decoded =
-                        dequantized(&self.profile, is_key, &state, before, bends.as_ref())?;
-                    Some((header, coded, state, decoded))
-                })
-                .expect("a key unit needs no reference, and a profile's mean is a feature");
+        let intermediates = if header == Header::KEY { None } else { self.intermediates(feature) };
+        // Fallbacks: the midpoints may take too many bytes, the positions may be out of range of
+        // the prediction, and a feature at the limits may round to an impossible one.
+        let target = Target { end, intermediates };
+        let without_midpoints = Target { end, intermediates: None };
+        let mean = Target { end: [0; FEATURE_DIMS], intermediates: None };
+        let attempts = [
+            (header, &target),
+            (header, &without_midpoints),
+            (Header::KEY, &without_midpoints),
+            (Header::KEY, &mean),
+        ];
+        let (header, coded, state, decoded) = attempts
+            .into_iter()
+            .find_map(|(header, target)| {
+                let base = base(&self.history, number, header).ok()?;
+                let EncodedLevels { coded, state, midpoints } =
+                    encode_levels(&self.profile, header, base, self.rate, target)?;
+                let previous = self.history.state(number.offset(-1));
+                let is_key = header.age == 0;
+                let midpoints = midpoints.as_ref();
+                let decoded = dequantized(&self.profile, is_key, &state, previous, midpoints)?;
+                Some((header, coded, state, decoded))
+            })
+            .expect("a key unit needs no reference, and a profile's mean is a feature");
         self.last = Some(*feature);
         self.intermediate.clear();
-        self.last_header = Some((header, self.n_needed(id, header)));
+        self.last_header = Some((header, self.n_needed(number, header)));
         if header.age == 0 {
-            self.last_key = Some(id);
+            self.last_key = Some(number);
         }
-        self.history.insert(id, state, true);
-        self.next = id.offset(1);
-        while self.acknowledged.front().is_some_and(|id| self.next.since(*id) > i64::from(MAX_AGE))
-        {
+        self.history.insert(number, state, true);
+        self.next = number.offset(1);
+        let oldest = self.next.offset(-i64::from(MAX_AGE));
+        while self.acknowledged.front().is_some_and(|number| number.since(oldest) < 0) {
             self.acknowledged.pop_front();
         }
-        EncodedUnit { number: id, time: feature.time, unit: AccessUnit::new(coded), decoded }
+        EncodedUnit { number, time: feature.time, unit: AccessUnit::new(coded), decoded }
     }
 
-    /// Where the frames since the last unit say that the face went, if they do.
-    fn way_to(&self, feature: &Feature) -> Option<Way> {
-        let before = self.last?;
-        let from = self.history.state(self.next.offset(-1))?.positions;
-        let (start, end) = (before.time.as_micros(), feature.time.as_micros());
-        let passed = end.checked_sub(start)?;
-        let mut known = FeatureTimeline::from_iter([before]);
-        known.extend(self.intermediate.iter().filter(|frame| frame.time < feature.time).copied());
-        if known.len() == 1 || passed > LONGEST_WAY || self.rate.parameters().midpoint_depth == 0 {
+    /// Samples the frames since the last unit at the midpoints; `None` if the unit should not code
+    /// any.
+    fn intermediates(&self, feature: &Feature) -> Option<Intermediates> {
+        let previous = self.last?;
+        let start = self.history.state(self.next.offset(-1))?.positions;
+        let interval = feature.time.as_micros().checked_sub(previous.time.as_micros())?;
+        let mut frames = FeatureTimeline::from_iter([previous]);
+        frames.extend(self.intermediate.iter().filter(|frame| frame.time < feature.time).copied());
+        if frames.len() == 1
+            || interval > MAX_MIDPOINT_INTERVAL
+            || self.rate.parameters().midpoint_depth == 0
+        {
             return None;
         }
-        known.push(*feature);
-        let mut points = [[0; FEATURE_DIMS]; N_POINTS];
-        for halving in halvings(self.rate) {
-            let time = MediaTime::from_micros(start + passed * halving.at as u64 / 4);
-            let there = known.at(time)?;
-            points[halving.at - 1] = self.profile.positions(&there.to_array());
+        frames.push(*feature);
+        let mut points = [[0; FEATURE_DIMS]; N_MIDPOINTS];
+        for midpoint in midpoints(self.rate) {
+            let passed = interval * midpoint.at as u64 / 4;
+            let time = MediaTime::from_micros(previous.time.as_micros() + passed);
+            points[midpoint.at - 1] = self.profile.positions(&frames.at(time)?.to_array());
         }
-        Some(Way { from, points })
+        Some(Intermediates { start, points })
     }
 }
 
-/// Whether a unit is due at `time`, given the time of the last one. Half a frame early is not too
-/// early, and a clock that goes back starts over.
+/// Whether a unit is due at `time` after one at `last`: half a frame early counts as due, and so
+/// does a clock that went back.
 fn is_due(rate: Rate, last: MediaTime, time: MediaTime) -> bool {
     const TICK: u64 = 40_000;
     let gap = time.as_micros().saturating_sub(last.as_micros());
@@ -295,9 +310,9 @@ mod tests {
     use types::{Code, HeadPose, MediaTime};
 
     use super::*;
-    use crate::{Decoder, Visibility};
+    use crate::{Decoder, ErrorSensitivity};
 
-    /// A head that nods and turns, a face that talks, and a little noise of a tracker.
+    /// A head that nods and turns, a face that talks, and a little tracker noise.
     fn speech(n: usize) -> Vec<Feature> {
         let mut seed = 7_u32;
         let mut noise = move |size: f32| {
@@ -326,10 +341,10 @@ mod tests {
     }
 
     fn fitted(features: &[Feature]) -> Profile {
-        Profile::from_features(features, &Visibility::from_geometry(features), 3e-6).unwrap()
+        Profile::from_features(features, &ErrorSensitivity::from_geometry(features), 3e-6).unwrap()
     }
 
-    /// Codes and decodes, and takes whatever comes for acknowledged at once.
+    /// Encodes, decodes and acknowledges a unit at once; returns its size in bytes.
     fn deliver(encoder: &mut Encoder, decoder: &mut Decoder, feature: &Feature) -> usize {
         let EncodedUnit { number, unit, decoded, .. } = encoder.encode(feature);
         assert_eq!(decoder.decode(number, &unit), Ok(decoded));
@@ -337,17 +352,16 @@ mod tests {
         unit.as_bytes().len()
     }
 
-    /// Every packet holds the units before its own that ride along, and one packet in two arrives:
-    /// each that does is decoded, whatever was lost before it.
+    /// Half of the packets are lost, and each repeats the `redundancy` previous units.
     #[test]
-    fn a_unit_builds_on_what_rides_along_and_is_smaller() {
+    fn every_unit_that_arrives_decodes_and_redundancy_makes_units_smaller() {
         let features = speech(1000);
         let profile = fitted(&features);
         let mut sizes = Vec::new();
-        for riding in [0, 1, 2, 5] {
+        for redundancy in [0, 1, 2, 5] {
             let mut encoder = Encoder::new(profile.clone());
             let mut decoder = Decoder::new(profile.clone());
-            encoder.set_redundancy(riding);
+            encoder.set_redundancy(redundancy);
             let mut seed = 5_u32;
             let mut sent = VecDeque::new();
             let mut acks = VecDeque::new();
@@ -359,22 +373,23 @@ mod tests {
                 let unit = encoder.encode(feature);
                 sum += unit.unit.as_bytes().len();
                 sent.push_back(unit);
-                if sent.len() > riding as usize + 1 {
+                if sent.len() > redundancy as usize + 1 {
                     sent.pop_front();
                 }
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 if seed >> 31 == 0 {
                     continue;
                 }
-                for (j, EncodedUnit { number, unit, decoded: meant, .. }) in sent.iter().enumerate()
+                for (j, EncodedUnit { number, unit, decoded: expected, .. }) in
+                    sent.iter().enumerate()
                 {
-                    let knows_before = decoder.history().state(number.offset(-1)).is_some();
+                    let has_previous = decoder.history().state(number.offset(-1)).is_some();
                     match decoder.decode(*number, unit) {
                         Ok(decoded) => {
-                            let meant = meant.to_who(knows_before);
-                            assert_eq!(decoded, meant, "unit {i}, riding {riding}");
+                            let expected = expected.given_previous(has_previous);
+                            assert_eq!(decoded, expected, "unit {i}, redundancy {redundancy}");
                         }
-                        Err(_) => assert!(j + 1 < sent.len(), "unit {i}, riding {riding}"),
+                        Err(_) => assert!(j + 1 < sent.len(), "unit {i}, redundancy {redundancy}"),
                     }
                 }
                 acks.push_back((i + 6, sent.back().unwrap().number));
@@ -385,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_of_one_s_own_takes_fewer_bytes_for_less_error() {
+    fn a_fitted_profile_takes_fewer_bytes_for_less_error() {
         let features = speech(300);
         let error_and_bytes = |profile: Profile| {
             let mut encoder = Encoder::with_reference(profile, Reference::Previous);
@@ -399,13 +414,13 @@ mod tests {
             }
             (error, sum)
         };
-        let (own, general) =
+        let (fitted, default) =
             (error_and_bytes(fitted(&features)), error_and_bytes(Profile::default()));
-        assert!(own.0 < general.0 && own.1 < general.1, "{own:?} {general:?}");
+        assert!(fitted.0 < default.0 && fitted.1 < default.1, "{fitted:?} {default:?}");
     }
 
     #[test]
-    fn a_resting_face_takes_a_byte_and_a_key_unit_sixty_at_most() {
+    fn a_face_at_rest_takes_one_byte_and_a_key_unit_at_most_sixty() {
         let features = speech(300);
         for rate in Rate::ALL {
             let mut encoder = Encoder::new(fitted(&features));
@@ -425,51 +440,48 @@ mod tests {
         }
     }
 
-    /// A blink between two units: what the peer is told of it, and where it is told nothing.
     #[test]
-    fn a_unit_tells_how_the_face_got_there() {
+    fn a_blink_between_two_units_is_coded_as_a_midpoint() {
         let features = speech(300);
         let profile = fitted(&features);
         for rate in Rate::ALL {
-            let [mut told, mut silent] = [(); 2].map(|()| Encoder::new(profile.clone()));
+            let [mut encoder, mut without_frames] = [(); 2].map(|()| Encoder::new(profile.clone()));
+            encoder.set_rate(rate);
+            without_frames.set_rate(rate);
             let mut decoder = Decoder::new(profile.clone());
-            let (mut n_seen, mut before) = (0, None);
+            let (mut n_seen, mut previous_time) = (0, None);
             for (i, feature) in features.iter().enumerate() {
                 let mut feature = *feature;
+                // Frame 152 becomes a unit at every rate.
                 if i == 152 - rate.parameters().unit_interval as usize / 2 {
                     let mut values = feature.to_array();
                     values[9] += 4.0;
                     feature = Feature::from_array(feature.time, &values).unwrap();
                 }
-                for encoder in [&mut told, &mut silent] {
-                    encoder.set_rate(rate);
+                let Some(unit) = encoder.push(&feature, false) else { continue };
+                let EncodedUnit { number, unit, decoded, .. } = unit;
+                assert_eq!(decoder.decode(number, &unit), Ok(decoded));
+                let without_midpoints = without_frames.encode(&feature).decoded;
+                assert_eq!(without_midpoints.intermediate, [None; N_MIDPOINTS]);
+                encoder.acknowledge(number);
+                without_frames.acknowledge(number);
+                let previous_time = previous_time.replace(feature.time);
+                let intermediate = decoded.features(previous_time, feature.time);
+                for there in intermediate
+                    .filter(|there| Some(there.time) > previous_time && there.time < feature.time)
+                {
+                    let original = &features[(there.time.as_micros() / 40_000) as usize];
+                    assert_eq!(there.time, original.time);
+                    let off = there.to_array()[9] - original.to_array()[9];
+                    n_seen += usize::from((off - 4.0).abs() < 1.0);
                 }
-                // There is a unit of every rate for frame 152.
-                let Some(unit) = told.push(&feature, false) else { continue };
-                let EncodedUnit { number, unit, decoded: meant, .. } = unit;
-                let without_midpoints = silent.encode(&feature).decoded;
-                assert_eq!(decoder.decode(number, &unit).unwrap(), meant);
-                for encoder in [&mut told, &mut silent] {
-                    encoder.acknowledge(number);
-                }
-                if let Some(before) = before.replace(feature.time) {
-                    let way = meant.earlier_features(before, feature.time);
-                    for there in way.filter(|there| there.time > before) {
-                        let original = &features[(there.time.as_micros() / 40_000) as usize];
-                        assert_eq!(there.time, original.time);
-                        let off = there.to_array()[9] - original.to_array()[9];
-                        n_seen += usize::from((off - 4.0).abs() < 1.0);
-                    }
-                }
-                assert_eq!(without_midpoints.intermediate, [None; N_POINTS]);
             }
             assert_eq!(n_seen, usize::from(rate != Rate::High), "{rate:?}");
         }
     }
 
-    /// A frame in which the tracker saw something else altogether, and times that go back.
     #[test]
-    fn whatever_happens_on_the_way_fits_in_a_unit() {
+    fn wild_intermediate_features_and_a_clock_that_goes_back_still_give_units() {
         let features = speech(300);
         let profile = fitted(&features);
         for rate in [Rate::Low, Rate::Normal] {
@@ -490,12 +502,11 @@ mod tests {
         }
     }
 
-    /// A camera of another rate, a frame that came late, a camera that was off for a second.
     #[test]
-    fn the_way_is_that_of_the_frames_whenever_they_came() {
+    fn midpoints_are_coded_for_frames_at_any_time_but_not_across_a_long_gap() {
         let features = speech(2);
         let profile = fitted(&speech(300));
-        for (times, bends) in [
+        for (times, has_midpoint) in [
             (&[33, 66][..], true),
             (&[16, 33, 50, 66, 83], true),
             (&[70, 90], true),
@@ -505,30 +516,24 @@ mod tests {
         ] {
             let mut encoder = Encoder::with_reference(profile.clone(), Reference::Previous);
             encoder.encode(&features[0]);
-            let mut decoded = None;
-            for (i, ms) in times.iter().enumerate() {
+            let [frames @ .., last] = times else { continue };
+            // At the low rate, no frame but the last becomes a unit.
+            encoder.set_rate(Rate::Low);
+            for ms in frames {
+                let mut values = features[1].to_array();
+                values[9] += 5.0;
                 let time = MediaTime::from_micros(ms * 1000);
-                // No frame but the last is due at the low rate.
-                if i + 1 == times.len() {
-                    encoder.set_rate(Rate::Normal);
-                    decoded = Some(encoder.encode(&Feature { time, ..features[0] }).decoded);
-                } else {
-                    encoder.set_rate(Rate::Low);
-                    let mut values = features[1].to_array();
-                    values[9] += 5.0;
-                    encoder.push(&Feature::from_array(time, &values).unwrap(), false);
-                }
+                encoder.push(&Feature::from_array(time, &values).unwrap(), false);
             }
-            let way: Vec<u64> = decoded
-                .unwrap()
-                .earlier_features(
-                    MediaTime::ZERO,
-                    MediaTime::from_micros(times[times.len() - 1] * 1000),
-                )
+            encoder.set_rate(Rate::Normal);
+            let time = MediaTime::from_micros(last * 1000);
+            let decoded = encoder.encode(&Feature { time, ..features[0] }).decoded;
+            let carried: Vec<u64> = decoded
+                .features(Some(MediaTime::ZERO), time)
                 .map(|feature| feature.time.as_micros() / 1000)
                 .collect();
-            let half = times[times.len() - 1] / 2;
-            assert_eq!(way, if bends { vec![0, half] } else { vec![0] }, "{times:?}");
+            let want = if has_midpoint { vec![0, last / 2, *last] } else { vec![0, *last] };
+            assert_eq!(carried, want, "{times:?}");
         }
     }
 
@@ -557,12 +562,11 @@ mod tests {
     }
 
     #[test]
-    fn rate_changes_without_a_key_unit() {
+    fn the_rate_changes_without_a_key_unit() {
         let features = speech(120);
         let profile = fitted(&features);
         let mut encoder = Encoder::new(profile.clone());
         let mut decoder = Decoder::new(profile);
-        encoder.set_redundancy(2);
         let mut sizes = [0; 3];
         for (i, feature) in features.iter().enumerate() {
             let which = i / 40;
@@ -580,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_wanted_as_often_as_the_rate_says_and_when_a_key_is() {
+    fn a_unit_is_due_at_the_interval_of_the_rate_for_the_last_frame_and_on_request() {
         let features = speech(40);
         let mut encoder = Encoder::new(Profile::default());
         let count = |encoder: &mut Encoder| {
@@ -597,9 +601,8 @@ mod tests {
         assert_eq!(encoder.plan(last, false), FramePlan::Unit);
     }
 
-    /// Every unit that arrives decodes to what was meant, however many were lost before it.
     #[test]
-    fn whatever_arrives_restores_the_face() {
+    fn every_unit_that_arrives_decodes_however_many_were_lost_before_it() {
         let features = speech(1500);
         let profile = fitted(&features);
         let random = |percent: u32| {
@@ -609,7 +612,7 @@ mod tests {
                 (seed >> 8) % 100 < percent
             }
         };
-        // 400 ms of each two seconds, at 25 units a second.
+        // 400 ms of every two seconds, at 25 units per second.
         let bursts = |i: usize| i % 50 >= 40;
         let check = |name: &str, mut is_lost: Box<dyn FnMut(usize) -> bool>| {
             let mut encoder = Encoder::new(profile.clone());
@@ -620,17 +623,17 @@ mod tests {
                 while acks.front().is_some_and(|(at, _)| *at <= i) {
                     encoder.acknowledge(acks.pop_front().unwrap().1);
                 }
-                let EncodedUnit { number: id, unit, decoded: meant, .. } = encoder.encode(feature);
+                let EncodedUnit { number, unit, decoded: expected, .. } = encoder.encode(feature);
                 gap += 1;
                 if !is_lost(i) {
                     arrived += 1;
-                    match decoder.decode(id, &unit) {
+                    match decoder.decode(number, &unit) {
                         Ok(decoded) => {
-                            assert_eq!(decoded, meant.to_who(gap == 1), "{name} {i}");
+                            assert_eq!(decoded, expected.given_previous(gap == 1), "{name} {i}");
                             gap = 0;
-                            // Reports get lost as units do.
+                            // Reports are lost as often as units.
                             if !is_lost(i) {
-                                acks.push_back((i + 3, id));
+                                acks.push_back((i + 3, number));
                             }
                         }
                         Err(_) => failed += 1,
@@ -649,10 +652,10 @@ mod tests {
     }
 
     #[test]
-    fn without_acknowledgements_units_build_on_nothing_but_what_rides_along() {
-        for (riding, every) in [(0, 1), (1, 2), (2, 3)] {
+    fn without_acknowledgements_units_reference_only_repeated_units() {
+        for (redundancy, every) in [(0, 1), (1, 2), (2, 3)] {
             let mut encoder = Encoder::new(Profile::default());
-            encoder.set_redundancy(riding);
+            encoder.set_redundancy(redundancy);
             for (i, feature) in speech(80).iter().enumerate() {
                 assert_eq!(encoder.encode(feature).decoded.is_key, i % every == 0, "unit {i}");
             }
@@ -660,25 +663,25 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_unit_is_enough_to_decode_all_that_follow() {
+    fn one_acknowledged_unit_is_enough_to_decode_the_next_32() {
         let features = speech(40);
         let mut encoder = Encoder::new(Profile::default());
         let mut decoder = Decoder::new(Profile::default());
         for feature in &features[..2] {
             deliver(&mut encoder, &mut decoder, feature);
         }
-        // Nothing more is acknowledged, and of the rest only the last arrives.
+        // Nothing more is acknowledged, and of the later units only one arrives.
         for (i, feature) in features[2..].iter().enumerate() {
-            let EncodedUnit { number, unit, decoded: meant, .. } = encoder.encode(feature);
+            let EncodedUnit { number, unit, decoded: expected, .. } = encoder.encode(feature);
             let decoded = decoder.clone().decode(number, &unit);
             if i < MAX_AGE as usize {
-                assert_eq!(decoded, Ok(meant.to_who(i == 0)), "unit {i}");
+                assert_eq!(decoded, Ok(expected.given_previous(i == 0)), "unit {i}");
             }
         }
     }
 
     #[test]
-    fn who_asks_for_a_key_unit_gets_one() {
+    fn a_requested_key_unit_comes_next_and_only_once() {
         let features = speech(10);
         let mut encoder = Encoder::new(Profile::default());
         encoder.set_redundancy(1);
@@ -693,7 +696,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_of_what_was_never_sent_change_nothing() {
+    fn acknowledgements_of_unknown_units_are_ignored() {
         let features = speech(3);
         let mut encoder = Encoder::new(Profile::default());
         let mut other = encoder.clone();

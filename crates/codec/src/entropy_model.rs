@@ -1,53 +1,57 @@
-//! Integer distributions of residuals and bends, one for each *scale class*.
+//! Fixed-point probabilities of residual levels, one table per scale class.
+//!
+//! A *scale class* is the quantized expected magnitude of a residual: the context of its symbol.
 
 use std::sync::LazyLock;
 
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
 use crate::trellis::Quantizer;
 
-/// Scale classes: class `c` expects a mean magnitude of `2^((c - 28) / 4)` levels.
+/// Number of scale classes. Class `c` stands for an expected magnitude of `2^((c - 28) / 4)` levels.
 pub(crate) const N_CLASSES: i32 = 84;
 
-/// Magnitudes are counted in this part of a level.
+/// Fixed-point scale of magnitudes: the magnitude of level 1.
 pub(crate) const LEVEL: u64 = 4096;
 
-/// Levels are never larger in magnitude, so that no position overflows.
+/// Largest magnitude of a level, so that no position overflows.
 pub(crate) const MAX_LEVEL: i32 = (1 << 19) - 1;
 
-/// Classes with a table of their own. From here up, classes code low bits as they are.
+/// Number of classes with their own table. Larger classes use one of the last four tables for the
+/// high bits and code the low bits without a model.
 const N_TABLES: i32 = 36;
-/// Largest magnitude with a symbol of its own; beyond it an escape on either side.
+/// Largest magnitude with its own symbol; larger ones take an escape symbol, one per sign.
 const REACH: i32 = 20;
-/// Places in a table: magnitudes on both sides, what is beyond them, and 0.
-const N_PLACES: usize = 2 * REACH as usize + 3;
-/// Bits of the length of what is beyond.
+/// Symbols in a table: 0, the magnitudes of both signs, and two escapes.
+const N_SYMBOLS: usize = 2 * REACH as usize + 3;
+/// Bits that code the length of an escaped magnitude.
 const ESCAPE_BITS: u32 = 5;
 
-/// What is coded. Each has distributions of its own.
+/// Kind of a level. Each has its own set of tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Symbol {
-    /// A level of a residual, with the quantizer it has.
+pub(crate) enum SymbolKind {
+    /// Level of a feature residual under this quantizer.
     Residual(Quantizer),
-    /// A level of a bend.
-    Bend,
+    /// Level of a midpoint residual.
+    Midpoint,
 }
 
-impl Symbol {
+impl SymbolKind {
     const ALL: [Self; 3] =
-        [Self::Residual(Quantizer::Whole), Self::Residual(Quantizer::Half), Self::Bend];
+        [Self::Residual(Quantizer::Whole), Self::Residual(Quantizer::Half), Self::Midpoint];
 
     fn index(self) -> usize {
         match self {
             Self::Residual(Quantizer::Whole) => 0,
             Self::Residual(Quantizer::Half) => 1,
-            Self::Bend => 2,
+            Self::Midpoint => 2,
         }
     }
 }
 
-/// How often a symbol is 0, in 1/65536, by symbol and class. This and the ratios below are logistic
-/// in cubics of the class, fitted to units of four people and the actor by turns with the encoder's
-/// choices, rounded and written down once.
+/// Probability of level 0 by kind and class, in 1/65536.
+///
+/// This and the ratios below are logistic functions of a cubic in the class. They were fitted to
+/// units of four people and the actor, alternating with the encoder's choices, and rounded.
 const ZERO: [[u32; N_TABLES as usize]; 3] = [
     [
         65_031, 65_034, 65_021, 64_991, 64_943, 64_873, 64_777, 64_647, 64_473, 64_243, 63_939,
@@ -67,7 +71,7 @@ const ZERO: [[u32; N_TABLES as usize]; 3] = [
         3562, 2636,
     ],
 ];
-/// How much less likely each magnitude past 1 is than the one before it, in 1/65536.
+/// Ratio of the probabilities of successive magnitudes from 1 on, by kind and class, in 1/65536.
 const TAIL: [[u32; N_TABLES as usize]; 3] = [
     [
         1, 1, 1, 1, 1, 1, 2, 3, 5, 9, 15, 26, 44, 73, 120, 194, 310, 490, 764, 1173, 1773, 2634,
@@ -85,52 +89,52 @@ const TAIL: [[u32; N_TABLES as usize]; 3] = [
         39_221, 42_811, 45_891, 48_457, 50_536,
     ],
 ];
-/// The same of the part that is wider: that of whole steps, eight classes on.
+/// The ratio of the mixture's wide part, by class: that of whole steps eight classes higher.
 const WIDE_TAIL: [u32; N_TABLES as usize] = [
     5, 9, 15, 26, 44, 73, 120, 194, 310, 490, 764, 1173, 1773, 2634, 3838, 5473, 7623, 10_345,
     13_647, 17_472, 21_694, 26_131, 30_577, 34_841, 38_775, 42_286, 45_335, 47_925, 50_086, 51_862,
     53_302, 54_452, 55_352, 56_037, 56_532, 56_857,
 ];
 
-/// Expected magnitude of a class in 1/4096 levels.
+/// Returns the expected magnitude of a class, in 1/4096 levels.
 pub(crate) fn expected_magnitude(class: i32) -> u64 {
     const QUARTER_OCTAVES: [u64; 4] = [32, 38, 45, 54];
     let class = class.clamp(0, N_CLASSES - 1) as usize;
     QUARTER_OCTAVES[class % 4] << (class / 4)
 }
 
-/// The class nearest to an expected magnitude in 1/4096 levels.
+/// Returns the class nearest to an expected magnitude in 1/4096 levels.
 pub(crate) fn class_of_magnitude(magnitude: u64) -> i32 {
-    // The octave first: its four classes, or the first of the next, hold the answer.
+    // The class is one of the four in this octave, or the first of the next.
     let octave = (magnitude.max(32).ilog2() as i32 - 5).min(N_CLASSES / 4 - 1);
-    // Sums of neighbors.
+    // Thresholds: sums of neighboring magnitudes.
     let beyond = |sum: u64| i32::from(2 * magnitude > sum << octave);
     let class = 4 * octave + beyond(70) + beyond(83) + beyond(99) + beyond(118);
     class.min(N_CLASSES - 1)
 }
 
-/// Low bits that a class codes as they are, and its table among those of the symbol.
+/// Returns how many low bits a class codes without a model, and the index of its table.
 fn split(class: i32) -> (u32, usize) {
     let class = class.clamp(0, N_CLASSES - 1);
     let n_low = if class < N_TABLES { 0 } else { ((class - N_TABLES) / 4 + 1) as u32 };
     (n_low, (class - 4 * n_low as i32) as usize)
 }
 
-/// What levels cost.
+/// Rate of levels, for the encoder's search.
 #[derive(Clone, Copy)]
-pub(crate) struct Costs(&'static [Vec<[u32; N_PLACES]>; Symbol::ALL.len()]);
+pub(crate) struct Costs(&'static [Vec<[u32; N_SYMBOLS]>; SymbolKind::ALL.len()]);
 
 impl Costs {
     pub(crate) fn new() -> Self {
         Self(&COSTS)
     }
 
-    /// What a level costs under a class, in 1/256 bits.
-    pub(crate) fn of(self, symbol: Symbol, class: i32, level: i32) -> u32 {
+    /// Returns the bits that a level takes under a class, in 1/256.
+    pub(crate) fn of(self, kind: SymbolKind, class: i32, level: i32) -> u32 {
         let (n_low, table) = split(class);
         let high = (level + ((1 << n_low) >> 1)) >> n_low;
-        let place = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
-        let mut cost = self.0[symbol.index()][table][place as usize] + 256 * n_low;
+        let symbol = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
+        let mut cost = self.0[kind.index()][table][symbol as usize] + 256 * n_low;
         if high.abs() > REACH {
             let excess = (high.abs() - REACH - 1) as u32;
             cost += 256 * (ESCAPE_BITS + 32 - excess.leading_zeros());
@@ -142,55 +146,55 @@ impl Costs {
 /// Codes a level under a scale class.
 pub(crate) fn code_level(
     coder: &mut impl SymbolCoder,
-    symbol: Symbol,
+    kind: SymbolKind,
     class: i32,
     level: i32,
 ) -> Result<i32, InvalidCode> {
     let (n_low, table) = split(class);
-    let table = &TABLES[symbol.index()][table];
+    let table = &TABLES[kind.index()][table];
     let half = (1 << n_low) >> 1;
     let shifted = level + half;
     let high = shifted >> n_low;
 
-    let place = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
-    let place = coder.symbol(table, place as usize)? as i32 - REACH - 1;
-    let high = if place.abs() <= REACH {
-        place
+    let symbol = high.clamp(-REACH - 1, REACH + 1) + REACH + 1;
+    let clamped = coder.symbol(table, symbol as usize)? as i32 - REACH - 1;
+    let high = if clamped.abs() <= REACH {
+        clamped
     } else {
-        // Escape: bits of the excess magnitude, then the magnitude.
+        // Escape: the number of bits of the excess magnitude, then those bits.
         let excess = high.abs().saturating_sub(REACH + 1) as u32;
         let n_bits = coder.bits(ESCAPE_BITS, 32 - excess.leading_zeros())?;
         if n_bits > 20 {
             return Err(InvalidCode);
         }
         let excess = coder.bits(n_bits, excess)?;
-        place.signum() * (excess as i32 + REACH + 1)
+        clamped.signum() * (excess as i32 + REACH + 1)
     };
     let low = coder.bits(n_low, shifted as u32 & ((1 << n_low) - 1))?;
     let level = (i64::from(high) << n_low) + i64::from(low) - i64::from(half);
     i32::try_from(level).ok().filter(|l| l.abs() <= MAX_LEVEL).ok_or(InvalidCode)
 }
 
-/// By symbol and class.
-static TABLES: LazyLock<[Vec<Table>; Symbol::ALL.len()]> = LazyLock::new(|| {
-    Symbol::ALL.map(|symbol| {
+/// By kind and class.
+static TABLES: LazyLock<[Vec<Table>; SymbolKind::ALL.len()]> = LazyLock::new(|| {
+    SymbolKind::ALL.map(|kind| {
         let table = |class| {
-            Table::from_nonzero_fixed_point_probabilities(frequencies(symbol, class), false)
-                .expect("the center took what was missing from 2^14")
+            Table::from_nonzero_fixed_point_probabilities(frequencies(kind, class), false)
+                .expect("the center completes the frequencies to 2^14")
         };
         (0..N_TABLES as usize).map(table).collect()
     })
 });
 
-/// Costs of the places in each table, 1/256 bits.
-static COSTS: LazyLock<[Vec<[u32; N_PLACES]>; Symbol::ALL.len()]> = LazyLock::new(|| {
+/// Bits of the symbols of each table, in 1/256.
+static COSTS: LazyLock<[Vec<[u32; N_SYMBOLS]>; SymbolKind::ALL.len()]> = LazyLock::new(|| {
     let cost = |f: u16| 256 * PRECISION as u32 - log2(u32::from(f));
-    Symbol::ALL.map(|symbol| {
-        (0..N_TABLES as usize).map(|class| frequencies(symbol, class).map(cost)).collect()
+    SymbolKind::ALL.map(|kind| {
+        (0..N_TABLES as usize).map(|class| frequencies(kind, class).map(cost)).collect()
     })
 });
 
-/// `256 log2(x)`, rounded down, in integers: an encoder's choices are alike on all machines.
+/// Returns `256 log2(x)`, rounded down. In integers, so that encoders on all machines agree.
 fn log2(x: u32) -> u32 {
     let octave = x.max(1).ilog2();
     let mut mantissa = u64::from(x.max(1)) << (31 - octave);
@@ -204,15 +208,17 @@ fn log2(x: u32) -> u32 {
     log
 }
 
-/// 0 as often as [`ZERO`] says; of the rest, 63 parts are geometric with the ratio that [`TAIL`] says,
-/// one part with that of [`WIDE_TAIL`], four times the scale (faces jerk); nothing is impossible. Computed in
-/// integers as docs/BITSTREAM.md says.
-fn frequencies(symbol: Symbol, class: usize) -> [u16; N_PLACES] {
+/// Returns the frequencies of a table, which sum to `2^14`.
+///
+/// Level 0 has the probability [`ZERO`]; the others follow a mixture of two geometric
+/// distributions, 63/64 with the ratio [`TAIL`] and 1/64 with [`WIDE_TAIL`], four times as wide for
+/// sudden movements. Every symbol has at least a frequency of 1. Normative, see docs/BITSTREAM.md.
+fn frequencies(kind: SymbolKind, class: usize) -> [u16; N_SYMBOLS] {
     let center = (REACH + 1) as usize;
-    let zero = u64::from(ZERO[symbol.index()][class]);
-    let mut mass = [0_u64; N_PLACES];
+    let zero = u64::from(ZERO[kind.index()][class]);
+    let mut mass = [0_u64; N_SYMBOLS];
     mass[center] = (64 * zero) << 16;
-    for (parts, tail) in [(63, TAIL[symbol.index()][class]), (1, WIDE_TAIL[class])] {
+    for (parts, tail) in [(63, TAIL[kind.index()][class]), (1, WIDE_TAIL[class])] {
         let tail = u64::from(tail);
         // p(1) = (1 - zero) / 2 * (1 - tail), in 2^-32.
         let mut p = (65_536 - zero) * (65_536 - tail) / 2;
@@ -221,13 +227,13 @@ fn frequencies(symbol: Symbol, class: usize) -> [u16; N_PLACES] {
             mass[center - k] += parts * p;
             p = (p * tail) >> 16;
         }
-        // All that lies beyond: p / (1 - tail).
+        // The sum over all larger magnitudes: p / (1 - tail).
         let beyond = (p << 16) / (65_536 - tail);
         mass[0] += parts * beyond;
-        mass[N_PLACES - 1] += parts * beyond;
+        mass[N_SYMBOLS - 1] += parts * beyond;
     }
     let total: u64 = mass.iter().sum();
-    let free = (1 << PRECISION) - N_PLACES as u64;
+    let free = (1 << PRECISION) - N_SYMBOLS as u64;
     let mut frequencies = mass.map(|m| (1 + m * free / total) as u16);
     let used: u64 = frequencies.iter().map(|&f| u64::from(f)).sum();
     frequencies[center] += ((1 << PRECISION) - used) as u16;
@@ -239,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_class_is_the_first_whose_neighbor_is_farther() {
+    fn the_class_is_the_first_with_the_nearest_magnitude() {
         let nearest = |magnitude: u64| {
             let is_far = |c: i32| expected_magnitude(c) + expected_magnitude(c + 1) < 2 * magnitude;
             (0..N_CLASSES - 1).find(|c| !is_far(*c)).unwrap_or(N_CLASSES - 1)
@@ -255,14 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn every_level_has_a_cost_and_signs_cost_alike() {
+    fn every_level_has_a_cost_that_does_not_depend_on_its_sign() {
         let costs = Costs::new();
-        for symbol in Symbol::ALL {
+        for kind in SymbolKind::ALL {
             for class in 0..N_TABLES {
                 for level in [1, 3, 20, 21, 5000, MAX_LEVEL] {
-                    let cost = costs.of(symbol, class, level);
-                    assert_eq!(cost, costs.of(symbol, class, -level), "{symbol:?} {class} {level}");
-                    assert!((1..60 * 256).contains(&cost), "{symbol:?} {class} {level}: {cost}");
+                    let cost = costs.of(kind, class, level);
+                    assert_eq!(cost, costs.of(kind, class, -level), "{kind:?} {class} {level}");
+                    assert!((1..60 * 256).contains(&cost), "{kind:?} {class} {level}: {cost}");
                 }
             }
         }

@@ -2,20 +2,20 @@ use types::UnitNumber;
 
 use crate::prediction::State;
 
-/// Units that are remembered: more than the oldest reference and its tap.
+/// Units that are remembered: more than the oldest reference and its motion reference need.
 const CAPACITY: usize = 64;
 
-/// The states of the last units, by id, in bounded space.
+/// The states of the most recent units.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
-    /// The state of unit `id` is at `id % CAPACITY`, or nowhere.
+    /// The state of unit `n`, if it is remembered, is at `n % CAPACITY`.
     slots: Vec<Option<Entry>>,
     newest: Option<UnitNumber>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
-    id: UnitNumber,
+    number: UnitNumber,
     state: State,
 }
 
@@ -24,21 +24,17 @@ impl History {
         Self { slots: vec![None; CAPACITY], newest: None }
     }
 
-    #[cfg(test)]
-    fn newest(&self) -> Option<UnitNumber> {
-        self.newest
+    pub(crate) fn state(&self, number: UnitNumber) -> Option<&State> {
+        let entry = self.slots[slot_of(number)].as_ref()?;
+        (entry.number == number).then_some(&entry.state)
     }
 
-    pub(crate) fn state(&self, id: UnitNumber) -> Option<&State> {
-        let entry = self.slots[slot_of(id)].as_ref()?;
-        (entry.id == id).then_some(&entry.state)
-    }
-
-    /// Remembers a unit.
+    /// Remembers the state of a unit.
     ///
-    /// A unit older than the window is dropped, unless it `restarts` the stream, as a key unit does.
-    pub(crate) fn insert(&mut self, id: UnitNumber, state: State, restarts: bool) {
-        let lead = self.newest.map_or(1, |newest| id.since(newest));
+    /// A unit older than all that fit is dropped, unless it `restarts` the stream, as a key unit
+    /// does.
+    pub(crate) fn insert(&mut self, number: UnitNumber, state: State, restarts: bool) {
+        let lead = self.newest.map_or(1, |newest| number.since(newest));
         if lead <= -(CAPACITY as i64) {
             if !restarts {
                 return;
@@ -47,50 +43,62 @@ impl History {
             self.newest = None;
         }
         if lead > 0 || self.newest.is_none() {
-            self.newest = Some(id);
+            self.newest = Some(number);
+            let oldest = number.offset(1 - CAPACITY as i64);
             for slot in &mut self.slots {
-                if slot.as_ref().is_some_and(|e| id.since(e.id).unsigned_abs() >= CAPACITY as u64) {
-                    *slot = None;
-                }
+                slot.take_if(|entry| entry.number.since(oldest) < 0);
             }
         }
-        self.slots[slot_of(id)] = Some(Entry { id, state });
+        self.slots[slot_of(number)] = Some(Entry { number, state });
     }
 }
 
-fn slot_of(id: UnitNumber) -> usize {
-    (id.0 % CAPACITY as u64) as usize
+fn slot_of(number: UnitNumber) -> usize {
+    (number.0 % CAPACITY as u64) as usize
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use types::Rate;
 
-    fn at(count: u64) -> UnitNumber {
-        UnitNumber(count)
+    use super::*;
+
+    fn insert(history: &mut History, number: u64, restarts: bool) {
+        history.insert(UnitNumber(number), State::rest(Rate::Normal), restarts);
+    }
+
+    fn has(history: &History, number: u64) -> bool {
+        history.state(UnitNumber(number)).is_some()
     }
 
     #[test]
-    fn only_the_last_64_are_remembered() {
+    fn only_the_last_64_units_are_remembered() {
         let mut history = History::new();
-        for count in 0..70_000 {
-            history.insert(at(count), State::rest(Rate::Normal), false);
+        for number in 0..1000 {
+            insert(&mut history, number, false);
         }
-        assert!(history.state(at(69_999 - 63)).is_some());
-        assert!(history.state(at(69_999 - 64)).is_none());
-        history.insert(at(69_900), State::rest(Rate::Normal), false); // too late to be of use
-        assert!(history.state(at(69_900)).is_none() && history.state(at(69_964)).is_some());
+        assert!(has(&history, 999 - 63));
+        assert!(!has(&history, 999 - 64));
+        insert(&mut history, 900, false);
+        assert!(!has(&history, 900), "too old");
+        assert!(has(&history, 964));
     }
 
     #[test]
-    fn a_key_unit_from_another_age_starts_over() {
+    fn units_before_a_gap_are_forgotten() {
         let mut history = History::new();
-        history.insert(at(3000), State::rest(Rate::Normal), true);
-        history.insert(at(1500), State::rest(Rate::Normal), false);
-        assert_eq!(history.newest(), Some(at(3000)));
-        history.insert(at(1500), State::rest(Rate::Normal), true);
-        assert_eq!(history.newest(), Some(at(1500)));
-        assert!(history.state(at(3000)).is_none());
+        insert(&mut history, 10, true);
+        insert(&mut history, 100, false);
+        assert!(!has(&history, 10));
+    }
+
+    #[test]
+    fn an_old_key_unit_starts_over() {
+        let mut history = History::new();
+        insert(&mut history, 3000, true);
+        insert(&mut history, 1500, false);
+        assert!(has(&history, 3000) && !has(&history, 1500));
+        insert(&mut history, 1500, true);
+        assert!(has(&history, 1500) && !has(&history, 3000));
     }
 }

@@ -1,10 +1,13 @@
-//! A feature becomes a few bytes and back: quantizer, integer entropy model, range coder.
+//! Codec for face features: transform, dependent quantization, integer entropy model, range coder.
 //!
-//! [`Profile`] holds the steps and tables of one person and travels with the face. [`Encoder`]
-//! turns each [`types::Feature`] into an [`AccessUnit`]: a *key unit* stands alone, a *delta unit*
-//! builds on a unit the peer has acknowledged. [`Decoder`] gives the feature back, bit for bit the
-//! encoder's own reconstruction, whatever was lost on the way. Floats end at the quantizer: past
-//! it only integers, so two machines never disagree. The bytes are specified in docs/BITSTREAM.md.
+//! - [`Profile`] contains the transform and the statistics of one person; the face file carries it.
+//! - [`Encoder`] turns the features of consecutive frames into [`AccessUnit`]s. A *key unit*
+//!   references no other unit; a *delta unit* references one that the peer has. A unit also carries
+//!   a correction of the previous unit's feature and intermediate features between the two.
+//! - [`Decoder`] returns, bit for bit, what the encoder predicted it would, whatever was lost.
+//!
+//! After the quantizer there is only integer arithmetic, so all machines agree. The format is
+//! specified in docs/BITSTREAM.md.
 //!
 //! ```
 //! use codec::{Decoder, Encoder, Profile};
@@ -23,7 +26,6 @@
 //! ```
 
 mod access_unit;
-mod bends;
 mod decoder;
 mod encoder;
 mod entropy_model;
@@ -31,10 +33,12 @@ mod fit;
 mod history;
 #[cfg(test)]
 mod measured;
+mod midpoints;
 mod prediction;
 mod profile;
 mod range_coder;
 mod rate_distortion;
+mod sensitivity;
 mod stream;
 mod syntax;
 mod trellis;
@@ -42,6 +46,6 @@ mod trellis;
 pub use access_unit::{AccessUnit, ParseError};
 pub use decoder::{DecodeError, Decoded, Decoder};
 pub use encoder::{EncodedUnit, Encoder, FramePlan, Reference};
-pub use fit::Visibility;
 pub use profile::{Profile, ProfileError};
+pub use sensitivity::ErrorSensitivity;
 pub use stream::{Stream, StreamError};

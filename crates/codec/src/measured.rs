@@ -1,5 +1,5 @@
-//! What the codec does with real features: those that the built-in face's tracker sees in half a
-//! minute of the actor, through that face's profile (`tests/fixtures/actor`).
+//! Measures the codec on real features: half a minute of the actor as tracked for the built-in
+//! face, with that face's profile (`tests/fixtures/actor`).
 
 use std::collections::VecDeque;
 
@@ -9,12 +9,12 @@ use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 use crate::decoder::base;
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, SymbolReader, Table};
 use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
-use crate::{AccessUnit, Decoder, EncodedUnit, Encoder, Profile, Visibility};
+use crate::{AccessUnit, Decoder, EncodedUnit, Encoder, ErrorSensitivity, Profile};
 
 const FEATURES: &[u8] = include_bytes!("../../../tests/fixtures/actor/features.bin");
 const PROFILE: &[u8] = include_bytes!("../../../tests/fixtures/actor/profile.bin");
 
-/// Units between a unit and its acknowledgement in a call over a short way.
+/// Units between a unit and its acknowledgement in a call with a short round trip.
 const ACK_DELAY: usize = 2;
 
 fn features() -> Vec<Feature> {
@@ -33,7 +33,7 @@ fn profile() -> Profile {
     Profile::parse(PROFILE).unwrap()
 }
 
-/// The units of a call that loses nothing.
+/// Returns the units of a call without loss.
 fn call(rate: Rate) -> Vec<EncodedUnit> {
     let mut encoder = Encoder::new(profile());
     encoder.set_rate(rate);
@@ -47,13 +47,13 @@ fn call(rate: Rate) -> Vec<EncodedUnit> {
     units
 }
 
-/// A reader that adds up how much each symbol says, `-log2` of its probability.
-struct Meter {
+/// A reader that sums the information of the symbols: `-log2` of their probabilities.
+struct InformationMeter {
     reader: SymbolReader,
     bits: f64,
 }
 
-impl SymbolCoder for Meter {
+impl SymbolCoder for InformationMeter {
     fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidCode> {
         let symbol = self.reader.symbol(table, value)?;
         let (_, frequency) = table.left_cumulative_and_probability(symbol).ok_or(InvalidCode)?;
@@ -67,18 +67,18 @@ impl SymbolCoder for Meter {
     }
 }
 
-/// What the model says the unit's symbols take, bits. `decoder` has its references.
-fn information(decoder: &Decoder, profile: &Profile, id: UnitNumber, unit: &AccessUnit) -> f64 {
-    let mut meter = Meter { reader: SymbolReader::new(unit.as_bytes()), bits: 0.0 };
+/// Returns the information in a unit, in bits. `decoder` must have its references.
+fn information(decoder: &Decoder, profile: &Profile, number: UnitNumber, unit: &AccessUnit) -> f64 {
+    let mut meter = InformationMeter { reader: SymbolReader::new(unit.as_bytes()), bits: 0.0 };
     let header = code_header(&mut meter, Header::KEY).unwrap();
-    let base = base(decoder.history(), id, header).unwrap();
+    let base = base(decoder.history(), number, header).unwrap();
     let rate = code_rate(&mut meter, base, Rate::Normal).unwrap();
-    code_levels(&mut meter, profile, base, rate, &Levels::NONE).unwrap();
+    code_levels(&mut meter, profile, base, rate, &Levels::ZERO).unwrap();
     meter.bits
 }
 
 #[test]
-fn units_are_as_short_as_the_model_says() {
+fn units_are_at_most_3_percent_longer_than_their_information() {
     for rate in Rate::ALL {
         let profile = profile();
         let mut decoder = Decoder::new(profile.clone());
@@ -92,8 +92,8 @@ fn units_are_as_short_as_the_model_says() {
         let n = units.len() as f64;
         let over = n_bytes as f64 * 8.0 / bits - 1.0;
         println!(
-            "{rate:?}: {n_bytes} bytes in {n} units, {:.2} bits each, of which {:.2} information: \
-             {:.2} % more",
+            "{rate:?}: {n_bytes} bytes in {n} units, {:.2} bits each, {:.2} of them information: \
+             {:.2} % overhead",
             n_bytes as f64 * 8.0 / n,
             bits / n,
             over * 100.0
@@ -103,7 +103,7 @@ fn units_are_as_short_as_the_model_says() {
 }
 
 #[test]
-fn a_key_unit_takes_sixty_bytes_at_most() {
+fn a_key_unit_takes_at_most_sixty_bytes() {
     for rate in Rate::ALL {
         let mut encoder = Encoder::new(profile());
         encoder.set_rate(rate);
@@ -121,9 +121,9 @@ fn a_key_unit_takes_sixty_bytes_at_most() {
     }
 }
 
-/// Payload of a call while the face rests, kbit/s: one feature of the actor, again and again, with
-/// `noise` times the second differences of others, scaled to those of noise.
-fn resting(profile: &Profile, rate: Rate, noise: f32) -> f64 {
+/// Returns the payload of a call with a face at rest, in kbit/s: one feature of the actor, repeated,
+/// plus `noise` times the second differences of other features, scaled to the variance of noise.
+fn kbit_s_at_rest(profile: &Profile, rate: Rate, noise: f32) -> f64 {
     const N_SETTLING: usize = 25;
     let features = features();
     let all: Vec<[f32; FEATURE_DIMS]> = features.iter().map(Feature::to_array).collect();
@@ -149,10 +149,10 @@ fn resting(profile: &Profile, rate: Rate, noise: f32) -> f64 {
 }
 
 #[test]
-fn a_face_that_rests_costs_a_byte_or_two_a_unit() {
+fn a_face_at_rest_takes_a_byte_or_two_per_unit() {
     let features = features();
-    let visibility = Visibility::from_geometry(&features);
-    let fitted = Profile::from_features(&features, &visibility, 4e-6).unwrap();
+    let sensitivity = ErrorSensitivity::from_geometry(&features);
+    let fitted = Profile::from_features(&features, &sensitivity, 4e-6).unwrap();
     for (profile, rate, noise, most) in [
         (profile(), Rate::Normal, 0.0, 0.105),
         (profile(), Rate::Normal, 0.5, 0.13),
@@ -160,20 +160,18 @@ fn a_face_that_rests_costs_a_byte_or_two_a_unit() {
         (profile(), Rate::High, 0.5, 0.45),
         (profile(), Rate::Low, 0.0, 0.08),
         (profile(), Rate::Low, 0.5, 0.08),
-        // Profiles of before keep less of a reference two units of rate low ago. Most of it is spent on zeros
-        // while the activities fall.
+        // A new profile. Most of the bytes are zeros, coded while the activities decrease.
         (fitted, Rate::Low, 0.0, 0.12),
     ] {
-        let kbit_s = resting(&profile, rate, noise);
+        let kbit_s = kbit_s_at_rest(&profile, rate, noise);
         println!("{rate:?}, noise {noise}: {kbit_s:.3} kbit/s");
         assert!(kbit_s <= most, "{rate:?}, noise {noise}: {kbit_s}");
     }
 }
 
-/// Half of all units are lost, then all for two seconds; whatever decodes leaves the decoder in the
-/// encoder's own state.
+/// Half of the units are lost, and every twelve seconds all units for two seconds.
 #[test]
-fn after_any_loss_the_decoder_is_in_the_encoder_s_state() {
+fn after_any_loss_the_decoder_has_the_state_of_the_encoder() {
     for rate in Rate::ALL {
         let (mut encoder, mut decoder) = (Encoder::new(profile()), Decoder::new(profile()));
         encoder.set_rate(rate);
@@ -184,23 +182,27 @@ fn after_any_loss_the_decoder_is_in_the_encoder_s_state() {
             while acks.front().is_some_and(|(at, _)| *at <= i) {
                 encoder.acknowledge(acks.pop_front().unwrap().1);
             }
-            let EncodedUnit { number: id, unit, .. } = encoder.push(feature, true).unwrap();
+            let EncodedUnit { number, unit, .. } = encoder.push(feature, true).unwrap();
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if seed >> 31 == 0 || i % 300 >= 250 {
                 continue;
             }
-            decoder.decode(id, &unit).unwrap();
-            assert_eq!(decoder.history().state(id), encoder.history().state(id), "unit {i}");
+            decoder.decode(number, &unit).unwrap();
+            assert_eq!(
+                decoder.history().state(number),
+                encoder.history().state(number),
+                "unit {i}"
+            );
             n_decoded += 1;
-            acks.push_back((i + 5, id));
+            acks.push_back((i + 5, number));
         }
         assert!(n_decoded > 250, "{n_decoded}");
     }
 }
 
-/// The same bytes and the same numbers on every machine, debug or release: FNV-1a sums of all units
-/// and of all numbers that they mean, those of the ways among them. If one changes without the bitstream being meant to, two ends
-/// of a call no longer agree.
+/// FNV-1a hashes of all units and of all decoded numbers, intermediate features included: equal on
+/// every machine, in debug and release builds. If one changes and the format was not meant to, two
+/// peers no longer agree.
 #[test]
 fn half_a_minute_has_exactly_these_bytes_and_numbers() {
     let fnv = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
@@ -208,8 +210,9 @@ fn half_a_minute_has_exactly_these_bytes_and_numbers() {
         let mut sums = [0xcbf2_9ce4_8422_2325; 2];
         for EncodedUnit { unit, decoded, .. } in call(rate) {
             sums[0] = unit.as_bytes().iter().fold(sums[0], fnv);
-            let (before, time) = (MediaTime::ZERO, MediaTime::of_frame(4, 25));
-            for value in decoded.features(Some(before), time).flat_map(|feature| feature.to_array())
+            let (previous_time, time) = (MediaTime::ZERO, MediaTime::of_frame(4, 25));
+            for value in
+                decoded.features(Some(previous_time), time).flat_map(|feature| feature.to_array())
             {
                 sums[1] = value.to_le_bytes().iter().fold(sums[1], fnv);
             }

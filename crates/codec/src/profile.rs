@@ -5,75 +5,76 @@ use crate::entropy_model::N_CLASSES;
 /// Square matrix over the numbers of a feature.
 pub(crate) type Matrix = numerics::SquareMatrix<FEATURE_DIMS>;
 
-/// Version of the bitstream that a profile speaks; the first of its bytes.
+/// Version of the bitstream, and first byte of a profile.
 const VERSION: u8 = 4;
-/// Positions of a component are this large at most, in parts of the scale, counted from the mean.
+/// Largest magnitude of a position, in parts from the mean.
 pub(crate) const MAX_POSITION: i32 = (1 << 20) - 1;
-/// Parts of a profile's scale that positions, steps and bends are counted in.
+/// Parts per unit of a component's scale. Positions and steps are counted in parts.
 pub(crate) const PARTS: i32 = 16;
-/// Distances in time to a reference that share one predictor, 25ths of a second: 1, 2, 3-4, 5-8,
-/// 9-16 and more.
+/// Number of age models, one per range of the time to the reference: 1, 2, 3-4, 5-8, 9-16 and more
+/// 25ths of a second.
 pub(crate) const N_AGES: usize = 6;
-/// Stretches of a way whose bends share a scale: two 25ths of a second, and four.
-pub(crate) const N_CHORDS: usize = 2;
-/// Denominator of the predictor's weights.
+/// Number of scale classes for midpoints: neighbors two 25ths of a second apart, and four.
+pub(crate) const N_MIDPOINT_SPANS: usize = 2;
+/// Denominator of the weights of an [`AgeModel`].
 pub(crate) const WEIGHT_ONE: i32 = 16;
-/// The dimension that is the head's distance.
+/// Index of the head's distance from the camera in a feature.
 const DEPTH: usize = POSE_DIMS - 1;
-/// Version, dimensions, components.
+/// Version, number of dimensions, number of coded components.
 const HEADER_BYTES: usize = 3;
 /// Bytes of one dimension: mean and scale.
 const DIM_BYTES: usize = 4 + 4;
-/// Bytes of one component: how it moves each dimension, class of a key unit, classes of bends, four
-/// bytes an age.
-const COMPONENT_BYTES: usize = 2 * FEATURE_DIMS + 1 + N_CHORDS + 4 * N_AGES;
+/// Bytes of one component: its direction, scale classes of key units and midpoints, age models.
+const COMPONENT_BYTES: usize = 2 * FEATURE_DIMS + 1 + N_MIDPOINT_SPANS + 4 * N_AGES;
 
-/// How a component is predicted from a reference of a certain age.
+/// Predictor of a component for one range of ages of the reference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct AgeModel {
-    /// How much of the reference's distance from the mean is left, in 1/16.
-    pub(crate) keep: u8,
-    /// How far the motion up to the reference goes on, in 1/16 of a straight line.
-    pub(crate) go_on: u8,
+    /// Weight of the reference's position, in 1/16.
+    pub(crate) position_weight: u8,
+    /// Weight of the linearly extrapolated motion up to the reference, in 1/16.
+    pub(crate) motion_weight: u8,
     /// Scale class of the residual.
     pub(crate) class: u8,
-    /// Scale class where the motion is not known.
-    pub(crate) still_class: u8,
+    /// Scale class of the residual when there is no motion reference.
+    pub(crate) static_class: u8,
 }
 
-/// How a component is coded.
+/// Direction and statistics of a component.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct ComponentModel {
-    /// How far one part of the scale moves each dimension, in the dimension's scale.
-    pub(crate) moves: [i16; FEATURE_DIMS],
-    /// Scale class of a level in a key unit.
+    /// Change of each dimension per part, in units of the dimension's scale.
+    pub(crate) direction: [i16; FEATURE_DIMS],
+    /// Scale class of the residual in a key unit.
     pub(crate) key_class: u8,
-    /// Scale class of a bend of a way of two, and of four, 25ths of a second.
-    pub(crate) bend_classes: [u8; N_CHORDS],
+    /// Scale classes of midpoint residuals: neighbors two 25ths of a second apart, and four.
+    pub(crate) midpoint_classes: [u8; N_MIDPOINT_SPANS],
+    /// By range of the time to the reference.
     pub(crate) ages: [AgeModel; N_AGES],
 }
 
-/// One number of a feature: what it is at rest, and its unit.
+/// Mean and scale of one number of a feature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct DimModel {
     pub(crate) mean: f32,
     pub(crate) scale: f32,
 }
 
-/// One person's quantizer and predictor: what encoder and decoder must share, bit for bit.
+/// Codec profile: transform, predictor and entropy statistics of one person.
 ///
-/// Features are coded as *components*: combinations of their numbers that move independently of
-/// each other and that all show equally in the picture. Made by [`Profile::from_features`] at
-/// enrollment and kept in the public part of the face file. The default knows nobody: each number
-/// is its own component, with steps of half a pixel in a picture of 512 for the pose of a head at
-/// arm's length, a quarter for a code of unit size.
+/// Encoder and decoder must use the same profile, bit for bit. Features are coded as *components*:
+/// linear combinations of their numbers that move independently and whose quantization errors are
+/// equally visible. [`Profile::from_features`] fits a profile at enrollment; the public part of the
+/// face file contains it. The default profile fits nobody in particular: each number is its own
+/// component, with scales of about half a pixel in a 512-pixel picture for the pose and the torso,
+/// and a quarter for the learned part of the code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     dims: [DimModel; FEATURE_DIMS],
     components: Box<[ComponentModel; FEATURE_DIMS]>,
-    /// Components that are coded: the first so many.
+    /// Number of components that are coded, from the first.
     n_coded: usize,
-    /// Positions from a feature's distance to the mean.
+    /// Matrix from deviations from the mean to positions.
     analysis: Box<Matrix>,
 }
 
@@ -82,19 +83,19 @@ pub struct Profile {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProfileError {
-    /// Made by another build, older or newer. Enroll again.
-    #[error("codec profile version {found} is not {VERSION}, the one known here")]
+    /// Another version of the format. Enroll again.
+    #[error("codec profile version {found} is not supported: this build reads version {VERSION}")]
     UnsupportedVersion { found: u8 },
-    /// Cut short or not a profile.
-    #[error("a codec profile has {want} bytes, got {got}")]
+    /// Truncated, or not a profile.
+    #[error("a codec profile has {want} bytes, found {got}")]
     Length { got: usize, want: usize },
-    /// Damaged, or numbers that no person has.
-    #[error("the codec profile has an impossible {what}")]
-    Impossible { what: &'static str },
+    /// A damaged field, or features that give no usable profile.
+    #[error("the codec profile has an invalid {what}")]
+    Invalid { what: &'static str },
 }
 
 impl Profile {
-    /// Bytes of a serialized profile.
+    /// Size of a serialized profile, in bytes.
     pub const BYTES: usize = HEADER_BYTES + FEATURE_DIMS * (DIM_BYTES + COMPONENT_BYTES);
 
     pub(crate) fn new(
@@ -102,7 +103,7 @@ impl Profile {
         components: Box<[ComponentModel; FEATURE_DIMS]>,
         n_coded: usize,
     ) -> Result<Self, ProfileError> {
-        let bad = |what| Err(ProfileError::Impossible { what });
+        let bad = |what| Err(ProfileError::Invalid { what });
         if !(1..=FEATURE_DIMS).contains(&n_coded) {
             return bad("number of components");
         }
@@ -114,27 +115,27 @@ impl Profile {
                 return bad("scale");
             }
         }
-        // So that rest is a feature: `types::HeadPose`.
+        // The mean must be a possible `HeadPose`.
         if dims[DEPTH].mean < 0.02 {
             return bad("mean");
         }
         for component in &*components {
-            let [short, long] = component.bend_classes;
+            let [short, long] = component.midpoint_classes;
             if i32::from(component.key_class.max(short).max(long)) >= N_CLASSES {
                 return bad("scale class");
             }
             for age in &component.ages {
-                if i32::from(age.class.max(age.still_class)) >= N_CLASSES {
+                if i32::from(age.class.max(age.static_class)) >= N_CLASSES {
                     return bad("scale class");
                 }
-                if i32::from(age.keep.max(age.go_on)) > WEIGHT_ONE {
+                if i32::from(age.position_weight.max(age.motion_weight)) > WEIGHT_ONE {
                     return bad("weight");
                 }
             }
         }
         let synthesis: Matrix = std::array::from_fn(|dim| {
             std::array::from_fn(|k| {
-                f64::from(dims[dim].scale) * f64::from(components[k].moves[dim])
+                f64::from(dims[dim].scale) * f64::from(components[k].direction[dim])
             })
         });
         match numerics::inverse(&synthesis) {
@@ -145,45 +146,46 @@ impl Profile {
         }
     }
 
-    /// The components that are coded.
+    /// Returns the coded components.
     pub(crate) fn components(&self) -> &[ComponentModel] {
         &self.components[..self.n_coded]
     }
 
-    /// Numbers coded for a feature: combinations of all of its numbers that show.
+    /// Returns the number of coded components, 1 to [`FEATURE_DIMS`].
     pub fn n_components(&self) -> usize {
         self.n_coded
     }
 
-    /// The numbers at these positions: one rounding each, so alike on all machines.
+    /// Converts positions to the numbers of a feature. Exact up to one rounding each, so equal on
+    /// all machines.
     pub(crate) fn values(&self, positions: &[i32; FEATURE_DIMS]) -> [f32; FEATURE_DIMS] {
         std::array::from_fn(|dim| {
-            let moved: i64 = self
+            let change: i64 = self
                 .components()
                 .iter()
                 .zip(positions)
-                .map(|(component, at)| i64::from(component.moves[dim]) * i64::from(*at))
+                .map(|(component, at)| i64::from(component.direction[dim]) * i64::from(*at))
                 .sum();
             // Below 2^41: exact as f64.
             let DimModel { mean, scale } = self.dims[dim];
-            (f64::from(mean) + f64::from(scale) * moved as f64) as f32
+            (f64::from(mean) + f64::from(scale) * change as f64) as f32
         })
     }
 
-    /// The positions nearest to these numbers.
+    /// Converts the numbers of a feature to the nearest positions.
     pub(crate) fn positions(&self, values: &[f32; FEATURE_DIMS]) -> [i32; FEATURE_DIMS] {
-        let away: [f64; FEATURE_DIMS] =
+        let deviation: [f64; FEATURE_DIMS] =
             std::array::from_fn(|dim| f64::from(values[dim]) - f64::from(self.dims[dim].mean));
         std::array::from_fn(|k| {
             if k >= self.n_coded {
                 return 0;
             }
-            let position: f64 = self.analysis[k].iter().zip(&away).map(|(a, x)| a * x).sum();
+            let position: f64 = self.analysis[k].iter().zip(&deviation).map(|(a, x)| a * x).sum();
             position.round().clamp(-f64::from(MAX_POSITION), f64::from(MAX_POSITION)) as i32
         })
     }
 
-    /// The profile as docs/BITSTREAM.md lays it out, [`Profile::BYTES`] long.
+    /// Serializes the profile to [`Profile::BYTES`] bytes, as specified in docs/BITSTREAM.md.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::BYTES);
         bytes.extend([VERSION, FEATURE_DIMS as u8, self.n_coded as u8]);
@@ -192,20 +194,20 @@ impl Profile {
             bytes.extend(dim.scale.to_le_bytes());
         }
         for component in &*self.components {
-            bytes.extend(component.moves.iter().flat_map(|m| m.to_le_bytes()));
+            bytes.extend(component.direction.iter().flat_map(|m| m.to_le_bytes()));
             bytes.push(component.key_class);
-            bytes.extend(component.bend_classes);
+            bytes.extend(component.midpoint_classes);
             for age in &component.ages {
-                bytes.extend([age.keep, age.go_on, age.class, age.still_class]);
+                bytes.extend([age.position_weight, age.motion_weight, age.class, age.static_class]);
             }
         }
         bytes
     }
 
-    /// The inverse of [`Profile::to_bytes`]; trusts nothing.
+    /// Parses a serialized profile; the inverse of [`Profile::to_bytes`].
     ///
     /// # Errors
-    /// If the bytes are not exactly one profile of the known version with possible numbers.
+    /// If the bytes are not one profile of the supported version with valid fields.
     pub fn parse(bytes: &[u8]) -> Result<Self, ProfileError> {
         match bytes.first() {
             Some(&VERSION) | None => {}
@@ -226,15 +228,17 @@ impl Profile {
         for (component, bytes) in
             components.iter_mut().zip(of_components.chunks_exact(COMPONENT_BYTES))
         {
-            let (moves, models) = bytes.split_at(2 * FEATURE_DIMS);
-            for (to, bytes) in component.moves.iter_mut().zip(moves.chunks_exact(2)) {
+            let (direction, models) = bytes.split_at(2 * FEATURE_DIMS);
+            for (to, bytes) in component.direction.iter_mut().zip(direction.chunks_exact(2)) {
                 *to = i16::from_le_bytes([bytes[0], bytes[1]]);
             }
             component.key_class = models[0];
-            component.bend_classes = [models[1], models[2]];
+            component.midpoint_classes = [models[1], models[2]];
             for (age, bytes) in component.ages.iter_mut().zip(models[3..].chunks_exact(4)) {
-                let &[keep, go_on, class, still_class] = bytes else { return Err(wrong_length) };
-                *age = AgeModel { keep, go_on, class, still_class };
+                let &[position_weight, motion_weight, class, static_class] = bytes else {
+                    return Err(wrong_length);
+                };
+                *age = AgeModel { position_weight, motion_weight, class, static_class };
             }
         }
         Self::new(&dims, components, n_coded)
@@ -244,20 +248,20 @@ impl Profile {
 impl Default for Profile {
     fn default() -> Self {
         const ONE: i16 = 1 << 14;
-        // Classes: four an octave, 28 is one level. A straight line keeps part of its promise.
+        // Four classes per octave; 28 is one level. Motion is extrapolated by half or less.
         let ages = |class: u8| {
             [0, 3, 6, 9, 12, 16].map(|growth| AgeModel {
-                keep: WEIGHT_ONE as u8,
-                go_on: if growth == 0 { 8 } else { 4 },
+                position_weight: WEIGHT_ONE as u8,
+                motion_weight: if growth == 0 { 8 } else { 4 },
                 class: class + growth,
-                still_class: class + growth + 2,
+                static_class: class + growth + 2,
             })
         };
         let mut dims = [DimModel { mean: 0.0, scale: 0.0 }; FEATURE_DIMS];
         let rest = ComponentModel {
-            moves: [0; FEATURE_DIMS],
+            direction: [0; FEATURE_DIMS],
             key_class: 0,
-            bend_classes: [0; N_CHORDS],
+            midpoint_classes: [0; N_MIDPOINT_SPANS],
             ages: ages(0),
         };
         let mut components = Box::new([rest; FEATURE_DIMS]);
@@ -271,13 +275,14 @@ impl Default for Profile {
                 _ if i < POSE_DIMS + LEARNED_DIMS => (34, 25),
                 _ => (34, 22),
             };
-            components[i].moves[i] = ONE;
+            components[i].direction[i] = ONE;
             components[i].key_class = key_class;
-            components[i].bend_classes = [class - 4, class];
+            components[i].midpoint_classes = [class - 4, class];
             components[i].ages = ages(class);
         }
         dims[DEPTH].mean = 1.1;
-        Self::new(&dims, components, FEATURE_DIMS).expect("a diagonal of positive steps")
+        Self::new(&dims, components, FEATURE_DIMS)
+            .expect("a diagonal matrix of positive scales is invertible")
     }
 }
 
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_and_values_are_each_other_s_inverse() {
+    fn positions_survive_their_values() {
         let profile = Profile::default();
         let mut positions = [0; FEATURE_DIMS];
         for (i, position) in positions.iter_mut().enumerate() {
@@ -305,27 +310,27 @@ mod tests {
     }
 
     #[test]
-    fn no_impossible_profile_gets_in() {
+    fn an_invalid_profile_is_refused() {
         let good = Profile::default().to_bytes();
         let with = |at: usize, new: &[u8]| {
             let mut bytes = good.clone();
             bytes[at..at + new.len()].copy_from_slice(new);
             Profile::parse(&bytes)
         };
-        let impossible = |what| Err(ProfileError::Impossible { what });
+        let invalid = |what| Err(ProfileError::Invalid { what });
         for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e30, 1e-38] {
-            assert_eq!(with(7, &scale.to_le_bytes()), impossible("scale"), "{scale}");
+            assert_eq!(with(7, &scale.to_le_bytes()), invalid("scale"), "{scale}");
         }
         for mean in [1000.0, f32::NAN, f32::NEG_INFINITY] {
-            assert_eq!(with(3, &mean.to_le_bytes()), impossible("mean"));
+            assert_eq!(with(3, &mean.to_le_bytes()), invalid("mean"));
         }
         let component = HEADER_BYTES + FEATURE_DIMS * DIM_BYTES;
         let model = component + 2 * FEATURE_DIMS;
-        assert_eq!(with(component, &[0, 0]), impossible("set of components"));
-        assert_eq!(with(model, &[84]), impossible("scale class"));
-        assert_eq!(with(model + 1, &[84]), impossible("scale class"));
-        assert_eq!(with(model + 3, &[17]), impossible("weight"));
-        assert_eq!(with(2, &[37]), impossible("number of components"));
+        assert_eq!(with(component, &[0, 0]), invalid("set of components"));
+        assert_eq!(with(model, &[84]), invalid("scale class"));
+        assert_eq!(with(model + 1, &[84]), invalid("scale class"));
+        assert_eq!(with(model + 3, &[17]), invalid("weight"));
+        assert_eq!(with(2, &[37]), invalid("number of components"));
         for found in [1, 9] {
             assert_eq!(with(0, &[found]), Err(ProfileError::UnsupportedVersion { found }));
         }

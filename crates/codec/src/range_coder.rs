@@ -1,4 +1,4 @@
-//! `constriction`'s range coder, ended so that a unit is as short as its information.
+//! The range coder of `constriction`, with the shortest possible termination.
 
 use constriction::backends::Cursor;
 use constriction::stream::model::{ContiguousCategoricalEntropyModel, EncoderModel, UniformModel};
@@ -11,23 +11,23 @@ pub(crate) const PRECISION: usize = 14;
 /// The fixed-point distribution of one symbol.
 pub(crate) type Table = ContiguousCategoricalEntropyModel<u16, Vec<u16>, PRECISION>;
 
-/// What a coded stream turned out not to be.
+/// The bytes are not a valid code, or a value is outside its table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct InvalidCode;
 
-/// One walk over the syntax, executed by the writer and by the reader.
+/// Writer or reader of symbols.
 ///
-/// The writer codes the `value` it is given and returns it; the reader ignores it and returns what
-/// it reads. So the syntax is written once, and the two sides cannot drift apart.
+/// The writer codes the given `value` and returns it; the reader ignores it and returns the value
+/// that it reads. The syntax is thus written once for both directions.
 pub(crate) trait SymbolCoder {
-    /// A symbol of `table`, counted from zero.
+    /// Codes a symbol of `table`, counted from 0.
     fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidCode>;
 
-    /// `n` equally likely bits, `n <= 24`, most significant first in pieces of up to eight.
+    /// Codes `n <= 24` bits without a model, most significant first, in groups of up to eight.
     fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidCode>;
 }
 
-/// Codes symbols into bytes.
+/// Encodes symbols into bytes.
 pub(crate) struct SymbolWriter {
     coder: RangeEncoder<u16, u64>,
 }
@@ -45,10 +45,10 @@ impl SymbolWriter {
         self.coder.encode_symbol(value, model).map_err(|_| InvalidCode)
     }
 
-    /// The shortest bytes that, followed by zeros, name a point inside the final range.
+    /// Returns the shortest bytes that, followed by zeros, lie in the final interval.
     ///
-    /// The range is `[low, low + range)` of a number as long as all words so far; every
-    /// multiple of `256^(length - k)` in it is a code of `k` bytes.
+    /// The interval is `[low, low + range)`, where `low` has `length` bytes. Every multiple of
+    /// `256^(length - k)` in it is a code of `k` bytes.
     pub(crate) fn finish(self) -> Vec<u8> {
         let (mut words, state, situation) = self.coder.into_raw_parts();
         if let EncoderSituation::Inverted(held_back, first) = situation {
@@ -58,7 +58,7 @@ impl SymbolWriter {
         let mut low: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         low.extend(state.lower().to_be_bytes());
         let range = u128::from(state.range().get());
-        // Held-back words could lie before the last 15 bytes; then the code is just not shortened.
+        // A carry may reach back further than 15 bytes; then the code is not shortened.
         for length in low.len().saturating_sub(15)..low.len() {
             let tail = low[length..].iter().fold(0_u128, |sum, &byte| sum << 8 | u128::from(byte));
             let distance = if tail == 0 { 0 } else { (1 << (8 * (low.len() - length))) - tail };
@@ -73,7 +73,7 @@ impl SymbolWriter {
     }
 }
 
-/// Adds one to a big-endian number; false if it overflows.
+/// Adds one to a big-endian number; returns whether it did not overflow.
 fn add_one(number: &mut [u8]) -> bool {
     for byte in number.iter_mut().rev() {
         *byte = byte.wrapping_add(1);
@@ -91,15 +91,15 @@ impl SymbolCoder for SymbolWriter {
     }
 
     fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidCode> {
-        for (width, shift) in pieces(n) {
-            let piece = value >> shift & ((1 << width) - 1);
-            self.encode(piece as usize, UniformModel::<u16, PRECISION>::new(1 << width))?;
+        for (width, shift) in groups(n) {
+            let group = value >> shift & ((1 << width) - 1);
+            self.encode(group as usize, UniformModel::<u16, PRECISION>::new(1 << width))?;
         }
         Ok(value)
     }
 }
 
-/// Reads symbols back. Past the end the bytes go on as zeros.
+/// Decodes symbols from bytes, which are followed by implicit zeros.
 pub(crate) struct SymbolReader {
     coder: RangeDecoder<u16, u64, Cursor<u16, Vec<u16>>>,
 }
@@ -122,17 +122,17 @@ impl SymbolCoder for SymbolReader {
 
     fn bits(&mut self, n: u32, _: u32) -> Result<u32, InvalidCode> {
         let mut value = 0;
-        for (width, _) in pieces(n) {
+        for (width, _) in groups(n) {
             let model = UniformModel::<u16, PRECISION>::new(1 << width);
-            let piece = self.coder.decode_symbol(model).map_err(|_| InvalidCode)?;
-            value = value << width | piece as u32;
+            let group = self.coder.decode_symbol(model).map_err(|_| InvalidCode)?;
+            value = value << width | group as u32;
         }
         Ok(value)
     }
 }
 
-/// Widths and shifts of the pieces of an `n`-bit number, most significant first.
-fn pieces(n: u32) -> impl Iterator<Item = (u32, u32)> {
+/// Returns the widths and shifts of the groups of an `n`-bit number, most significant first.
+fn groups(n: u32) -> impl Iterator<Item = (u32, u32)> {
     let mut left = n;
     std::iter::from_fn(move || {
         let width = left.min(8);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn likely_symbols_cost_no_bytes_at_all() {
+    fn a_few_likely_symbols_take_no_bytes() {
         let mut writer = SymbolWriter::new();
         let table = table(&[16_000, 192]);
         for _ in 0..36 {
@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read_in_at_most_a_byte_too_many(
+        fn symbols_survive_and_take_at_most_a_byte_more_than_their_information(
             symbols in prop::collection::vec((0_usize..4, 0_u32..1 << 20), 0..60),
         ) {
             let table = table(&[8000, 4000, 300]);

@@ -1,351 +1,386 @@
-//! The encoder's choice: which levels show the most for their bytes.
+//! Rate-distortion optimized quantization: the encoder's search for the levels of a unit.
+//!
+//! Minimizes `D + lambda * R` over all paths through the trellis with the Viterbi algorithm, as
+//! for the trellis-coded quantization of JPEG 2000 part 2 and ITU-T H.266. Integer arithmetic, so
+//! every machine makes the same choice.
 
 use std::ops::Range;
 
 use types::{FEATURE_DIMS, MAX_UNIT_BYTES, Rate};
 
-use crate::bends::{Bends, Halving, N_POINTS, caught_up, halvings};
-use crate::entropy_model::{Costs, MAX_LEVEL, Symbol};
+use crate::entropy_model::{Costs, MAX_LEVEL, SymbolKind};
+use crate::midpoints::{Midpoint, MidpointLevels, N_MIDPOINTS, corrected_start, midpoints};
 use crate::prediction::{
-    Base, Expectation, Predictor, Run, Scale, State, of_half_steps, of_levels,
+    Base, ExpectedMagnitude, MagnitudeRatio, Prediction, Predictor, State, magnitude_of_half_steps,
+    magnitude_of_level,
 };
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::SymbolWriter;
 use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
 use crate::trellis::{Quantizer, Trellis};
 
-/// Shares of what a bit is worth ([`types::RateParameters::lambda`]) to choose levels by, in [`WHOLE`] parts.
-const SHARES: [i64; 5] = [8, 6, 4, 3, 2];
-const WHOLE: i64 = 4;
-/// What a price is told in: so many parts make a squared step.
-const PRICE_ONE: i64 = 40 * WHOLE;
-/// Paths that are worse than the best by what so many bits are worth are given up, in 1/256.
-const HOPELESS: i64 = 6 * 256;
-/// What the error of a frame on the way counts, and that of its end, which bends the next way, too.
-const FRAME: i64 = 4;
-const END: i64 = 6;
+/// Factors of lambda that are tried, in 1/4.
+const LAMBDA_FACTORS: [i64; 5] = [8, 6, 4, 3, 2];
+const FACTOR_ONE: i64 = 4;
+/// Denominator of a scaled lambda: it is in this part of a squared step per bit.
+const LAMBDA_ONE: i64 = 40 * FACTOR_ONE;
+/// Paths that cost more than the best one by lambda times this many bits are pruned, in 1/256 bits.
+const PRUNING_MARGIN: i64 = 6 * 256;
+/// Weight of the squared error of one frame.
+const FRAME_WEIGHT: i64 = 4;
+/// Weight of the unit's own frame if the unit codes midpoints: its error also moves the midpoints
+/// of the next unit.
+const END_WEIGHT: i64 = 6;
 
-/// What a unit should say.
-pub(crate) struct Wanted {
-    /// Positions of its feature.
+/// Positions that a unit should reproduce, in parts from the mean.
+pub(crate) struct Target {
+    /// Of the unit's own feature.
     pub(crate) end: [i32; FEATURE_DIMS],
-    pub(crate) way: Option<Way>,
+    /// Of the frames before it, if the unit may code midpoints.
+    pub(crate) intermediates: Option<Intermediates>,
 }
 
-/// How the face got there.
-pub(crate) struct Way {
-    /// Positions that the peer has from the unit before.
-    pub(crate) from: [i32; FEATURE_DIMS],
-    /// Positions at the quarters of the way.
-    pub(crate) points: [[i32; FEATURE_DIMS]; N_POINTS],
+/// Motion since the previous unit.
+pub(crate) struct Intermediates {
+    /// Decoded positions of the previous unit.
+    pub(crate) start: [i32; FEATURE_DIMS],
+    /// Positions at the quarters of the interval.
+    pub(crate) points: [[i32; FEATURE_DIMS]; N_MIDPOINTS],
 }
 
-/// A unit, and what it says.
-pub(crate) struct Shortest {
+/// A coded unit and what it decodes to.
+pub(crate) struct EncodedLevels {
     pub(crate) coded: Vec<u8>,
     pub(crate) state: State,
-    pub(crate) bends: Option<Bends>,
+    pub(crate) midpoints: Option<MidpointLevels>,
 }
 
-/// The shortest good code of what is wanted; none if no unit can hold one.
+/// Encodes a target at the lowest cost `D + lambda * R`; `None` if the unit would be too long or
+/// cannot represent the target.
 ///
-/// A unit's length is a whole number of bytes, so several prices of a bit are tried, and once no bend
-/// at all; what counts in the end are the bytes.
-pub(crate) fn shortest(
+/// The search prices fractional bits but a unit has whole bytes, so it is run with several
+/// multiples of lambda, and once without midpoints; the candidates are compared by their size in
+/// bytes.
+pub(crate) fn encode_levels(
     profile: &Profile,
     header: Header,
     base: Base<'_>,
     rate: Rate,
-    wanted: &Wanted,
-) -> Option<Shortest> {
+    target: &Target,
+) -> Option<EncodedLevels> {
     let predictor = Predictor::new(profile, base, rate);
-    let choices = Choices::new(&predictor, profile.n_components(), rate, wanted);
+    let candidates = Candidates::new(&predictor, profile.n_components(), rate, target);
     let costs = Costs::new();
-    let price = rate.parameters().lambda * if predictor.is_at_rest() { 2 } else { 1 };
-    let mut tried: Vec<Levels> = Vec::with_capacity(SHARES.len() + 1);
-    let mut best: Option<(i64, Shortest)> = None;
-    let straight = wanted.way.as_ref().map(|_| (WHOLE, false));
-    let tries = SHARES.map(|share| (share, true)).into_iter().chain(straight);
-    for (share, may_bend) in tries {
-        let market = Market { rate, price: share * price, may_bend, costs };
-        let (levels, error) = market.levels(&choices, wanted.way.as_ref());
+    let lambda = rate.parameters().lambda * if predictor.is_at_rest() { 2 } else { 1 };
+    let mut tried: Vec<Levels> = Vec::with_capacity(LAMBDA_FACTORS.len() + 1);
+    let mut best: Option<(i64, EncodedLevels)> = None;
+    let without_midpoints = target.intermediates.as_ref().map(|_| (FACTOR_ONE, false));
+    let searches = LAMBDA_FACTORS.map(|factor| (factor, true)).into_iter().chain(without_midpoints);
+    for (factor, with_midpoints) in searches {
+        let search = RateDistortion { rate, lambda: factor * lambda, with_midpoints, costs };
+        let (levels, distortion) = search.levels(&candidates, target.intermediates.as_ref());
         if tried.contains(&levels) {
             continue;
         }
         let mut writer = SymbolWriter::new();
         code_header(&mut writer, header).ok()?;
         code_rate(&mut writer, base, rate).ok()?;
-        let (state, bends) = code_levels(&mut writer, profile, base, rate, &levels).ok()?;
+        let (state, midpoints) = code_levels(&mut writer, profile, base, rate, &levels).ok()?;
         let coded = writer.finish();
         if coded.len() > MAX_UNIT_BYTES {
             continue;
         }
-        let full = Market { price: WHOLE * price, ..market };
-        let total = full.total(error, 256 * 8 * coded.len() as i64);
-        if best.as_ref().is_none_or(|(least, _)| total < *least) {
-            best = Some((total, Shortest { coded, state, bends }));
+        let unscaled = RateDistortion { lambda: FACTOR_ONE * lambda, ..search };
+        let cost = unscaled.cost(distortion, 256 * 8 * coded.len() as i64);
+        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            best = Some((cost, EncodedLevels { coded, state, midpoints }));
         }
         tried.push(levels);
     }
-    best.map(|(_, shortest)| shortest)
+    best.map(|(_, encoded)| encoded)
 }
 
-/// Levels, the error that they leave and the bits that they cost.
+/// Levels with their distortion and rate.
 #[derive(Clone, Copy)]
-struct Offer<T> {
+struct Choice<T> {
     levels: T,
-    /// Squared, in parts, times [`FRAME`] or [`END`].
-    error: i64,
-    /// In 1/256.
+    /// Squared errors in parts, times [`FRAME_WEIGHT`] or [`END_WEIGHT`].
+    distortion: i64,
+    /// In 1/256 bits.
     bits: i64,
 }
 
-/// What a component says: its level, and its bends in the order of [`halvings`].
-type Component = (i32, [i32; N_POINTS]);
+/// The level of one component, and its midpoint levels in coding order.
+type ComponentLevels = (i32, [i32; N_MIDPOINTS]);
 
-/// A level that a component could have, whatever those before it are.
+/// A level that a component may take, with everything that does not depend on other components.
 #[derive(Clone, Copy)]
 struct Candidate {
     level: i32,
-    /// How large the residual is, in 1/4096 levels.
+    /// Magnitude of the residual, in 1/4096 levels.
     residual: u64,
-    /// Where it leads to, in parts.
+    /// Reconstructed position, in parts.
     position: i32,
-    /// Of the end alone.
-    error: i64,
-    /// What to expect of the bends, in the order of [`halvings`].
-    bends: [Scale; N_POINTS],
+    /// Distortion of the unit's own frame.
+    distortion: i64,
+    /// Expected magnitudes of the midpoint residuals, in coding order.
+    midpoints: [ExpectedMagnitude; N_MIDPOINTS],
 }
 
 impl Candidate {
-    /// This level of component `k`; none if it leads out of range.
+    /// Returns the candidate for `level` of component `k`; `None` if its position is out of range.
     fn new(
         predictor: &Predictor<'_>,
-        expectation: &Expectation,
+        prediction: &Prediction,
         k: usize,
         rate: Rate,
         quantizer: Quantizer,
         level: i32,
-        wanted: &Wanted,
+        target: &Target,
     ) -> Option<Self> {
         let half_steps = quantizer.half_steps(level);
-        let position = expectation.position + half_steps * rate.parameters().half_step;
+        let position = prediction.position + half_steps * rate.parameters().half_step;
         if position.abs() > MAX_POSITION {
             return None;
         }
-        let off = i64::from(wanted.end[k] - position);
-        let counts = if wanted.way.is_some() { END } else { FRAME };
-        let residual = of_half_steps(half_steps);
-        let mut bends = [Scale::default(); N_POINTS];
-        if wanted.way.is_some() {
-            for (halving, bend) in halvings(rate).iter().zip(&mut bends) {
-                *bend = predictor.expect_bend(k, *halving, expectation, residual);
+        let error = i64::from(target.end[k] - position);
+        let weight = if target.intermediates.is_some() { END_WEIGHT } else { FRAME_WEIGHT };
+        let residual = magnitude_of_half_steps(half_steps);
+        let mut expected = [ExpectedMagnitude::default(); N_MIDPOINTS];
+        if target.intermediates.is_some() {
+            for (midpoint, expected) in midpoints(rate).iter().zip(&mut expected) {
+                *expected = predictor.midpoint_magnitude(k, *midpoint, prediction, residual);
             }
         }
-        Some(Self { level, residual, position, error: counts * off * off, bends })
+        let distortion = weight * error * error;
+        Some(Self { level, residual, position, distortion, midpoints: expected })
     }
 }
 
-/// What can be said of each component, whatever is said of those before it.
-struct Choices {
-    /// What is expected of the components.
-    scales: Vec<Scale>,
-    candidates: Vec<Candidate>,
-    /// Where the candidates of each component and quantizer are.
+/// Candidates of all components for both quantizers.
+struct Candidates {
+    /// Expected magnitude of each component's residual.
+    expected: Vec<ExpectedMagnitude>,
+    all: Vec<Candidate>,
+    /// Where in `all` those of each component and quantizer are.
     ranges: Vec<[Range<usize>; 2]>,
 }
 
-impl Choices {
-    /// Levels nearest to what is missing of the end, and of where it would be if the way did not bend,
-    /// those before them, and 0.
-    fn new(predictor: &Predictor<'_>, n: usize, rate: Rate, wanted: &Wanted) -> Self {
-        let mut scales = Vec::with_capacity(n);
-        let mut candidates = Vec::with_capacity(8 * n);
+impl Candidates {
+    /// For each component: the levels next to the residual, those next to the residual of the best
+    /// straight line through the intermediate frames, and 0.
+    fn new(predictor: &Predictor<'_>, n: usize, rate: Rate, target: &Target) -> Self {
+        let step = rate.parameters().step();
+        let mut expected = Vec::with_capacity(n);
+        let mut all = Vec::with_capacity(8 * n);
         let mut ranges = Vec::with_capacity(n);
         for k in 0..n {
-            let expectation = predictor.expect(k);
-            let promised = expectation.position;
-            let missing = wanted.end[k] - promised;
-            let straight = wanted
-                .way
-                .as_ref()
-                .map_or(missing, |way| missing_if_straight(rate, way, k, promised, missing));
+            let prediction = predictor.predict(k);
+            let residual = target.end[k] - prediction.position;
+            let straight = target.intermediates.as_ref().map_or(residual, |intermediates| {
+                straight_line_residual(rate, intermediates, k, prediction.position, residual)
+            });
             ranges.push(Quantizer::ALL.map(|quantizer| {
-                let start = candidates.len();
-                let [a, b] = quantizer.nearest(missing, rate.parameters().step(), MAX_LEVEL);
-                let [c, d] = quantizer.nearest(straight, rate.parameters().step(), MAX_LEVEL);
+                let start = all.len();
+                let [a, b] = quantizer.nearest(residual, step, MAX_LEVEL);
+                let [c, d] = quantizer.nearest(straight, step, MAX_LEVEL);
                 let levels = [a, b, c, d, 0];
                 for (i, level) in levels.into_iter().enumerate() {
                     if !levels[..i].contains(&level) {
-                        candidates.extend(Candidate::new(
+                        all.extend(Candidate::new(
                             predictor,
-                            &expectation,
+                            &prediction,
                             k,
                             rate,
                             quantizer,
                             level,
-                            wanted,
+                            target,
                         ));
                     }
                 }
-                start..candidates.len()
+                start..all.len()
             }));
-            scales.push(expectation.scale);
+            expected.push(prediction.magnitude);
         }
-        Self { scales, candidates, ranges }
+        Self { expected, all, ranges }
     }
 
     fn of(&self, k: usize, quantizer: Quantizer) -> &[Candidate] {
-        &self.candidates[self.ranges[k][quantizer.index()].clone()]
+        &self.all[self.ranges[k][quantizer.index()].clone()]
     }
 }
 
-/// The best way to a state of the trellis.
+/// The best path to one state of the trellis.
 #[derive(Clone, Copy, Default)]
 struct Path {
-    run: Run,
-    bend_run: Run,
-    /// Error and bits on one scale.
-    total: i64,
+    ratio: MagnitudeRatio,
+    midpoint_ratio: MagnitudeRatio,
+    cost: i64,
 }
 
-/// The last step of a path: the state it goes on from, and what is said.
+/// The last step of a path.
 #[derive(Clone, Copy)]
 struct Step<'a> {
     from: Trellis,
     candidate: &'a Candidate,
-    offer: Offer<Component>,
-    /// Error and bits of the whole path on one scale.
-    total: i64,
+    choice: Choice<ComponentLevels>,
+    /// Cost of the whole path.
+    cost: i64,
 }
 
-/// What error and bits are worth.
+/// Rate-distortion search at one lambda.
 #[derive(Clone, Copy)]
-struct Market {
+struct RateDistortion {
     rate: Rate,
-    price: i64,
-    may_bend: bool,
+    /// In [`LAMBDA_ONE`]ths of a squared step per bit.
+    lambda: i64,
+    with_midpoints: bool,
     costs: Costs,
 }
 
-impl Market {
-    /// Error and bits on one scale.
-    fn total(self, error: i64, bits: i64) -> i64 {
+impl RateDistortion {
+    /// Returns `D + lambda * R`, for `bits` in 1/256.
+    fn cost(self, distortion: i64, bits: i64) -> i64 {
         let step = i64::from(self.rate.parameters().step());
-        let shown = error.saturating_mul(256 * PRICE_ONE / FRAME);
-        shown.saturating_add(self.price * step * step * bits)
+        let scaled = distortion.saturating_mul(256 * LAMBDA_ONE / FRAME_WEIGHT);
+        scaled.saturating_add(self.lambda * step * step * bits)
     }
 
-    /// Levels that weigh the error they leave against the bits they cost, and that error: the best
-    /// path through the trellis (Viterbi).
-    fn levels(self, choices: &Choices, way: Option<&Way>) -> (Levels, i64) {
-        let n = choices.scales.len();
-        // By state: the best way there, and after each component the last step of it.
+    /// Returns the levels of the cheapest path through the trellis, and their distortion.
+    fn levels(
+        self,
+        candidates: &Candidates,
+        intermediates: Option<&Intermediates>,
+    ) -> (Levels, i64) {
+        let n = candidates.expected.len();
+        // The best path to each state, and its last step after each component.
         let mut paths = [None; Trellis::STATES];
         paths[Trellis::default().index()] = Some(Path::default());
         let mut steps: Vec<[Option<Step<'_>>; Trellis::STATES]> = vec![[None; Trellis::STATES]; n];
-        for (k, (scale, best)) in choices.scales.iter().zip(&mut steps).enumerate() {
+        for (k, (expected, best)) in candidates.expected.iter().zip(&mut steps).enumerate() {
             for (from, path) in Trellis::all().zip(&paths) {
                 let Some(path) = path else { continue };
                 let quantizer = from.quantizer();
-                let class = path.run.class(scale);
-                for candidate in choices.of(k, quantizer) {
-                    let bits = self.costs.of(Symbol::Residual(quantizer), class, candidate.level);
-                    let offer = self.offer(path.bend_run, k, candidate, i64::from(bits), way);
-                    let total = path.total.saturating_add(self.total(offer.error, offer.bits));
+                let class = path.ratio.class(expected);
+                for candidate in candidates.of(k, quantizer) {
+                    let kind = SymbolKind::Residual(quantizer);
+                    let bits = i64::from(self.costs.of(kind, class, candidate.level));
+                    let choice =
+                        self.choice(path.midpoint_ratio, k, candidate, bits, intermediates);
+                    let cost = path.cost.saturating_add(self.cost(choice.distortion, choice.bits));
                     let best = &mut best[from.after(candidate.level).index()];
-                    if best.as_ref().is_none_or(|best| total < best.total) {
-                        *best = Some(Step { from, candidate, offer, total });
+                    if best.as_ref().is_none_or(|best| cost < best.cost) {
+                        *best = Some(Step { from, candidate, choice, cost });
                     }
                 }
             }
             paths = best.each_ref().map(|step| {
-                let Step { from, candidate, offer, total } = step.as_ref()?;
-                let Path { mut run, mut bend_run, .. } = paths[from.index()]?;
-                run.learn(candidate.residual, scale);
-                for (scale, bend) in candidate.bends.iter().zip(offer.levels.1) {
-                    bend_run.learn(of_levels(bend), scale);
+                let Step { from, candidate, choice, cost } = step.as_ref()?;
+                let Path { mut ratio, mut midpoint_ratio, .. } = paths[from.index()]?;
+                ratio.update(candidate.residual, expected);
+                for (expected, level) in candidate.midpoints.iter().zip(choice.levels.1) {
+                    midpoint_ratio.update(magnitude_of_level(level), expected);
                 }
-                Some(Path { run, bend_run, total: *total })
+                Some(Path { ratio, midpoint_ratio, cost: *cost })
             });
-            let least = paths.iter().flatten().map(|path| path.total).min();
-            let most = least.unwrap_or(0).saturating_add(self.total(0, HOPELESS));
+            let least = paths.iter().flatten().map(|path| path.cost).min();
+            let most = least.unwrap_or(0).saturating_add(self.cost(0, PRUNING_MARGIN));
             for path in &mut paths {
-                path.take_if(|path| path.total > most);
+                path.take_if(|path| path.cost > most);
             }
         }
         let ends = Trellis::all().zip(&paths).filter_map(|(at, path)| Some((at, path.as_ref()?)));
-        let best = ends.min_by_key(|(_, path)| path.total);
-        let (mut at, _) = best.expect("a promise kept is always in range");
+        let best = ends.min_by_key(|(_, path)| path.cost);
+        let (mut at, _) = best.expect("level 0 is always in range");
         let mut residuals = [0; FEATURE_DIMS];
-        let mut all_bends = [[0; FEATURE_DIMS]; N_POINTS];
-        let mut error = 0_i64;
+        let mut midpoints = [[0; FEATURE_DIMS]; N_MIDPOINTS];
+        let mut distortion = 0_i64;
         for (k, steps) in steps.iter().enumerate().rev() {
-            let Some(Step { from, offer, .. }) = &steps[at.index()] else { break };
-            let (level, bends) = offer.levels;
+            let Some(Step { from, choice, .. }) = &steps[at.index()] else { break };
+            let (level, of_midpoints) = choice.levels;
             residuals[k] = level;
-            all_bends.iter_mut().zip(bends).for_each(|(all, bend)| all[k] = bend);
-            error = error.saturating_add(offer.error);
+            midpoints.iter_mut().zip(of_midpoints).for_each(|(all, level)| all[k] = level);
+            distortion = distortion.saturating_add(choice.distortion);
             at = *from;
         }
-        let bends = all_bends.iter().flatten().any(|bend| *bend != 0).then_some(all_bends);
-        (Levels { residuals, bends }, error)
+        let has_midpoints = midpoints.iter().flatten().any(|level| *level != 0);
+        (Levels { residuals, midpoints: has_midpoints.then_some(midpoints) }, distortion)
     }
 
-    /// A candidate for component `k` whose level takes so many bits, and the best bends to it.
-    fn offer(
+    /// Returns a candidate of component `k`, whose level takes `bits`, with the best midpoint
+    /// levels for it.
+    fn choice(
         self,
-        bend_run: Run,
+        midpoint_ratio: MagnitudeRatio,
         k: usize,
         candidate: &Candidate,
         bits: i64,
-        way: Option<&Way>,
-    ) -> Offer<Component> {
-        let levels = (candidate.level, [0; N_POINTS]);
-        let mut offer = Offer { levels, error: candidate.error, bits };
-        let Some(way) = way else { return offer };
-        let from = caught_up(self.rate, way.from[k], candidate.position);
-        let mut at = [from, 0, 0, 0, candidate.position];
-        let halvings = halvings(self.rate).iter().zip(&candidate.bends);
-        for ((halving, scale), level) in halvings.zip(&mut offer.levels.1) {
-            let missing = way.points[halving.at - 1][k] - halving.straight(&at);
-            let bend = self.bend(bend_run.class(scale), missing);
-            at[halving.at] = halving.bent(&at, bend.levels * self.rate.parameters().midpoint_step);
-            *level = bend.levels;
-            offer.error += bend.error;
-            offer.bits += bend.bits;
+        intermediates: Option<&Intermediates>,
+    ) -> Choice<ComponentLevels> {
+        let levels = (candidate.level, [0; N_MIDPOINTS]);
+        let mut choice = Choice { levels, distortion: candidate.distortion, bits };
+        let Some(intermediates) = intermediates else { return choice };
+        let start = corrected_start(self.rate, intermediates.start[k], candidate.position);
+        let mut quarters = [start, 0, 0, 0, candidate.position];
+        let midpoints = midpoints(self.rate).iter().zip(&candidate.midpoints);
+        for ((midpoint, expected), level) in midpoints.zip(&mut choice.levels.1) {
+            let residual = intermediates.points[midpoint.at - 1][k] - midpoint.predicted(&quarters);
+            let best = self.midpoint_choice(midpoint_ratio.class(expected), residual);
+            let reconstructed = best.levels * self.rate.parameters().midpoint_step;
+            quarters[midpoint.at] = midpoint.reconstructed(&quarters, reconstructed);
+            *level = best.levels;
+            choice.distortion += best.distortion;
+            choice.bits += best.bits;
         }
-        offer
+        choice
     }
 
-    /// The best bend for what is missing from a straight line.
-    fn bend(self, class: i32, missing: i32) -> Offer<i32> {
-        let offer = |level: i32| {
-            let off = i64::from(missing - level * self.rate.parameters().midpoint_step);
-            let bits = if self.may_bend { self.costs.of(Symbol::Bend, class, level) } else { 0 };
-            Offer { levels: level, error: FRAME * off * off, bits: i64::from(bits) }
+    /// Returns the best level for a midpoint residual in parts.
+    fn midpoint_choice(self, class: i32, residual: i32) -> Choice<i32> {
+        let step = self.rate.parameters().midpoint_step;
+        let choice = |level: i32| {
+            let error = i64::from(residual - level * step);
+            let bits = if self.with_midpoints {
+                self.costs.of(SymbolKind::Midpoint, class, level)
+            } else {
+                0
+            };
+            Choice {
+                levels: level,
+                distortion: FRAME_WEIGHT * error * error,
+                bits: i64::from(bits),
+            }
         };
-        if !self.may_bend || 2 * missing.abs() < self.rate.parameters().midpoint_step {
-            return offer(0);
+        if !self.with_midpoints || 2 * residual.abs() < step {
+            return choice(0);
         }
-        let [nearest, before] =
-            Quantizer::Whole.nearest(missing, self.rate.parameters().midpoint_step, MAX_LEVEL);
-        let total = |offer: &Offer<i32>| self.total(offer.error, offer.bits);
-        let smaller = [offer(before), offer(0)].into_iter();
-        smaller.fold(offer(nearest), |a, b| if total(&b) < total(&a) { b } else { a })
+        let [nearest, smaller] = Quantizer::Whole.nearest(residual, step, MAX_LEVEL);
+        let cost = |choice: &Choice<i32>| self.cost(choice.distortion, choice.bits);
+        [choice(smaller), choice(0)]
+            .into_iter()
+            .fold(choice(nearest), |a, b| if cost(&b) < cost(&a) { b } else { a })
     }
 }
 
-/// What would be missing of the end if the frames on the way said where it is, too, and the way did
-/// not bend: the least of the errors of all of them.
-fn missing_if_straight(rate: Rate, way: &Way, k: usize, promised: i32, missing: i32) -> i32 {
-    let (mut sum, mut weights) = (4 * END * i64::from(missing), 4 * END);
-    for Halving { at, .. } in halvings(rate) {
-        let share = *at as i64;
-        let straight = i64::from(way.from[k]) * (4 - share) + i64::from(promised) * share;
-        // An error of a frame counts FRAME, which is 4: that of a quarter's share squared, 1.
-        sum += share * (4 * i64::from(way.points[at - 1][k]) - straight);
-        weights += share * share;
+/// Returns the residual of component `k` that minimizes the weighted squared error of the unit's
+/// own frame and of the intermediate frames if no midpoint residual is coded.
+///
+/// `predicted` is the predicted position of the unit, `residual` what is left of its own frame.
+fn straight_line_residual(
+    rate: Rate,
+    intermediates: &Intermediates,
+    k: usize,
+    predicted: i32,
+    residual: i32,
+) -> i32 {
+    let (mut sum, mut weights) = (4 * END_WEIGHT * i64::from(residual), 4 * END_WEIGHT);
+    for Midpoint { at, .. } in midpoints(rate) {
+        let quarters = *at as i64;
+        let straight =
+            i64::from(intermediates.start[k]) * (4 - quarters) + i64::from(predicted) * quarters;
+        // FRAME_WEIGHT is 4, so the squared share of one quarter weighs 1.
+        sum += quarters * (4 * i64::from(intermediates.points[at - 1][k]) - straight);
+        weights += quarters * quarters;
     }
     ((2 * sum + weights).div_euclid(2 * weights)) as i32
 }

@@ -3,17 +3,18 @@ use types::{MediaTime, UnitNumber};
 use crate::AccessUnit;
 
 const MAGIC: [u8; 4] = *b"FCS4";
-/// From unit to unit, microseconds: a day.
-const LONGEST_PAUSE: u64 = 86_400_000_000;
-/// Bytes that say whose face it is.
+/// Longest time between two units, in microseconds: a day.
+const MAX_GAP: u64 = 86_400_000_000;
+/// Length of the field that identifies the face file.
 const FACE_BYTES: usize = 8;
 
-/// Access units with their times: what `feathercall encode` writes into a `.fcs` file.
+/// Access units with their times: the content of an `.fcs` file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stream {
-    /// Which face the units move: the first bytes of its content hash. Of another they make a grimace.
+    /// Start of the content hash of the face file that the units were encoded with. With another
+    /// face, the codes have no meaning.
     pub face: [u8; FACE_BYTES],
-    /// Units in coding order, numbered from 0, and the media times of their features, which never go back.
+    /// Units in coding order, each with the media time of its feature. Times do not decrease.
     pub units: Vec<(MediaTime, AccessUnit)>,
 }
 
@@ -22,9 +23,9 @@ pub struct Stream {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// Another kind of file, or one of an earlier or later build.
+    /// Another kind of file, or a stream of another version.
     #[error(
-        "not a stream of this version (it does not begin with FCS4): encode the clip with this build"
+        "not a stream of this version (it does not start with FCS4): encode the clip again with this build"
     )]
     Magic,
     /// Cut short or damaged.
@@ -33,17 +34,17 @@ pub enum StreamError {
 }
 
 impl Stream {
-    /// Bytes of the units alone: the payload that a bit rate is quoted for.
+    /// Returns the total size of the units, without times: the payload of a bit rate.
     pub fn payload_bytes(&self) -> usize {
         self.units.iter().map(|(_, unit)| unit.as_bytes().len()).sum()
     }
 
-    /// Returns the units with the numbers that a decoder needs.
+    /// Iterates over the units with their numbers, which count from 0, and their times.
     pub fn numbered(&self) -> impl Iterator<Item = (UnitNumber, MediaTime, &AccessUnit)> {
         (0..).zip(&self.units).map(|(i, (time, unit))| (UnitNumber(i), *time, unit))
     }
 
-    /// The file, as docs/BITSTREAM.md lays it out.
+    /// Returns the file content, as specified in docs/BITSTREAM.md.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = [&MAGIC[..], &self.face].concat();
         let mut before = MediaTime::ZERO;
@@ -60,10 +61,10 @@ impl Stream {
         bytes
     }
 
-    /// The inverse of [`Stream::to_bytes`].
+    /// Parses the content of a file; the inverse of [`Stream::to_bytes`].
     ///
     /// # Errors
-    /// If the bytes are something else, or end inside a unit.
+    /// If the bytes are not a stream of this version, or are damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, StreamError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
         let damaged = StreamError::Damaged { at: MAGIC.len() };
@@ -84,7 +85,7 @@ impl Stream {
                     break;
                 }
             }
-            if delta > LONGEST_PAUSE {
+            if delta > MAX_GAP {
                 return Err(damaged);
             }
             micros = micros.checked_add(delta).ok_or(damaged)?;
@@ -108,7 +109,7 @@ mod tests {
         #[test]
         fn a_stream_survives_its_bytes(
             face: [u8; FACE_BYTES],
-            units in prop::collection::vec((0..=LONGEST_PAUSE, prop::collection::vec(any::<u8>(), 1..256)), 0..20),
+            units in prop::collection::vec((0..=MAX_GAP, prop::collection::vec(any::<u8>(), 1..256)), 0..20),
         ) {
             let mut micros = 0;
             let units = units.iter().map(|(delta, bytes)| {
@@ -126,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_stream_says_where() {
+    fn a_damaged_stream_is_refused_with_the_position() {
         let unit = AccessUnit::parse(&[1, 2, 3]).unwrap();
         let units = vec![(MediaTime::from_micros(40_000), unit)];
-        let bytes = Stream { face: *b"whose is", units }.to_bytes();
+        let bytes = Stream { face: *b"facehash", units }.to_bytes();
         assert_eq!(Stream::parse(&bytes[..bytes.len() - 1]), Err(StreamError::Damaged { at: 12 }));
         assert_eq!(Stream::parse(&bytes[..11]), Err(StreamError::Damaged { at: 4 }));
         let mut pause = bytes.clone();

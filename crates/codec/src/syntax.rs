@@ -1,158 +1,167 @@
-//! The symbols of a unit, in order. Run by the encoder to write them, by the decoder to read them.
+//! Syntax of an access unit: its symbols in order. The encoder runs it to write them, the decoder
+//! to read them.
 
 use std::sync::LazyLock;
 
 use types::{FEATURE_DIMS, Rate, UnitNumber};
 
-use crate::bends::{Bends, N_POINTS, halvings};
-use crate::entropy_model::{Symbol, code_level};
-use crate::prediction::{Base, Bent, Predictor, Run, State, of_half_steps, of_levels};
+use crate::entropy_model::{SymbolKind, code_level};
+use crate::midpoints::{MidpointLevels, N_MIDPOINTS, midpoints};
+use crate::prediction::{
+    Base, MagnitudeRatio, MidpointMagnitude, Predictor, State, magnitude_of_half_steps,
+    magnitude_of_level,
+};
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
 use crate::trellis::Trellis;
 
-/// The oldest reference a unit may name.
+/// Age of the oldest reference that a unit can name, in units.
 pub(crate) const MAX_AGE: u32 = 32;
-/// The farthest back from the reference that a unit looks for the motion.
-pub(crate) const MAX_TAP: u32 = 7;
+/// Largest distance from the reference back to the motion reference, in units.
+pub(crate) const MAX_MOTION_SPAN: u32 = 7;
 
-/// What a unit says about its references.
+/// References that a unit names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Header {
-    /// How many units ago the reference was, 0 in a key unit.
+    /// Units from this one back to its reference; 0 in a key unit.
     pub(crate) age: u32,
-    /// How far before the reference its motion began, 0 if unknown.
-    pub(crate) tap: u32,
+    /// Units from the reference back to the motion reference; 0 if there is none.
+    pub(crate) motion_span: u32,
 }
 
 impl Header {
-    /// A key unit's.
-    pub(crate) const KEY: Self = Self { age: 0, tap: 0 };
+    /// The header of a key unit.
+    pub(crate) const KEY: Self = Self { age: 0, motion_span: 0 };
 
-    /// The unit that unit `id` builds on.
-    pub(crate) fn reference(self, id: UnitNumber) -> Option<UnitNumber> {
-        (self.age > 0).then(|| id.offset(-i64::from(self.age)))
+    /// Returns the reference of unit `number`.
+    pub(crate) fn reference(self, number: UnitNumber) -> Option<UnitNumber> {
+        (self.age > 0).then(|| number.offset(-i64::from(self.age)))
     }
 
-    /// The unit its motion is measured from.
-    pub(crate) fn before(self, id: UnitNumber) -> Option<UnitNumber> {
-        let start = self.reference(id)?;
-        (self.tap > 0).then(|| start.offset(-i64::from(self.tap)))
+    /// Returns the unit from which the motion up to the reference is measured.
+    pub(crate) fn motion_reference(self, number: UnitNumber) -> Option<UnitNumber> {
+        let reference = self.reference(number)?;
+        (self.motion_span > 0).then(|| reference.offset(-i64::from(self.motion_span)))
     }
 }
 
-/// Codes what the unit builds on.
+/// Codes the header.
 pub(crate) fn code_header(
     coder: &mut impl SymbolCoder,
     header: Header,
 ) -> Result<Header, InvalidCode> {
     let age = coder.symbol(&AGES, header.age as usize)? as u32;
-    let tap = if age == 0 { 0 } else { coder.symbol(&TAPS, header.tap as usize)? as u32 };
-    Ok(Header { age, tap })
+    let motion_span =
+        if age == 0 { 0 } else { coder.symbol(&MOTION_SPANS, header.motion_span as usize)? as u32 };
+    Ok(Header { age, motion_span })
 }
 
-/// Codes the rate, which is most often the reference's.
+/// Codes the rate relative to the reference's, or to the normal rate in a key unit.
 pub(crate) fn code_rate(
     coder: &mut impl SymbolCoder,
     base: Base<'_>,
     rate: Rate,
 ) -> Result<Rate, InvalidCode> {
-    let (table, usual) = match base {
-        Base::Rest => (&ANY_RATE, Rate::Normal),
-        Base::Reference { state, .. } => (&SAME_RATE, state.rate),
+    let (table, expected) = match base {
+        Base::Rest => (&KEY_RATE, Rate::Normal),
+        Base::Reference { state, .. } => (&DELTA_RATE, state.rate),
     };
-    let further = (rate.index() + 3 - usual.index()) % 3;
-    let further = coder.symbol(table, further)?;
-    Rate::ALL.get((usual.index() + further) % 3).copied().ok_or(InvalidCode)
+    let difference = (rate.index() + 3 - expected.index()) % 3;
+    let difference = coder.symbol(table, difference)?;
+    Rate::ALL.get((expected.index() + difference) % 3).copied().ok_or(InvalidCode)
 }
 
-/// Levels of a unit: residuals of what was promised, and how the way to there bends.
+/// Quantized residuals of a unit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Levels {
+    /// Of the unit's own positions.
     pub(crate) residuals: [i32; FEATURE_DIMS],
-    pub(crate) bends: Option<Bends>,
+    /// Of the midpoints, if the unit codes any.
+    pub(crate) midpoints: Option<MidpointLevels>,
 }
 
 impl Levels {
-    /// Just as promised.
-    pub(crate) const NONE: Self = Self { residuals: [0; FEATURE_DIMS], bends: None };
+    /// All zero.
+    pub(crate) const ZERO: Self = Self { residuals: [0; FEATURE_DIMS], midpoints: None };
 }
 
-/// Codes levels on top of a base; gives the unit's state, and its bends if it has any.
+/// Codes the levels of a unit; returns the unit's state, and its midpoint levels if it codes any.
 pub(crate) fn code_levels(
     coder: &mut impl SymbolCoder,
     profile: &Profile,
     base: Base<'_>,
     rate: Rate,
     levels: &Levels,
-) -> Result<(State, Option<Bends>), InvalidCode> {
-    let halvings = halvings(rate);
+) -> Result<(State, Option<MidpointLevels>), InvalidCode> {
+    let midpoints = midpoints(rate);
     let predictor = Predictor::new(profile, base, rate);
-    let (mut run, mut bend_run) = (Run::default(), Run::default());
+    let (mut ratio, mut midpoint_ratio) = (MagnitudeRatio::default(), MagnitudeRatio::default());
     let mut state = State::rest(rate);
     if let Base::Reference { state: reference, .. } = base
-        && !halvings.is_empty()
+        && !midpoints.is_empty()
     {
-        let table = if reference.bends { &STILL_BENDS } else { &BENDS };
-        state.bends = coder.symbol(table, usize::from(levels.bends.is_some()))? == 1;
+        let table = if reference.has_midpoints { &MIDPOINTS_AGAIN } else { &MIDPOINTS_AFTER_NONE };
+        state.has_midpoints = coder.symbol(table, usize::from(levels.midpoints.is_some()))? == 1;
     }
     let mut trellis = Trellis::default();
-    let mut bends = levels.bends.unwrap_or([[0; FEATURE_DIMS]; N_POINTS]);
+    let mut midpoint_levels = levels.midpoints.unwrap_or([[0; FEATURE_DIMS]; N_MIDPOINTS]);
     for k in 0..profile.n_components() {
-        let expectation = predictor.expect(k);
-        let scale = &expectation.scale;
+        let prediction = predictor.predict(k);
+        let expected = &prediction.magnitude;
         let quantizer = trellis.quantizer();
-        let symbol = Symbol::Residual(quantizer);
-        let level = code_level(coder, symbol, run.class(scale), levels.residuals[k])?;
+        let kind = SymbolKind::Residual(quantizer);
+        let level = code_level(coder, kind, ratio.class(expected), levels.residuals[k])?;
         trellis = trellis.after(level);
         let half_steps = quantizer.half_steps(level);
         // Below 2^20 and 2^25.
-        let position = expectation.position + half_steps * rate.parameters().half_step;
+        let position = prediction.position + half_steps * rate.parameters().half_step;
         if position.abs() > MAX_POSITION {
             return Err(InvalidCode);
         }
-        let residual = of_half_steps(half_steps);
-        run.learn(residual, scale);
+        let residual = magnitude_of_half_steps(half_steps);
+        ratio.update(residual, expected);
         state.positions[k] = position;
-        state.activity[k] = predictor.activity_after(k, &expectation, residual);
-        state.bend_activity[k] = predictor.bend_activity(k);
-        if state.bends {
-            let mut bent = Bent::default();
-            for (halving, bends) in halvings.iter().zip(&mut bends) {
-                let scale = predictor.expect_bend(k, *halving, &expectation, residual);
-                bends[k] = code_level(coder, Symbol::Bend, bend_run.class(&scale), bends[k])?;
-                bend_run.learn(of_levels(bends[k]), &scale);
-                bent.learn(of_levels(bends[k]), &scale);
+        state.activity[k] = predictor.activity_after(k, &prediction, residual);
+        state.midpoint_activity[k] = predictor.midpoint_activity(k);
+        if state.has_midpoints {
+            let mut magnitude = MidpointMagnitude::default();
+            for (midpoint, levels) in midpoints.iter().zip(&mut midpoint_levels) {
+                let expected = predictor.midpoint_magnitude(k, *midpoint, &prediction, residual);
+                let class = midpoint_ratio.class(&expected);
+                levels[k] = code_level(coder, SymbolKind::Midpoint, class, levels[k])?;
+                midpoint_ratio.update(magnitude_of_level(levels[k]), &expected);
+                magnitude.add(magnitude_of_level(levels[k]), &expected);
             }
-            state.bend_activity[k] = predictor.bend_activity_after(k, bent);
+            state.midpoint_activity[k] = predictor.midpoint_activity_after(k, magnitude);
         }
     }
-    let bends = state.bends.then_some(bends);
-    Ok((state, bends))
+    let midpoint_levels = state.has_midpoints.then_some(midpoint_levels);
+    Ok((state, midpoint_levels))
 }
 
 static AGES: LazyLock<Table> = LazyLock::new(|| {
-    // 0 is a key unit; 1 is normal while nothing is lost, 2 to 4 after, the rest when nothing is
-    // heard from the peer.
+    // 0 is a key unit; 1 is usual while nothing is lost, 2 to 4 after a loss, the others while no
+    // report arrives.
     let mut frequencies = [24; MAX_AGE as usize + 1];
     frequencies[..9].copy_from_slice(&[300, 0, 1300, 900, 500, 300, 150, 150, 150]);
-    rest_to(&mut frequencies, 1)
+    completed(&mut frequencies, 1)
 });
 
-static TAPS: LazyLock<Table> = LazyLock::new(|| {
-    let mut frequencies = [100; MAX_TAP as usize + 1];
+static MOTION_SPANS: LazyLock<Table> = LazyLock::new(|| {
+    let mut frequencies = [100; MAX_MOTION_SPAN as usize + 1];
     frequencies[..4].copy_from_slice(&[300, 0, 700, 300]);
-    rest_to(&mut frequencies, 1)
+    completed(&mut frequencies, 1)
 });
 
-static ANY_RATE: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 4096, 4096], 0));
-static SAME_RATE: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 128, 128], 0));
-/// Whether the way to a unit bends, where that to its reference did not and where it did.
-static BENDS: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [0, 2048], 0));
-static STILL_BENDS: LazyLock<Table> = LazyLock::new(|| rest_to(&mut [1024, 0], 1));
+static KEY_RATE: LazyLock<Table> = LazyLock::new(|| completed(&mut [0, 4096, 4096], 0));
+static DELTA_RATE: LazyLock<Table> = LazyLock::new(|| completed(&mut [0, 128, 128], 0));
+/// Whether a unit codes midpoints, if its reference codes none.
+static MIDPOINTS_AFTER_NONE: LazyLock<Table> = LazyLock::new(|| completed(&mut [0, 2048], 0));
+/// Whether a unit codes midpoints, if its reference does.
+static MIDPOINTS_AGAIN: LazyLock<Table> = LazyLock::new(|| completed(&mut [1024, 0], 1));
 
-/// The table in which `symbol` has whatever the others leave of `2^14`.
-fn rest_to(frequencies: &mut [u16], symbol: usize) -> Table {
+/// Returns the table in which `symbol` has what the other frequencies leave of `2^14`.
+fn completed(frequencies: &mut [u16], symbol: usize) -> Table {
     frequencies[symbol] = 0;
     let others: u16 = frequencies.iter().sum();
     frequencies[symbol] = (1 << PRECISION) - others;

@@ -1,28 +1,28 @@
-//! Dependent quantization: which of two quantizers a residual has follows from the levels before it.
+//! Dependent quantization: the levels already coded select one of two quantizers for the next.
 //!
-//! Trellis-coded quantization (Marcellin and Fischer, 1990), with a parity-driven state machine as
-//! ITU-T H.266 has it, here of eight states. The values of the two quantizers together lie twice as
-//! densely as those of either, and an encoder that looks for the best path through the states leaves
-//! less error for as many bits as with one quantizer.
+//! Trellis-coded quantization (Marcellin and Fischer, 1990) with a state machine driven by the
+//! parity of the levels, as in ITU-T H.266, here with eight states. The reconstruction values of
+//! both quantizers together lie twice as densely as those of one, so an encoder that searches the
+//! trellis reaches less distortion at the same rate.
 
-/// One of two sets of values that a residual may have.
+/// A set of reconstruction values.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Quantizer {
-    /// Whole steps.
+    /// Integer multiples of the step.
     Whole,
-    /// 0, and what lies between whole steps.
+    /// 0, and the odd multiples of half a step.
     Half,
 }
 
 impl Quantizer {
     pub(crate) const ALL: [Self; 2] = [Self::Whole, Self::Half];
 
-    /// Its place in [`Quantizer::ALL`].
+    /// Returns the position in [`Quantizer::ALL`].
     pub(crate) fn index(self) -> usize {
         self as usize
     }
 
-    /// What a level means, in half steps.
+    /// Returns the reconstruction value of a level, in half steps.
     pub(crate) fn half_steps(self, level: i32) -> i32 {
         match self {
             Self::Whole => 2 * level,
@@ -30,8 +30,9 @@ impl Quantizer {
         }
     }
 
-    /// The level nearest to a residual, in parts as the step, and the one before it; `most` at most. Where
-    /// 0 lies between whole steps, what is next to it counts as nearer.
+    /// Returns the level nearest to a residual, at most `most` in magnitude, and the next smaller
+    /// one. `residual` and `step` have the same unit. With [`Quantizer::Half`], a residual between
+    /// 0 and level 1 gives level 1 first.
     pub(crate) fn nearest(self, residual: i32, step: i32, most: i32) -> [i32; 2] {
         let beyond = match self {
             Self::Whole => residual.abs(),
@@ -42,30 +43,30 @@ impl Quantizer {
     }
 }
 
-/// Where in the trellis a unit is, from component to component.
+/// State of the trellis.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Trellis(u8);
 
 impl Trellis {
-    /// How many states there are.
+    /// Number of states.
     pub(crate) const STATES: usize = 8;
 
-    /// All states, in the order of their numbers.
+    /// Returns all states by index.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..Self::STATES as u8).map(Self)
     }
 
-    /// The number of the state, below [`Trellis::STATES`].
+    /// Returns the index, below [`Trellis::STATES`].
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    /// What the next residual is quantized with.
+    /// Returns the quantizer of the next residual.
     pub(crate) fn quantizer(self) -> Quantizer {
         if self.0 & 1 == 0 { Quantizer::Whole } else { Quantizer::Half }
     }
 
-    /// The state after an even or odd level.
+    /// Returns the next state, which depends on the parity of the level.
     pub(crate) fn after(self, level: i32) -> Self {
         const NEXT: [[u8; 2]; Trellis::STATES] =
             [[0, 2], [5, 7], [1, 3], [6, 4], [2, 0], [4, 6], [3, 1], [7, 5]];
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_level_is_the_nearest() {
+    fn one_of_the_two_levels_has_the_smallest_error() {
         for quantizer in [Quantizer::Whole, Quantizer::Half] {
             for residual in -200..=200 {
                 let off = |level| (quantizer.half_steps(level) * 10 - residual).abs();
@@ -91,9 +92,8 @@ mod tests {
         }
     }
 
-    /// From every state two others, and two ways into each: no state is a dead end.
     #[test]
-    fn the_states_are_a_trellis() {
+    fn every_state_has_two_successors_and_two_predecessors() {
         let mut into = [0; Trellis::STATES];
         for state in 0..Trellis::STATES as u8 {
             let next = [0, 1].map(|level| Trellis(state).after(level).index());
@@ -104,10 +104,6 @@ mod tests {
             }
         }
         assert_eq!(into, [2; Trellis::STATES]);
-        assert_eq!(
-            Trellis::default().after(0),
-            Trellis::default(),
-            "a face that rests stays there"
-        );
+        assert_eq!(Trellis::default().after(0), Trellis::default(), "zeros keep the initial state");
     }
 }

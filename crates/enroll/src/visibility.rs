@@ -1,6 +1,6 @@
 //! What of a feature shows in the picture, and the codec profile that follows from it.
 
-use codec::{Profile, Visibility};
+use codec::{ErrorSensitivity, Profile};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu};
 use rayon::prelude::*;
 use types::{FEATURE_DIMS, Feature, Frame, HeadPose};
@@ -54,7 +54,7 @@ pub(crate) fn profile(
 
 /// Mean products of the picture's changes under small changes of each number, eyes and mouth
 /// counting [`TELLING`] times.
-fn visibility(model: &FaceModel, features: &[Feature]) -> Visibility {
+fn visibility(model: &FaceModel, features: &[Feature]) -> ErrorSensitivity {
     let mut matrix = [[0.0; FEATURE_DIMS]; FEATURE_DIMS];
     let mut n_looks = 0.0;
     for feature in spread(features) {
@@ -87,9 +87,9 @@ fn visibility(model: &FaceModel, features: &[Feature]) -> Visibility {
         });
     }
     if n_looks == 0.0 {
-        return Visibility::from_geometry(features);
+        return ErrorSensitivity::from_geometry(features);
     }
-    Visibility::from_matrix(&matrix.map(|row| row.map(|v| v / n_looks)))
+    ErrorSensitivity::from_matrix(&matrix.map(|row| row.map(|v| v / n_looks)))
 }
 
 /// What each pixel counts, row by row.
