@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use call::replay::{Path, Wire};
-use transport::{Playout, Receiver, Sender, SenderSettings, Shown};
+use transport::{JitterBuffer, Packetizer, PacketizerSettings, Playout, PlayoutSource};
 use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime, UnitNumber};
 
 /// What a call looked like to the one who watched it.
@@ -62,9 +62,10 @@ impl SimulatedCall {
     pub fn run_for(self, seconds: u64) -> Seen {
         let start = Instant::now();
         let settings =
-            SenderSettings { units_per_packet: self.units_per_packet, ..Default::default() };
-        let (mut sender, mut peer_sender) = (Sender::new(settings), Sender::new(settings));
-        let (mut receiver, mut own_receiver) = (Receiver::new(), Receiver::new());
+            PacketizerSettings { units_per_packet: self.units_per_packet, ..Default::default() };
+        let (mut packetizer, mut peer_packetizer) =
+            (Packetizer::new(settings), Packetizer::new(settings));
+        let (mut jitter_buffer, mut own_jitter_buffer) = (JitterBuffer::new(), JitterBuffer::new());
         let mut there = Wire::new(self.path);
         let mut back = Wire::new(Path { seed: self.path.seed + 1000, ..self.path });
         let mut playout = Playout::new();
@@ -76,38 +77,43 @@ impl SimulatedCall {
             if ms % 40 == 0 {
                 let time = MediaTime::from_micros(ms * 1000);
                 let unit = sent.to_le_bytes();
-                sender
+                packetizer
                     .push_unit(now, UnitNumber(sent), time, &unit)
                     .expect("eight bytes are a unit");
                 sent += 1;
             }
-            while let Some(packet) = sender.poll_packet(now, &mut own_receiver) {
+            loop {
+                let report = own_jitter_buffer.poll_report(now, packetizer.is_due(now));
+                let Some(packet) = packetizer.poll_packet(now, report) else { break };
                 there.send(ms, packet);
             }
             for packet in there.arrived(ms) {
-                let report = receiver.handle_packet(now, &packet).expect("a packet of ours");
+                let report = jitter_buffer.handle_packet(now, &packet).expect("a packet of ours");
                 assert!(report.is_none(), "the watched side sends no features");
             }
-            while let Some(unit) = receiver.poll_unit(now) {
-                receiver.confirm(unit.number);
+            while let Some(unit) = jitter_buffer.poll_unit(now) {
+                jitter_buffer.confirm_decoded(unit.number);
                 assert_eq!(unit.time, MediaTime::from_micros(unit.number.0 * 40_000));
                 playout.push(unit.arrived, &[truth(unit.time)]);
             }
-            while let Some(packet) = peer_sender.poll_packet(now, &mut receiver) {
+            loop {
+                let report = jitter_buffer.poll_report(now, peer_packetizer.is_due(now));
+                let Some(packet) = peer_packetizer.poll_packet(now, report) else { break };
                 back.send(ms, packet);
             }
             for packet in back.arrived(ms) {
-                let report = own_receiver.handle_packet(now, &packet).expect("a packet of ours");
-                sender.handle_report(now, &report.expect("it holds nothing else"));
+                let report =
+                    own_jitter_buffer.handle_packet(now, &packet).expect("a packet of ours");
+                packetizer.handle_report(now, &report.expect("it holds nothing else"));
             }
-            while sender.poll_decoded().is_some() {
+            while packetizer.poll_confirmed().is_some() {
                 confirmed += 1;
             }
             let is_frame = ms * 60 / 1000 != (ms + 1) * 60 / 1000;
             if let Some((feature, how)) = playout.at(now).filter(|_| is_frame && ms >= 2000) {
-                frozen = if how == Shown::Held { frozen + 1 } else { 0 };
+                frozen = if how == PlayoutSource::Held { frozen + 1 } else { 0 };
                 longest = longest.max(frozen);
-                if how == Shown::Received {
+                if how == PlayoutSource::Interpolated {
                     let truth = truth(feature.time);
                     worst_error = worst_error
                         .max((feature.code.as_array()[0] - truth.code.as_array()[0]).abs());
@@ -115,10 +121,10 @@ impl SimulatedCall {
                 shown.push((ms - feature.time.as_micros() / 1000, how));
             }
         }
-        let received = shown.iter().filter(|(_, how)| *how == Shown::Received).count();
+        let received = shown.iter().filter(|(_, how)| *how == PlayoutSource::Interpolated).count();
         let mut ages: Vec<u64> = shown.iter().map(|(age, _)| *age).collect();
         ages.sort_unstable();
-        let stats = receiver.stats();
+        let stats = jitter_buffer.stats();
         Seen {
             longest_freeze: Duration::from_millis(longest * 1000 / 60),
             share_received: received as f64 / shown.len() as f64,
@@ -127,7 +133,7 @@ impl SimulatedCall {
             worst_error,
             packets_per_s: there.packets() as f64 / seconds as f64,
             bytes_per_packet: there.bytes() as f64 / there.packets() as f64,
-            rtt: sender.rtt(),
+            rtt: packetizer.rtt(),
             confirmed: confirmed as f64 / sent as f64,
         }
     }

@@ -57,8 +57,8 @@ fn a_face_that_is_still_coming_can_be_drawn_and_nothing_comes_twice() {
         let (mut receiver, want) = offer(&sender, before.take());
         let mut reply = Some(want);
         while drawn.last().is_none_or(|(layers, _)| *layers < lasting) {
-            if let Some(Control::ModelWant { hash, from }) = reply.take() {
-                sender.handle_want(hash, from);
+            if let Some(Control::ModelRequest { hash, from }) = reply.take() {
+                sender.handle_request(hash, from);
             }
             let Some(Control::ModelChunk { offset, bytes }) = sender.poll_chunk() else {
                 panic!("the sender waits at {crossed} bytes");

@@ -12,7 +12,7 @@ use face::{FaceFile, FaceModel};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use track::PersonTracker;
-use transport::{Invite, InviteError, Place, Role, Seal, Secret, Shown, Signal};
+use transport::{Invite, InviteError, MeetingPoint, PlayoutSource, Role, Seal, Secret, Signal};
 use types::{Feature, Frame};
 
 use crate::event::{CallFailure, Command, Event};
@@ -109,7 +109,7 @@ impl Call {
         let runtime = runtime()?;
         let secret = Secret::new(random());
         let mut setup = Setup::new(&settings, Role::Host, secret.clone())?;
-        let (way, lines, place) = match &settings.rendezvous {
+        let (way, lines, meeting_point) = match &settings.rendezvous {
             Meeting::Manual => {
                 let (link, events, offer) = runtime.block_on(async {
                     let (mut link, events) =
@@ -119,7 +119,7 @@ impl Call {
                     Ok::<_, LinkError>((link, events, offer))
                 })?;
                 let offer = setup.parts.seal.seal(&Signal::Offer(offer).to_bytes());
-                (Way::ManualHost(link, events), None, Place::Manual { offer })
+                (Way::ManualHost(link, events), None, MeetingPoint::Manual { offer })
             }
             Meeting::Embedded { listen } => {
                 let any: IpAddr = if settings.loopback {
@@ -145,16 +145,21 @@ impl Call {
                 );
                 let (line, lines) =
                     runtime.block_on(Line::enter(&nearby.to_string(), &secret.room()))?;
-                (Way::Line(line), Some(lines), Place::Rendezvous { host, room: secret.room() })
+                (
+                    Way::Line(line),
+                    Some(lines),
+                    MeetingPoint::Rendezvous { host, room: secret.room() },
+                )
             }
             Meeting::Url(host) => {
                 let host = host.trim_start_matches("ws://").trim_end_matches('/').to_owned();
-                let place = Place::Rendezvous { host: host.clone(), room: secret.room() };
+                let meeting_point =
+                    MeetingPoint::Rendezvous { host: host.clone(), room: secret.room() };
                 let (line, lines) = runtime.block_on(Line::enter(&host, &secret.room()))?;
-                (Way::Line(line), Some(lines), place)
+                (Way::Line(line), Some(lines), meeting_point)
             }
         };
-        let invite = Invite { place, secret };
+        let invite = Invite { meeting_point, secret };
         // An invite that would not open at the other end is noticed here.
         invite.to_string().parse::<Invite>()?;
         Ok((setup.run(runtime, way, lines)?, invite))
@@ -169,9 +174,9 @@ impl Call {
         let invite: Invite = invite.parse()?;
         let runtime = runtime()?;
         let setup = Setup::new(&settings, Role::Guest, invite.secret)?;
-        let (way, lines) = match invite.place {
-            Place::Manual { offer } => (Way::ManualGuest(offer), None),
-            Place::Rendezvous { host, room } => {
+        let (way, lines) = match invite.meeting_point {
+            MeetingPoint::Manual { offer } => (Way::ManualGuest(offer), None),
+            MeetingPoint::Rendezvous { host, room } => {
                 let (line, lines) = runtime.block_on(Line::enter(&host, &room))?;
                 (Way::Line(line), Some(lines))
             }
@@ -200,7 +205,7 @@ impl Call {
     }
 
     /// As [`Call::feature_at`], with how the feature came about.
-    pub fn shown_at(&self, now: Instant) -> Option<(Feature, Shown)> {
+    pub fn shown_at(&self, now: Instant) -> Option<(Feature, PlayoutSource)> {
         lock(&self.shared.playout).at(now)
     }
 
@@ -418,8 +423,11 @@ mod tests {
             let (line, lines) = Line::enter(&host, &secret.room()).await.unwrap();
             (line, lines, host)
         });
-        let place = Place::Rendezvous { host, room: secret.room() };
-        (setup.run(runtime, Way::Line(line), Some(lines)).unwrap(), Invite { place, secret })
+        let meeting_point = MeetingPoint::Rendezvous { host, room: secret.room() };
+        (
+            setup.run(runtime, Way::Line(line), Some(lines)).unwrap(),
+            Invite { meeting_point, secret },
+        )
     }
 
     fn nod(index: u64) -> Feature {

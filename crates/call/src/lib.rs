@@ -1,7 +1,7 @@
 //! A whole call without a window: sockets, threads and the clock around the pure rooms.
 //!
 //! ```text
-//! Paced ─ PersonTracker ─ Encoder ─ Sender ┐            ┌ Receiver ─ Decoder ─ Playout ─ feature_at
+//! Paced ─ PersonTracker ─ Encoder ─ Packetizer ┐            ┌ JitterBuffer ─ Decoder ─ Playout ─ feature_at
 //!          (a thread of its own)           └─ features ─┘           (the session, one task)
 //! ```
 //!
@@ -54,4 +54,4 @@ pub use rendezvous::ServeError;
 pub use settings::{IceServer, Meeting, Settings};
 pub use signaling::SignalingError;
 pub use stats::Stats;
-pub use transport::{Invite as InviteLink, InviteError, Shown};
+pub use transport::{Invite as InviteLink, InviteError, PlayoutSource};

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use codec::Encoder;
-use transport::{Report, Sender, SenderSettings};
+use transport::{Packetizer, PacketizerSettings, ReceiverReport};
 use types::{Rate, UnitNumber};
 
 /// What the session tells the thread that codes.
@@ -31,25 +31,29 @@ impl Order {
 }
 
 /// What a report of the peer makes of the units to come.
-pub(crate) fn orders_of(sender: &mut Sender, now: Instant, report: Report) -> Vec<Order> {
-    sender.handle_report(now, &report);
+pub(crate) fn orders_of(
+    packetizer: &mut Packetizer,
+    now: Instant,
+    report: ReceiverReport,
+) -> Vec<Order> {
+    packetizer.handle_report(now, &report);
     let mut orders = Vec::new();
-    if report.key_wanted() {
+    if report.key_requested() {
         orders.push(Order::Key);
     }
-    while let Some(number) = sender.poll_decoded() {
+    while let Some(number) = packetizer.poll_confirmed() {
         orders.push(Order::Acknowledge(number));
     }
     orders
 }
 
 /// How units are packed: one a packet, because the encoder already sends only what is needed.
-pub(crate) fn settings(rate: Rate) -> SenderSettings {
-    SenderSettings {
+pub(crate) fn settings(rate: Rate) -> PacketizerSettings {
+    PacketizerSettings {
         units_per_packet: 1,
         // Units build on those that ride along.
         min_redundancy: rate.parameters().redundancy as usize,
-        repeat_after: rate.parameters().repeat_interval,
-        ..SenderSettings::default()
+        repeat_interval: rate.parameters().repeat_interval,
+        ..PacketizerSettings::default()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use codec::{AccessUnit, Decoder, Profile};
-use transport::{Receiver, Report, Unit};
+use transport::{JitterBuffer, ReceiverReport, Unit};
 use types::Feature;
 
 use crate::shared::Shared;
@@ -15,7 +15,7 @@ const WAITING: usize = 512;
 
 /// The receive side of one link.
 pub(crate) struct Receiving {
-    pub(crate) transport: Receiver,
+    pub(crate) jitter_buffer: JitterBuffer,
     decoder: Option<Decoder>,
     waiting: VecDeque<Unit>,
     shared: Arc<Shared>,
@@ -34,7 +34,7 @@ pub(crate) struct Counts {
 impl Receiving {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            transport: Receiver::new(),
+            jitter_buffer: JitterBuffer::new(),
             decoder: None,
             waiting: VecDeque::new(),
             shared,
@@ -44,14 +44,14 @@ impl Receiving {
 
     /// Begins again with a new link; the face stays.
     pub(crate) fn restart(&mut self, profile: Option<Profile>) {
-        self.transport = Receiver::new();
+        self.jitter_buffer = JitterBuffer::new();
         self.decoder = profile.map(Decoder::new);
         self.waiting.clear();
     }
 
     /// Takes a packet; gives the report that rode on it.
-    pub(crate) fn take_packet(&mut self, now: Instant, bytes: &[u8]) -> Option<Report> {
-        if let Ok(report) = self.transport.handle_packet(now, bytes) {
+    pub(crate) fn take_packet(&mut self, now: Instant, bytes: &[u8]) -> Option<ReceiverReport> {
+        if let Ok(report) = self.jitter_buffer.handle_packet(now, bytes) {
             report
         } else {
             self.counts.bad_packets += 1;
@@ -61,7 +61,7 @@ impl Receiving {
 
     /// Decodes what is due, or keeps it for the model.
     pub(crate) fn pump(&mut self, now: Instant) {
-        while let Some(unit) = self.transport.poll_unit(now) {
+        while let Some(unit) = self.jitter_buffer.poll_unit(now) {
             self.counts.payload_bytes += unit.bytes.len() as u64;
             if self.decoder.is_some() {
                 self.decode(&unit);
@@ -89,11 +89,11 @@ impl Receiving {
             AccessUnit::parse(&unit.bytes).ok().and_then(|unit| decoder.decode(number, &unit).ok());
         let Some(decoded) = decoded else {
             self.counts.decode_errors += 1;
-            self.transport.want_key();
+            self.jitter_buffer.request_key();
             return;
         };
         self.counts.features += 1;
-        self.transport.confirm(unit.number);
+        self.jitter_buffer.confirm_decoded(unit.number);
         let mut received = self.shared.received.lock().unwrap_or_else(PoisonError::into_inner);
         // Units come in order, so a unit that corrects its predecessor follows it here.
         let features: Vec<Feature> = decoded.features(received.newest_time(), unit.time).collect();

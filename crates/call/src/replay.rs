@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use codec::{EncodedUnit, Encoder, Profile};
 use numerics::SplitMix64;
-use transport::{Sender, Shown};
+use transport::{Packetizer, PlayoutSource};
 use types::{Feature, MediaTime, Rate};
 
 use crate::order::{Order, orders_of, settings};
@@ -129,7 +129,7 @@ impl Wire {
 #[derive(Clone, Debug, Default)]
 pub struct Replayed {
     /// What the peer showed for each feature's time, and how it came about; none before the first.
-    pub shown: Vec<Option<(Feature, Shown)>>,
+    pub shown: Vec<Option<(Feature, PlayoutSource)>>,
     /// Longest stretch in which the face stood still for want of features.
     pub longest_freeze: Duration,
     /// 95th percentile of the age of what was shown.
@@ -156,7 +156,7 @@ pub struct Replayed {
 struct Peer<'a> {
     features: std::iter::Peekable<std::slice::Iter<'a, Feature>>,
     encoder: Encoder,
-    sender: Sender,
+    packetizer: Packetizer,
     receiving: Receiving,
     shared: Arc<Shared>,
     /// When the feature of the last unit was captured.
@@ -176,7 +176,7 @@ impl<'a> Peer<'a> {
         Self {
             features: features.iter().peekable(),
             encoder,
-            sender: Sender::new(settings(rate)),
+            packetizer: Packetizer::new(settings(rate)),
             receiving,
             shared,
             last: None,
@@ -201,9 +201,12 @@ impl<'a> Peer<'a> {
             self.sent.key_units += usize::from(decoded.is_key);
             self.sent.payload_bytes += unit.as_bytes().len();
             // Units are within a packet's limits.
-            let _ = self.sender.push_unit(now, number, time, unit.as_bytes());
+            let _ = self.packetizer.push_unit(now, number, time, unit.as_bytes());
         }
-        while let Some(packet) = self.sender.poll_packet(now, &mut self.receiving.transport) {
+        loop {
+            let is_due = self.packetizer.is_due(now);
+            let report = self.receiving.jitter_buffer.poll_report(now, is_due);
+            let Some(packet) = self.packetizer.poll_packet(now, report) else { break };
             wire.send(ms, packet);
         }
     }
@@ -212,7 +215,7 @@ impl<'a> Peer<'a> {
     fn receive(&mut self, now: Instant, ms: u64, wire: &mut Wire) -> Vec<Feature> {
         for packet in wire.arrived(ms) {
             if let Some(report) = self.receiving.take_packet(now, &packet) {
-                for order in orders_of(&mut self.sender, now, report) {
+                for order in orders_of(&mut self.packetizer, now, report) {
                     order.apply(&mut self.encoder);
                 }
             }
@@ -266,7 +269,7 @@ pub fn replay(
             *shown = Some((feature, how));
         }
         if (SETTLING_MS..last_ms).contains(&ms) {
-            frozen = if how == Shown::Held { frozen + 1 } else { 0 };
+            frozen = if how == PlayoutSource::Held { frozen + 1 } else { 0 };
             longest = longest.max(frozen);
             ages.push(ms.saturating_sub(feature.time.as_micros() / 1000));
         }

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use codec::EncodedUnit;
 use tokio::sync::mpsc;
 use transport::{
-    Answer, Bye, Control, ControlError, ModelReceiver, ModelSender, Report, Role, Seal, Secret,
-    Sender, Signal, VERSION,
+    Bye, Control, ControlError, ManualAnswer, ModelReceiver, ModelSender, Packetizer,
+    ReceiverReport, Role, Seal, Secret, Signal, VERSION,
 };
 use types::{Rate, Sound};
 
@@ -117,7 +117,7 @@ pub(crate) struct Session {
     lost: bool,
     last_here: Option<Instant>,
     last_rejoin: Option<Instant>,
-    sender: Sender,
+    packetizer: Packetizer,
     receiving: Receiving,
     model_out: Option<ModelSender>,
     model_in: Option<ModelReceiver>,
@@ -131,7 +131,7 @@ impl Session {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = Instant::now();
         Self {
-            sender: Sender::new(settings(parts.rate)),
+            packetizer: Packetizer::new(settings(parts.rate)),
             receiving: Receiving::new(Arc::clone(&parts.shared)),
             tally: Tally::new(now, Arc::clone(&parts.meter)),
             parts,
@@ -161,7 +161,7 @@ impl Session {
         let mut next_second = Instant::now() + Duration::from_secs(1);
         while self.end.is_none() {
             let now = Instant::now();
-            let due = [self.sender.timeout(), self.receiving.transport.timeout()];
+            let due = [self.packetizer.timeout(), self.receiving.jitter_buffer.timeout()];
             let due = due.into_iter().flatten().fold(next_second.min(now + TICK), Instant::min);
             match tokio::time::timeout_at(due.into(), inputs.recv()).await {
                 Ok(Some(input)) => self.take(input).await,
@@ -202,7 +202,7 @@ impl Session {
                 };
                 let answer = self.answer(offer).await?;
                 let sealed = self.parts.seal.seal(&Signal::Answer(answer).to_bytes());
-                self.tell(Event::AnswerReady(Answer(sealed).to_string()));
+                self.tell(Event::AnswerReady(ManualAnswer(sealed).to_string()));
             }
         }
         Ok(())
@@ -320,9 +320,9 @@ impl Session {
                     Err(refusal) => self.tell(Event::ModelRefused(refusal.into())),
                 }
             }
-            Control::ModelWant { hash, from } => {
+            Control::ModelRequest { hash, from } => {
                 if let Some(model) = &mut self.model_out {
-                    model.handle_want(hash, from);
+                    model.handle_request(hash, from);
                 }
             }
             Control::ModelChunk { offset, bytes } => {
@@ -404,9 +404,9 @@ impl Session {
 
     fn take_coded(&mut self, now: Instant, coded: Option<Box<EncodedUnit>>, rate: Rate) {
         let Some(coded) = coded.filter(|_| self.greeted) else { return };
-        self.sender.set(settings(rate));
+        self.packetizer.set_settings(settings(rate));
         let bytes = coded.unit.as_bytes();
-        if self.sender.push_unit(now, coded.number, coded.time, bytes).is_ok() {
+        if self.packetizer.push_unit(now, coded.number, coded.time, bytes).is_ok() {
             self.tally.payload_bytes_out += bytes.len() as u64;
         }
     }
@@ -424,9 +424,9 @@ impl Session {
         }
     }
 
-    fn take_report(&mut self, now: Instant, report: Report) {
-        self.tally.key_requests += u64::from(report.key_wanted());
-        for order in orders_of(&mut self.sender, now, report) {
+    fn take_report(&mut self, now: Instant, report: ReceiverReport) {
+        self.tally.key_requests += u64::from(report.key_requested());
+        for order in orders_of(&mut self.packetizer, now, report) {
             if let Some(sending) = &self.parts.sending {
                 sending.order(order);
             }
@@ -437,7 +437,10 @@ impl Session {
     async fn pump(&mut self, now: Instant) {
         self.receiving.pump(now);
         let Some(link) = self.link.as_ref().filter(|_| self.greeted) else { return };
-        while let Some(packet) = self.sender.poll_packet(now, &mut self.receiving.transport) {
+        loop {
+            let is_due = self.packetizer.is_due(now);
+            let report = self.receiving.jitter_buffer.poll_report(now, is_due);
+            let Some(packet) = self.packetizer.poll_packet(now, report) else { break };
             if link.send_features(&packet).await {
                 self.tally.packets_out += 1;
             }
@@ -488,7 +491,7 @@ impl Session {
     }
 
     async fn take_answer(&mut self, text: &str) -> Result<(), CallFailure> {
-        let sealed = text.parse::<Answer>().map_err(|_| CallFailure::WrongAnswer)?;
+        let sealed = text.parse::<ManualAnswer>().map_err(|_| CallFailure::WrongAnswer)?;
         let opened = self.parts.seal.open(&sealed.0).map_err(|_| CallFailure::WrongAnswer)?;
         match (Signal::parse(&opened), &self.link) {
             (Ok(Signal::Answer(answer)), Some(link)) => Ok(link.accept(answer).await?),

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use transport::Sender;
+use transport::Packetizer;
 
 use crate::Stats;
 use crate::receiving::Receiving;
@@ -135,9 +135,14 @@ impl Tally {
         (self.took, self.n_took) = (Duration::ZERO, 0);
     }
 
-    pub(crate) fn stats(&self, now: Instant, receiving: &Receiving, sender: &Sender) -> Stats {
+    pub(crate) fn stats(
+        &self,
+        now: Instant,
+        receiving: &Receiving,
+        packetizer: &Packetizer,
+    ) -> Stats {
         let (wire, counts) = (self.meter.count(), receiving.counts);
-        let received = receiving.transport.stats();
+        let received = receiving.jitter_buffer.stats();
         Stats {
             t_s: now.saturating_duration_since(self.start).as_secs_f64(),
             payload_kbps_out: self.rates.payload_out,
@@ -159,11 +164,11 @@ impl Tally {
             features_fps_in: self.features_fps_in,
             features_lost: received.units_lost,
             loss_in: f64::from(received.loss),
-            loss_out: f64::from(sender.loss()),
+            loss_out: f64::from(packetizer.loss()),
             decode_errors: counts.decode_errors,
             bad_messages: self.bad_messages + counts.bad_packets,
             key_requests: self.key_requests,
-            rtt_ms: sender.rtt().map(|rtt| rtt.as_secs_f64() * 1e3),
+            rtt_ms: packetizer.rtt().map(|rtt| rtt.as_secs_f64() * 1e3),
             track_encode_ms: self.rates.track_ms,
             model_progress: self.model_progress,
             model_bytes_in: self.model_bytes_in,

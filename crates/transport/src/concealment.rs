@@ -1,75 +1,80 @@
-//! What the face does when nothing says what it does: features that were never received.
+//! Loss concealment: extrapolates features when none arrive.
 
 use types::{FEATURE_DIMS, Feature, LEARNED_DIMS, MediaTime, POSE_DIMS};
 
-/// Concealment goes on for this long, seconds; then the face stands still.
+/// Longest extrapolation, in seconds; after that the face stands still.
 pub(crate) const MAX_CONCEALMENT: f64 = 0.4;
-/// A head in motion goes on as far as it moved in this time, seconds, and takes as long to.
-const COASTING: f64 = 0.030;
-/// The learned numbers return to where they mostly are with this time constant, seconds.
-const RETURN: f64 = 0.6;
-/// What they mostly are is a mean over this long, seconds.
-const MEMORY: f64 = 5.0;
-/// A movement measured over a longer time says nothing of now, seconds.
-const LONGEST_STEP: f64 = 0.25;
+/// Time constant with which head motion decays, in seconds. A moving head goes on as far as it moved
+/// in this time.
+const POSE_DECAY: f64 = 0.030;
+/// Time constant with which the learned code returns to its mean, in seconds.
+const CODE_DECAY: f64 = 0.6;
+/// Time constant of the running mean of the learned code, in seconds.
+const MEAN_WINDOW: f64 = 5.0;
+/// Longest time between two features over which head motion is measured, in seconds.
+const MAX_MOTION_SPAN: f64 = 0.25;
 
-/// Knows where a face rests, and invents what it does between the newest feature and that.
+/// Loss concealment of one peer's features.
 ///
-/// A head coasts a little. A mouth does not: it is as likely to turn back as to go on, and what is
-/// expected of it comes closer to its mean the longer nothing is heard. The constants are those that
-/// leave the least squared error on what the tracker sees of the actor, features 80 ms apart.
-/// Against standing still they save a tenth of it, of the learned numbers after 120 to 400 ms, of the
-/// pose within 120 ms; a straight continuation of the learned numbers adds a half.
+/// The head decelerates; the learned part of the code returns to its running mean, because a mouth
+/// is as likely to turn back as to go on. The constants minimize the squared error on tracked
+/// features of the actor, 80 ms apart (docs/TRANSPORT.md, section 2).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Concealment {
-    rest: Option<[f32; LEARNED_DIMS]>,
+    /// Running mean of the learned code.
+    mean: Option<[f32; LEARNED_DIMS]>,
 }
 
 impl Concealment {
-    /// Learns from a feature, so many seconds after the last.
-    pub(crate) fn learn(&mut self, feature: &Feature, gap: f64) {
+    /// Updates the mean with a feature `gap` seconds after the previous one.
+    pub(crate) fn update(&mut self, feature: &Feature, gap: f64) {
         let learned = learned(feature);
-        let rest = self.rest.get_or_insert(learned);
-        let share = (gap / MEMORY).clamp(0.0, 1.0) as f32;
-        for (rest, value) in rest.iter_mut().zip(learned) {
-            *rest += (value - *rest) * share;
+        let mean = self.mean.get_or_insert(learned);
+        let share = (gap / MEAN_WINDOW).clamp(0.0, 1.0) as f32;
+        for (mean, value) in mean.iter_mut().zip(learned) {
+            *mean += (value - *mean) * share;
         }
     }
 
-    /// What the face does at `time`, after `newest`, before which there was `before`.
-    pub(crate) fn beyond(
+    /// Extrapolates to `time`, which is after `newest`; `previous` precedes `newest`.
+    pub(crate) fn extrapolate(
         &self,
-        before: Option<&Feature>,
+        previous: Option<&Feature>,
         newest: &Feature,
         time: MediaTime,
     ) -> Feature {
         let past = time.saturating_since(newest.time).as_secs_f64().min(MAX_CONCEALMENT);
         let mut values = newest.to_array();
-        if let Some(rest) = &self.rest {
-            let gone = (1.0 - (-past / RETURN).exp()) as f32;
-            for (value, rest) in values[POSE_DIMS..].iter_mut().zip(rest) {
-                *value += (rest - *value) * gone;
+        if let Some(mean) = &self.mean {
+            let decayed = (1.0 - (-past / CODE_DECAY).exp()) as f32;
+            for (value, mean) in values[POSE_DIMS..].iter_mut().zip(mean) {
+                *value += (mean - *value) * decayed;
             }
         }
-        if let Some(before) = before {
-            let span = newest.time.saturating_since(before.time).as_secs_f64();
-            if span > 0.0 && span <= LONGEST_STEP {
-                let ahead = (COASTING * (1.0 - (-past / COASTING).exp()) / span) as f32;
-                coast(&mut values, before, newest, ahead);
+        if let Some(previous) = previous {
+            let span = newest.time.saturating_since(previous.time).as_secs_f64();
+            if span > 0.0 && span <= MAX_MOTION_SPAN {
+                let steps = (POSE_DECAY * (1.0 - (-past / POSE_DECAY).exp()) / span) as f32;
+                extrapolate_pose(&mut values, previous, newest, steps);
             }
         }
         Feature::from_array(time, &values).unwrap_or(Feature { time, ..*newest })
     }
 }
 
-/// Moves the pose on by `ahead` times its step from `before`.
-fn coast(values: &mut [f32; FEATURE_DIMS], before: &Feature, newest: &Feature, ahead: f32) {
-    let old = before.to_array();
+/// Continues the pose by `steps` times its motion from `previous` to `newest`.
+fn extrapolate_pose(
+    values: &mut [f32; FEATURE_DIMS],
+    previous: &Feature,
+    newest: &Feature,
+    steps: f32,
+) {
+    let old = previous.to_array();
     for (value, old) in values[3..POSE_DIMS].iter_mut().zip(&old[3..]) {
-        *value += (*value - old) * ahead;
+        *value += (*value - old) * steps;
     }
-    let step = before.pose.quat().inverse() * newest.pose.quat();
-    let turned = newest.pose.quat() * glam::Quat::IDENTITY.slerp(step, ahead);
+    let step = previous.pose.quat().inverse() * newest.pose.quat();
+    let turned = newest.pose.quat() * glam::Quat::IDENTITY.slerp(step, steps);
     values[..3].copy_from_slice(&turned.to_scaled_axis().to_array());
 }
 
@@ -96,14 +101,15 @@ mod tests {
     }
 
     #[test]
-    fn a_turning_head_coasts_and_an_open_mouth_closes() {
+    fn a_turning_head_decelerates_and_an_open_mouth_relaxes() {
         let mut concealment = Concealment::default();
         for i in 0..200 {
-            concealment.learn(&feature(i * 80, 0.0, 0.0), 0.08);
+            concealment.update(&feature(i * 80, 0.0, 0.0), 0.08);
         }
-        let (before, newest) = (feature(16_000, 0.0, 0.0), feature(16_080, 0.08, 1.0));
-        let at =
-            |ms: u64| concealment.beyond(Some(&before), &newest, MediaTime::from_micros(ms * 1000));
+        let (previous, newest) = (feature(16_000, 0.0, 0.0), feature(16_080, 0.08, 1.0));
+        let at = |ms: u64| {
+            concealment.extrapolate(Some(&previous), &newest, MediaTime::from_micros(ms * 1000))
+        };
         let mut last = newest;
         for ms in (16_090..=16_480).step_by(10) {
             let next = at(ms);
@@ -114,22 +120,26 @@ mod tests {
             assert!(turned > -1e-6 && closed > 0.005, "{turned} {closed} at {ms}");
             last = next;
         }
-        // A radian a second for 30 ms.
+        // One radian per second for 30 ms.
         assert!((last.pose.rotation().y - 0.11).abs() < 1e-3, "{:?}", last.pose);
         assert!((0.45..0.55).contains(&last.code.as_array()[0]), "{:?}", last.code);
         let much_later = at(20_000);
-        assert_eq!((much_later.pose, much_later.code), (last.pose, last.code), "it stands still");
+        assert_eq!(
+            (much_later.pose, much_later.code),
+            (last.pose, last.code),
+            "the face stands still"
+        );
     }
 
     #[test]
-    fn without_anything_to_go_by_the_newest_stays() {
+    fn without_a_recent_motion_or_a_mean_the_newest_feature_is_held() {
         let newest = feature(100, 0.1, 1.0);
         let time = MediaTime::from_micros(300_000);
-        let same = Concealment::default().beyond(None, &newest, time);
+        let same = Concealment::default().extrapolate(None, &newest, time);
         assert_eq!(same, Feature { time, ..newest });
         let long_ago = feature(0, 0.0, 1.0);
         let newest = feature(1000, 0.1, 1.0);
-        let beyond = Concealment::default().beyond(Some(&long_ago), &newest, time);
-        assert_eq!(beyond.pose, newest.pose);
+        let extrapolated = Concealment::default().extrapolate(Some(&long_ago), &newest, time);
+        assert_eq!(extrapolated.pose, newest.pose);
     }
 }

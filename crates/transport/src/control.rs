@@ -1,110 +1,112 @@
-use crate::model_transfer::ContentHash;
+use crate::content_hash::ContentHash;
 use crate::wire::Reader;
 
-/// Version of everything peers exchange after signaling. Peers of different versions say so and
-/// part.
+/// Version of the protocol between connected peers. A call between different versions ends with
+/// [`Bye::OtherVersion`].
 pub const VERSION: u16 = 1;
-/// Longest control message.
+/// Largest size of a control message, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
-/// Longest name of a peer, in bytes of UTF-8.
+/// Largest size of a peer's name, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Longest chat message, in bytes of UTF-8.
+/// Largest size of a chat message, in bytes of UTF-8.
 pub const MAX_CHAT_BYTES: usize = 2000;
-/// Longest piece of a face model in one message.
+/// Largest number of bytes of a face model in one message.
 pub const MAX_CHUNK_BYTES: usize = 8 * 1024;
 
-/// Why bytes are not a control message. Skip it, unless it was the first.
+/// Why bytes are not a control message. Skip them, unless they are the first message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// Another build has said something this one does not know: newer, or what is no longer said.
-    #[error("unknown control message {0}")]
+    /// A kind that this version does not know.
+    #[error("unknown control message of kind {0}")]
     Unknown(u8),
-    /// Longer than its kind may be.
-    #[error("a control message of {0} bytes is over the limit")]
+    /// Longer than [`MAX_CONTROL_BYTES`].
+    #[error("a control message of {0} bytes is longer than {MAX_CONTROL_BYTES}")]
     TooLong(usize),
-    /// Cut short, or with bytes left over.
+    /// Truncated, or followed by more bytes.
     #[error("a control message of kind {0} has the wrong length")]
     WrongLength(u8),
-    /// Not UTF-8, or longer than its limit.
-    #[error("a control message of kind {0} holds no sound text")]
+    /// The text is not UTF-8 or longer than its limit.
+    #[error("a control message of kind {0} has an invalid text")]
     BadText(u8),
-    /// A number no build sends.
-    #[error("a control message of kind {0} holds an impossible value")]
+    /// A field has a value that the format does not define.
+    #[error("a control message of kind {0} has an invalid value")]
     BadValue(u8),
 }
 
-/// Why a peer leaves.
+/// Why a peer ends the call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Bye {
-    /// It hung up.
+    /// The user hung up.
     HungUp,
-    /// It speaks another version.
+    /// The peers use different versions of the protocol.
     OtherVersion,
-    /// It cannot go on.
+    /// An error on its side.
     Failed,
 }
 
-/// One message of the reliable channel.
+/// Message of the reliable control channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Control {
-    /// The first message, both ways.
+    /// The first message in both directions.
     Hello {
-        /// [`VERSION`] of the sender.
+        /// The sender's [`VERSION`].
         version: u16,
-        /// What it calls itself, perhaps empty.
+        /// The sender's name, which may be empty.
         name: String,
     },
-    /// I have a face model: here is its size and its hash.
+    /// Offers the face model of the sender.
     ModelOffer {
-        /// Bytes of the model.
+        /// Size of the model, in bytes.
         n_bytes: u32,
-        /// SHA-256 of them.
+        /// Hash of the model.
         hash: ContentHash,
     },
-    /// I have your model up to `from`: send on. `from == n_bytes` says that it is complete.
-    ModelWant {
-        /// The model offered.
+    /// Requests the offered model from an offset on. The size of the model as offset confirms that
+    /// it is complete.
+    ModelRequest {
+        /// Hash of the offered model.
         hash: ContentHash,
-        /// Bytes already here.
+        /// Number of bytes that are already here.
         from: u32,
     },
-    /// A piece of the model.
+    /// Part of the model.
     ModelChunk {
-        /// Where it belongs.
+        /// Offset of its first byte.
         offset: u32,
-        /// At most [`MAX_CHUNK_BYTES`].
+        /// 1 to [`MAX_CHUNK_BYTES`] bytes.
         bytes: Vec<u8>,
     },
-    /// Whether sound and face are sent.
+    /// Which media the sender has switched off.
     Media {
-        /// No sound.
+        /// No sound is sent.
         muted: bool,
-        /// No features.
+        /// No features are sent.
         camera_off: bool,
     },
-    /// A line of text.
+    /// A chat message.
     Chat(String),
-    /// The last message.
+    /// The last message, with the reason.
     Bye(Bye),
 }
 
 impl Control {
-    /// Kind, then fields.
+    /// Serializes the message, as specified in docs/TRANSPORT.md.
     ///
-    /// Text over its limit is cut at a letter, a chunk over its limit at the limit.
+    /// A text longer than its limit is truncated at a character boundary, a longer chunk at its
+    /// limit.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![self.kind()];
         match self {
             Self::Hello { version, name } => {
                 out.extend(version.to_le_bytes());
-                out.extend(cut(name, MAX_NAME_BYTES).as_bytes());
+                out.extend(truncated(name, MAX_NAME_BYTES).as_bytes());
             }
             Self::ModelOffer { n_bytes, hash } => {
                 out.extend(n_bytes.to_le_bytes());
                 out.extend(hash.0);
             }
-            Self::ModelWant { hash, from } => {
+            Self::ModelRequest { hash, from } => {
                 out.extend(from.to_le_bytes());
                 out.extend(hash.0);
             }
@@ -115,8 +117,8 @@ impl Control {
             Self::Media { muted, camera_off } => {
                 out.push(u8::from(*muted) | u8::from(*camera_off) << 1);
             }
-            Self::Chat(text) => out.extend(cut(text, MAX_CHAT_BYTES).as_bytes()),
-            Self::Bye(why) => out.push(match why {
+            Self::Chat(text) => out.extend(truncated(text, MAX_CHAT_BYTES).as_bytes()),
+            Self::Bye(reason) => out.push(match reason {
                 Bye::HungUp => 0,
                 Bye::OtherVersion => 1,
                 Bye::Failed => 2,
@@ -125,17 +127,17 @@ impl Control {
         out
     }
 
-    /// The inverse of [`Control::to_bytes`].
+    /// Parses a message; the inverse of [`Control::to_bytes`].
     ///
     /// # Errors
-    /// If the bytes are none. [`ControlError::Unknown`] is what a later version's additions give.
+    /// If the bytes are not a message of this version.
     pub fn parse(bytes: &[u8]) -> Result<Self, ControlError> {
         if bytes.len() > MAX_CONTROL_BYTES {
             return Err(ControlError::TooLong(bytes.len()));
         }
         let mut reader = Reader::new(bytes);
         let kind = reader.u8().ok_or(ControlError::WrongLength(0))?;
-        let short = ControlError::WrongLength(kind);
+        let wrong_length = ControlError::WrongLength(kind);
         let text = |bytes: &[u8], limit: usize| {
             std::str::from_utf8(bytes)
                 .ok()
@@ -145,31 +147,31 @@ impl Control {
         };
         let message = match kind {
             0 => {
-                let version = reader.u16().ok_or(short)?;
+                let version = reader.u16().ok_or(wrong_length)?;
                 return Ok(Self::Hello { version, name: text(reader.rest(), MAX_NAME_BYTES)? });
             }
             1 => Self::ModelOffer {
-                n_bytes: reader.u32().ok_or(short)?,
-                hash: ContentHash(reader.array().ok_or(short)?),
+                n_bytes: reader.u32().ok_or(wrong_length)?,
+                hash: ContentHash(reader.array().ok_or(wrong_length)?),
             },
             2 => {
-                let from = reader.u32().ok_or(short)?;
-                Self::ModelWant { hash: ContentHash(reader.array().ok_or(short)?), from }
+                let from = reader.u32().ok_or(wrong_length)?;
+                Self::ModelRequest { hash: ContentHash(reader.array().ok_or(wrong_length)?), from }
             }
             3 => {
-                let offset = reader.u32().ok_or(short)?;
+                let offset = reader.u32().ok_or(wrong_length)?;
                 let bytes = reader.rest().to_vec();
                 if bytes.is_empty() || bytes.len() > MAX_CHUNK_BYTES {
-                    return Err(short);
+                    return Err(wrong_length);
                 }
                 return Ok(Self::ModelChunk { offset, bytes });
             }
-            5 => match reader.u8().ok_or(short)? {
+            5 => match reader.u8().ok_or(wrong_length)? {
                 flags @ 0..=3 => Self::Media { muted: flags & 1 != 0, camera_off: flags & 2 != 0 },
                 _ => return Err(ControlError::BadValue(kind)),
             },
             6 => return Ok(Self::Chat(text(reader.rest(), MAX_CHAT_BYTES)?)),
-            8 => Self::Bye(match reader.u8().ok_or(short)? {
+            8 => Self::Bye(match reader.u8().ok_or(wrong_length)? {
                 0 => Bye::HungUp,
                 1 => Bye::OtherVersion,
                 2 => Bye::Failed,
@@ -177,14 +179,14 @@ impl Control {
             }),
             other => return Err(ControlError::Unknown(other)),
         };
-        if reader.is_empty() { Ok(message) } else { Err(short) }
+        if reader.is_empty() { Ok(message) } else { Err(wrong_length) }
     }
 
     fn kind(&self) -> u8 {
         match self {
             Self::Hello { .. } => 0,
             Self::ModelOffer { .. } => 1,
-            Self::ModelWant { .. } => 2,
+            Self::ModelRequest { .. } => 2,
             Self::ModelChunk { .. } => 3,
             Self::Media { .. } => 5,
             Self::Chat(_) => 6,
@@ -193,8 +195,8 @@ impl Control {
     }
 }
 
-/// The longest beginning of `text` of at most `limit` bytes that ends between letters.
-fn cut(text: &str, limit: usize) -> &str {
+/// Returns the longest prefix of `text` of at most `limit` bytes.
+fn truncated(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
@@ -209,7 +211,7 @@ mod tests {
         vec![
             Control::Hello { version: 1, name: "Ada".into() },
             Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) },
-            Control::ModelWant { hash: ContentHash([7; 32]), from: 8192 },
+            Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 },
             Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] },
             Control::Media { muted: true, camera_off: false },
             Control::Chat("bonjour, ça va ?".into()),
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_survives_and_none_may_be_cut_or_padded() {
+    fn every_message_survives_and_none_may_be_truncated_or_padded() {
         for message in one_of_each() {
             let bytes = message.to_bytes();
             assert_eq!(Control::parse(&bytes).as_ref(), Ok(&message));
@@ -233,7 +235,7 @@ mod tests {
         }
     }
 
-    /// If this fails, the wire format changed: fix the code, or raise the version.
+    /// If this fails, the wire format has changed: fix the code, or raise the version.
     #[test]
     fn v1_messages_have_exactly_these_bytes() {
         for (message, bytes) in one_of_each().iter().zip([
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn text_over_the_limit_is_cut_between_letters() {
+    fn long_text_is_truncated_between_characters() {
         let long = "é".repeat(MAX_NAME_BYTES);
         let bytes = Control::Hello { version: 1, name: long }.to_bytes();
         let Ok(Control::Hello { name, .. }) = Control::parse(&bytes) else { panic!() };

@@ -1,22 +1,23 @@
-use data_encoding::{BASE64URL_NOPAD, Encoding, Specification};
-use hkdf::Hkdf;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-/// Bytes of a call's secret: 128 bits.
+use data_encoding::{BASE64URL_NOPAD, Encoding, Specification};
+use hkdf::Hkdf;
+use sha2::{Digest, Sha256};
+
+/// Size of the secret of a call, in bytes.
 pub const SECRET_BYTES: usize = 16;
-/// Bytes of the checksum behind it.
+/// Size of the checksum of an invite or a manual answer, in bytes.
 const CHECK_BYTES: usize = 4;
-/// Longest link: a manual one holds a whole sealed offer.
+/// Largest size of a link or a manual answer, in bytes: they may contain a sealed offer or answer.
 const MAX_LINK_BYTES: usize = 16 * 1024;
 const SCHEME: &str = "feathercall://";
 const ANSWER_SCHEME: &str = "feathercall-answer:";
 const MANUAL_HOST: &str = "manual";
 
-/// Crockford's base 32: no `i`, `l`, `o`, `u`, either case, and a misread `O`, `I` or `L` is
-/// understood.
+/// Crockford's base 32: without `i`, `l`, `o` and `u`. Decoding accepts both cases, and `o`, `i`
+/// and `l` for the digits they look like.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut spec = Specification::new();
     spec.symbols.push_str("0123456789abcdefghjkmnpqrstvwxyz");
@@ -25,12 +26,12 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     spec.encoding().expect("the alphabet has 32 different symbols")
 });
 
-/// What the two ends of a call share and nobody else has: 128 bits from the operating system.
+/// Secret that the two peers of a call share: 128 random bits.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// From random bytes.
+    /// Returns a secret of bytes from a cryptographically secure random source.
     pub fn new(random: [u8; SECRET_BYTES]) -> Self {
         Self(random)
     }
@@ -39,9 +40,9 @@ impl Secret {
         &self.0
     }
 
-    /// The name of the room that goes with this secret: 16 letters and digits, from which the
-    /// secret cannot be told.
-    #[expect(clippy::missing_panics_doc, reason = "ten bytes are never too many")]
+    /// Returns the name of the room at a rendezvous service: 16 letters and digits, derived with
+    /// HKDF, which do not reveal the secret.
+    #[expect(clippy::missing_panics_doc, reason = "HKDF can always expand to ten bytes")]
     pub fn room(&self) -> String {
         let mut name = [0; 10];
         Hkdf::<Sha256>::new(None, &self.0)
@@ -52,83 +53,85 @@ impl Secret {
 }
 
 impl fmt::Debug for Secret {
-    /// Does not show the secret.
+    /// Hides the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
 }
 
-/// Why a text is not an invite or an answer. Show the message: it says what to do.
+/// Why a text is not an invite or a manual answer. The message tells the user what to do.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InviteError {
-    /// It does not begin as one.
-    #[error("an invite begins with `feathercall://`; copy the whole link")]
+    /// It does not start with the scheme of an invite.
+    #[error("an invite starts with `feathercall://`; copy the whole link")]
     NotAnInvite,
-    /// It does not begin as an answer does.
-    #[error("an answer begins with `feathercall-answer:`; copy the whole text")]
+    /// It does not start with the scheme of a manual answer.
+    #[error("an answer starts with `feathercall-answer:`; copy the whole text")]
     NotAnAnswer,
     /// There is no `#`, or nothing after it.
-    #[error("the link has lost the part behind `#`, which holds the key; copy the whole link")]
+    #[error("the link lacks the key after `#`; copy the whole link")]
     NoSecret,
-    /// It is longer than any invite.
+    /// It is longer than 16 KiB.
     #[error("the link is longer than any invite")]
     TooLong,
-    /// The place to meet is not `HOST:PORT/ROOM`.
+    /// The meeting point is not `HOST:PORT/ROOM` or `manual/OFFER`.
     #[error("the part before `#` is not HOST:PORT/ROOM")]
-    BadPlace,
-    /// The letters do not add up.
-    #[error("the link has a typing error or was cut; copy it again")]
+    BadMeetingPoint,
+    /// The checksum does not match.
+    #[error("the link contains a typing error or is incomplete; copy it again")]
     Checksum,
 }
 
-/// Where the two ends meet.
+/// Meeting point of the two peers of a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Place {
-    /// A room of the rendezvous service at `host` (`name:port`, `1.2.3.4:port` or `[::1]:port`).
+pub enum MeetingPoint {
+    /// A room of a rendezvous service.
     Rendezvous {
-        /// Name or address, and port.
+        /// `name:port`, `1.2.3.4:port` or `[::1]:port`.
         host: String,
-        /// Letters, digits and `-`.
+        /// Name of the room, see [`is_room`].
         room: String,
     },
-    /// Nowhere: the sealed offer is in the link itself.
+    /// None: the invite contains the sealed offer.
     Manual {
         /// A sealed [`Signal`](crate::Signal).
         offer: Vec<u8>,
     },
 }
 
-/// The link that lets one peer join a call: a place, and a secret that never leaves the two ends
-/// (it is the link's fragment).
+/// Invite: the link with which a guest joins a call.
+///
+/// Its text is specified in docs/TRANSPORT.md. The secret is in the fragment of the link, which is
+/// not sent to the rendezvous service.
 ///
 /// ```
-/// use transport::{Invite, Place, Secret};
+/// use transport::{Invite, MeetingPoint, Secret};
 /// let secret = Secret::new([7; 16]);
-/// let place = Place::Rendezvous { host: "10.0.0.2:4000".into(), room: secret.room() };
-/// let link = Invite { place, secret }.to_string();
+/// let meeting_point = MeetingPoint::Rendezvous { host: "10.0.0.2:4000".into(), room: secret.room() };
+/// let link = Invite { meeting_point, secret }.to_string();
 /// assert!(link.starts_with("feathercall://10.0.0.2:4000/"));
 /// assert_eq!(link.parse::<Invite>().map(|invite| invite.to_string()), Ok(link));
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Invite {
-    /// Where to meet.
-    pub place: Place,
-    /// What protects the meeting.
+    /// Where the peers meet.
+    pub meeting_point: MeetingPoint,
+    /// Secret of the call.
     pub secret: Secret,
 }
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match &self.place {
-            Place::Rendezvous { host, room } => format!("{host}/{room}"),
-            Place::Manual { offer } => {
+        let meeting_point = match &self.meeting_point {
+            MeetingPoint::Rendezvous { host, room } => format!("{host}/{room}"),
+            MeetingPoint::Manual { offer } => {
                 format!("{MANUAL_HOST}/{}", BASE64URL_NOPAD.encode(offer))
             }
         };
         let mut tail = self.secret.0.to_vec();
-        tail.extend(checksum(&place, &self.secret.0));
-        write!(f, "{SCHEME}{place}#{}", BASE32.encode(&tail))
+        tail.extend(checksum(&meeting_point, &self.secret.0));
+        write!(f, "{SCHEME}{meeting_point}#{}", BASE32.encode(&tail))
     }
 }
 
@@ -140,37 +143,39 @@ impl FromStr for Invite {
         if link.len() > MAX_LINK_BYTES {
             return Err(InviteError::TooLong);
         }
-        let place = strip_scheme(link, SCHEME).ok_or(InviteError::NotAnInvite)?;
-        let (place, tail) = place.split_once('#').ok_or(InviteError::NoSecret)?;
+        let rest = strip_scheme(link, SCHEME).ok_or(InviteError::NotAnInvite)?;
+        let (meeting_point, tail) = rest.split_once('#').ok_or(InviteError::NoSecret)?;
         if tail.is_empty() {
             return Err(InviteError::NoSecret);
         }
         let tail = BASE32.decode(tail.as_bytes()).map_err(|_| InviteError::Checksum)?;
         let (secret, check) =
             tail.split_first_chunk::<SECRET_BYTES>().ok_or(InviteError::Checksum)?;
-        if check != checksum(place, secret) {
+        if check != checksum(meeting_point, secret) {
             return Err(InviteError::Checksum);
         }
-        let (host, room) = place.split_once('/').ok_or(InviteError::BadPlace)?;
-        let place = if host == MANUAL_HOST {
-            let offer =
-                BASE64URL_NOPAD.decode(room.as_bytes()).map_err(|_| InviteError::BadPlace)?;
-            Place::Manual { offer }
+        let (host, room) = meeting_point.split_once('/').ok_or(InviteError::BadMeetingPoint)?;
+        let meeting_point = if host == MANUAL_HOST {
+            let offer = BASE64URL_NOPAD
+                .decode(room.as_bytes())
+                .map_err(|_| InviteError::BadMeetingPoint)?;
+            MeetingPoint::Manual { offer }
         } else {
             if !is_host(host) || !is_room(room) {
-                return Err(InviteError::BadPlace);
+                return Err(InviteError::BadMeetingPoint);
             }
-            Place::Rendezvous { host: host.to_owned(), room: room.to_owned() }
+            MeetingPoint::Rendezvous { host: host.to_owned(), room: room.to_owned() }
         };
-        Ok(Self { place, secret: Secret(*secret) })
+        Ok(Self { meeting_point, secret: Secret(*secret) })
     }
 }
 
-/// What the invited peer sends back by hand in a manual call: a sealed answer as text.
+/// Text that the guest of a manual call returns to the host: a sealed
+/// [`Signal::Answer`](crate::Signal::Answer).
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer(pub Vec<u8>);
+pub struct ManualAnswer(pub Vec<u8>);
 
-impl fmt::Display for Answer {
+impl fmt::Display for ManualAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = self.0.clone();
         bytes.extend(checksum("answer", &self.0));
@@ -178,7 +183,7 @@ impl fmt::Display for Answer {
     }
 }
 
-impl FromStr for Answer {
+impl FromStr for ManualAnswer {
     type Err = InviteError;
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
@@ -198,7 +203,7 @@ impl FromStr for Answer {
     }
 }
 
-/// Whether a rendezvous service may know a room by this name.
+/// Whether `room` is a valid name of a room: 4 to 64 characters `a-z`, `0-9` and `-`.
 pub fn is_room(room: &str) -> bool {
     (4..=64).contains(&room.len())
         && room.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -206,10 +211,10 @@ pub fn is_room(room: &str) -> bool {
 
 fn is_host(host: &str) -> bool {
     let Some((name, port)) = host.rsplit_once(':') else { return false };
-    let name_is_sound = !name.is_empty()
+    let is_name_valid = !name.is_empty()
         && name.len() <= 255
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
-    name_is_sound && port.parse::<u16>().is_ok_and(|port| port > 0)
+    is_name_valid && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
@@ -217,11 +222,11 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
 }
 
-/// First bytes of SHA-256 over the place and the secret, so that a slip anywhere is noticed.
-fn checksum(place: &str, secret: &[u8]) -> [u8; CHECK_BYTES] {
+/// Returns the first bytes of SHA-256 over the meeting point and the secret.
+fn checksum(meeting_point: &str, secret: &[u8]) -> [u8; CHECK_BYTES] {
     let mut hash = Sha256::new();
     hash.update(b"feathercall v1 invite\0");
-    hash.update(place.as_bytes());
+    hash.update(meeting_point.as_bytes());
     hash.update(b"#");
     hash.update(secret);
     let digest = hash.finalize();
@@ -235,11 +240,12 @@ mod tests {
 
     fn invite() -> Invite {
         let secret = Secret::new(std::array::from_fn(|i| i as u8 * 17));
-        let place = Place::Rendezvous { host: "call.example:4433".into(), room: secret.room() };
-        Invite { place, secret }
+        let meeting_point =
+            MeetingPoint::Rendezvous { host: "call.example:4433".into(), room: secret.room() };
+        Invite { meeting_point, secret }
     }
 
-    /// If this fails, old links no longer open: keep the old form readable.
+    /// If this fails, existing links are no longer valid.
     #[test]
     fn v1_invite_is_exactly_this_text() {
         assert_eq!(invite().to_string(), LINK);
@@ -251,22 +257,22 @@ mod tests {
     #[test]
     fn a_link_survives_capitals_spaces_and_misread_letters() {
         let (head, tail) = LINK.split_once('#').unwrap();
-        let shouted = format!("  {head}#{}\n", tail.to_uppercase().replace('0', "O"));
-        assert_eq!(shouted.parse(), Ok(invite()));
+        let altered = format!("  {head}#{}\n", tail.to_uppercase().replace('0', "O"));
+        assert_eq!(altered.parse(), Ok(invite()));
     }
 
     #[test]
-    fn every_slip_of_one_letter_is_noticed() {
+    fn every_wrong_character_is_detected() {
         for at in 0..LINK.len() {
-            let mut slipped = LINK.as_bytes().to_vec();
-            slipped[at] = if slipped[at] == b'3' { b'4' } else { b'3' };
-            let slipped = String::from_utf8(slipped).unwrap();
-            assert!(slipped.parse::<Invite>().is_err(), "{slipped}");
+            let mut changed = LINK.as_bytes().to_vec();
+            changed[at] = if changed[at] == b'3' { b'4' } else { b'3' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(changed.parse::<Invite>().is_err(), "{changed}");
         }
     }
 
     #[test]
-    fn what_is_wrong_with_a_link_is_said() {
+    fn an_invalid_link_is_refused_with_the_reason() {
         let head = LINK.split_once('#').unwrap().0;
         for (link, want) in [
             ("https://example.org/#abc".to_owned(), InviteError::NotAnInvite),
@@ -277,33 +283,33 @@ mod tests {
         ] {
             assert_eq!(link.parse::<Invite>(), Err(want), "{link}");
         }
-        let nowhere = Invite {
-            place: Place::Rendezvous { host: "no-port".into(), room: "room".into() },
+        let without_port = Invite {
+            meeting_point: MeetingPoint::Rendezvous { host: "no-port".into(), room: "room".into() },
             ..invite()
         };
-        assert_eq!(nowhere.to_string().parse::<Invite>(), Err(InviteError::BadPlace));
+        assert_eq!(without_port.to_string().parse::<Invite>(), Err(InviteError::BadMeetingPoint));
     }
 
     #[test]
-    fn a_secret_does_not_show_itself_in_a_log() {
+    fn the_debug_output_hides_the_secret() {
         assert_eq!(format!("{:?}", invite().secret), "Secret(..)");
     }
 
     proptest! {
         #[test]
         fn manual_links_and_answers_survive(blob in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            let manual = Invite { place: Place::Manual { offer: blob.clone() }, ..invite() };
+            let manual = Invite { meeting_point: MeetingPoint::Manual { offer: blob.clone() }, ..invite() };
             prop_assert_eq!(manual.to_string().parse::<Invite>(), Ok(manual));
-            let answer = Answer(blob);
-            prop_assert_eq!(answer.to_string().parse::<Answer>(), Ok(answer));
+            let answer = ManualAnswer(blob);
+            prop_assert_eq!(answer.to_string().parse::<ManualAnswer>(), Ok(answer));
         }
 
         #[test]
         fn no_text_makes_the_parser_panic(text in ".{0,80}", tail in "[a-z0-9/:#.]{0,80}") {
             let _ = text.parse::<Invite>();
-            let _ = text.parse::<Answer>();
+            let _ = text.parse::<ManualAnswer>();
             let _ = format!("{SCHEME}{tail}").parse::<Invite>();
-            let _ = format!("{ANSWER_SCHEME}{tail}").parse::<Answer>();
+            let _ = format!("{ANSWER_SCHEME}{tail}").parse::<ManualAnswer>();
         }
     }
 }

@@ -1,102 +1,79 @@
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
-use std::fmt;
 
+use crate::content_hash::{ContentHash, content_hash};
 use crate::control::{Control, MAX_CHUNK_BYTES};
 
-/// Largest face model a peer accepts.
+/// Largest size of a face model that a peer accepts, in bytes.
 pub const MAX_MODEL_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes under way at most: the model must not crowd out the face that is already moving.
+/// Largest number of bytes in flight, so that the model does not delay other messages.
 const WINDOW: usize = 4 * MAX_CHUNK_BYTES;
-/// The receiver says how far it is this often.
-const SAY_EVERY: usize = 2 * MAX_CHUNK_BYTES;
+/// Number of bytes after which the receiver sends the next request.
+const REQUEST_INTERVAL: usize = 2 * MAX_CHUNK_BYTES;
 
-/// SHA-256 of a face model's public bytes: its name everywhere.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
-pub struct ContentHash(pub [u8; 32]);
-
-impl fmt::Display for ContentHash {
-    /// In hexadecimal.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ContentHash({self})")
-    }
-}
-
-/// The hash of a model's bytes.
-pub fn content_hash(bytes: &[u8]) -> ContentHash {
-    ContentHash(Sha256::digest(bytes).into())
-}
-
-/// Why a peer's face model cannot be had. The call goes on without its picture.
+/// Why a face model cannot be transferred. The call goes on without a picture.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// Refused before a byte was sent.
-    #[error("the peer's face model of {0} bytes is empty or over the limit of 4 MiB")]
+    /// The size is 0 or larger than [`MAX_MODEL_BYTES`].
+    #[error("a face model of {0} bytes is empty or larger than 4 MiB")]
     Size(u32),
-    /// A piece that belongs nowhere.
-    #[error("a piece of the face model at {found} does not continue what is there, {expected}")]
-    OutOfPlace {
-        /// Where it claims to belong.
+    /// A chunk does not continue the bytes received so far, or exceeds the offered size.
+    #[error("a chunk of the face model is at byte {found}, expected {expected}")]
+    UnexpectedOffset {
+        /// Offset of the chunk.
         found: u32,
-        /// Where the next piece belongs.
+        /// Offset of the next missing byte.
         expected: u32,
     },
-    /// All bytes are there and are not what was offered.
-    #[error("the face model that came is not the one that was offered")]
+    /// The received model does not have the offered hash.
+    #[error("the received face model is not the one that was offered")]
     WrongHash,
 }
 
-/// Hands a face model to the peer: offers it, then sends pieces as the peer asks for them.
+/// Sender of a face model: offers it, then sends the chunks that the peer requests.
 #[derive(Debug)]
 pub struct ModelSender {
     bytes: Bytes,
     hash: ContentHash,
-    /// What the peer said it has; nothing is sent before it has said so.
-    wanted_from: Option<usize>,
+    /// The offset of the last request; `None` before the first.
+    requested_from: Option<usize>,
+    /// The offset of the next chunk.
     sent: usize,
 }
 
 impl ModelSender {
-    /// A sender of `bytes`.
+    /// Returns a sender of the model `bytes`.
     ///
     /// # Errors
-    /// If they are empty or over [`MAX_MODEL_BYTES`]: no peer would take them.
+    /// If it is empty or larger than [`MAX_MODEL_BYTES`]: no peer would accept it.
     pub fn new(bytes: Bytes) -> Result<Self, TransferError> {
         if bytes.is_empty() || bytes.len() > MAX_MODEL_BYTES {
             return Err(TransferError::Size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         }
-        Ok(Self { hash: content_hash(&bytes), bytes, wanted_from: None, sent: 0 })
+        Ok(Self { hash: content_hash(&bytes), bytes, requested_from: None, sent: 0 })
     }
 
-    /// The first message.
+    /// Returns the offer, which is the first message to send.
     pub fn offer(&self) -> Control {
         Control::ModelOffer { n_bytes: self.bytes.len() as u32, hash: self.hash }
     }
 
-    /// Takes the peer's [`Control::ModelWant`]. One about another model, or past the end of this
-    /// one, changes nothing.
-    pub fn handle_want(&mut self, hash: ContentHash, from: u32) {
+    /// Handles the peer's [`Control::ModelRequest`]. A request for another model, or beyond the end
+    /// of this one, is ignored.
+    pub fn handle_request(&mut self, hash: ContentHash, from: u32) {
         let from = from as usize;
         if hash != self.hash || from > self.bytes.len() {
             return;
         }
-        if self.wanted_from.is_none_or(|before| from < before) {
+        if self.requested_from.is_none_or(|previous| from < previous) {
             self.sent = from;
         }
-        self.wanted_from = Some(from);
+        self.requested_from = Some(from);
     }
 
-    /// The next piece, if the peer has room for it.
+    /// Returns the next chunk, unless too many bytes are in flight or nothing is left.
     pub fn poll_chunk(&mut self) -> Option<Control> {
-        let end = (self.wanted_from? + WINDOW).min(self.bytes.len());
+        let end = (self.requested_from? + WINDOW).min(self.bytes.len());
         let chunk_end = (self.sent + MAX_CHUNK_BYTES).min(end);
         if self.sent >= chunk_end {
             return None;
@@ -107,52 +84,51 @@ impl ModelSender {
         Some(chunk)
     }
 
-    /// Share of the model the peer says it has, 0..=1.
+    /// Returns the fraction of the model that the peer has confirmed, 0..=1.
     pub fn progress(&self) -> f32 {
-        self.wanted_from.unwrap_or(0) as f32 / self.bytes.len() as f32
+        self.requested_from.unwrap_or(0) as f32 / self.bytes.len() as f32
     }
 }
 
-/// Receives a face model. What came before a broken connection is kept, and the transfer resumes
-/// where it was.
+/// Receiver of a face model. After a lost connection the transfer resumes where it stopped.
 #[derive(Debug)]
 pub struct ModelReceiver {
     hash: ContentHash,
     n_bytes: usize,
     bytes: Vec<u8>,
-    said: usize,
+    /// The offset of the last request.
+    requested_from: usize,
 }
 
 impl ModelReceiver {
-    /// A receiver of what a [`Control::ModelOffer`] offers, and the message to answer with.
+    /// Returns a receiver of an offered model, and the request to send.
     ///
-    /// `before` is the receiver of an earlier connection, if there was one: where it was, this
-    /// goes on.
+    /// `earlier` is the receiver of an earlier connection; it continues if the model is the same.
     ///
     /// # Errors
-    /// If the size is out of bounds.
+    /// If the size is 0 or larger than [`MAX_MODEL_BYTES`].
     pub fn new(
         n_bytes: u32,
         hash: ContentHash,
-        before: Option<Self>,
+        earlier: Option<Self>,
     ) -> Result<(Self, Control), TransferError> {
         if n_bytes == 0 || n_bytes as usize > MAX_MODEL_BYTES {
             return Err(TransferError::Size(n_bytes));
         }
         let n_bytes = n_bytes as usize;
-        let receiver = match before {
-            Some(before) if before.hash == hash && before.n_bytes == n_bytes => before,
-            _ => Self { hash, n_bytes, bytes: Vec::new(), said: 0 },
+        let receiver = match earlier {
+            Some(earlier) if earlier.hash == hash && earlier.n_bytes == n_bytes => earlier,
+            _ => Self { hash, n_bytes, bytes: Vec::new(), requested_from: 0 },
         };
-        let want = receiver.want();
-        Ok((receiver, want))
+        let request = receiver.request();
+        Ok((receiver, request))
     }
 
-    /// Takes one piece; gives the message to send back when one is due.
+    /// Adds a chunk; returns the request to send when one is due.
     ///
     /// # Errors
-    /// If it does not continue what is there, or completes it with a wrong hash; then everything
-    /// is forgotten.
+    /// If the chunk does not continue the bytes so far; it is then ignored. If it completes the
+    /// model with a wrong hash; all bytes are then discarded.
     pub fn handle_chunk(
         &mut self,
         offset: u32,
@@ -160,37 +136,40 @@ impl ModelReceiver {
     ) -> Result<Option<Control>, TransferError> {
         let expected = self.bytes.len();
         if offset as usize != expected || bytes.len() > self.n_bytes - expected {
-            return Err(TransferError::OutOfPlace { found: offset, expected: expected as u32 });
+            return Err(TransferError::UnexpectedOffset {
+                found: offset,
+                expected: expected as u32,
+            });
         }
         self.bytes.extend_from_slice(bytes);
         if self.is_complete() && content_hash(&self.bytes) != self.hash {
             self.bytes.clear();
-            self.said = 0;
+            self.requested_from = 0;
             return Err(TransferError::WrongHash);
         }
-        if self.is_complete() || self.bytes.len() - self.said >= SAY_EVERY {
-            self.said = self.bytes.len();
-            return Ok(Some(self.want()));
+        if self.is_complete() || self.bytes.len() - self.requested_from >= REQUEST_INTERVAL {
+            self.requested_from = self.bytes.len();
+            return Ok(Some(self.request()));
         }
         Ok(None)
     }
 
-    /// The model, once it is complete and its hash was checked.
+    /// Returns the model once it is complete and has the offered hash.
     pub fn model(&self) -> Option<&[u8]> {
         self.is_complete().then_some(&self.bytes[..])
     }
 
-    /// What is here so far, from the first byte on; its hash is checked when it is complete.
+    /// Returns the bytes received so far. Their hash is checked when the model is complete.
     pub fn received(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The model's hash.
+    /// Returns the hash of the model.
     pub fn hash(&self) -> ContentHash {
         self.hash
     }
 
-    /// Share that is here, 0..=1.
+    /// Returns the fraction received, 0..=1.
     pub fn progress(&self) -> f32 {
         self.bytes.len() as f32 / self.n_bytes as f32
     }
@@ -199,8 +178,8 @@ impl ModelReceiver {
         self.bytes.len() == self.n_bytes
     }
 
-    fn want(&self) -> Control {
-        Control::ModelWant { hash: self.hash, from: self.bytes.len() as u32 }
+    fn request(&self) -> Control {
+        Control::ModelRequest { hash: self.hash, from: self.bytes.len() as u32 }
     }
 }
 
@@ -212,41 +191,42 @@ mod tests {
         (0..n).map(|i| (i * i % 251) as u8).collect()
     }
 
-    fn want(sender: &mut ModelSender, message: Option<&Control>) {
-        if let Some(Control::ModelWant { hash, from }) = message {
-            sender.handle_want(*hash, *from);
+    fn request(sender: &mut ModelSender, message: Option<&Control>) {
+        if let Some(Control::ModelRequest { hash, from }) = message {
+            sender.handle_request(*hash, *from);
         }
     }
 
-    /// Runs until nothing moves or `stop` bytes are there.
+    /// Transfers until `stop` bytes have arrived or nothing is left; returns the most bytes that were
+    /// in flight.
     fn run(sender: &mut ModelSender, receiver: &mut ModelReceiver, stop: usize) -> usize {
-        let mut most_under_way = 0;
+        let mut most_in_flight = 0;
         loop {
             let chunks: Vec<_> = std::iter::from_fn(|| sender.poll_chunk()).collect();
             if chunks.is_empty() || receiver.bytes.len() >= stop {
-                return most_under_way;
+                return most_in_flight;
             }
-            most_under_way = most_under_way.max(chunks.len() * MAX_CHUNK_BYTES);
+            most_in_flight = most_in_flight.max(chunks.len() * MAX_CHUNK_BYTES);
             for chunk in chunks {
                 let Control::ModelChunk { offset, bytes } = chunk else { panic!() };
                 let reply = receiver.handle_chunk(offset, &bytes).unwrap();
-                want(sender, reply.as_ref());
+                request(sender, reply.as_ref());
             }
         }
     }
 
-    fn start(sender: &mut ModelSender, before: Option<ModelReceiver>) -> ModelReceiver {
+    fn start(sender: &mut ModelSender, earlier: Option<ModelReceiver>) -> ModelReceiver {
         let Control::ModelOffer { n_bytes, hash } = sender.offer() else { panic!() };
-        let (receiver, reply) = ModelReceiver::new(n_bytes, hash, before).unwrap();
-        want(sender, Some(&reply));
+        let (receiver, reply) = ModelReceiver::new(n_bytes, hash, earlier).unwrap();
+        request(sender, Some(&reply));
         receiver
     }
 
     #[test]
-    fn a_model_crosses_in_pieces_with_few_under_way() {
+    fn a_model_is_transferred_with_few_bytes_in_flight() {
         for n in [1, MAX_CHUNK_BYTES, 250_001] {
             let mut sender = ModelSender::new(model(n)).unwrap();
-            assert_eq!(sender.poll_chunk(), None, "nobody has asked yet");
+            assert_eq!(sender.poll_chunk(), None, "nothing is requested yet");
             let mut receiver = start(&mut sender, None);
             assert!(run(&mut sender, &mut receiver, usize::MAX) <= WINDOW);
             assert_eq!(receiver.model(), Some(&model(n)[..]));
@@ -255,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_resumes_where_it_was() {
+    fn a_transfer_resumes_after_a_lost_connection() {
         let mut sender = ModelSender::new(model(100_000)).unwrap();
         let mut receiver = start(&mut sender, None);
         run(&mut sender, &mut receiver, 40_000);
@@ -270,19 +250,22 @@ mod tests {
     }
 
     #[test]
-    fn a_model_with_one_wrong_byte_is_refused_and_forgotten() {
+    fn a_model_with_a_wrong_hash_is_discarded() {
         let (mut receiver, _) = ModelReceiver::new(3, content_hash(b"abc"), None).unwrap();
         assert_eq!(receiver.handle_chunk(0, b"abd"), Err(TransferError::WrongHash));
         assert_eq!((receiver.model(), receiver.progress()), (None, 0.0));
     }
 
     #[test]
-    fn pieces_that_belong_nowhere_and_impossible_sizes_are_refused() {
+    fn unexpected_chunks_and_invalid_sizes_are_refused() {
         let hash = content_hash(b"abc");
         let (mut receiver, _) = ModelReceiver::new(3, hash, None).unwrap();
         for (offset, bytes) in [(1, &b"a"[..]), (0, b"abcd"), (u32::MAX, b"a")] {
             let refused = receiver.handle_chunk(offset, bytes);
-            assert_eq!(refused, Err(TransferError::OutOfPlace { found: offset, expected: 0 }));
+            assert_eq!(
+                refused,
+                Err(TransferError::UnexpectedOffset { found: offset, expected: 0 })
+            );
         }
         for n in [0, MAX_MODEL_BYTES as u32 + 1, u32::MAX] {
             assert_eq!(ModelReceiver::new(n, hash, None).unwrap_err(), TransferError::Size(n));
@@ -291,10 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_asks_for_nonsense_gets_nothing() {
+    fn invalid_requests_are_ignored() {
         let mut sender = ModelSender::new(model(10)).unwrap();
-        sender.handle_want(content_hash(b"another"), 0);
-        sender.handle_want(content_hash(&model(10)), 11);
+        sender.handle_request(content_hash(b"another"), 0);
+        sender.handle_request(content_hash(&model(10)), 11);
         assert_eq!(sender.poll_chunk(), None);
     }
 }

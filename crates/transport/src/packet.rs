@@ -1,96 +1,98 @@
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
 use types::{MAX_UNIT_BYTES, MediaTime};
 
 use crate::wire::{MAX_VARINT, Reader, put_varint};
 
-/// Longest packet: fits the smallest path an IPv6 host must offer, with all headers.
+/// Largest size of a packet, in bytes: with all headers it fits the minimum MTU of IPv6.
 pub const MAX_PACKET_BYTES: usize = 1100;
-/// Most units in one packet.
+/// Largest number of units in one packet.
 pub(crate) const MAX_UNITS: usize = 31;
-/// Bits 7 and 6 of a packet's first byte: this version of the format.
+/// Bits 7 and 6 of a packet's first byte: the version of the format.
 const MARK: u8 = 0b0100_0000;
 const MARK_MASK: u8 = 0b1100_0000;
 const HAS_REPORT: u8 = 0b0010_0000;
 const COUNT_MASK: u8 = 0b0001_1111;
 
-/// Why bytes are not a packet. Drop them and count them; the call goes on.
+/// Why bytes are not a packet. Drop and count them; the call goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
     /// Longer than [`MAX_PACKET_BYTES`].
-    #[error("a packet of {0} bytes is over the limit")]
+    #[error("a packet of {0} bytes is longer than {MAX_PACKET_BYTES}")]
     TooLong(usize),
-    /// The first byte does not carry the mark of this version.
+    /// Another version of the format, or no packet at all.
     #[error("not a packet of this version")]
     NotAPacket,
-    /// It ended inside a field.
-    #[error("the packet is cut short")]
+    /// The bytes end inside a field.
+    #[error("the packet is truncated")]
     Truncated,
     /// Bytes follow the last field.
-    #[error("{0} bytes follow the packet")]
+    #[error("the packet is followed by {0} more bytes")]
     TrailingBytes(usize),
     /// A unit is empty or longer than [`MAX_UNIT_BYTES`].
     #[error("a unit of {0} bytes is outside 1..={MAX_UNIT_BYTES}")]
     UnitLength(usize),
 }
 
-/// What a receiver tells the sender: which units it decoded, how long ago, what it lost.
+/// Receiver report: which units were decoded, how many packets were lost, and whether a key unit
+/// is needed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Report {
-    /// Low 16 bits of the number of the newest unit that arrived.
+pub struct ReceiverReport {
+    /// Low 16 bits of the number of the newest received unit.
     pub(crate) newest: u16,
     /// Bit `i`: unit `newest - i` was decoded.
     pub(crate) decoded: u16,
-    /// How long the newest unit had been there when the report left, in units of 4 ms.
+    /// Time from the arrival of the newest unit to the report, in units of 4 ms.
     pub(crate) held: u8,
-    /// Share of packets lost, in 1/127.
+    /// Fraction of packets lost, in 1/127.
     pub(crate) loss: u8,
-    /// The receiver cannot decode what it gets: the next unit should be a key unit.
-    pub(crate) key_wanted: bool,
+    /// Whether the next unit should be a key unit, because no other would decode.
+    pub(crate) key_requested: bool,
 }
 
-impl Report {
-    /// How long the newest unit had been there when the report left.
+impl ReceiverReport {
+    /// Returns the time from the arrival of the newest unit to the report.
     pub(crate) fn held(self) -> Duration {
         Duration::from_millis(u64::from(self.held) * 4)
     }
 
-    /// Share of packets lost lately, 0..=1.
+    /// Returns the fraction of packets lost recently, 0..=1.
     pub fn loss(&self) -> f32 {
         f32::from(self.loss) / 127.0
     }
 
-    /// Whether the receiver asks for a key unit.
-    pub fn key_wanted(&self) -> bool {
-        self.key_wanted
+    /// Whether the peer requests a key unit.
+    pub fn key_requested(&self) -> bool {
+        self.key_requested
     }
 
     fn put(self, out: &mut Vec<u8>) {
         out.extend(self.newest.to_le_bytes());
         out.extend(self.decoded.to_le_bytes());
         out.push(self.held);
-        out.push(self.loss.min(127) << 1 | u8::from(self.key_wanted));
+        out.push(self.loss.min(127) << 1 | u8::from(self.key_requested));
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (newest, decoded, held) = (reader.u16()?, reader.u16()?, reader.u8()?);
         let last = reader.u8()?;
-        Some(Self { newest, decoded, held, loss: last >> 1, key_wanted: last & 1 == 1 })
+        Some(Self { newest, decoded, held, loss: last >> 1, key_requested: last & 1 == 1 })
     }
 }
 
-/// One data-channel message: units from the newest back, perhaps with a report.
+/// One message of the feature channel: units, a report, or both.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Packet {
-    /// Low 8 bits of the packet's number.
+    /// Low 8 bits of the packet number.
     pub(crate) number: u8,
-    pub(crate) report: Option<Report>,
+    pub(crate) report: Option<ReceiverReport>,
     /// Low 16 bits of the number of the first unit of `units`.
     pub(crate) newest: u16,
-    /// Low 24 bits of its media time in ticks.
+    /// Low 24 bits of the media time of that unit, in ticks.
     pub(crate) newest_ticks: u32,
-    /// Newest first, consecutive numbers; each with ticks back to the unit after it.
+    /// Newest first, with consecutive numbers. Each has the ticks from it to the next newer unit.
     pub(crate) units: Vec<(u32, Bytes)>,
 }
 
@@ -129,7 +131,7 @@ impl Packet {
         let mut packet =
             Self { number: reader.u8().ok_or(PacketError::Truncated)?, ..Self::default() };
         if first & HAS_REPORT != 0 {
-            packet.report = Some(Report::read(&mut reader).ok_or(PacketError::Truncated)?);
+            packet.report = Some(ReceiverReport::read(&mut reader).ok_or(PacketError::Truncated)?);
         }
         let n_units = usize::from(first & COUNT_MASK);
         if n_units > 0 {
@@ -153,24 +155,25 @@ impl Packet {
     }
 }
 
-/// Bytes of a unit of `length` inside a packet, at most.
+/// Returns the largest size of a unit of `length` bytes in a packet.
 pub(crate) fn packed_len(length: usize) -> usize {
     length + 2 + 3
 }
 
-/// Media time travels in ticks of 1/3000 s: exact for 24, 25, 30, 50 and 60 frames a second, and
-/// one such frame back is a single byte (below 24 a second, two).
+/// Converts a media time to ticks of 1/3000 s, to the nearest.
+///
+/// Exact at 24, 25, 30, 50 and 60 frames per second, where one frame back takes a single byte.
 pub(crate) fn ticks_of(time: MediaTime) -> u64 {
     let micros = u128::from(time.as_micros());
     ((micros * 3 + 500) / 1000) as u64
 }
 
-/// The inverse of [`ticks_of`], rounded down as [`MediaTime::of_frame`] does.
+/// Converts ticks to a media time, rounded down like [`MediaTime::of_frame`].
 pub(crate) fn time_of(ticks: u64) -> MediaTime {
     MediaTime::from_micros((u128::from(ticks) * 1000 / 3).min(u128::from(u64::MAX)) as u64)
 }
 
-/// Ticks from `before` to `after`, as far as a packet can say.
+/// Returns the ticks from `before` to `after`, limited to what a packet can code.
 pub(crate) fn ticks_between(before: MediaTime, after: MediaTime) -> u32 {
     ticks_of(after).saturating_sub(ticks_of(before)).min(u64::from(MAX_VARINT)) as u32
 }
@@ -182,7 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn frames_of_every_usual_rate_keep_their_time_to_the_microsecond() {
+    fn times_of_common_frame_rates_survive_to_the_microsecond() {
         for fps in [24, 25, 30, 50, 60] {
             for index in [0, 1, 2, 7, 1000, 123_457] {
                 let time = MediaTime::of_frame(index, fps);
@@ -191,12 +194,18 @@ mod tests {
         }
     }
 
-    /// If this fails, the wire format changed: fix the code, or add v2 beside v1.
+    /// If this fails, the wire format has changed: fix the code, or add version 2 beside 1.
     #[test]
     fn v1_packet_has_exactly_these_bytes() {
         let packet = Packet {
             number: 5,
-            report: Some(Report { newest: 0x0102, decoded: 3, held: 7, loss: 9, key_wanted: true }),
+            report: Some(ReceiverReport {
+                newest: 0x0102,
+                decoded: 3,
+                held: 7,
+                loss: 9,
+                key_requested: true,
+            }),
             newest: 0x0304,
             newest_ticks: 0x0a_0b0c,
             units: vec![(0, Bytes::from_static(b"new")), (120, Bytes::from_static(b"o"))],
@@ -206,8 +215,8 @@ mod tests {
             hex!(
                 "62"           // version 1, a report, two units
                 "05"           // packet number
-                "0201 0300"    // report: newest unit 0x0102, it and the one before decoded
-                "07 13"        // held 28 ms; 9/127 lost, key wanted
+                "0201 0300"    // report: newest unit 0x0102, it and the previous one decoded
+                "07 13"        // held 28 ms; 9/127 lost, key unit requested
                 "0403 0c0b0a"  // newest unit 0x0304 at tick 0x0a0b0c
                 "03 6e6577"    // "new"
                 "78 01 6f"     // 120 ticks (40 ms) earlier: "o"
@@ -217,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_packet_says_why() {
+    fn bytes_that_are_not_a_packet_are_refused_with_the_reason() {
         for (bytes, want) in [
             (&[][..], PacketError::Truncated),
             (&[0x00, 1], PacketError::NotAPacket),
@@ -233,12 +242,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cut_packet_is_no_packet(
+        fn a_truncated_packet_is_refused(
             units in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..80), 0..8),
             has_report: bool,
             share in 0.0_f64..1.0,
         ) {
-            let report = Report { newest: 7, decoded: 5, held: 1, loss: 9, key_wanted: false };
+            let report = ReceiverReport { newest: 7, decoded: 5, held: 1, loss: 9, key_requested: false };
             let packet = Packet {
                 report: has_report.then_some(report),
                 units: units.into_iter().map(|unit| (0, Bytes::from(unit))).collect(),

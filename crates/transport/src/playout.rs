@@ -1,239 +1,242 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
 use types::{FEATURE_DIMS, Feature, FeatureTimeline, MediaTime};
 
 use crate::concealment::{Concealment, MAX_CONCEALMENT};
 
-/// What was invented glides over this long into what was received after all.
-const LANDING: f64 = 0.200;
-/// Features kept, at most: ten seconds at 25 a second.
-const KEPT: usize = 256;
-/// Arrivals the delay is chosen from; each counts this share of the one after it, so that a slow
-/// start is forgotten within seconds.
+/// Duration of the transition from a concealed to a received feature, in seconds.
+const TRANSITION: f64 = 0.200;
+/// Largest number of features that are kept: ten seconds at 25 per second.
+const CAPACITY: usize = 256;
+/// Number of arrivals from which the playout delay is estimated.
 const OBSERVED: usize = 200;
-const REMEMBERED: f64 = 0.98;
-/// Transit times are the least of the last two windows this long, so clock drift is followed.
+/// Weight of an arrival relative to the next one, so that a slow start is forgotten in seconds.
+const OBSERVATION_DECAY: f64 = 0.98;
+/// The transit time is the minimum over the current and the previous window of this length, in
+/// seconds, so that it follows clock drift.
 const TRANSIT_WINDOW: f64 = 5.0;
-/// Added to the observed need, for what was not observed.
+/// Safety margin of the playout delay, in seconds.
 const MARGIN: f64 = 0.004;
-/// The playout delay stays below this, whatever the network does.
+/// Largest playout delay, in seconds.
 const MAX_DELAY: f64 = 0.5;
-/// The face is shown later by at most this share of the time that passes, and earlier by the other.
-const GROWTH: f64 = 0.25;
-const SHRINKAGE: f64 = 0.05;
+/// Largest change of the delay per second: slower and faster playout that is not noticed.
+const MAX_GROWTH: f64 = 0.25;
+const MAX_SHRINKAGE: f64 = 0.05;
+/// Longest time between two features from which the delay is estimated.
+const MAX_OBSERVED_GAP: Duration = Duration::from_millis(300);
 
-/// How the feature to show came about.
+/// How a played-out feature was obtained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shown {
-    /// It was received, or lies between two that were; or it glides there after a gap.
-    Received,
-    /// Invented from those before; at most 400 ms.
+pub enum PlayoutSource {
+    /// Received, or interpolated between two received features; after a gap, with a transition
+    /// from the concealed feature.
+    Interpolated,
+    /// Extrapolated from the newest features, for at most 400 ms.
     Extrapolated,
-    /// Nothing to go by: the last one, again. The face freezes.
+    /// The last extrapolated feature, held: the face is frozen.
     Held,
 }
 
-/// Holds decoded features until they are due, and says what the face does now.
+/// Playout buffer: holds decoded features until they are due, and interpolates between them.
 ///
-/// The playout delay follows what arrives: it is the 95th percentile of what would have been
-/// needed lately for the *next* unit to be there whenever one is shown, so a packet rate, jitter
-/// and clock drift all find their way into it. It changes slowly, as slow motion nobody sees.
+/// The playout delay adapts to the network. It is the 95th percentile of the delays with which the
+/// next unit would recently have arrived just in time, so it covers packet rate, jitter and clock
+/// drift. It changes slowly.
 ///
-/// The face never jumps, but for the tenth of a step by which a unit puts the one before it right: between
-/// features it moves on straight lines (the head on an arc), past the
-/// newest it goes on and comes to rest, and when features come again it glides to them.
+/// The played-out face moves continuously: in straight lines between features (the head on an
+/// arc), by loss concealment after the newest, and with a smooth transition when features arrive
+/// again. Only the correction of a feature that is being played out causes a step, of at most a
+/// tenth of a quantizer step.
 #[derive(Debug)]
 pub struct Playout {
     timeline: FeatureTimeline,
     concealment: Concealment,
+    /// Time 0 of all seconds below.
     origin: Option<Instant>,
-    /// Least of `arrival - media time`, seconds, in the window that runs and the one before.
+    /// Minimum of `arrival - media time`, in seconds, in the current window and in the previous
+    /// one.
     transit: f64,
     previous_transit: f64,
     window_end: f64,
-    /// Delays that would have been needed, seconds, latest last.
+    /// Delays that would have been needed, in seconds, oldest first.
     needed: VecDeque<f64>,
-    /// What is due is what was captured this long ago, seconds: transit, clock offset and delay.
-    lag: f64,
-    /// When `lag` was last moved.
-    moved: f64,
-    /// Set while what is shown is invented: the newest feature it was invented from.
-    invented_from: Option<MediaTime>,
-    landing: Option<Landing>,
+    /// Current time minus the media time that is due, in seconds: transit, clock offset and delay.
+    offset: f64,
+    /// When `offset` was last adapted.
+    adapted: f64,
+    /// Time of the newest feature, if the last played-out feature was extrapolated from it.
+    concealed_after: Option<MediaTime>,
+    transition: Option<Transition>,
 }
 
-/// How far what is shown is from what is due, after something was invented that was not so.
+/// Transition from a concealed feature to the received ones.
 #[derive(Clone, Copy, Debug)]
-struct Landing {
+struct Transition {
     started: f64,
-    /// `shown = turn * due`.
-    turn: glam::Quat,
-    /// `shown = due + offset` for what is no rotation.
-    offset: [f32; FEATURE_DIMS],
-}
-
-impl Default for Playout {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// Rotation from the due to the concealed head pose.
+    rotation: glam::Quat,
+    /// Difference of the concealed from the due feature; its rotation is not used.
+    difference: [f32; FEATURE_DIMS],
 }
 
 impl Playout {
-    /// A playout with nothing to play.
+    /// Returns an empty playout buffer.
     pub fn new() -> Self {
         Self {
-            timeline: FeatureTimeline::with_capacity(KEPT),
+            timeline: FeatureTimeline::with_capacity(CAPACITY),
             concealment: Concealment::default(),
             origin: None,
             transit: 0.0,
             previous_transit: 0.0,
             window_end: 0.0,
             needed: VecDeque::new(),
-            lag: 0.0,
-            moved: 0.0,
-            invented_from: None,
-            landing: None,
+            offset: 0.0,
+            adapted: 0.0,
+            concealed_after: None,
+            transition: None,
         }
     }
 
-    /// Takes what a unit that arrived at `now` tells, in order: features on the way to it, and its own.
-    /// What is not newer than all before it is dropped, but for a first one of the newest's time,
-    /// which takes its place while that is not due.
-    pub fn push(&mut self, now: Instant, told: &[Feature]) {
-        let Some((feature, way)) = told.split_last() else { return };
-        let last = self.newest();
-        if last.is_some_and(|last| feature.time <= last) {
+    /// Adds the features of a unit that arrived at `now`, oldest first: a correction of the newest
+    /// feature so far, intermediate features, and the unit's own.
+    ///
+    /// A correction of a feature that is already played out is ignored, and so is a unit that is
+    /// not newer than the last one.
+    pub fn push(&mut self, now: Instant, features: &[Feature]) {
+        let Some((own, earlier)) = features.split_last() else { return };
+        let newest = self.newest();
+        if newest.is_some_and(|newest| own.time <= newest) {
             return;
         }
         let arrival = self.seconds(now);
-        let offset = arrival - feature.time.as_secs_f64();
-        if self.timeline.is_empty() {
-            (self.transit, self.previous_transit) = (offset, offset);
-            self.window_end = arrival + TRANSIT_WINDOW;
-            self.moved = arrival;
-            self.lag = offset;
-        } else if arrival >= self.window_end {
-            self.previous_transit = self.transit;
-            self.transit = offset;
-            self.window_end = arrival + TRANSIT_WINDOW;
-        }
-        self.transit = self.transit.min(offset);
-        if let Some(last) = last {
-            let gap = feature.time.saturating_since(last);
-            // Across a camera switched off, or an outage, there is nothing to learn.
-            if gap < Duration::from_millis(300) {
-                let needed = arrival - self.base() - last.as_secs_f64();
-                self.needed.push_back(needed.min(MAX_DELAY));
-                if self.needed.len() > OBSERVED {
-                    self.needed.pop_front();
-                }
-                if self.needed.len() == 1 {
-                    self.lag = self.base() + self.target();
-                }
-            }
-        }
-        // Also where nobody looks, as in a recording: the delay is told in the statistics.
-        self.follow(arrival);
-        let way = way.iter().filter(|on_the_way| on_the_way.time < feature.time);
-        let due = arrival - self.lag;
-        for feature in way.chain([feature]) {
+        self.observe(arrival, own.time, newest);
+        // Also if nothing is played out, as in a recording: the delay is part of the statistics.
+        self.adapt(arrival);
+        let due = arrival - self.offset;
+        for feature in earlier.iter().filter(|feature| feature.time < own.time).chain([own]) {
             let newest = self.newest();
             if newest == Some(feature.time) && feature.time.as_secs_f64() <= due {
-                // Already shown.
                 continue;
             }
             if self.timeline.push(*feature) {
-                let passed =
+                let gap =
                     newest.map_or(Duration::ZERO, |newest| feature.time.saturating_since(newest));
-                self.concealment.learn(feature, passed.as_secs_f64());
+                self.concealment.update(feature, gap.as_secs_f64());
             }
         }
     }
 
-    /// What to show at `now`, and how it came about. Call with times that do not go back.
-    pub fn at(&mut self, now: Instant) -> Option<(Feature, Shown)> {
+    /// Returns the feature to show at `now`, and how it was obtained; `None` before the first unit.
+    /// Call it with times that do not decrease.
+    pub fn at(&mut self, now: Instant) -> Option<(Feature, PlayoutSource)> {
         let now = self.origin.map(|origin| now.saturating_duration_since(origin).as_secs_f64())?;
-        self.follow(now);
-        let due = MediaTime::from_micros(((now - self.lag).max(0.0) * 1e6) as u64);
+        self.adapt(now);
+        let due = MediaTime::from_micros(((now - self.offset).max(0.0) * 1e6) as u64);
         let newest = self.newest()?;
-        let (feature, shown) = self.without_landing(self.timeline.len(), due)?;
-        if let Some(from) = self.invented_from
-            && from < newest
+        let (feature, source) = self.without_transition(self.timeline.len(), due)?;
+        if let Some(last_known) = self.concealed_after
+            && last_known < newest
         {
-            let n_known = self.timeline.iter().take_while(|feature| feature.time <= from).count();
-            if let Some((expected, _)) = self.without_landing(n_known, due) {
-                self.landing = Some(Landing::new(now, &self.landed(expected, now), &feature));
+            let n_known =
+                self.timeline.iter().take_while(|feature| feature.time <= last_known).count();
+            if let Some((concealed, _)) = self.without_transition(n_known, due) {
+                let concealed = self.with_transition(concealed, now);
+                self.transition = Some(Transition::new(now, &concealed, &feature));
             }
         }
-        self.invented_from = (shown != Shown::Received).then_some(newest);
-        // The one before what is due stays, and one more to know how the face was moving.
+        self.concealed_after = (source != PlayoutSource::Interpolated).then_some(newest);
+        // The feature before the due time, and one more to measure motion.
         self.timeline.remove_before(due, 2);
-        Some((self.landed(feature, now), shown))
+        Some((self.with_transition(feature, now), source))
     }
 
-    /// How long features are held beyond the fastest transit seen.
+    /// Returns how long features are held beyond the shortest recent transit time.
     pub fn delay(&self) -> Duration {
-        Duration::from_secs_f64((self.lag - self.base()).max(0.0))
+        Duration::from_secs_f64((self.offset - self.shortest_transit()).max(0.0))
     }
 
-    /// Media time of the newest feature.
+    /// Returns the media time of the newest feature.
     pub fn newest(&self) -> Option<MediaTime> {
         self.timeline.newest_time()
     }
 
-    /// The feature at `due`, if only the `n` oldest were here.
-    fn without_landing(&self, n: usize, due: MediaTime) -> Option<(Feature, Shown)> {
+    /// Updates the statistics of arrivals with a unit captured at `time`; `newest` is the time of
+    /// the feature before it.
+    fn observe(&mut self, arrival: f64, time: MediaTime, newest: Option<MediaTime>) {
+        let transit = arrival - time.as_secs_f64();
+        if self.timeline.is_empty() {
+            (self.transit, self.previous_transit) = (transit, transit);
+            self.window_end = arrival + TRANSIT_WINDOW;
+            self.adapted = arrival;
+            self.offset = transit;
+        } else if arrival >= self.window_end {
+            self.previous_transit = self.transit;
+            self.transit = transit;
+            self.window_end = arrival + TRANSIT_WINDOW;
+        }
+        self.transit = self.transit.min(transit);
+        if let Some(newest) = newest
+            && time.saturating_since(newest) < MAX_OBSERVED_GAP
+        {
+            let needed = arrival - self.shortest_transit() - newest.as_secs_f64();
+            self.needed.push_back(needed.min(MAX_DELAY));
+            if self.needed.len() > OBSERVED {
+                self.needed.pop_front();
+            }
+            if self.needed.len() == 1 {
+                self.offset = self.shortest_transit() + self.target_delay();
+            }
+        }
+    }
+
+    /// Returns the feature at `due` if only the `n` oldest had arrived.
+    fn without_transition(&self, n: usize, due: MediaTime) -> Option<(Feature, PlayoutSource)> {
         let known = self.timeline.iter().take(n);
         let first = *known.clone().next()?;
         if due <= first.time {
-            return Some((first, Shown::Received));
+            return Some((first, PlayoutSource::Interpolated));
         }
         let mut pairs = known.clone().zip(known.clone().skip(1));
-        match pairs.find(|(_, after)| after.time >= due) {
-            Some((before, after)) => Some((Feature::between(before, after, due), Shown::Received)),
-            None => self.beyond(known.rev(), due),
+        if let Some((before, after)) = pairs.find(|(_, after)| after.time >= due) {
+            return Some((Feature::between(before, after, due), PlayoutSource::Interpolated));
         }
-    }
-
-    /// The feature at `due`, after the first of `newest_first`.
-    fn beyond<'a>(
-        &self,
-        mut newest_first: impl Iterator<Item = &'a Feature>,
-        due: MediaTime,
-    ) -> Option<(Feature, Shown)> {
+        let mut newest_first = known.rev();
         let newest = newest_first.next()?;
         let past = due.saturating_since(newest.time).as_secs_f64();
-        let shown = if past > MAX_CONCEALMENT { Shown::Held } else { Shown::Extrapolated };
-        Some((self.concealment.beyond(newest_first.next(), newest, due), shown))
+        let source =
+            if past > MAX_CONCEALMENT { PlayoutSource::Held } else { PlayoutSource::Extrapolated };
+        Some((self.concealment.extrapolate(newest_first.next(), newest, due), source))
     }
 
-    /// `feature` at `now`, moved by what is left of the landing.
-    fn landed(&self, feature: Feature, now: f64) -> Feature {
-        self.landing.and_then(|landing| landing.at(&feature, now)).unwrap_or(feature)
+    /// Applies what is left of a transition to a feature.
+    fn with_transition(&self, feature: Feature, now: f64) -> Feature {
+        self.transition.and_then(|transition| transition.at(&feature, now)).unwrap_or(feature)
     }
 
-    /// Moves the lag towards what is needed.
-    fn follow(&mut self, now: f64) {
-        let passed = (now - self.moved).clamp(0.0, 0.1);
-        self.moved = self.moved.max(now);
-        let wanted = self.base() + self.target() - self.lag;
-        self.lag += wanted.clamp(-SHRINKAGE * passed, GROWTH * passed);
+    /// Moves the offset towards its target.
+    fn adapt(&mut self, now: f64) {
+        let passed = (now - self.adapted).clamp(0.0, 0.1);
+        self.adapted = self.adapted.max(now);
+        let missing = self.shortest_transit() + self.target_delay() - self.offset;
+        self.offset += missing.clamp(-MAX_SHRINKAGE * passed, MAX_GROWTH * passed);
     }
 
-    /// 95th percentile of the delays needed lately, seconds, the latest counting most.
-    fn target(&self) -> f64 {
-        let counts = std::iter::successors(Some(1.0), |count| Some(count * REMEMBERED));
-        let mut sorted: Vec<(f64, f64)> = self.needed.iter().rev().copied().zip(counts).collect();
+    /// Returns the weighted 95th percentile of the delays needed recently, plus the margin, in
+    /// seconds.
+    fn target_delay(&self) -> f64 {
+        let weights = std::iter::successors(Some(1.0), |weight| Some(weight * OBSERVATION_DECAY));
+        let mut sorted: Vec<(f64, f64)> = self.needed.iter().rev().copied().zip(weights).collect();
         sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut left = 0.05 * sorted.iter().map(|(_, count)| count).sum::<f64>();
-        let enough = sorted.iter().find(|(_, count)| {
-            left -= count;
+        let mut left = 0.05 * sorted.iter().map(|(_, weight)| weight).sum::<f64>();
+        let enough = sorted.iter().find(|(_, weight)| {
+            left -= weight;
             left < 0.0
         });
         enough.map_or(0.0, |(needed, _)| (needed + MARGIN).clamp(0.0, MAX_DELAY))
     }
 
-    fn base(&self) -> f64 {
+    fn shortest_transit(&self) -> f64 {
         self.transit.min(self.previous_transit)
     }
 
@@ -243,36 +246,42 @@ impl Playout {
     }
 }
 
-impl Landing {
-    /// From what is shown to what is due.
-    fn new(started: f64, shown: &Feature, due: &Feature) -> Self {
-        let mut offset = shown.to_array();
-        for (o, d) in offset.iter_mut().zip(due.to_array()) {
-            *o -= d;
+impl Default for Playout {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transition {
+    fn new(started: f64, concealed: &Feature, due: &Feature) -> Self {
+        let mut difference = concealed.to_array();
+        for (value, due) in difference.iter_mut().zip(due.to_array()) {
+            *value -= due;
         }
-        Self { started, turn: shown.pose.quat() * due.pose.quat().inverse(), offset }
+        let rotation = concealed.pose.quat() * due.pose.quat().inverse();
+        Self { started, rotation, difference }
     }
 
-    /// What is shown at `now` for what is due; `None` once it has landed.
+    /// Returns the feature to show at `now` in place of `due`; `None` once the transition is over.
     fn at(&self, due: &Feature, now: f64) -> Option<Feature> {
-        let passed = ((now - self.started) / LANDING) as f32;
+        let passed = ((now - self.started) / TRANSITION) as f32;
         if passed >= 1.0 {
             return None;
         }
-        // Without a jerk at either end.
+        // Smoothstep: without a jerk at either end.
         let left = 1.0 - passed * passed * (3.0 - 2.0 * passed);
-        let turned = glam::Quat::IDENTITY.slerp(self.turn, left) * due.pose.quat();
+        let rotation = glam::Quat::IDENTITY.slerp(self.rotation, left) * due.pose.quat();
         let mut values = due.to_array();
-        for (value, offset) in values.iter_mut().zip(self.offset) {
-            *value += offset * left;
+        for (value, difference) in values.iter_mut().zip(self.difference) {
+            *value += difference * left;
         }
-        values[..3].copy_from_slice(&turned.to_scaled_axis().to_array());
+        values[..3].copy_from_slice(&rotation.to_scaled_axis().to_array());
         Feature::from_array(due.time, &values).ok()
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test's time has to begin somewhere")]
+#[expect(clippy::disallowed_methods, reason = "a test needs some first instant")]
 mod tests {
     use super::*;
     use types::{CODE_DIMS, Code, HeadPose};
@@ -292,8 +301,13 @@ mod tests {
         start + Duration::from_millis(ms)
     }
 
-    /// Plays features at 25 fps that take `transit(i)` ms; gives what is shown each 10 ms.
-    fn play(n: u64, end_ms: u64, transit: impl Fn(u64) -> Option<u64>) -> Vec<(u64, f32, Shown)> {
+    /// Plays out `n` features at 25 fps, of which feature `i` takes `transit(i)` ms or is lost.
+    /// Returns every 10 ms: the time, the media time shown, and the source.
+    fn play(
+        n: u64,
+        end_ms: u64,
+        transit: impl Fn(u64) -> Option<u64>,
+    ) -> Vec<(u64, f32, PlayoutSource)> {
         let start = Instant::now();
         let mut playout = Playout::new();
         let mut arrivals: Vec<(u64, u64)> =
@@ -305,90 +319,89 @@ mod tests {
             while let Some((arrival, ms)) = arrivals.next_if(|(arrival, _)| *arrival <= now) {
                 playout.push(at(start, arrival), &[feature(ms)]);
             }
-            if let Some((feature, how)) = playout.at(at(start, now)) {
-                shown.push((now, feature.code.as_array()[0] * 1000.0, how));
+            if let Some((feature, source)) = playout.at(at(start, now)) {
+                shown.push((now, feature.code.as_array()[0] * 1000.0, source));
             }
         }
         shown
     }
 
     #[test]
-    fn a_steady_stream_moves_steadily_one_frame_behind() {
+    fn a_steady_stream_is_played_out_one_frame_late() {
         let shown = play(100, 4000, |_| Some(20));
-        for (now, ms, how) in shown.iter().filter(|(now, ..)| *now > 1000) {
-            assert_eq!(*how, Shown::Received, "at {now} ms");
+        for (now, ms, source) in shown.iter().filter(|(now, ..)| *now > 1000) {
+            assert_eq!(*source, PlayoutSource::Interpolated, "at {now} ms");
             let behind = *now as f32 - ms;
             assert!((60.0..=70.0).contains(&behind), "at {now} ms {behind} ms behind");
         }
     }
 
     #[test]
-    fn the_way_to_a_unit_is_gone_as_the_unit_tells() {
+    fn intermediate_features_are_played_out() {
         let start = Instant::now();
-        let (mut playout, mut behind) = (Playout::new(), Vec::new());
+        let (mut playout, mut leads) = (Playout::new(), Vec::new());
         for now in (0..4000).step_by(10) {
-            // Half-way, at 40 ms, the face is where a straight way would have it 20 ms later.
+            // Halfway between two units the face is 20 ms ahead of linear motion.
             if now % 80 == 0 {
-                let bend = Feature {
+                let halfway = Feature {
                     time: MediaTime::from_micros(1000 * (now + 40)),
                     ..feature(now + 60)
                 };
-                playout.push(at(start, now + 80), &[bend, feature(now + 80)]);
+                playout.push(at(start, now + 80), &[halfway, feature(now + 80)]);
             }
-            if let Some((feature, Shown::Received)) = playout.at(at(start, now + 80))
+            if let Some((feature, PlayoutSource::Interpolated)) = playout.at(at(start, now + 80))
                 && now > 1000
             {
                 let due = feature.time.as_secs_f64() as f32 * 1000.0;
-                behind.push((due % 80.0, feature.code.as_array()[0] * 1000.0 - due));
+                leads.push((due % 80.0, feature.code.as_array()[0] * 1000.0 - due));
             }
         }
-        assert!(behind.len() > 250, "{}", behind.len());
-        for (phase, ahead) in behind {
+        assert!(leads.len() > 250, "{}", leads.len());
+        for (phase, lead) in leads {
             let want = 20.0 * (1.0 - (phase - 40.0).abs() / 40.0);
-            assert!((ahead - want).abs() < 0.1, "{ahead} ms ahead {phase} ms after a unit");
+            assert!((lead - want).abs() < 0.1, "{lead} ms ahead {phase} ms after a unit");
         }
     }
 
     #[test]
-    fn a_unit_puts_the_one_before_it_right() {
+    fn a_unit_corrects_the_previous_feature_unless_it_is_already_played_out() {
         let start = Instant::now();
-        let (mut playout, mut behind) = (Playout::new(), Vec::new());
-        // What was said to be at a time is where the face was 20 ms earlier.
-        let said =
-            |ms: u64, late: u64| Feature { time: feature(ms).time, ..feature(ms + 20 - late) };
+        let (mut playout, mut leads) = (Playout::new(), Vec::new());
+        // A unit's own feature is right; its correction of the previous one is 20 ms ahead.
+        let ahead = |ms: u64, lead: u64| Feature { time: feature(ms).time, ..feature(ms + lead) };
         for now in (80..4000).step_by(10) {
             if now % 80 == 0 {
-                playout.push(at(start, now), &[said(now - 80, 0), said(now, 20)]);
+                playout.push(at(start, now), &[ahead(now - 80, 20), ahead(now, 0)]);
             }
-            if let Some((feature, Shown::Received)) = playout.at(at(start, now))
+            if let Some((feature, PlayoutSource::Interpolated)) = playout.at(at(start, now))
                 && now > 1000
             {
                 let due = feature.time.as_secs_f64() as f32 * 1000.0;
-                behind.push((due % 80.0, feature.code.as_array()[0] * 1000.0 - due));
+                leads.push((due % 80.0, feature.code.as_array()[0] * 1000.0 - due));
             }
         }
-        assert!(behind.len() > 250, "{}", behind.len());
-        // The next unit is here a little before its turn.
-        for (phase, ahead) in behind.into_iter().filter(|(phase, _)| *phase < 75.0) {
+        assert!(leads.len() > 250, "{}", leads.len());
+        // The next unit arrives a little before it is due.
+        for (phase, lead) in leads.into_iter().filter(|(phase, _)| *phase < 75.0) {
             let want = 20.0 * (1.0 - phase / 80.0);
-            assert!((ahead - want).abs() < 0.1, "{ahead} ms ahead {phase} ms after a unit");
+            assert!((lead - want).abs() < 0.1, "{lead} ms ahead {phase} ms after a unit");
         }
-        // Too late: what is shown already stays.
         let newest = playout.newest().unwrap();
         playout.at(at(start, 5000));
         let ms = newest.as_micros() / 1000;
-        playout.push(at(start, 5000), &[said(ms, 0), said(ms + 80, 20)]);
+        playout.push(at(start, 5000), &[ahead(ms, 20), ahead(ms + 80, 0)]);
         let there = playout.timeline.iter().find(|feature| feature.time == newest);
-        assert_eq!(there, Some(&said(ms, 20)));
+        assert_eq!(there, Some(&ahead(ms, 0)), "the correction came too late");
     }
 
     #[test]
-    fn jitter_is_bought_off_with_delay_and_the_face_never_goes_back() {
+    fn the_delay_absorbs_jitter_and_the_face_never_moves_back() {
         let shown = play(250, 10_000, |i| Some(20 + (i * 7919) % 50));
         let late: Vec<_> = shown.iter().filter(|(now, ..)| *now > 4000).collect();
-        let received = late.iter().filter(|(.., how)| *how == Shown::Received).count();
+        let received =
+            late.iter().filter(|(.., source)| *source == PlayoutSource::Interpolated).count();
         assert!(received * 100 >= late.len() * 94, "{received} of {}", late.len());
-        // An extrapolated face may step back a little when the truth arrives.
+        // An extrapolated face may move back a little when the next feature arrives.
         assert!(shown.windows(2).all(|pair| pair[1].1 >= pair[0].1 - 15.0));
     }
 
@@ -404,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_follows_where_nobody_looks() {
+    fn the_delay_adapts_even_if_nothing_is_played_out() {
         let start = Instant::now();
         let mut playout = Playout::new();
         for i in 0..200 {
@@ -415,20 +428,27 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_bridged_for_400_ms_then_held_then_over_at_once() {
+    fn an_outage_is_concealed_for_400_ms_and_then_the_face_is_held() {
         let shown = play(200, 8000, |i| (!(100..120).contains(&i)).then_some(20));
         let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
-        let held: Vec<u64> =
-            shown.iter().filter(|(.., how)| *how == Shown::Held).map(|(now, ..)| *now).collect();
-        let extrapolated = shown.iter().filter(|(.., how)| *how == Shown::Extrapolated).count();
-        // 840 ms without a feature, 40 to 60 of them covered by the delay, 400 by concealment.
+        let held: Vec<u64> = shown
+            .iter()
+            .filter(|(.., source)| *source == PlayoutSource::Held)
+            .map(|(now, ..)| *now)
+            .collect();
+        let extrapolated =
+            shown.iter().filter(|(.., source)| *source == PlayoutSource::Extrapolated).count();
+        // Of 840 ms without a feature, the delay covers 40 to 60 and concealment 400.
         assert!((38..=44).contains(&extrapolated), "{extrapolated}");
         let held_ms = (held.last().unwrap() - held.first().unwrap()) + 10;
         assert!((340..=400).contains(&held_ms), "{held_ms} ms");
-        assert_eq!(shown.iter().rfind(|(now, ..)| *now == 6000).unwrap().2, Shown::Received);
+        assert_eq!(
+            shown.iter().rfind(|(now, ..)| *now == 6000).unwrap().2,
+            PlayoutSource::Interpolated
+        );
     }
 
-    /// A head that turns by `angle(s)` radians about a slanted axis.
+    /// Returns a head that has turned by `angle(seconds)` radians about an oblique axis.
     fn turned(ms: u64, angle: impl Fn(f32) -> f32) -> Feature {
         let axis = glam::Vec3::new(0.6, 0.8, 0.0) * angle(ms as f32 / 1000.0);
         let pose = HeadPose::new(axis, glam::Vec3::new(0.0, 0.0, 0.6)).unwrap();
@@ -436,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_movement_is_steady_at_any_feature_and_display_rate() {
+    fn steady_motion_is_steady_at_any_unit_and_display_rate() {
         for (fps, hz) in [(8, 60), (8, 120), (12, 60), (25, 60), (25, 120)] {
             let start = Instant::now();
             let mut playout = Playout::new();
@@ -449,10 +469,10 @@ mod tests {
                     playout.push(at(start, ms + 30), &[turned(ms, |s| s)]);
                     n_pushed += 1;
                 }
-                if let Some((feature, how)) = playout.at(now)
+                if let Some((feature, source)) = playout.at(now)
                     && beat > 2 * hz
                 {
-                    assert_eq!(how, Shown::Received, "{fps} features at {hz} Hz");
+                    assert_eq!(source, PlayoutSource::Interpolated, "{fps} units/s at {hz} Hz");
                     shown.push(feature);
                 }
             }
@@ -460,7 +480,7 @@ mod tests {
             for pair in shown.windows(2) {
                 let turn = pair[0].pose.quat().angle_between(pair[1].pose.quat());
                 let code = pair[1].code.as_array()[0] - pair[0].code.as_array()[0];
-                // Angles of small turns are good to half a thousandth of a radian in f32.
+                // In f32, small angles are accurate to half a milliradian.
                 assert!((turn - want).abs() < 1e-3, "{turn} rad at {fps}, {hz}, not {want}");
                 assert!((code - want).abs() < 2e-5, "{code} at {fps}, {hz}, not {want}");
             }
@@ -468,14 +488,13 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_the_face_glides_to_where_it_is_due() {
+    fn after_an_outage_there_is_a_smooth_transition() {
         let shown = play(200, 8000, |i| (!(100..110).contains(&i)).then_some(20));
         let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
         let step = shown.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f32::max);
-        // Coming to rest has taken the number back towards its mean, 2.5 s ago: a jump would be over
-        // 1500. The glide makes it up in 200 ms, one and a half times as fast in the middle as on
-        // average.
-        assert!(step < 140.0, "{step} ms of movement in 10 ms");
+        // Concealment has moved the number towards its mean, that of 2.5 s ago: a jump would be over
+        // 1500 ms. The transition takes 200 ms and is fastest in the middle, 1.5 times the average.
+        assert!(step < 140.0, "{step} ms of motion in 10 ms");
         let landed = shown.iter().filter(|(now, ..)| *now > 4420 + 70 + 210);
         for (now, ms, _) in landed {
             let behind = *now as f32 - ms;
@@ -484,10 +503,10 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_turned_back_unseen_is_not_thrown_around() {
+    fn a_head_that_turned_back_during_an_outage_does_not_jump() {
         let start = Instant::now();
         let mut playout = Playout::new();
-        // To 0.5 rad in one second, then an outage in which it turns back to zero.
+        // It turns to 0.5 rad in one second, and back to zero during the outage that follows.
         let angle = |s: f32| if s < 1.0 { 0.5 * s } else { (0.5 - (s - 1.0)).max(0.0) };
         let mut arrivals = (0..100).map(|i| i * 40).filter(|ms| !(1000..1600).contains(ms));
         let mut next = arrivals.next();
@@ -501,14 +520,14 @@ mod tests {
         }
         let steps: Vec<_> = shown.windows(2).map(|pair| pair[0].angle_between(pair[1])).collect();
         let most = steps.iter().copied().fold(0.0, f32::max);
-        // Half a radian within 200 ms; at once it would be all of it.
+        // Half a radian within 200 ms.
         assert!(most < 0.05, "{most} rad in 10 ms");
         let last = shown[shown.len() - 1].angle_between(glam::Quat::IDENTITY);
-        assert!(last < 2e-3, "it comes to rest, {last} rad away");
+        assert!(last < 2e-3, "{last} rad from the final pose");
     }
 
     #[test]
-    fn a_faster_path_is_followed_in_quick_motion_nobody_sees() {
+    fn a_shorter_transit_is_followed_slowly() {
         let shown = play(500, 20_000, |i| Some(if i < 100 { 100 } else { 40 }));
         let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
         for pair in shown.windows(2) {
@@ -516,11 +535,11 @@ mod tests {
             assert!((9.4..=10.6).contains(&step), "{step} ms in 10 ms at {} ms", pair[1].0);
         }
         let (now, ms, _) = shown[shown.len() - 1];
-        assert!((80.0..=90.0).contains(&(now as f32 - ms)), "the way is 60 ms shorter");
+        assert!((80.0..=90.0).contains(&(now as f32 - ms)), "the transit is 60 ms shorter");
     }
 
     #[test]
-    fn a_sender_clock_that_runs_slow_does_not_add_delay() {
+    fn a_slow_sender_clock_does_not_add_delay() {
         // 0.1 %: after a minute the transit seems 60 ms longer.
         let shown = play(1500, 60_000, |i| Some(20 + i * 40 / 1000));
         let (now, ms, _) = shown.last().unwrap();
@@ -529,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_nothing_out() {
+    fn an_empty_playout_shows_nothing() {
         assert_eq!(Playout::new().at(Instant::now()), None);
     }
 }

@@ -3,24 +3,24 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use hkdf::Hkdf;
 use sha2::Sha256;
 
-use crate::Secret;
+use crate::invite::Secret;
 
-/// Random bytes each end brings to a call.
+/// Size of the random salt of each peer, in bytes.
 pub const SALT_BYTES: usize = 16;
-/// Longest sealed message.
+/// Largest size of a sealed message, in bytes.
 pub const MAX_SEALED_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: usize = 2 + SALT_BYTES + 4;
 const TAG_BYTES: usize = 16;
 const VERSION: u8 = 1;
-/// Header flag: the key covers the other end's salt too.
+/// Header flag: the key is derived from the salts of both peers.
 const BOUND: u8 = 1;
 
-/// Which end of a call one is; each seals with its own key.
+/// Role of a peer in a call. Each direction has its own key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// Made the invite.
+    /// The peer that made the invite.
     Host,
-    /// Was invited.
+    /// The peer that was invited.
     Guest,
 }
 
@@ -40,31 +40,32 @@ impl Role {
     }
 }
 
-/// Why a sealed message was not opened. Drop it; only [`OpenError::AnotherPeer`] needs an answer.
+/// Why a sealed message was not opened. Drop it; only [`OpenError::AnotherPeer`] needs a reaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Not a message of this version, or of an impossible length.
+    /// Another version, or an invalid length.
     #[error("not a sealed message of this version")]
     NotSealed,
-    /// Sealed with another secret, by the wrong end, or changed on the way.
-    #[error("the message was not sealed with this call's secret")]
+    /// Authentication failed: sealed with another secret, by the wrong role, for another salt, or
+    /// modified.
+    #[error("the message was not sealed with the secret of this call")]
     Forged,
-    /// It was opened before, or one after it was.
+    /// Its counter is not newer than that of an opened message.
     #[error("the message was replayed")]
     Replayed,
-    /// It introduces a peer while this seal belongs to another: the peer has started again, so
-    /// make a new seal, open the message with that, and begin the call anew.
-    #[error("the message comes from a peer that has started again")]
+    /// Genuine, but with another salt: the peer has restarted. Make a new seal, open the message
+    /// with it, and restart the call.
+    #[error("the message comes from a peer that has restarted")]
     AnotherPeer,
 }
 
-/// Seals what one end of a call says to the other through a stranger, and opens the reverse.
+/// Authenticated encryption of signaling messages, which pass through an untrusted service.
 ///
-/// Each end brings a fresh random salt. The key of a message is HKDF-SHA256 of the invite's secret
-/// over both salts (in the first message of a call, the sender's alone), one per direction; the
-/// nonce counts. So no key is used twice even if both ends start again, a recording of an earlier
-/// call opens nowhere, and within a call no message opens twice.
+/// `ChaCha20-Poly1305` (RFC 8439) with a counter as nonce. The key of each direction is derived
+/// with HKDF-SHA256 (RFC 5869) from the secret of the invite and the random salts of both peers;
+/// in the first message, of its sender alone. Keys are therefore never reused after a restart,
+/// messages of an earlier call do not open, and no message opens twice.
 #[derive(Debug)]
 pub struct Seal {
     secret: Secret,
@@ -72,25 +73,27 @@ pub struct Seal {
     salt: [u8; SALT_BYTES],
     peer_salt: Option<[u8; SALT_BYTES]>,
     n_sealed: u32,
-    /// The counter the next message from the peer must reach; bound and unbound ones count on.
+    /// Smallest counter that the next message of the peer may have.
     expected: u32,
-    heard_bound: bool,
+    /// Whether a message sealed with our salt was opened.
+    opened_bound: bool,
 }
 
 impl Seal {
-    /// A seal for one attempt at one call; `salt` from the operating system.
+    /// Returns a seal for one connection attempt. `salt` must come from a cryptographically secure
+    /// random source.
     pub fn new(secret: Secret, role: Role, salt: [u8; SALT_BYTES]) -> Self {
-        Self { secret, role, salt, peer_salt: None, n_sealed: 0, expected: 0, heard_bound: false }
+        Self { secret, role, salt, peer_salt: None, n_sealed: 0, expected: 0, opened_bound: false }
     }
 
     /// Seals one message.
     ///
     /// # Panics
-    /// If `message` is longer than [`MAX_SEALED_BYTES`] allows, or after 2^32 messages.
+    /// If the sealed message would be longer than [`MAX_SEALED_BYTES`], or after 2^32 messages.
     pub fn seal(&mut self, message: &[u8]) -> Vec<u8> {
         assert!(
             message.len() <= MAX_SEALED_BYTES - HEADER_BYTES - TAG_BYTES,
-            "a signaling message of {} bytes is over the limit",
+            "a signaling message of {} bytes is too long",
             message.len()
         );
         let mut out = Vec::with_capacity(HEADER_BYTES + message.len() + TAG_BYTES);
@@ -103,15 +106,15 @@ impl Seal {
         let sealed = cipher
             .encrypt(&nonce(self.n_sealed), payload)
             .expect("a message within the limit can be sealed");
-        self.n_sealed = self.n_sealed.checked_add(1).expect("a call has fewer messages");
+        self.n_sealed = self.n_sealed.checked_add(1).expect("a call has fewer than 2^32 messages");
         out.extend(sealed);
         out
     }
 
-    /// Opens one message of the peer.
+    /// Opens a message of the peer.
     ///
     /// # Errors
-    /// If it is not one, not genuine, or not new. The seal has not changed then.
+    /// If it is malformed, not genuine or not new. The seal is then unchanged.
     pub fn open(&mut self, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         if !(HEADER_BYTES + TAG_BYTES..=MAX_SEALED_BYTES).contains(&sealed.len()) {
             return Err(OpenError::NotSealed);
@@ -129,23 +132,25 @@ impl Seal {
         let message = cipher.decrypt(&nonce(counter), payload).map_err(|_| OpenError::Forged)?;
         match self.peer_salt {
             Some(known) if known != salt => return Err(OpenError::AnotherPeer),
-            _ if counter < self.expected || (self.heard_bound && !bound) => {
+            _ if counter < self.expected || (self.opened_bound && !bound) => {
                 return Err(OpenError::Replayed);
             }
             _ => {}
         }
         self.peer_salt = Some(salt);
         self.expected = counter.saturating_add(1);
-        self.heard_bound |= bound;
+        self.opened_bound |= bound;
         Ok(message)
     }
 
-    /// Whether the peer has proved that it is here now: it has sealed with our salt.
-    pub fn is_proved(&self) -> bool {
-        self.heard_bound
+    /// Whether the peer has proved to be present: it has sealed a message with our salt, so that
+    /// message is no recording.
+    pub fn is_peer_present(&self) -> bool {
+        self.opened_bound
     }
 
-    /// The cipher for what `from` says, whose salt is `salt`, knowing the other's if `other`.
+    /// Returns the cipher of the messages from a role with this salt; `other` is the salt of their
+    /// receiver, if the sender knows it.
     fn cipher(
         &self,
         from: Role,
@@ -169,76 +174,6 @@ fn nonce(counter: u32) -> Nonce {
     nonce
 }
 
-/// Longest session description.
-const MAX_SDP_BYTES: usize = 32 * 1024;
-/// Longest candidate line.
-const MAX_CANDIDATE_BYTES: usize = 1024;
-
-/// What is sealed: how two peers find each other.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Signal {
-    /// The guest is here: make an offer. Carries the protocol version.
-    Here(u16),
-    /// A WebRTC session description to answer.
-    Offer(String),
-    /// The answer to it.
-    Answer(String),
-    /// One more ICE candidate, as its SDP attribute, with the media section it belongs to.
-    Candidate(String),
-    /// The peer leaves before the call began.
-    Leave,
-}
-
-/// Why an opened message is no signal: the peer runs another version.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignalError {
-    /// Its first byte is unknown.
-    #[error("unknown signal {0}")]
-    Unknown(u8),
-    /// Its body is too long, too short or not text.
-    #[error("the signal's body is not sound")]
-    BadBody,
-}
-
-impl Signal {
-    /// Kind, then body.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let (kind, body) = match self {
-            Self::Here(version) => (0, version.to_le_bytes().to_vec()),
-            Self::Offer(sdp) => (1, sdp.clone().into_bytes()),
-            Self::Answer(sdp) => (2, sdp.clone().into_bytes()),
-            Self::Candidate(line) => (3, line.clone().into_bytes()),
-            Self::Leave => (4, Vec::new()),
-        };
-        [&[kind][..], &body].concat()
-    }
-
-    /// The inverse of [`Signal::to_bytes`].
-    ///
-    /// # Errors
-    /// If the bytes are none.
-    pub fn parse(bytes: &[u8]) -> Result<Self, SignalError> {
-        let (&kind, body) = bytes.split_first().ok_or(SignalError::BadBody)?;
-        let text = |limit: usize| {
-            let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= limit);
-            text.map(str::to_owned).ok_or(SignalError::BadBody)
-        };
-        match kind {
-            0 => {
-                let version = body.try_into().map_err(|_| SignalError::BadBody)?;
-                Ok(Self::Here(u16::from_le_bytes(version)))
-            }
-            1 => Ok(Self::Offer(text(MAX_SDP_BYTES)?)),
-            2 => Ok(Self::Answer(text(MAX_SDP_BYTES)?)),
-            3 => Ok(Self::Candidate(text(MAX_CANDIDATE_BYTES)?)),
-            4 if body.is_empty() => Ok(Self::Leave),
-            4 => Err(SignalError::BadBody),
-            other => Err(SignalError::Unknown(other)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,31 +188,31 @@ mod tests {
     }
 
     #[test]
-    fn two_ends_talk_and_prove_themselves() {
+    fn two_peers_exchange_messages_and_prove_their_presence() {
         let (mut host, mut guest) = pair();
-        let here = guest.seal(b"here");
-        assert_eq!(host.open(&here), Ok(b"here".to_vec()));
-        assert!(!host.is_proved(), "an introduction could be a recording");
+        let announce = guest.seal(b"announce");
+        assert_eq!(host.open(&announce), Ok(b"announce".to_vec()));
+        assert!(!host.is_peer_present(), "the first message could be a recording");
         let offer = host.seal(b"offer");
         assert_eq!(guest.open(&offer), Ok(b"offer".to_vec()));
         let answer = guest.seal(b"answer");
         assert_eq!(host.open(&answer), Ok(b"answer".to_vec()));
-        assert!(host.is_proved() && guest.is_proved());
+        assert!(host.is_peer_present() && guest.is_peer_present());
     }
 
     #[test]
-    fn no_message_opens_twice_or_for_its_own_sender() {
+    fn no_message_opens_twice_or_for_its_sender() {
         let (mut host, mut guest) = pair();
-        let here = guest.seal(b"here");
-        assert_eq!(guest.open(&here), Err(OpenError::Forged), "reflected");
-        assert!(host.open(&here).is_ok());
-        assert_eq!(host.open(&here), Err(OpenError::Replayed));
+        let announce = guest.seal(b"announce");
+        assert_eq!(guest.open(&announce), Err(OpenError::Forged), "reflected");
+        assert!(host.open(&announce).is_ok());
+        assert_eq!(host.open(&announce), Err(OpenError::Replayed));
     }
 
     #[test]
     fn a_recording_of_an_earlier_call_does_not_open() {
         let (mut host, mut guest) = pair();
-        host.open(&guest.seal(b"here")).unwrap();
+        host.open(&guest.seal(b"announce")).unwrap();
         guest.open(&host.seal(b"offer")).unwrap();
         let recorded = guest.seal(b"answer");
         let mut host = Seal::new(Secret::new([9; 16]), Role::Host, [3; SALT_BYTES]);
@@ -285,19 +220,19 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_starts_again_is_told_apart_from_a_forger() {
+    fn a_restarted_peer_is_distinguished_from_a_forger() {
         let (mut host, mut guest) = pair();
-        host.open(&guest.seal(b"here")).unwrap();
-        let mut again = Seal::new(Secret::new([9; 16]), Role::Guest, [4; SALT_BYTES]);
-        assert_eq!(host.open(&again.seal(b"here")), Err(OpenError::AnotherPeer));
+        host.open(&guest.seal(b"announce")).unwrap();
+        let mut restarted = Seal::new(Secret::new([9; 16]), Role::Guest, [4; SALT_BYTES]);
+        assert_eq!(host.open(&restarted.seal(b"announce")), Err(OpenError::AnotherPeer));
         let mut forger = Seal::new(Secret::new([8; 16]), Role::Guest, [4; SALT_BYTES]);
-        assert_eq!(host.open(&forger.seal(b"here")), Err(OpenError::Forged));
+        assert_eq!(host.open(&forger.seal(b"announce")), Err(OpenError::Forged));
     }
 
     #[test]
-    fn one_changed_bit_anywhere_is_noticed() {
+    fn every_changed_bit_is_detected() {
         let (mut host, mut guest) = pair();
-        let sealed = guest.seal(b"here");
+        let sealed = guest.seal(b"announce");
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
@@ -307,22 +242,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_signal_survives(text in ".{0,200}", version: u16) {
-            for signal in [
-                Signal::Here(version),
-                Signal::Offer(text.clone()),
-                Signal::Answer(text.clone()),
-                Signal::Candidate(text),
-                Signal::Leave,
-            ] {
-                prop_assert_eq!(Signal::parse(&signal.to_bytes()), Ok(signal));
-            }
-        }
-
-        #[test]
         fn no_bytes_make_opening_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = pair().0.open(&bytes);
-            let _ = Signal::parse(&bytes);
         }
     }
 }

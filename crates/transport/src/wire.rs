@@ -1,6 +1,6 @@
-//! Little-endian reading and writing with checked lengths.
+//! Reading of little-endian fields, variable-length integers and wrapped counters.
 
-/// Reads fields off the front of a slice; `None` once it is too short.
+/// Reader of the fields of a message. Returns `None` when a field is cut off.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
-    /// Seven bits a byte, low bits first, at most three bytes.
+    /// Reads a variable-length integer: seven bits per byte, low bits first, at most three bytes.
     pub(crate) fn varint(&mut self) -> Option<u32> {
         let mut value = 0;
         for shift in [0, 7, 14] {
@@ -58,10 +58,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Largest number [`put_varint`] can write.
+/// Largest value of a variable-length integer.
 pub(crate) const MAX_VARINT: u32 = (1 << 21) - 1;
 
-/// Writes `value`, at most [`MAX_VARINT`], as [`Reader::varint`] reads it.
+/// Appends `value`, limited to [`MAX_VARINT`], as a variable-length integer.
 pub(crate) fn put_varint(out: &mut Vec<u8>, value: u32) {
     let mut rest = value.min(MAX_VARINT);
     while rest >= 0x80 {
@@ -71,7 +71,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: u32) {
     out.push(rest as u8);
 }
 
-/// The number nearest to `near` whose low `bits` bits are `low`.
+/// Returns the number nearest to `near` whose low `bits` bits are `low`.
 pub(crate) fn unwrap_near(near: u64, low: u64, bits: u32) -> u64 {
     let period = 1_u64 << bits;
     let candidate = (near & !(period - 1)) | (low & (period - 1));
@@ -90,10 +90,10 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn short_numbers_unwrap_to_the_nearest_long_one() {
+    fn a_wrapped_number_unwraps_to_the_nearest_one() {
         for (near, low, bits, want) in [
             (0, 3, 16, 3),
-            (0, 0xffff, 16, 0xffff), // nothing below zero to choose
+            (0, 0xffff, 16, 0xffff), // there is nothing below 0
             (0x1_0002, 0xffff, 16, 0xffff),
             (0xfffe, 1, 16, 0x1_0001),
             (0x5_8000, 0x8001, 16, 0x5_8001),
@@ -111,7 +111,7 @@ mod tests {
         }
 
         #[test]
-        fn numbers_within_half_a_period_survive_being_cut(near in 0_u64..1 << 40, step in -32_000_i64..32_000) {
+        fn numbers_within_half_a_period_survive_wrapping(near in 0_u64..1 << 40, step in -32_000_i64..32_000) {
             let number = near.saturating_add_signed(step);
             prop_assert_eq!(unwrap_near(near, number & 0xffff, 16), number);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
-use transport::{OpenError, Role, Seal, Sender, Signal, VERSION};
+use transport::{OpenError, Packetizer, Role, Seal, Signal, VERSION};
 
 use super::{Input, Session, random};
 use crate::event::{CallFailure, End};
@@ -14,7 +14,7 @@ use crate::order::settings;
 impl Session {
     pub(super) fn say_here(&mut self, now: Instant) {
         self.last_here = Some(now);
-        self.signal(&Signal::Here(VERSION));
+        self.signal(&Signal::Announce(VERSION));
     }
 
     pub(super) fn signal(&mut self, signal: &Signal) {
@@ -41,7 +41,7 @@ impl Session {
             return Ok(());
         };
         match (signal, self.parts.role) {
-            (Signal::Here(theirs), Role::Host) => {
+            (Signal::Announce(theirs), Role::Host) => {
                 if theirs != VERSION {
                     return Err(CallFailure::OtherVersion { theirs, ours: VERSION });
                 }
@@ -102,7 +102,7 @@ impl Session {
         self.linking_since = Some(Instant::now());
         self.open = [false; 2];
         self.greeted = false;
-        self.sender = Sender::new(settings(self.parts.rate));
+        self.packetizer = Packetizer::new(settings(self.parts.rate));
         self.receiving.restart(self.peer_face.profile.clone());
         let (generation, inputs) = (self.generation, self.parts.inputs.clone());
         tokio::spawn(async move {

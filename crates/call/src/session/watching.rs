@@ -77,7 +77,7 @@ impl Session {
     }
 
     pub(super) fn publish(&mut self, now: Instant) {
-        let mut stats = self.tally.stats(now, &self.receiving, &self.sender);
+        let mut stats = self.tally.stats(now, &self.receiving, &self.packetizer);
         stats.connected = self.greeted && !self.lost;
         stats.playout_delay_ms = self.playout_delay() * 1000.0;
         stats.resolution = self.parts.resolution;
