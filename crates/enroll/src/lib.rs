@@ -35,7 +35,6 @@ mod enrollment;
 mod frame_pass;
 mod learning;
 mod measuring;
-mod npz;
 mod observing;
 mod options;
 mod pixels;
@@ -49,7 +48,6 @@ mod visibility;
 
 pub use classic::{ClassicOptions, ClassicReport, train_classic};
 pub use enrollment::enroll;
-pub use npz::floats_of_npz;
 pub use options::{
     Budget, EnrollOptions, Holdout, HoldoutError, Part, PartError, Preset, PresetError, Progress,
     Report,

@@ -1,3 +1,5 @@
+//! Training pictures of the synthetic actor.
+
 use actor::{Actor, Performance};
 use glam::{EulerRot, Quat, Vec3};
 use rayon::prelude::*;
@@ -7,19 +9,20 @@ use crate::clips::cut;
 use crate::faces::Face;
 use numerics::SplitMix64;
 
-/// Side of the pictures: the face is a good hundred pixels high, as in the set of faces.
+/// Side of the pictures in pixels. A face is then a little over 100 pixels high, as in the set of faces.
 const SIDE: u32 = 288;
-/// How far heads are turned beyond the script, radians: yaw, pitch, roll. Labels of real faces end
-/// at half a radian and show two thirds of a true pitch; here it is exact.
+/// Largest additional rotation of a head in radians: yaw, pitch, roll. Labels of real faces end at half a
+/// radian and underestimate the pitch by a third; here it is exact.
 const TURN: [f32; 3] = [1.0, 0.5, 0.25];
-/// The script is long: any moment of it will do.
+/// Part of the actor's script from which moments are drawn, in seconds.
 const MOMENTS: f32 = 600.0;
-/// First seed of the actors learned from. Tests and the demo use smaller ones.
+/// First seed of the training actors. Tests and the demo use smaller ones.
 const FIRST_SEED: u64 = 1000;
 const SEEDS: u64 = 24;
 
-/// Pictures of the synthetic person with exact landmarks; half of them as the script has them, the
-/// others turned much further.
+/// Renders `n` pictures of actors with exact landmarks, every other one with an additional rotation.
+///
+/// Pictures without a valid face are left out.
 pub(crate) fn faces(n: usize, seed: u64) -> Vec<Face> {
     let actors: Vec<Actor> = (0..SEEDS).map(|i| Actor::new(FIRST_SEED + i)).collect();
     (0..n)
@@ -40,7 +43,7 @@ pub(crate) fn faces(n: usize, seed: u64) -> Vec<Face> {
         .collect()
 }
 
-/// The head turned on its neck; more often a little than a lot.
+/// Rotates and shifts the head; small rotations are more frequent than large ones.
 fn turned(performance: Performance, rng: &mut SplitMix64) -> Performance {
     let [yaw, pitch, roll] = TURN.map(|most| {
         let v = rng.between(-1.0, 1.0);
@@ -60,7 +63,7 @@ mod tests {
     use types::LANDMARKS;
 
     #[test]
-    fn actors_come_as_crops_with_their_landmarks_inside() {
+    fn pictures_of_actors_contain_all_landmarks() {
         let faces = faces(6, 1);
         assert_eq!(faces.len(), 6);
         for face in &faces {

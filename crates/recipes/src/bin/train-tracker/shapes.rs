@@ -1,3 +1,5 @@
+//! Mean and principal components of landmark shapes.
+
 use anyhow::{Context, Result, ensure};
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -7,16 +9,21 @@ use types::LANDMARKS;
 use crate::faces::Face;
 use numerics::SplitMix64;
 
-/// Larger side of the mean face's box, in sides of the crop.
+/// Larger side of the mean face's bounding box, relative to the crop.
 const FACE_IN_CROP: f32 = 0.62;
 
-/// The mean face in crop space and which landmark each one becomes in a mirror.
+/// Mean face in crop space (side 1, origin at the centre) with its mirror symmetry.
 pub(crate) struct MeanShape {
     pub(crate) points: Vec<[f32; 3]>,
+    /// Index of each landmark's mirror image.
     pub(crate) mirror: Vec<usize>,
 }
 
-/// Generalised Procrustes mean of the faces, made symmetric, upright, centred and of fixed size.
+/// Computes the generalized Procrustes mean of the faces, made symmetric, upright, centred and of fixed
+/// size.
+///
+/// # Errors
+/// If there are no faces or their mean is not symmetric.
 pub(crate) fn mean_shape(faces: &[Face]) -> Result<MeanShape> {
     ensure!(!faces.is_empty(), "there are no faces to learn from");
     let mut mean: Vec<[f32; 3]> =
@@ -44,18 +51,18 @@ pub(crate) fn mean_shape(faces: &[Face]) -> Result<MeanShape> {
                 a
             });
         mean = sum.iter().map(|s| s.map(|v| (v / faces.len() as f64) as f32)).collect();
-        mean = framed(&mean);
+        mean = normalized(&mean);
     }
     let mirror = mirror_pairs(&mean).context("the mean face is not symmetric")?;
     let symmetric = |i: usize| {
         let (p, q) = (mean[i], mean[mirror[i]]);
         [(p[0] - q[0]) / 2.0, f32::midpoint(p[1], q[1]), f32::midpoint(p[2], q[2])]
     };
-    let points = framed(&(0..LANDMARKS).map(symmetric).collect::<Vec<_>>());
+    let points = normalized(&(0..LANDMARKS).map(symmetric).collect::<Vec<_>>());
     Ok(MeanShape { points, mirror })
 }
 
-/// `points` of a picture in the crop that levels and centres them, `z` on the same scale.
+/// Transforms `points` of a picture to the crop that aligns them with the mean; `z` has the same scale.
 fn to_crop(mean: &[[f32; 3]], points: &[[f32; 3]]) -> Option<Vec<[f32; 3]>> {
     let crop = Crop::aligning(mean, points)?;
     let side = crop.side();
@@ -66,8 +73,9 @@ fn to_crop(mean: &[[f32; 3]], points: &[[f32; 3]]) -> Option<Vec<[f32; 3]>> {
     Some(points.iter().map(point).collect())
 }
 
-/// Turned so that the eyes are level, scaled to [`FACE_IN_CROP`], box centred on the origin.
-fn framed(points: &[[f32; 3]]) -> Vec<[f32; 3]> {
+/// Rotates points until the eyes are level, scales them to [`FACE_IN_CROP`] and centres their bounding
+/// box.
+fn normalized(points: &[[f32; 3]]) -> Vec<[f32; 3]> {
     let (right, left) = (points[33], points[263]);
     let angle = (left[1] - right[1]).atan2(left[0] - right[0]);
     let (sin, cos) = angle.sin_cos();
@@ -87,10 +95,8 @@ fn framed(points: &[[f32; 3]]) -> Vec<[f32; 3]> {
         .collect()
 }
 
-/// Principal components of landmark offsets, each scaled by its standard deviation:
-/// `[COEFFICIENTS, OUTPUTS]`.
-///
-/// By subspace iteration on the covariance of `samples`, each `[OUTPUTS]`.
+/// Computes the principal components of landmark offsets, each scaled by its standard deviation,
+/// `[COEFFICIENTS][OUTPUTS]`, by subspace iteration on the covariance of `samples`, each `[OUTPUTS]`.
 pub(crate) fn principal_components(samples: &[Vec<f32>]) -> Array2<f32> {
     let n = samples.len();
     let mut data = Array2::<f32>::zeros((n, OUTPUTS));

@@ -1,3 +1,5 @@
+//! `AdamW` with gradient clipping and averaged weights, and its checkpoints.
+
 use std::fs;
 use std::path::Path;
 
@@ -13,25 +15,30 @@ use numerics::SplitMix64;
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const DECAY: f32 = 0.02;
-/// The average of the weights looks back about a thousand steps.
+/// Decay of the weight average, which spans about a thousand steps.
 const AVERAGE: f32 = 0.999;
 
-/// Weights under training with the moments of `AdamW` and their running average.
+/// State of the `AdamW` optimizer: parameters, moments and averaged parameters.
 ///
-/// Source: Loshchilov, Hutter 2019, "Decoupled weight decay regularization" (arXiv:1711.05101).
+/// # Source
+/// Loshchilov, Hutter 2019, "Decoupled weight decay regularization" (arXiv:1711.05101).
 pub(crate) struct Optimizer {
     pub(crate) step: u64,
     pub(crate) parameters: Vec<f32>,
-    /// The running average of the parameters: what is evaluated and shipped.
+    /// Running average of the parameters, which is evaluated and shipped.
     pub(crate) average: Vec<f32>,
     first: Vec<f32>,
     second: Vec<f32>,
-    /// Running mean of the gradient's length, for clipping.
-    usual_length: f32,
+    /// Running mean of the gradient's norm, for clipping.
+    mean_norm: f32,
+    /// Whether each parameter has weight decay.
     decayed: Vec<bool>,
 }
 
-/// Weights to start from: He's, with the second half of each block small, biases zero.
+/// Creates random parameters: He initialization, smaller in the second half of each block, zero biases.
+///
+/// # Source
+/// He et al. 2015, "Delving deep into rectifiers" (arXiv:1502.01852).
 pub(crate) fn random_parameters(seed: u64) -> Vec<f32> {
     let mut rng = SplitMix64::stream(seed, 0);
     let mut parameters = Vec::new();
@@ -51,6 +58,7 @@ pub(crate) fn random_parameters(seed: u64) -> Vec<f32> {
 }
 
 impl Optimizer {
+    /// Starts from these parameters.
     pub(crate) fn new(parameters: Vec<f32>) -> Self {
         let n = parameters.len();
         let mut decayed = vec![false; n];
@@ -63,19 +71,22 @@ impl Optimizer {
             parameters,
             first: vec![0.0; n],
             second: vec![0.0; n],
-            usual_length: 0.0,
+            mean_norm: 0.0,
             decayed,
         }
     }
 
-    /// Starts from weights that were shipped: what the file lacks starts at random.
+    /// Starts from shipped weights; parameters that the file lacks are random.
+    ///
+    /// # Errors
+    /// If the file cannot be read or belongs to another network.
     pub(crate) fn from_weights(path: &Path, seed: u64) -> Result<Self> {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let file = SafeTensors::deserialize(&bytes)?;
         let mut parameters = random_parameters(seed);
         for parameter in parameter_layout() {
             let Ok(tensor) = file.tensor(&parameter.name) else {
-                println!("{} starts at random", parameter.name);
+                println!("{} is initialized at random", parameter.name);
                 continue;
             };
             ensure!(
@@ -93,7 +104,7 @@ impl Optimizer {
         Ok(Self::new(parameters))
     }
 
-    /// One step down the sum of `gradients`; gradients far longer than usual are shortened.
+    /// Takes one step against the sum of `gradients`, whose norm is clipped at twice its running mean.
     pub(crate) fn descend(&mut self, gradients: &[&[f32]], rate: f32) {
         self.step += 1;
         let t = self.step as f32;
@@ -103,13 +114,13 @@ impl Optimizer {
             .map(|i| gradients.iter().map(|g| g[i]).sum::<f32>().powi(2))
             .fold(|| 0.0_f64, |a, v| a + f64::from(v))
             .sum::<f64>();
-        let length = square.sqrt() as f32;
-        if self.usual_length == 0.0 {
-            self.usual_length = length;
+        let norm = square.sqrt() as f32;
+        if self.mean_norm == 0.0 {
+            self.mean_norm = norm;
         }
-        let limit = 2.0 * self.usual_length;
-        let clip = if length > limit { limit / length } else { 1.0 };
-        self.usual_length += 0.02 * (length.min(limit) - self.usual_length);
+        let limit = 2.0 * self.mean_norm;
+        let clip = if norm > limit { limit / norm } else { 1.0 };
+        self.mean_norm += 0.02 * (norm.min(limit) - self.mean_norm);
         let (bias_1, bias_2) = (1.0 - BETA_1.powf(t), 1.0 - BETA_2.powf(t));
         let keep = AVERAGE.min((1.0 + t) / (10.0 + t));
         self.parameters
@@ -131,16 +142,19 @@ impl Optimizer {
             });
     }
 
-    /// Writes all there is to continue from, by way of a temporary name.
+    /// Writes the whole state, atomically.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let small = [self.usual_length, self.step as f32];
+        let scalars = [self.mean_norm, self.step as f32];
         let tensors: [(&str, Vec<u8>); 5] = [
             ("parameters", bytes(&self.parameters)),
             ("average", bytes(&self.average)),
             ("first", bytes(&self.first)),
             ("second", bytes(&self.second)),
-            ("small", bytes(&small)),
+            ("small", bytes(&scalars)),
         ];
         let views = tensors
             .iter()
@@ -151,7 +165,10 @@ impl Optimizer {
         write(path, &safetensors::serialize(views, None::<std::collections::HashMap<_, _>>)?)
     }
 
-    /// Continues from what [`Optimizer::save`] wrote.
+    /// Reads a state written by [`Optimizer::save`].
+    ///
+    /// # Errors
+    /// If the file cannot be read or belongs to another network.
     pub(crate) fn load(path: &Path) -> Result<Self> {
         let bytes =
             fs::read(path).with_context(|| format!("cannot resume from {}", path.display()))?;
@@ -163,16 +180,16 @@ impl Optimizer {
         let mut loaded = Self::new(read("parameters")?);
         (loaded.average, loaded.first, loaded.second) =
             (read("average")?, read("first")?, read("second")?);
-        let small = read("small")?;
+        let scalars = read("small")?;
         let n = parameter_layout().last().map_or(0, |p| p.range().end);
         let lengths = [&loaded.parameters, &loaded.average, &loaded.first, &loaded.second];
         ensure!(
-            lengths.iter().all(|v| v.len() == n) && small.len() == 2,
+            lengths.iter().all(|v| v.len() == n) && scalars.len() == 2,
             "{} belongs to another network",
             path.display()
         );
-        loaded.usual_length = small[0];
-        loaded.step = small[1] as u64;
+        loaded.mean_norm = scalars[0];
+        loaded.step = scalars[1] as u64;
         Ok(loaded)
     }
 }

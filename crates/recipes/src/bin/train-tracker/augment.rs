@@ -1,3 +1,5 @@
+//! Training samples: crops around labelled faces, with random disturbances.
+
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageFormat};
 use track::{CROP_SIDE, Crop, Luma, OUTPUTS, normalize};
@@ -7,33 +9,35 @@ use crate::shapes::MeanShape;
 use numerics::SplitMix64;
 
 const PIXELS: usize = CROP_SIDE * CROP_SIDE;
-/// Share of samples that show no face, or none near where it should be.
+/// Share of the samples without a face at the expected position.
 const NEGATIVES: f32 = 0.15;
-/// Share of the faces that are cropped as the second pass of the tracker will crop them.
+/// Share of the faces with a crop like that of the tracker's second pass.
 const REFINED: f32 = 0.55;
 
-/// Share of the faces that come from a clip, where there are clips; each clip counts the same.
+/// Share of the faces that come from clips, if there are any; each clip has the same probability.
 const FROM_CLIPS: f32 = 0.28;
-/// Share of the faces that are the actor's.
+/// Share of the faces that show an actor.
 const FROM_ACTORS: f32 = 0.1;
-/// Share of the samples that went through a hard codec.
+/// Share of the samples with strong compression artifacts.
 const CODED: f32 = 0.12;
 
-/// One training sample.
+/// Training sample.
 pub(crate) struct Sample {
-    /// `CROP_SIDE * CROP_SIDE`, normalised.
+    /// Normalized luma, `[CROP_SIDE][CROP_SIDE]`.
     pub(crate) crop: Vec<f32>,
-    /// Where the landmarks are, less the mean face, in sides of the crop. `None`: no face.
+    /// Landmarks; `None` if the sample shows no face.
     pub(crate) target: Option<Target>,
 }
 
+/// Landmarks of a sample.
 pub(crate) struct Target {
+    /// Offsets from the mean face, relative to the side of the crop, `[LANDMARKS][3]`.
     pub(crate) offsets: Vec<f32>,
-    /// Distance of the outer eye corners of a face seen from the front at this size.
+    /// Distance of the outer eye corners of a frontal face of this size, relative to the crop.
     pub(crate) unit: f32,
 }
 
-/// Draws a sample; equal `rng`s give equal samples.
+/// Draws a sample; equal states of `rng` give equal samples.
 pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> Sample {
     let faces = all.train.as_slice();
     if rng.chance(NEGATIVES) {
@@ -50,7 +54,7 @@ pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> Sampl
         let face = &pool[rng.index(pool.len())];
         let mirrored = rng.chance(0.5);
         let Some((crop, target)) = place(face, mean, mirrored, rng) else { continue };
-        let mut picture = look(faces, face, &crop, rng);
+        let mut picture = sample_crop(faces, face, &crop, rng);
         if mirrored {
             picture.chunks_exact_mut(CROP_SIDE).for_each(<[f32]>::reverse);
         }
@@ -58,7 +62,9 @@ pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> Sampl
     }
 }
 
-/// A crop around a face, off by what the tracker may be off, and the landmarks in it.
+/// Places a crop around a face with the errors that the tracker may make; returns it with the landmarks.
+///
+/// `None` if the landmarks do not determine a crop.
 pub(crate) fn place(
     face: &Face,
     mean: &MeanShape,
@@ -89,15 +95,15 @@ pub(crate) fn place(
     Some((crop, Target { offsets, unit }))
 }
 
-/// The crop's picture, with something else where the face's own picture ended.
+/// Samples the picture of a crop and replaces what lies outside the source picture.
 ///
-/// Most source pictures are tight, so their edges tell where the face is: edges that no camera
-/// will show. They are moved inwards, softened, mirrored or continued to make them useless.
-fn look(faces: &[Face], face: &Face, crop: &Crop, rng: &mut SplitMix64) -> Vec<f32> {
+/// Most source pictures are tight, so that their edges would reveal the position of the face, unlike the
+/// picture of a camera. The edges are moved inwards, softened, mirrored or filled.
+fn sample_crop(faces: &[Face], face: &Face, crop: &Crop, rng: &mut SplitMix64) -> Vec<f32> {
     let mut picture = crop.sample(face, CROP_SIDE);
     let kind = rng.uniform();
     if kind < 0.25 {
-        return picture; // edge pixels repeated, as the labels were made
+        return picture; // Repeated edge pixels, as when the labels were made.
     }
     let mut inset = || if rng.chance(0.3) { rng.between(0.0, 24.0) } else { 0.0 };
     let [x0, y0, x1, y1] = face.valid;
@@ -108,20 +114,20 @@ fn look(faces: &[Face], face: &Face, crop: &Crop, rng: &mut SplitMix64) -> Vec<f
         let at = |v: usize| (v as f32 + 0.5) / CROP_SIDE as f32 - 0.5;
         let [x, y] = crop.picture_from_crop([at(i % CROP_SIDE), at(i / CROP_SIDE)]);
         let depth = (x - rect[0]).min(rect[2] - x).min(y - rect[1]).min(rect[3] - y);
-        let own = (depth / softness).clamp(0.0, 1.0);
-        if own < 1.0 {
+        let share = (depth / softness).clamp(0.0, 1.0);
+        if share < 1.0 {
             let other = if kind < 0.5 {
                 reflected(face, rect, x, y)
             } else {
                 fill.get_or_insert_with(|| filling(faces, rng))[i]
             };
-            *value = own * *value + (1.0 - own) * other;
+            *value = share * *value + (1.0 - share) * other;
         }
     }
     picture
 }
 
-/// The picture continued beyond `rect` by its own mirror image.
+/// Reads the picture, continued beyond `rect` by its mirror image.
 fn reflected(face: &Face, [x0, y0, x1, y1]: [f32; 4], x: f32, y: f32) -> f32 {
     let fold = |v: f32, low: f32, high: f32| {
         let span = (high - low).max(1.0);
@@ -131,7 +137,7 @@ fn reflected(face: &Face, [x0, y0, x1, y1]: [f32; 4], x: f32, y: f32) -> f32 {
     face.luma(fold(x, x0, x1) as usize, fold(y, y0, y1) as usize)
 }
 
-/// A crop's worth of background: another picture enlarged, noise, a flat tone, a ramp, black.
+/// Creates a background: part of another picture, noise, a flat tone, a pattern, a ramp or black.
 fn filling(faces: &[Face], rng: &mut SplitMix64) -> Vec<f32> {
     let kind = rng.uniform();
     if kind < 0.5 {
@@ -151,7 +157,7 @@ fn filling(faces: &[Face], rng: &mut SplitMix64) -> Vec<f32> {
     }
 }
 
-/// Stripes or checks of any direction and width, hard or soft.
+/// Creates stripes or checks of random direction, width and sharpness.
 fn pattern(tone: f32, spread: f32, rng: &mut SplitMix64) -> Vec<f32> {
     let mut wave = || {
         let (sin, cos) = rng.between(0.0, std::f32::consts::TAU).sin_cos();
@@ -171,7 +177,7 @@ fn pattern(tone: f32, spread: f32, rng: &mut SplitMix64) -> Vec<f32> {
     (0..PIXELS).map(at).collect()
 }
 
-/// Part of some picture, enlarged or turned until it is no face.
+/// Enlarges and rotates a part of a random picture so far that it shows no face.
 fn texture(faces: &[Face], rng: &mut SplitMix64) -> Vec<f32> {
     let face = &faces[rng.index(faces.len())];
     let side = rng.between(16.0, 64.0);
@@ -182,11 +188,11 @@ fn texture(faces: &[Face], rng: &mut SplitMix64) -> Vec<f32> {
     picture.iter().map(|v| low + gain * v).collect()
 }
 
-/// A crop without a face, or with one far from where the tracker would ever crop it.
+/// Creates a crop without a face, or with a face where the tracker would not crop it.
 fn negative(faces: &[Face], mean: &MeanShape, rng: &mut SplitMix64) -> Vec<f32> {
     let kind = rng.uniform();
     let picture = if kind < 0.5 {
-        // Beside a face, too near or too far to be refined, or turned upside down.
+        // Beside a face, at the wrong scale, or upside down.
         let face = &faces[rng.index(faces.len())];
         let level = Crop::aligning(&mean.points, &face.points)
             .unwrap_or(Crop::upright([SIDE as f32 / 2.0; 2], SIDE as f32));
@@ -206,12 +212,12 @@ fn negative(faces: &[Face], mean: &MeanShape, rng: &mut SplitMix64) -> Vec<f32> 
             rng.between(-angle, angle)
         };
         let (sin, cos) = turn.sin_cos();
-        look(faces, face, &Crop { center, axis: [side * cos, side * sin] }, rng)
+        sample_crop(faces, face, &Crop { center, axis: [side * cos, side * sin] }, rng)
     } else if kind < 0.56 {
         let (tone, spread) = (rng.between(40.0, 215.0), rng.between(10.0, 120.0));
         pattern(tone, spread, rng)
     } else if kind < 0.87 {
-        // A scene: backgrounds cut by straight edges and blobs.
+        // A scene: backgrounds overlaid by rectangles and ellipses.
         let mut scene = filling(faces, rng);
         for _ in 0..rng.index(6) {
             let other = filling(faces, rng);
@@ -224,7 +230,7 @@ fn negative(faces: &[Face], mean: &MeanShape, rng: &mut SplitMix64) -> Vec<f32> 
     expose(picture, faces, rng, 0.1)
 }
 
-/// Replaces a random rectangle or ellipse of up to `largest` of the crop's side.
+/// Replaces a random rectangle or ellipse, of up to `largest` of the crop's side, by another picture.
 fn cover(picture: &mut [f32], by: &[f32], rng: &mut SplitMix64, largest: f32) {
     let side = CROP_SIDE as f32;
     let (w, h) = (rng.between(0.08, largest) * side / 2.0, rng.between(0.08, largest) * side / 2.0);
@@ -240,7 +246,9 @@ fn cover(picture: &mut [f32], by: &[f32], rng: &mut SplitMix64, largest: f32) {
     }
 }
 
-/// What light, lens and sensor do to a picture; then brightness normalised as the network wants.
+/// Simulates light, lens, sensor and compression, then normalizes the brightness for the network.
+///
+/// With probability `covered` a part of the picture is hidden.
 fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut SplitMix64, covered: f32) -> Vec<f32> {
     if rng.chance(covered) {
         let by = filling(faces, rng);
@@ -276,7 +284,7 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut SplitMix64, covered: 
         picture = coded(&picture, rng.between(8.0, 60.0) as u8);
     }
     if rng.chance(0.02) {
-        // Negatives: thermal-like and odd cameras.
+        // Negatives, as from thermal cameras.
         for value in &mut picture {
             *value = 255.0 - *value;
         }
@@ -285,7 +293,7 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut SplitMix64, covered: 
     picture
 }
 
-/// What is left after a small camera or a hard codec: `side` pixels, enlarged again.
+/// Reduces the picture to `side` pixels and enlarges it again, as low-resolution cameras do.
 fn coarser(picture: &[f32], side: usize) -> Vec<f32> {
     struct Gray<'a>(&'a [f32], usize);
     impl Luma for Gray<'_> {
@@ -302,7 +310,7 @@ fn coarser(picture: &[f32], side: usize) -> Vec<f32> {
     whole(side).sample(&Gray(&small, side), CROP_SIDE)
 }
 
-/// What a JPEG of this quality leaves.
+/// Compresses and decompresses the picture as a JPEG of this quality (1 to 100).
 fn coded(picture: &[f32], quality: u8) -> Vec<f32> {
     let pixels: Vec<u8> = picture.iter().map(|v| (v + 0.5) as u8).collect();
     let mut bytes = Vec::new();
@@ -310,16 +318,16 @@ fn coded(picture: &[f32], quality: u8) -> Vec<f32> {
     let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
     encoder
         .write_image(&pixels, side, side, ExtendedColorType::L8)
-        .expect("a small gray picture can be coded in memory");
+        .expect("encoding a small gray picture in memory does not fail");
     let decoded = image::load_from_memory_with_format(&bytes, ImageFormat::Jpeg)
-        .expect("what was just coded can be decoded");
+        .expect("a picture that was just encoded can be decoded");
     decoded.to_luma8().into_raw().into_iter().map(f32::from).collect()
 }
 
-/// Means of three neighbours along rows, columns or both.
+/// Averages three neighbors along rows, columns or both.
 fn blur(picture: &mut [f32], along_x: bool, along_y: bool) {
-    for (wanted, step, lines) in [(along_x, 1, CROP_SIDE), (along_y, CROP_SIDE, 1)] {
-        if !wanted {
+    for (is_wanted, step, lines) in [(along_x, 1, CROP_SIDE), (along_y, CROP_SIDE, 1)] {
+        if !is_wanted {
             continue;
         }
         for line in 0..CROP_SIDE {

@@ -1,3 +1,5 @@
+//! The set of labelled faces.
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -9,19 +11,20 @@ use track::{Luma, luma_from_srgb};
 
 /// Side of a stored crop in pixels.
 pub(crate) const SIDE: usize = 192;
-/// Of every clip in the set, frames past this share are kept for evaluation alone.
+/// Share of a clip's frames, at its start, that are for training; the rest is for evaluation only.
 pub(crate) const CLIP_SHARE: f32 = 0.85;
 
-/// One labelled face.
+/// Labelled face.
 pub(crate) struct Face {
-    /// `SIDE * SIDE` of brightness.
+    /// Luma, `[SIDE][SIDE]`.
     pub(crate) luma: Vec<u8>,
     /// Landmarks in pixels of the crop.
     pub(crate) points: Vec<[f32; 3]>,
-    /// Part of the crop inside its source picture: x0, y0, x1, y1.
+    /// Rectangle of the crop that lies inside its source picture, in pixels: x0, y0, x1, y1.
     pub(crate) valid: [f32; 4],
+    /// Kind of source.
     pub(crate) kind: String,
-    /// Whether the source picture has no color.
+    /// Whether the source picture is grayscale.
     pub(crate) gray: bool,
 }
 
@@ -35,16 +38,18 @@ impl Luma for Face {
     }
 }
 
-/// The training set and the faces held out from it.
+/// Faces for training and evaluation.
 pub(crate) struct Faces {
     pub(crate) train: Vec<Face>,
-    /// More to train on: the faces of every clip.
+    /// Training faces of each clip.
     pub(crate) clips: Vec<Vec<Face>>,
-    /// And pictures of the synthetic person.
+    /// Training pictures of the synthetic actor.
     pub(crate) actors: Vec<Face>,
+    /// Held-out faces for evaluation.
     pub(crate) val: Vec<Face>,
 }
 
+/// Row of `index.csv`.
 struct Row {
     split: String,
     kind: String,
@@ -56,6 +61,9 @@ struct Row {
 }
 
 /// Reads `crops.tar`, `index.csv` and `landmarks.safetensors` from `folder`.
+///
+/// # Errors
+/// If a file cannot be read or the three do not fit together.
 pub(crate) fn load(folder: &Path) -> Result<Faces> {
     let read = |name: &str| {
         fs::read(folder.join(name))
@@ -82,7 +90,10 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
         let jpeg = tar.get(row.offset..row.offset + row.len).context("crops.tar is cut short")?;
         let picture = image::load_from_memory_with_format(jpeg, image::ImageFormat::Jpeg)?;
         let picture = picture.to_rgb8();
-        ensure!(picture.dimensions() == (SIDE as u32, SIDE as u32), "crop {i} has another size");
+        ensure!(
+            picture.dimensions() == (SIDE as u32, SIDE as u32),
+            "crop {i} is not {SIDE} by {SIDE} pixels"
+        );
         let luma = picture.pixels().map(|p| luma_from_srgb(p[0], p[1], p[2]) as u8).collect();
         let q7: Vec<f32> = points[i * 478 * 6..(i + 1) * 478 * 6]
             .as_chunks::<2>()
@@ -113,7 +124,7 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
     Ok(Faces { train: strip(train), clips: Vec::new(), actors: Vec::new(), val: strip(val) })
 }
 
-/// Reads the table by counting fields from both ends, as names in the middle may hold commas.
+/// Parses the table by counting fields from both ends, because names in the middle may contain commas.
 fn parse_index(text: &str) -> Result<Vec<Row>> {
     text.lines()
         .skip(1)

@@ -1,3 +1,5 @@
+//! Accuracy of the landmark network on held-out faces.
+
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
@@ -5,34 +7,35 @@ use track::{Crop, LandmarkNet, Seen, Tape};
 
 use crate::faces::{Face, SIDE};
 
-/// Mean distance of the landmarks from their labels, in distances of two pairs of points.
+/// Mean distance of the landmarks of one face from their labels, normalized in two ways.
 #[derive(Clone, Copy)]
 pub(crate) struct Error {
-    /// By the outer eye corners, 33 and 263.
+    /// Relative to the distance of the outer eye corners, 33 and 263.
     pub(crate) by_corners: f32,
-    /// By the centres of the irises, 468 and 473.
+    /// Relative to the distance of the iris centres, 468 and 473.
     pub(crate) by_irises: f32,
 }
 
-/// Errors of a set of faces, after one pass and after a second, levelled one.
+/// Errors on a set of faces.
 pub(crate) struct Report {
+    /// Errors after the first and after the second, aligned pass.
     passes: [Vec<Error>; 2],
-    /// Of each face, the groups it belongs to.
+    /// Groups of each face.
     groups: Vec<Vec<String>>,
     presence: Vec<f32>,
     doubt: Vec<f32>,
     vagueness: Vec<f32>,
-    /// Of every landmark of the second pass: expected and true error, by the outer eye corners.
+    /// Expected and true error of every landmark in the second pass, relative to the outer eye corners.
     spread: Vec<[f32; 2]>,
 }
 
-/// Runs the network as the tracker does: first upright, then cropped by its own answer.
+/// Runs the network as the tracker does: on an upright crop, then on a crop aligned by its own output.
 pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
     let found: Vec<([Error; 2], Seen)> = faces
         .par_iter()
         .map_init(Tape::default, |tape, face| {
-            let middle = SIDE as f32 / 2.0;
-            let mut crop = Crop::upright([middle; 2], SIDE as f32);
+            let centre = SIDE as f32 / 2.0;
+            let mut crop = Crop::upright([centre; 2], SIDE as f32);
             let mut errors = [Error { by_corners: 9.0, by_irises: 9.0 }; 2];
             let mut last = None;
             for error in &mut errors {
@@ -41,7 +44,7 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
                 crop = Crop::aligning(net.mean_shape(), &seen.points).unwrap_or(crop);
                 last = Some(seen);
             }
-            (errors, last.expect("there were two looks"))
+            (errors, last.expect("there are two passes"))
         })
         .collect();
     let spread = found.iter().zip(faces).flat_map(|((_, seen), face)| {
@@ -59,7 +62,7 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
     }
 }
 
-/// What a face is told apart by: kind of source, color, and how far it is turned.
+/// Returns the groups of a face: kind of source, color or gray, range of yaw.
 fn groups(face: &Face) -> Vec<String> {
     let (right, left) = (face.points[234], face.points[454]);
     let yaw = (left[2] - right[2]).atan2(left[0] - right[0]).to_degrees().abs();
@@ -73,11 +76,12 @@ fn groups(face: &Face) -> Vec<String> {
     vec![face.kind.clone(), color.to_owned(), turn.to_owned()]
 }
 
-/// Between two points in the plane.
+/// Returns the distance of two points in the `x, y` plane.
 pub(crate) fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
     (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
+/// Compares landmarks with their labels.
 fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
     let sum: f32 = found.iter().zip(label).map(|(a, b)| distance(*a, *b)).sum();
     let mean = sum / label.len() as f32;
@@ -88,7 +92,8 @@ fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
 }
 
 impl Report {
-    /// One line: mean and median of both passes, per cent, then the mean of each group.
+    /// Formats one line: mean and median error of both passes in per cent, the mean of each group,
+    /// quantiles of presence, doubt and vagueness, and the calibration of the expected errors.
     pub(crate) fn line(&self) -> String {
         let mut by_group: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
         for (groups, error) in self.groups.iter().zip(&self.passes[1]) {
@@ -123,8 +128,8 @@ impl Report {
         )
     }
 
-    /// What the expected errors are worth: beside the true ones, for the tenth of all landmarks
-    /// expected best, for all, and for the tenth expected worst.
+    /// Formats expected against true errors for the tenth of the landmarks with the smallest expected
+    /// error, for all, and for the tenth with the largest.
     fn spread_line(&self) -> String {
         let mut pairs = self.spread.clone();
         pairs.sort_by(|a, b| a[0].total_cmp(&b[0]));
@@ -137,14 +142,17 @@ impl Report {
     }
 }
 
+/// Returns one measure of each error.
 fn values(errors: &[Error], pick: impl Fn(&Error) -> f32) -> Vec<f32> {
     errors.iter().map(pick).collect()
 }
 
+/// Returns the mean; zero without values.
 pub(crate) fn mean(values: &[f32]) -> f32 {
     values.iter().sum::<f32>() / values.len().max(1) as f32
 }
 
+/// Returns the quantile at `share` (0..=1); NaN without values.
 pub(crate) fn quantile(values: &[f32], share: f32) -> f32 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f32::total_cmp);

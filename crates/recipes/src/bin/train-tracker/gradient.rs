@@ -1,3 +1,5 @@
+//! Loss and gradient of a batch of samples.
+
 use ndarray::ArrayView2;
 use track::{
     COEFFICIENTS, CONVS, CROP_SIDE, Conv, FLAT, HIDDEN, LEAK, LandmarkNet, OUTPUTS, Parameter,
@@ -7,23 +9,24 @@ use types::LANDMARKS;
 
 use crate::augment::Sample;
 
-/// Where a landmark error stops counting by its square, in distances of the outer eye corners.
+/// Error at which the landmark loss changes from quadratic to linear, relative to the distance of the
+/// outer eye corners.
 const KNEE: f32 = 0.015;
-/// What depth counts beside x and y.
+/// Weight of depth relative to x and y.
 const DEPTH: f32 = 0.25;
-/// What the face-or-not answer counts beside the landmarks.
+/// Weight of the presence loss relative to the landmark loss.
 const PRESENCE: f32 = 0.04;
-/// What the expected errors count. They are read off the hidden layer and change nothing else.
+/// Weight of the loss of the expected errors. Its gradient ends at their own layer.
 const SPREAD: f32 = 0.02;
-/// Errors are taken as no smaller than this, in distances of the outer eye corners: less than the
-/// labels can say.
+/// Lower bound of errors in that loss, relative to the outer eye corners: below the accuracy of the
+/// labels.
 const LEAST_ERROR: f32 = 0.002;
 
-/// One worker's share of a batch: its own gradient and scratch memory.
+/// Worker for part of a batch, with its own gradient and buffers.
 pub(crate) struct Lane {
     pub(crate) gradient: Vec<f32>,
-    /// Sums over this lane's samples: landmark loss, its count, face-or-not loss, its count, loss
-    /// of the expected errors (one a landmark loss).
+    /// Sums over this lane's samples: landmark loss and its count, presence loss and its count, loss of
+    /// the expected errors, which has the count of the landmark loss.
     pub(crate) sums: [f32; 5],
     layout: Vec<Parameter>,
     tape: Tape,
@@ -52,7 +55,8 @@ impl Lane {
         self.sums = [0.0; 5];
     }
 
-    /// Adds the gradient of the loss of `samples`, each weighing `1 / batch`.
+    /// Adds the gradient of the loss of `samples`, each with weight `1 / batch`; `weights` are those of the
+    /// landmarks.
     pub(crate) fn add(
         &mut self,
         net: &LandmarkNet,
@@ -91,8 +95,8 @@ impl Lane {
                     out[k] = weight * share * error / length / target.unit / batch as f32;
                 }
             }
-            // The likelihood of a distance that falls off exponentially; its best estimate of the
-            // scale is the mean distance.
+            // Negative log likelihood of an exponential distribution of the distance, whose maximum
+            // likelihood scale is the mean distance.
             let expected = &self.tape.spread[i * LANDMARKS..(i + 1) * LANDMARKS];
             let spread = &mut spread[i * LANDMARKS..(i + 1) * LANDMARKS];
             for (j, (log, g)) in expected.iter().zip(spread).enumerate() {
@@ -108,6 +112,7 @@ impl Lane {
         self.backward(net, n, &offsets, &presence, &spread);
     }
 
+    /// Back-propagates the gradients of all outputs to the parameters.
     fn backward(
         &mut self,
         net: &LandmarkNet,
@@ -146,8 +151,8 @@ impl Lane {
         self.tape = tape;
     }
 
-    /// A fully connected layer: its parameters' gradient, and its input's as
-    /// `before = keep * before + ...`.
+    /// Back-propagates through a fully connected layer: to its parameters and, if given, to its input as
+    /// `before = keep * before + gradient`.
     fn head(
         &mut self,
         net: &LandmarkNet,
@@ -166,14 +171,15 @@ impl Lane {
             1.0,
             &mut matrix_mut(&mut self.gradient[weight.range()], rows, columns),
         );
-        add_columns(&after, &mut self.gradient[bias.range()]);
+        add_rows(&after, &mut self.gradient[bias.range()]);
         if let Some((before, keep)) = before {
             let weight = matrix(&net.parameters()[weight.range()], rows, columns);
             multiply(&after, &weight.reversed_axes(), keep, &mut matrix_mut(before, n, rows));
         }
     }
 
-    /// A convolution: its parameters' gradient, and its input's unless `before` is empty.
+    /// Back-propagates through a convolution: to its parameters and, unless `before` is empty, to its
+    /// input.
     fn conv(
         &mut self,
         net: &LandmarkNet,
@@ -189,10 +195,7 @@ impl Lane {
         let places = conv.side_out() * conv.side_out();
         let at_once = conv.pictures_at_once();
         let kernel = matrix(&net.parameters()[weight.range()], rows, columns);
-        add_columns(
-            &matrix(after, after.len() / columns, columns),
-            &mut self.gradient[bias.range()],
-        );
+        add_rows(&matrix(after, after.len() / columns, columns), &mut self.gradient[bias.range()]);
         let mut gradient = matrix_mut(&mut self.gradient[weight.range()], rows, columns);
         for (tile, input) in input.chunks(at_once * len_in).enumerate() {
             let pictures = input.len() / len_in;
@@ -224,6 +227,7 @@ impl Lane {
     }
 }
 
+/// Back-propagates through the leaky `ReLU`.
 fn through_activation(gradient: &mut [f32], output: &[f32]) {
     for (g, &o) in gradient.iter_mut().zip(output) {
         if o < 0.0 {
@@ -232,7 +236,8 @@ fn through_activation(gradient: &mut [f32], output: &[f32]) {
     }
 }
 
-fn add_columns(values: &ArrayView2<'_, f32>, sums: &mut [f32]) {
+/// Adds all rows of a matrix to `sums`.
+fn add_rows(values: &ArrayView2<'_, f32>, sums: &mut [f32]) {
     for row in values.rows() {
         for (s, v) in sums.iter_mut().zip(row) {
             *s += v;
@@ -250,7 +255,7 @@ mod tests {
     use numerics::SplitMix64;
 
     #[test]
-    fn the_gradient_is_the_slope_of_the_loss() {
+    fn the_gradient_agrees_with_finite_differences() {
         let mut rng = SplitMix64::stream(3, 0);
         let mut noise =
             |n: usize, by: f32| (0..n).map(|_| by * rng.normal_fast()).collect::<Vec<_>>();
@@ -268,7 +273,7 @@ mod tests {
         let mut lane = Lane::new();
         lane.add(&net, &samples, &weights, 1);
         let gradient = lane.gradient.clone();
-        // Expected errors learn from the landmarks' errors, but not the other way round.
+        // The loss of the expected errors has no gradient with respect to the landmarks.
         let loss = |net: &LandmarkNet, of_spread: bool| {
             let mut lane = Lane::new();
             lane.add(net, &samples, &weights, 1);
@@ -280,11 +285,11 @@ mod tests {
             }
         };
         for parameter in parameter_layout() {
-            // A step along the gradient of one matrix at a time, short enough to stay linear.
+            // A step along the gradient of one matrix, short enough for the loss to be linear.
             let slope: f64 =
                 gradient[parameter.range()].iter().map(|&g| f64::from(g).powi(2)).sum();
             let of_spread = parameter.name.starts_with("spread");
-            // The spread's loss is smooth and small: a longer step keeps clear of rounding.
+            // The loss of the expected errors is smooth and small, so a longer step avoids rounding errors.
             let reach = if of_spread { 5e-2 } else { 2e-3 };
             let step = reach / slope.sqrt().max(1e-9) * loss(&net, of_spread).abs().min(1.0);
             let moved = |sign: f64| {

@@ -1,24 +1,17 @@
 //! Trains the landmark network that ships in `assets/tracker.safetensors`.
 //!
 //! ```text
-//! cargo run --release -p enroll --bin train-tracker -- --faces DIR --out assets/tracker.safetensors
-//!     [--clips DIR] [--actors N] [--state FILE] [--resume] [--from FILE] [--steps N] [--seed N]
-//!     [--rate R] [--evaluate-only]
+//! cargo run --release -p recipes --bin train-tracker -- --faces DIR --clips DIR
 //! ```
-//! The folder of `--faces` holds `crops.tar`, `index.csv` and `landmarks.safetensors`; that of
-//! `--clips` `NAME.mp4` with `NAME.landmarks.npz`, trained on up to 85 % of their length.
-//! `--actors` is how many pictures of the synthetic person are trained on (4000). `--from` starts
-//! from shipped weights instead of random ones.
-//! `--evaluate-only` tells how `--out` does on the faces held out, and on the rest of the clips.
 //!
-//! The state (weights, moments,
-//! step) is written every minute; `--resume` continues from it, also with another `--steps`. Each
-//! sample is drawn from the seed and its own number, so a resumed run sees what an unbroken one
-//! would. Forward and backward are matrix products on two cores; see docs/MODEL.md for the recipe.
+//! Every minute the program saves its state (weights, optimizer moments, step); `--resume`
+//! continues from it, also with another `--steps`. Each sample is drawn from the seed and its own
+//! number, so a resumed run sees the samples that an uninterrupted run would see. Forward and
+//! backward passes are matrix products on two cores. docs/TRACKER.md describes the recipe.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a recipe at a desk: it times itself and saves by the minute"
+    reason = "the program times itself and saves its state every minute"
 )]
 
 mod actors;
@@ -34,7 +27,8 @@ mod shapes;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use clap::Parser;
 use rayon::prelude::*;
 use track::{LandmarkNet, parameter_layout};
 use types::LANDMARKS;
@@ -46,29 +40,56 @@ use crate::optimizer::Optimizer;
 use crate::shapes::MeanShape;
 use numerics::SplitMix64;
 
+/// Samples in a batch.
 const BATCH: usize = 64;
-/// Gradients are summed in this many parts, whatever the number of cores.
+/// Parallel parts of a batch, independent of the number of cores so that sums are deterministic.
 const LANES: usize = 4;
-/// Samples that go through the network together: their activations fit the cache.
+/// Samples that pass the network together; few enough that their activations fit the cache.
 const TOGETHER: usize = 8;
+/// Steps of the linear warm-up.
 const WARM_UP: u64 = 200;
 
+/// Train the landmark network
+#[derive(clap::Parser)]
 struct Options {
+    /// Folder of labelled faces: `crops.tar`, `index.csv`, `landmarks.safetensors`
+    #[arg(long, value_name = "DIR")]
     faces: PathBuf,
+    /// Folder of labelled clips, each `NAME.mp4` with `NAME.landmarks.npz`; the first 85 % of a
+    /// clip are for training
+    #[arg(long, value_name = "DIR")]
     clips: Option<PathBuf>,
+    /// Number of training pictures of the synthetic actor
+    #[arg(long, value_name = "N", default_value_t = 4000)]
     actors: usize,
+    /// Weights to write
+    #[arg(long, value_name = "FILE", default_value = "assets/tracker.safetensors")]
     out: PathBuf,
+    /// Training state to write every minute
+    #[arg(long, value_name = "FILE", default_value = "target/train-tracker.state")]
     state: PathBuf,
+    /// Continue from the training state
+    #[arg(long)]
     resume: bool,
+    /// Start from these weights instead of random ones
+    #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Number of training steps
+    #[arg(long, value_name = "N", default_value_t = 8000)]
     steps: u64,
+    /// Seed of all random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 1.5e-3)]
     rate: f32,
+    /// Only report the accuracy of the weights in `--out` on the held-out faces and clips
+    #[arg(long)]
     evaluate_only: bool,
 }
 
 fn main() -> Result<()> {
-    let options = options()?;
+    let options = Options::parse();
     let started = Instant::now();
     let mut faces = faces::load(&options.faces)?;
     let (n_train, n_val) = (faces.train.len(), faces.val.len());
@@ -77,7 +98,7 @@ fn main() -> Result<()> {
         let net = LandmarkNet::parse(&std::fs::read(&options.out)?)?;
         println!("held out: {}", evaluate::evaluate(&net, &faces.val).line());
         if let Some(folder) = &options.clips {
-            follow::follow(&net, folder)?;
+            follow::evaluate_clips(&net, folder)?;
         }
         return Ok(());
     }
@@ -105,6 +126,7 @@ fn main() -> Result<()> {
     train(&options, &faces, &mean, &weights, &mut optimizer)
 }
 
+/// Trains until `options.steps` is reached.
 fn train(
     options: &Options,
     faces: &faces::Faces,
@@ -115,7 +137,7 @@ fn train(
     let mut net = LandmarkNet::new(optimizer.parameters.clone(), mean.points.clone())?;
     let mut lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
     let (started, first_step) = (Instant::now(), optimizer.step);
-    let (mut saved, mut sums, mut told) = (Instant::now(), [0.0_f32; 5], optimizer.step);
+    let (mut saved, mut sums, mut reported) = (Instant::now(), [0.0_f32; 5], optimizer.step);
     while optimizer.step < options.steps {
         let step = optimizer.step;
         lanes.par_iter_mut().enumerate().for_each(|(lane_idx, lane)| {
@@ -139,7 +161,7 @@ fn train(
             sums.iter_mut().zip(lane.sums).for_each(|(a, b)| *a += b);
         }
         let last = optimizer.step == options.steps;
-        if optimizer.step - told >= 100 || last {
+        if optimizer.step - reported >= 100 || last {
             let rate_of = (optimizer.step - first_step) as f32 * BATCH as f32
                 / started.elapsed().as_secs_f32();
             println!(
@@ -151,7 +173,7 @@ fn train(
                 sums[4] / sums[1],
                 started.elapsed(),
             );
-            (sums, told) = ([0.0; 5], optimizer.step);
+            (sums, reported) = ([0.0; 5], optimizer.step);
         }
         if saved.elapsed().as_secs() >= 60 || last {
             optimizer.save(&options.state)?;
@@ -164,7 +186,7 @@ fn train(
     export(options, faces, mean, optimizer)
 }
 
-/// Evaluates the averaged weights and writes them as the tracker will read them.
+/// Writes the averaged weights in the format of the tracker and reports their accuracy.
 fn export(
     options: &Options,
     faces: &faces::Faces,
@@ -179,7 +201,7 @@ fn export(
     Ok(())
 }
 
-/// The learning rate: rises for [`WARM_UP`] steps, then falls along a cosine to a hundredth.
+/// Returns the learning rate: linear warm-up over [`WARM_UP`] steps, then cosine decay to a hundredth.
 fn rate(options: &Options, step: u64) -> f32 {
     let warm = ((step + 1) as f32 / WARM_UP as f32).min(1.0);
     let done = step as f32 / options.steps as f32;
@@ -187,7 +209,7 @@ fn rate(options: &Options, step: u64) -> f32 {
     options.rate * warm * (0.01 + 0.99 * cosine)
 }
 
-/// Random weights, the last layer set to the principal components of what it will have to give.
+/// Creates random parameters with the last layer set to the principal components of its targets.
 fn first_parameters(faces: &[Face], mean: &MeanShape, seed: u64) -> Vec<f32> {
     let mut parameters = optimizer::random_parameters(seed);
     let shapes: Vec<Vec<f32>> = (0..6000_u64)
@@ -208,61 +230,23 @@ fn first_parameters(faces: &[Face], mean: &MeanShape, seed: u64) -> Vec<f32> {
     parameters
 }
 
-/// What each landmark counts in the loss; together one. Eyes, irises and lips count more.
+/// Returns the weight of each landmark in the loss, with sum one; eyes, irises and lips weigh more.
 fn landmark_weights(mean: &MeanShape) -> Vec<f32> {
-    let near = |p: [f32; 3], q: [f32; 3], reach: f32| (p[0] - q[0]).hypot(p[1] - q[1]) < reach;
+    let is_near = |p: [f32; 3], q: [f32; 3], reach: f32| (p[0] - q[0]).hypot(p[1] - q[1]) < reach;
     let eyes = (mean.points[263][0] - mean.points[33][0]).abs();
     let weights: Vec<f32> = (0..LANDMARKS)
         .map(|i| {
             let p = mean.points[i];
-            let eye = [468, 473].iter().any(|&iris| near(p, mean.points[iris], 0.2 * eyes));
-            let mouth = near(p, mean.points[13], 0.3 * eyes);
+            let is_eye = [468, 473].iter().any(|&iris| is_near(p, mean.points[iris], 0.2 * eyes));
+            let is_mouth = is_near(p, mean.points[13], 0.3 * eyes);
             match i {
                 468.. => 3.0,
-                _ if eye => 2.0,
-                _ if mouth => 1.6,
+                _ if is_eye => 2.0,
+                _ if is_mouth => 1.6,
                 _ => 1.0,
             }
         })
         .collect();
     let sum: f32 = weights.iter().sum();
     weights.iter().map(|w| w / sum).collect()
-}
-
-fn options() -> Result<Options> {
-    let mut options = Options {
-        faces: PathBuf::new(),
-        clips: None,
-        actors: 4000,
-        out: PathBuf::from("assets/tracker.safetensors"),
-        state: PathBuf::from("target/train-tracker.state"),
-        resume: false,
-        from: None,
-        steps: 8000,
-        seed: 1,
-        rate: 1.5e-3,
-        evaluate_only: false,
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().with_context(|| format!("{word} wants a value"));
-        match word.as_str() {
-            "--faces" => options.faces = value()?.into(),
-            "--clips" => options.clips = Some(value()?.into()),
-            "--actors" => options.actors = value()?.parse()?,
-            "--from" => options.from = Some(value()?.into()),
-            "--out" => options.out = value()?.into(),
-            "--state" => options.state = value()?.into(),
-            "--steps" => options.steps = value()?.parse()?,
-            "--seed" => options.seed = value()?.parse()?,
-            "--rate" => options.rate = value()?.parse()?,
-            "--resume" => options.resume = true,
-            "--evaluate-only" => options.evaluate_only = true,
-            _ => bail!("unknown option {word}; see the top of main.rs"),
-        }
-    }
-    if options.faces.as_os_str().is_empty() {
-        bail!("say where the labelled faces are: --faces DIR");
-    }
-    Ok(options)
 }
