@@ -1,7 +1,8 @@
-//! The classic field's shader draws what its definition draws.
+//! The shader of the baseline field agrees with its definition.
 
-use face::{ClassicModel, ClassicSizes, render_classic};
-use render::{ClassicRenderer, RenderError};
+use classic::{
+    ClassicModel, ClassicRenderer, ClassicRendererError, ClassicSizes, SIDES, render_classic,
+};
 use tests::compare::difference;
 use tests::gpu::{self, Gpu};
 use types::MediaTime;
@@ -9,7 +10,7 @@ use types::MediaTime;
 use crate::shaders::features;
 
 #[test]
-fn the_gpu_draws_the_classic_field_as_defined() {
+fn the_gpu_draws_the_baseline_field_as_defined() {
     const SIDE: u32 = 16;
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
@@ -19,8 +20,7 @@ fn the_gpu_draws_the_classic_field_as_defined() {
         let renderer = ClassicRenderer::new(device, &model, SIDE).unwrap();
         for (index, feature) in features().iter().enumerate() {
             let frame = model.frame(&feature.pose, feature.code.as_array());
-            renderer.render(device, queue, &frame);
-            let drawn = renderer.read_back(device, queue, feature.time).unwrap();
+            let drawn = renderer.draw(device, queue, &frame, feature.time).unwrap();
             let expected = render_classic(&model, &frame, SIDE);
             let got = difference(&drawn, &expected);
             // Half a level is rounding; the rest is `exp`, and sums through ten octaves.
@@ -30,7 +30,7 @@ fn the_gpu_draws_the_classic_field_as_defined() {
 }
 
 #[test]
-fn the_compared_classic_pictures_show_something() {
+fn the_compared_pictures_of_the_baseline_field_differ() {
     let model = ClassicModel::noise(ClassicSizes::classic_tiny(), 7);
     let features = features();
     let pictures = [0, 1].map(|i| {
@@ -49,12 +49,12 @@ fn a_side_that_cannot_be_drawn_is_refused() {
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
     let model = ClassicModel::untrained(ClassicSizes::classic_tiny(), 1);
-    for side in [0, render::MIN_SIDE - 1, render::MAX_SIDE + 1] {
+    for side in [0, SIDES.start() - 1, SIDES.end() + 1] {
         let refused = ClassicRenderer::new(device, &model, side).map(drop);
-        assert!(matches!(refused, Err(RenderError::Side { .. })), "{side}");
+        assert!(matches!(refused, Err(ClassicRendererError::Side { .. })), "{side}");
     }
     let renderer = ClassicRenderer::new(device, &model, 16).unwrap();
     let feature = &features()[0];
-    renderer.render(device, queue, &model.frame(&feature.pose, feature.code.as_array()));
-    assert_eq!(renderer.read_back(device, queue, MediaTime::ZERO).unwrap().width(), 16);
+    let frame = model.frame(&feature.pose, feature.code.as_array());
+    assert_eq!(renderer.draw(device, queue, &frame, MediaTime::ZERO).unwrap().width(), 16);
 }

@@ -28,9 +28,12 @@ fn wgsl_files(folder: &Path) -> BTreeSet<String> {
 
 #[test]
 fn every_shader_passes_the_validator_without_a_gpu() {
-    // The window's own draws, with a vertex and a pixel shader; all others compute.
-    let of_window = [("blit.wgsl", include_str!("../../crates/app/src/window/blit.wgsl"), 2)];
-    let all = shader_sources().into_iter().map(|(name, text)| (name, text, 1)).chain(of_window);
+    // The window's shader draws, with a vertex and a pixel entry point; all others compute.
+    let others = [
+        ("classic.wgsl", classic::SHADER, 1),
+        ("blit.wgsl", include_str!("../../crates/app/src/window/blit.wgsl"), 2),
+    ];
+    let all = shader_sources().into_iter().map(|(name, text)| (name, text, 1)).chain(others);
     for (name, text, n_entries) in all {
         let module = naga::front::wgsl::parse_str(text)
             .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(text, name)));

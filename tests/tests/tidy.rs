@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("render", &["types", "face"]),
     ("enroll", &["types", "numerics", "face_shape", "capture", "track", "codec", "face"]),
     ("recipes", &["types", "numerics", "face_shape", "actor", "capture", "track"]),
+    ("classic", &["types", "numerics", "capture", "face", "enroll"]),
     ("call", &["types", "numerics", "capture", "track", "codec", "transport", "face"]),
     ("eval", &["types", "capture", "track", "codec", "face", "render"]),
     ("app", &["types", "capture", "face", "render", "call", "enroll", "eval"]),

@@ -164,7 +164,7 @@ pub(crate) struct Enroll {
     pub(crate) holdout: enroll::Holdout,
     /// Leave out, to see what it is worth: embedding, consistency-code
     #[arg(long, value_name = "PART", value_delimiter = ',')]
-    pub(crate) without: Vec<enroll::Part>,
+    pub(crate) without: Vec<enroll::Ablation>,
     /// Go on from what an interrupted run left
     #[arg(long)]
     pub(crate) resume: bool,

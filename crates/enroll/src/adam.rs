@@ -1,53 +1,64 @@
-//! Adam over flat arrays, a learning rate for each group of numbers.
+//! The Adam optimizer for flat arrays with a learning rate for each group of parameters.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Decay of the first moment.
+/// Decay rate of the first moment.
 const BETA1: f32 = 0.9;
-/// Decay of the second moment.
+/// Decay rate of the second moment.
 const BETA2: f32 = 0.99;
-/// Far below any second moment that matters: rarely seen texels still move.
+/// Far below any relevant second moment, so that rarely visible texels still learn.
 const EPSILON: f32 = 1e-10;
-/// Numbers updated by one task.
+/// Parameters updated by one parallel task.
 const CHUNK: usize = 1 << 14;
 
-/// Numbers that learn at the same rate.
+/// Range of parameters that share learning rates.
 #[derive(Clone, Debug)]
-pub(crate) struct Group {
-    pub(crate) range: Range<usize>,
-    /// Rates of successive channels, repeated along the range.
-    pub(crate) rates: Vec<f32>,
+pub struct ParameterGroup {
+    /// Indices into the parameter array.
+    pub range: Range<usize>,
+    /// Learning rates of successive channels, repeated along the range; not empty.
+    pub rates: Vec<f32>,
 }
 
-/// Moments of the gradient (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1).
+/// State of the Adam optimizer for one flat array of parameters.
+///
+/// # Source
+/// Kingma & Ba 2015, "Adam" (arXiv:1412.6980), algorithm 1.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Adam {
+pub struct Adam {
     pub(crate) first: Vec<f32>,
     pub(crate) second: Vec<f32>,
-    pub(crate) steps: u32,
+    /// Steps taken so far.
+    pub steps: u32,
 }
 
 impl Adam {
-    pub(crate) fn new(len: usize) -> Self {
+    /// Creates the state for `len` parameters, all moments zero.
+    pub fn new(len: usize) -> Self {
         Self { first: vec![0.0; len], second: vec![0.0; len], steps: 0 }
     }
 
-    /// Moves `params` against `grads`, each group by its rates times `factor`.
-    pub(crate) fn step(
+    /// Takes one step: moves `params` against `grads`, each group at its rates times `factor`.
+    ///
+    /// Parameters in no group stay as they are.
+    ///
+    /// # Panics
+    /// If `params` or `grads` do not have the length given to [`Adam::new`].
+    pub fn step(
         &mut self,
         params: &mut [f32],
         grads: &[f32],
-        groups: &[Group],
+        groups: &[ParameterGroup],
         factor: f32,
     ) {
         self.steps += 1;
         let steps = self.steps.min(100_000) as i32;
         let first_scale = 1.0 / (1.0 - BETA1.powi(steps));
         let second_scale = 1.0 / (1.0 - BETA2.powi(steps));
-        for Group { range, rates } in groups {
-            // A chunk is a multiple of the channels, so that each starts with the first rate.
+        for ParameterGroup { range, rates } in groups {
+            // A multiple of the number of channels, so that every chunk starts with the first rate.
             let chunk = CHUNK / rates.len() * rates.len();
             let scaled: Vec<f32> = rates.iter().map(|r| r * factor * first_scale).collect();
             params[range.clone()]
@@ -78,11 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adam_finds_the_bottom_of_a_bowl_at_each_groups_pace() {
+    fn adam_minimizes_a_quadratic_at_the_rates_of_each_group() {
         let mut params = vec![1.0_f32; 4];
         let groups = [
-            Group { range: 0..2, rates: vec![0.05] },
-            Group { range: 2..4, rates: vec![0.05, 0.0] },
+            ParameterGroup { range: 0..2, rates: vec![0.05] },
+            ParameterGroup { range: 2..4, rates: vec![0.05, 0.0] },
         ];
         let mut adam = Adam::new(4);
         for _ in 0..300 {

@@ -1,17 +1,18 @@
-//! What does not move: the picture behind the person.
+//! Estimate of the static background behind the person.
 
 use types::Landmarks;
 
-/// Frames looked at; more change the median little.
+/// Frames used for the median; more frames hardly change it.
 const MAX_FRAMES: usize = 61;
-/// Share of frames in which a pixel must be free of the head for its median to count.
+/// Share of the frames in which a pixel must lie outside the head for its median to be used.
 const MIN_FREE: f32 = 0.2;
 
-/// The median over time of what is outside the head, filled in smoothly where the head always is.
+/// Computes the temporal median of the pixels outside the head and interpolates where the head always
+/// covers the background.
 ///
-/// Without the filling the median contains the face, and the field learns holes to show it through.
-/// `frames` are `[side, side, 3]` bytes with landmarks in their pixels. Returns `[out][out][3]`
-/// sRGB in 0..=1.
+/// Without the interpolation the median would contain the face, and the trained field would learn
+/// holes through which it shows. `frames` are `[side][side][3]` bytes with landmarks in their pixels.
+/// Returns `[out][out][3]` sRGB in 0..=1.
 pub(crate) fn background(frames: &[(&[u8], &Landmarks)], side: u32, out: usize) -> Vec<f32> {
     let stride = frames.len().div_ceil(MAX_FRAMES).max(1);
     let chosen: Vec<_> = frames.iter().step_by(stride).collect();
@@ -45,7 +46,7 @@ pub(crate) fn background(frames: &[(&[u8], &Landmarks)], side: u32, out: usize) 
     rgb
 }
 
-/// The head with its hair, roughly: an ellipse around the landmarks, enlarged upwards.
+/// Ellipse around the landmarks, enlarged upwards to cover the hair.
 struct HeadEllipse {
     middle: [f32; 2],
     half: [f32; 2],
@@ -71,7 +72,10 @@ impl HeadEllipse {
     }
 }
 
-/// Fills unknown pixels from a pyramid of means of the known ones (pull-push).
+/// Fills unknown pixels by the pull-push algorithm: means of known pixels, from coarse to fine.
+///
+/// # Source
+/// Gortler et al. 1996, "The Lumigraph", section 3.4.
 fn fill_unknown(rgb: &mut [f32], known: &[bool], side: usize) {
     let mut levels = vec![(side, weighted(rgb, known))];
     while let Some((n, level)) = levels.last().filter(|(n, _)| *n > 1) {
@@ -83,7 +87,7 @@ fn fill_unknown(rgb: &mut [f32], known: &[bool], side: usize) {
                 smaller[at][c] += texel[c];
             }
         }
-        // A weight is a degree of knowing, at most one.
+        // Limits the confidence of a texel to one.
         for texel in &mut smaller {
             let scale = 1.0 / texel[3].max(1.0);
             *texel = texel.map(|v| v * scale);
@@ -94,8 +98,12 @@ fn fill_unknown(rgb: &mut [f32], known: &[bool], side: usize) {
     for (n, mut level) in levels.into_iter().rev() {
         if let Some((m, coarse)) = &coarse {
             for (i, texel) in level.iter_mut().enumerate() {
-                let from =
-                    smooth(coarse, *m, (i % n) as f32 / 2.0 - 0.25, (i / n) as f32 / 2.0 - 0.25);
+                let from = read_bilinear(
+                    coarse,
+                    *m,
+                    (i % n) as f32 / 2.0 - 0.25,
+                    (i / n) as f32 / 2.0 - 0.25,
+                );
                 let missing = 1.0 - texel[3];
                 for c in 0..3 {
                     texel[c] += missing * from[c];
@@ -119,6 +127,7 @@ fn fill_unknown(rgb: &mut [f32], known: &[bool], side: usize) {
     }
 }
 
+/// Appends a confidence to each pixel: one if known, else zero.
 fn weighted(rgb: &[f32], known: &[bool]) -> Vec<[f32; 4]> {
     let pixels = rgb.as_chunks::<3>().0;
     let texel = |(p, known): (&[f32; 3], &bool)| {
@@ -127,7 +136,8 @@ fn weighted(rgb: &[f32], known: &[bool]) -> Vec<[f32; 4]> {
     pixels.iter().zip(known).map(texel).collect()
 }
 
-fn smooth(level: &[[f32; 4]], n: usize, x: f32, y: f32) -> [f32; 3] {
+/// Reads a level at texel coordinates, bilinear and clamped.
+fn read_bilinear(level: &[[f32; 4]], n: usize, x: f32, y: f32) -> [f32; 3] {
     let last = (n - 1) as f32;
     let (x, y) = (x.clamp(0.0, last), y.clamp(0.0, last));
     let (x0, y0) = (x as usize, y as usize);
@@ -145,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hole_is_filled_from_around_it() {
+    fn unknown_pixels_are_interpolated_from_their_surroundings() {
         let n = 13;
         let mut rgb: Vec<f32> =
             (0..n * n).flat_map(|i| [(i % n) as f32 / 12.0, 0.5, 0.5]).collect();

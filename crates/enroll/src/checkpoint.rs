@@ -1,4 +1,4 @@
-//! The state of an enrollment on disk: `<out>.part`, replaced whole or not at all.
+//! Checkpoints of an enrollment in `<out>.part`, a safetensors file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,33 +11,34 @@ use safetensors::{SafeTensors, serialize};
 
 use crate::adam::Adam;
 
-/// What is needed to go on.
+/// State from which an interrupted enrollment continues.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Checkpoint {
-    /// What the state belongs to: side, sizes, seed, frames. Another one is refused.
+    /// Identifies the enrollment by its side, sizes, seed and frames. A checkpoint with another
+    /// fingerprint is refused.
     pub(crate) fingerprint: String,
     pub(crate) field: Vec<f32>,
     pub(crate) field_adam: Adam,
     pub(crate) embedder: Vec<f32>,
     pub(crate) embedder_adam: Adam,
-    /// What each frame was found to differ in: [`crate::corrections::Corrections::numbers`] and
-    /// [`crate::posing::Posing::numbers`].
+    /// State of the code corrections.
     pub(crate) corrections: Vec<f32>,
+    /// State of the pose refinement.
     pub(crate) poses: Vec<f32>,
-    /// Share of the training that was done.
+    /// Share of the training done, 0..=1.
     pub(crate) progress: f32,
-    /// State of the random numbers.
+    /// State of the random number generator.
     pub(crate) noise: u64,
 }
 
-/// Largest checkpoint that is read.
+/// Largest checkpoint that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
 impl Checkpoint {
-    /// Writes `path` through a temporary file beside it.
+    /// Writes the checkpoint to `path` atomically.
     ///
     /// # Errors
-    /// If the disk is full or the folder cannot be written; the previous file is left as it was.
+    /// If the file cannot be written; a previous checkpoint then stays unchanged.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let arrays = [
             ("field", &self.field),
@@ -67,10 +68,10 @@ impl Checkpoint {
         write_whole(path, &serialize(views, Some(about))?)
     }
 
-    /// Reads a checkpoint that fits `fingerprint`; `None` if there is no file.
+    /// Reads the checkpoint in `path`; `None` if there is no file.
     ///
     /// # Errors
-    /// If the file is damaged or belongs to another enrollment.
+    /// If the file is damaged or has another fingerprint.
     pub(crate) fn read(path: &Path, fingerprint: &str) -> anyhow::Result<Option<Self>> {
         let length = match fs::metadata(path) {
             Ok(about) => about.len(),
@@ -78,7 +79,7 @@ impl Checkpoint {
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
         if length > MAX_BYTES {
-            bail!("{} is too large to be an enrollment's state", path.display());
+            bail!("{} is too large for a checkpoint", path.display());
         }
         let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let damaged = || format!("{} is damaged; enroll without --resume", path.display());
@@ -87,7 +88,7 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(&bytes).with_context(damaged)?;
         let text = |key: &str| about.get(key).cloned().with_context(damaged);
         if text("fingerprint")? != fingerprint {
-            bail!("{} is the state of another enrollment; enroll without --resume", path.display());
+            bail!("{} belongs to another enrollment; enroll without --resume", path.display());
         }
         let array = |key: &str| -> anyhow::Result<Vec<f32>> {
             let view = tensors.tensor(key).with_context(damaged)?;
@@ -121,7 +122,7 @@ impl Checkpoint {
 ///
 /// # Errors
 /// If the disk is full or the folder cannot be written.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = Path::new(&name);
@@ -136,11 +137,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
-/// Makes sure that `path` can be written later, before minutes of work: leaves nothing behind.
+/// Checks that `path` can be written, before minutes of work. Leaves no file behind.
 ///
 /// # Errors
-/// If its folder is missing or not ours to write to.
-pub(crate) fn can_write(path: &Path) -> anyhow::Result<()> {
+/// If the folder does not exist or is not writable.
+pub fn can_write(path: &Path) -> anyhow::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = Path::new(&name);
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_survives_the_disk_and_belongs_to_one_enrollment() {
+    fn a_checkpoint_is_restored_only_for_its_own_enrollment() {
         let folder = folder("checkpoint");
         let path = folder.join("me.face.part");
         assert_eq!(Checkpoint::read(&path, "a face").unwrap(), None);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_leaves_the_file_before_it_alone() {
+    fn a_failed_write_keeps_the_previous_file() {
         let folder = folder("whole");
         let path = folder.join("me.face");
         write_whole(&path, b"first").unwrap();

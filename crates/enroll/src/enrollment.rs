@@ -1,159 +1,200 @@
+//! The whole enrollment: from a source to a face file and a report.
+
 use std::fs;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use codec::Profile;
 use face::{FaceFile, FaceModel, Sizes, ssim};
 use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing, measuring_fingerprint};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
 use crate::checkpoint::{can_write, write_whole};
-use crate::clock::Clock;
+use crate::clock::BudgetClock;
 use crate::embedding::Embedding;
-use crate::learning::learn;
-use crate::measuring::{HeldOut, draw, measure, packing_loss};
-use crate::observing::{Observations, Seen, observe};
-use crate::options::{Budget, EnrollOptions, Progress, Report};
-use crate::recording::record;
-use crate::visibility::profile;
+use crate::evaluation::{HeldOut, Quality, evaluate, packing_loss, render};
+use crate::observations::{Observations, ObservedFrame, observe};
+use crate::options::{EnrollOptions, Progress, Report};
+use crate::sensitivity::profile;
+use crate::training::{Trained, train};
 
-/// Sides that can be learned.
-const SIDES: std::ops::RangeInclusive<u32> = 64..=512;
-/// Most of a time budget that is kept for packing, measuring and writing.
-const MOST_RESERVE: f32 = 0.2;
-/// The last so many frames learned from tell the codec how the person moves, fewer where they
-/// would take too long,
-const PROFILED: usize = 600;
-/// but at least so many, where there are.
+/// Supported sides of the training pictures in pixels.
+const SIDES: RangeInclusive<u32> = 64..=512;
+/// Largest share of a time limit that is reserved for packing, evaluation and writing.
+const MAX_RESERVE: f32 = 0.2;
+/// Numbers of training frames from which the codec profile is computed, the last ones of the clip: at
+/// most, at least, and the minimum when time is running out.
+const MAX_PROFILED: usize = 600;
 const MIN_PROFILED: usize = 150;
-/// and where the time is as good as up, with so many.
-const LEAST_PROFILED: usize = 60;
-/// Share of a time budget after which it is.
-const PROFILED_UNTIL: f32 = 0.96;
-/// Most of a time budget that goes into them.
-const PROFILED_SHARE: f32 = 0.05;
-/// Time to pack, to see what shows, and to write, about.
-const PACKING: Duration = Duration::from_secs(8);
-/// Refining a frame takes longer than [`time_a_frame`] says: a learned field is worth more steps
-/// than an untrained one.
-const MORE_STEPS: f32 = 1.6;
+const MIN_PROFILED_LATE: usize = 60;
+/// Share of a time limit after which time is running out.
+const LATE: f32 = 0.96;
+/// Largest share of a time limit for refining those frames.
+const PROFILE_SHARE: f32 = 0.05;
+/// Approximate time to pack, to measure the sensitivity, and to write.
+const PACKING_TIME: Duration = Duration::from_secs(8);
+/// Refining a frame takes longer than [`frame_times`] measures, because a trained field takes more
+/// steps to converge than an untrained one.
+const REFINING_FACTOR: f32 = 1.6;
 
-/// Enrolls a person: writes `options.out`, and `<out>.part` while at it.
+/// Enrolls a person: trains a face on the source and writes it to [`EnrollOptions::out`].
 ///
-/// `on_progress` hears how far it is a few times a second, and ends it by returning false.
+/// `on_progress` is called a few times a second and returns whether to go on. Checkpoints go to
+/// [`EnrollOptions::part_path`].
 ///
 /// # Errors
-/// If the source cannot be read, shows no face or too little of one, or the disk is full. A face
-/// file that was there before is then left as it was, and `<out>.part` stays for `resume`.
-#[expect(clippy::needless_pass_by_value, reason = "an enrollment uses its options up")]
+/// If the source cannot be read or shows too few frames of a face, a file cannot be written, or
+/// `on_progress` returns false. A previous face file then stays unchanged, and the checkpoint stays for
+/// [`EnrollOptions::resume`].
+#[expect(clippy::needless_pass_by_value, reason = "an enrollment consumes its options")]
 pub fn enroll(
     options: EnrollOptions,
     on_progress: &mut dyn FnMut(&Progress) -> bool,
 ) -> anyhow::Result<Report> {
     ensure!(
         SIDES.contains(&options.side),
-        "the size must be {} to {} pixels, not {}",
+        "the side of the pictures must be {} to {} pixels, not {}",
         SIDES.start(),
         SIDES.end(),
         options.side
     );
     can_write(&options.part_path())?;
-    let mut clock = Clock::new(options.budget, on_progress);
-    let recording = record(&options, &mut clock)?;
-    let seen = observe(recording, options.holdout, &mut clock)?;
-    let budget = match options.budget {
-        Budget::Time(all) => Some(all),
-        Budget::Steps(_) => None,
-    };
-    let (refining, drawing) = time_a_frame(&seen, &clock)?;
-    let refining = refining.mul_f32(MORE_STEPS);
-    let n_profiled = budget.map_or(PROFILED, |all| {
-        let n = all.mul_f32(PROFILED_SHARE).as_secs_f32() / refining.as_secs_f32().max(1e-4);
-        (n as usize).clamp(MIN_PROFILED, PROFILED)
-    });
-    let n_held_out = seen.held_out.len() as u32;
-    // Of the frames kept back every other one at most is refined.
-    let measuring = refining * (n_profiled as u32 + n_held_out / 2) + drawing * n_held_out;
-    let reserve =
-        budget.map_or(Duration::ZERO, |all| (PACKING + measuring).min(all.mul_f32(MOST_RESERVE)));
-    let learned = learn(&options, &seen, reserve, &mut clock)?;
+    let mut clock = BudgetClock::new(options.budget, on_progress);
+    let observations = observe(&options, &mut clock)?;
+    let plan = FinishPlan::new(&observations, &clock)?;
+    let trained = train(&options, &observations, plan.reserve, &mut clock)?;
 
     clock.report("writing", 0.0, 0, None)?;
-    let sender = SenderPart {
-        measured_with: measuring_fingerprint(),
-        identity: seen.identity.clone(),
-        smoothing: Smoothing::CALL,
-        torso: seen.torso.clone(),
-        embedder: learned.embedding.to_bytes()?,
-    };
-    let mut file = FaceFile::new(&learned.model, Vec::new(), Some(sender.to_bytes()))
-        .context("packing the face")?;
-    let last = &seen.train[seen.train.len().saturating_sub(n_profiled)..];
-    let mut refiner = PhotometricRefiner::new(file.model.clone());
-    let mut features = Vec::with_capacity(last.len());
-    for (measured, s) in measured(&learned.embedding, last)?.iter().zip(last) {
-        let is_late = budget.is_some_and(|all| clock.elapsed() >= all.mul_f32(PROFILED_UNTIL));
-        if features.len() >= LEAST_PROFILED && is_late {
-            break;
-        }
-        features.push(refiner.refine(&s.frame, measured, RefinementBudget::Full));
-    }
-    let pictures: Vec<_> =
-        last.iter().zip(&features).map(|(s, feature)| (&s.frame, *feature)).collect();
-    let profile = profile(&file.model, &features, &pictures)?;
-    file.codec_profile = profile.to_bytes();
-    // Written before it is measured: the face is what the time was spent on.
+    let (file, profile) = pack(&observations, &trained, plan.n_profiled, &clock)?;
+    // The file is written before its evaluation, in case that is interrupted.
     write_whole(&options.out, &file.to_bytes())?;
-
-    let (quality, packing_loss_db) = if seen.held_out.is_empty() {
-        (None, None)
-    } else {
-        let held: Vec<HeldOut<'_>> = seen
-            .held_out
-            .iter()
-            .zip(measured(&learned.embedding, &seen.held_out)?)
-            .map(|(s, measured)| HeldOut { frame: &s.frame, measured })
-            .collect();
-        let deadline = budget.map(|all| all.saturating_sub(Duration::from_millis(500)));
-        let quality = measure(&file.model, &profile, &held, deadline, &mut clock)?;
-        let loss = packing_loss(&learned.model, &file.model, &held, deadline, &mut clock)?;
-        (Some(quality), loss)
-    };
-    // The face is there; its state is of use to nobody any more.
+    let (quality, packing_loss_db) =
+        evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)?;
+    // The checkpoint is no longer needed; it does no harm if it cannot be removed.
     drop(fs::remove_file(options.part_path()));
     Ok(Report {
         psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
         ssim: quality.map_or(f64::NAN, |q| q.ssim),
         packing_loss_db,
-        n_train: seen.train.len(),
-        n_heldout: quality.map_or(0, |q| q.n),
-        steps: learned.steps,
+        n_train: observations.train.len(),
+        n_heldout: quality.map_or(0, |q| q.n_frames),
+        steps: trained.steps,
         seconds: clock.elapsed().as_secs_f64(),
         bytes: file.info().public_bytes,
     })
 }
 
-/// What landmarks, torso tracker and embedder see in these frames.
-fn measured(embedding: &Embedding, seen: &[Seen]) -> anyhow::Result<Vec<Feature>> {
-    let codes = embedding.codes_of(seen)?;
+/// Plan for the work after the training.
+struct FinishPlan {
+    /// Part of the time limit kept for it; zero without a limit.
+    reserve: Duration,
+    /// Number of training frames for the codec profile.
+    n_profiled: usize,
+}
+
+impl FinishPlan {
+    fn new(observations: &Observations, clock: &BudgetClock<'_>) -> anyhow::Result<Self> {
+        let (refining, rendering) = frame_times(observations, clock)?;
+        let refining = refining.mul_f32(REFINING_FACTOR);
+        let Some(limit) = clock.time_limit() else {
+            return Ok(Self { reserve: Duration::ZERO, n_profiled: MAX_PROFILED });
+        };
+        let n_affordable =
+            limit.mul_f32(PROFILE_SHARE).as_secs_f32() / refining.as_secs_f32().max(1e-4);
+        let n_profiled = (n_affordable as usize).clamp(MIN_PROFILED, MAX_PROFILED);
+        let n_held_out = observations.held_out.len() as u32;
+        // At most every other held-out frame is refined.
+        let evaluation = refining * (n_profiled as u32 + n_held_out / 2) + rendering * n_held_out;
+        let reserve = (PACKING_TIME + evaluation).min(limit.mul_f32(MAX_RESERVE));
+        Ok(Self { reserve, n_profiled })
+    }
+}
+
+/// Packs the trained face with its sender part and codec profile.
+fn pack(
+    observations: &Observations,
+    trained: &Trained,
+    n_profiled: usize,
+    clock: &BudgetClock<'_>,
+) -> anyhow::Result<(FaceFile, Profile)> {
+    let sender = SenderPart {
+        measured_with: measuring_fingerprint(),
+        identity: observations.identity.clone(),
+        smoothing: Smoothing::CALL,
+        torso: observations.torso.clone(),
+        embedder: trained.embedding.to_bytes()?,
+    };
+    let mut file = FaceFile::new(&trained.model, Vec::new(), Some(sender.to_bytes()))
+        .context("packing the face")?;
+    let train = &observations.train;
+    let last = &train[train.len().saturating_sub(n_profiled)..];
+    let mut refiner = PhotometricRefiner::new(file.model.clone());
+    let mut features = Vec::with_capacity(last.len());
+    for (measured, observed) in measured_features(&trained.embedding, last)?.iter().zip(last) {
+        if features.len() >= MIN_PROFILED_LATE && clock.has_passed(LATE) {
+            break;
+        }
+        features.push(refiner.refine(&observed.frame, measured, RefinementBudget::Full));
+    }
+    let pictures: Vec<_> =
+        last.iter().zip(&features).map(|(observed, feature)| (&observed.frame, *feature)).collect();
+    let profile = profile(&file.model, &features, &pictures)?;
+    file.codec_profile = profile.to_bytes();
+    Ok((file, profile))
+}
+
+/// Evaluates the packed face on the held-out frames, and the packing loss; `None` without such frames.
+fn evaluate_held_out(
+    observations: &Observations,
+    trained: &Trained,
+    packed: &FaceModel,
+    profile: &Profile,
+    clock: &mut BudgetClock<'_>,
+) -> anyhow::Result<(Option<Quality>, Option<f64>)> {
+    let held_out = &observations.held_out;
+    if held_out.is_empty() {
+        return Ok((None, None));
+    }
+    let frames: Vec<HeldOut<'_>> = held_out
+        .iter()
+        .zip(measured_features(&trained.embedding, held_out)?)
+        .map(|(observed, measured)| HeldOut { frame: &observed.frame, measured })
+        .collect();
+    let deadline = clock.time_limit().map(|limit| limit.saturating_sub(Duration::from_millis(500)));
+    let quality = evaluate(packed, profile, &frames, deadline, clock)?;
+    let loss = packing_loss(&trained.model, packed, &frames, deadline, clock)?;
+    Ok((Some(quality), loss))
+}
+
+/// Computes the feature of each frame from its observation and the embedder.
+fn measured_features(
+    embedding: &Embedding,
+    frames: &[ObservedFrame],
+) -> anyhow::Result<Vec<Feature>> {
+    let codes = embedding.codes_of(frames)?;
     let features: Result<Vec<Feature>, FeatureError> =
-        seen.iter().zip(&codes).map(|(s, code)| s.observation.feature(code)).collect();
+        frames.iter().zip(&codes).map(|(frame, code)| frame.observation.feature(code)).collect();
     Ok(features?)
 }
 
-/// How long it will take to refine a frame at the end, and to draw and measure one.
-fn time_a_frame(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<(Duration, Duration)> {
-    let Some(first) = seen.train.first() else {
+/// Measures the times to refine a frame, and to render and compare one, on an untrained field.
+fn frame_times(
+    observations: &Observations,
+    clock: &BudgetClock<'_>,
+) -> anyhow::Result<(Duration, Duration)> {
+    let Some(first) = observations.train.first() else {
         return Ok((Duration::ZERO, Duration::ZERO));
     };
-    let model = FaceModel::untrained(Sizes::for_side(seen.side), 0);
-    let rest = first.observation.feature(&[0.0; LEARNED_DIMS])?;
+    let model = FaceModel::untrained(Sizes::for_side(observations.side), 0);
+    let measured = first.observation.feature(&[0.0; LEARNED_DIMS])?;
     let mut refiner = PhotometricRefiner::new(model.clone());
-    // The first frame of a row takes more steps than those after it.
-    refiner.refine(&first.frame, &rest, RefinementBudget::Full);
+    // The first frame after a reset takes more steps than the following ones.
+    refiner.refine(&first.frame, &measured, RefinementBudget::Full);
     let before = clock.elapsed();
-    let rest = refiner.refine(&first.frame, &rest, RefinementBudget::Full);
+    let refined = refiner.refine(&first.frame, &measured, RefinementBudget::Full);
     let between = clock.elapsed();
-    ssim(&draw(&model, &rest, seen.side)?, &first.frame);
+    ssim(&render(&model, &refined, observations.side)?, &first.frame);
     let after = clock.elapsed();
     Ok((between.saturating_sub(before), after.saturating_sub(between)))
 }
@@ -161,6 +202,7 @@ fn time_a_frame(seen: &Observations, clock: &Clock<'_>) -> anyhow::Result<(Durat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Budget;
     use capture::SourceSpec;
     use std::path::Path;
 
@@ -179,10 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_without_a_face_or_without_an_end_leaves_the_old_face_alone() {
+    fn a_failed_enrollment_keeps_the_previous_face() {
         let folder = folder("errors");
         let out = folder.join("me.face");
-        fs::write(&out, b"the face of before").unwrap();
+        fs::write(&out, b"previous face").unwrap();
         let mut clip = b"YUV4MPEG2 W64 H64 F25:1 Ip C420jpeg\n".to_vec();
         for _ in 0..4 {
             clip.extend(b"FRAME\n");
@@ -198,12 +240,12 @@ mod tests {
         assert!(error.contains("cut short inside frame"), "{error}");
         let error = error_of(&folder.join("missing.mp4"), &out);
         assert!(error.contains("missing.mp4"), "{error}");
-        assert_eq!(fs::read(&out).unwrap(), b"the face of before");
+        assert_eq!(fs::read(&out).unwrap(), b"previous face");
         fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn whoever_listens_can_stop_it() {
+    fn the_progress_callback_can_stop_an_enrollment() {
         let folder = folder("stopped");
         let options = EnrollOptions::new(SourceSpec::Actor, folder.join("me.face"));
         let error = enroll(options, &mut |_| false).unwrap_err().to_string();

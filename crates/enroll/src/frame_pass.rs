@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
 
 use crate::behind_pass::{add_small_torso, add_texels};
-use crate::ray_pass::{FrameGradients, LossWeights, Pixel, Traced, trace};
+use crate::pixels::Pixel;
+use crate::ray_pass::{FrameGradients, LossWeights, Traced, trace};
 
 /// A frame to learn from in one step.
 #[derive(Clone, Debug)]

@@ -1,16 +1,17 @@
-//! A clip, the camera or the actor becomes a face file.
+//! Enrollment: trains a face file from a clip, a camera or the actor.
 //!
-//! [`enroll`] reads and tracks the source as a call would, solves the person's resting face,
-//! learns the radiance field and the embedder together, packs them, and measures on frames that
-//! were never learned from, through the codec: a [`Report`] says how good a call will look.
-//! docs/MODEL.md describes fields, losses and optimizer.
+//! [`enroll`] reads and tracks the source as a call does, solves the person's neutral face, trains the
+//! radiance field and the embedder together, packs them into a face file and evaluates it on held-out
+//! frames through the codec. The [`Report`] predicts the quality of a call. docs/ENROLLMENT.md
+//! describes the stages, the losses and the optimizer.
 //!
-//! [`train_classic`] trains the yardstick, the field of the literature, on the same observations.
+//! The other exports are the parts of the training that do not depend on the kind of field. The crate
+//! `classic` uses them to train its baseline on the same observations.
 //!
 //! ```no_run
-//! use enroll::{Budget, EnrollOptions, enroll};
+//! use enroll::{EnrollOptions, enroll};
 //! let mut options = EnrollOptions::new("me.mp4".parse()?, "me.face".into());
-//! options.budget = Budget::Time(std::time::Duration::from_secs(300));
+//! options.budget = "5m".parse()?;
 //! let report = enroll(options, &mut |progress| {
 //!     eprintln!("{} {:.0} %", progress.stage, progress.fraction * 100.0);
 //!     true
@@ -27,28 +28,36 @@ mod adam;
 mod background;
 mod behind_pass;
 mod checkpoint;
-mod classic;
 mod clock;
-mod corrections;
+mod code_corrections;
 mod embedding;
 mod enrollment;
+mod evaluation;
 mod frame_pass;
-mod learning;
-mod measuring;
-mod observing;
+mod initialization;
+mod observations;
 mod options;
 mod pixels;
-mod posing;
+mod pose_refinement;
 mod ray_pass;
 mod recording;
 mod regression;
+mod regularization;
+mod schedule;
+mod sensitivity;
 mod trainer;
+mod training;
 mod vars;
-mod visibility;
 
-pub use classic::{ClassicOptions, ClassicReport, train_classic};
+pub use adam::{Adam, ParameterGroup};
+pub use checkpoint::{can_write, write_whole};
+pub use clock::{BudgetClock, TrainingSpan};
+pub use embedding::{Codes, Embedding};
 pub use enrollment::enroll;
+pub use observations::{Observations, ObservedFrame, observe};
 pub use options::{
-    Budget, EnrollOptions, Holdout, HoldoutError, Part, PartError, Preset, PresetError, Progress,
-    Report,
+    Ablation, AblationError, Budget, BudgetError, EnrollOptions, Holdout, HoldoutError, Preset,
+    PresetError, Progress, Report,
 };
+pub use pixels::{Pixel, RayCounts, Regions};
+pub use schedule::{FRAMES_PER_STEP, learning_rate};

@@ -1,3 +1,5 @@
+//! Options of an enrollment, its progress and its report.
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -5,33 +7,33 @@ use std::time::Duration;
 use capture::SourceSpec;
 use face::Sizes;
 
-/// What to enroll from, where to, and how long.
+/// Options of an enrollment: source, output file, budget and quality.
 #[derive(Clone, Debug)]
 pub struct EnrollOptions {
-    /// Where the frames come from.
+    /// Source of the frames.
     pub source: SourceSpec,
-    /// The face file to write. `<out>.part` holds the state while it is being made.
+    /// Face file to write. Checkpoints go to `<out>.part`.
     pub out: PathBuf,
-    /// Side of the square picture that is learned, 64..=512 pixels.
+    /// Side of the square training pictures in pixels, 64 to 512.
     pub side: u32,
-    /// How large a face it becomes.
+    /// Size of the face file.
     pub preset: Preset,
-    /// When to stop.
+    /// Time or steps after which the enrollment ends.
     pub budget: Budget,
-    /// Frames kept back to measure on.
+    /// Frames that are evaluated and never trained on.
     pub holdout: Holdout,
-    /// Go on from `<out>.part` if it is there and fits.
+    /// Whether to continue from `<out>.part`, if it exists and belongs to the same enrollment.
     pub resume: bool,
-    /// Start of every random number: the same seed and steps give the same face.
+    /// Seed of all random numbers: the same seed, source and number of steps give the same file.
     pub seed: u64,
-    /// How much of a camera or of the actor is recorded; clips are read whole.
+    /// Length of the recording from a camera or the actor; clips are read to their end.
     pub record: Duration,
-    /// Parts left out, to see what they are worth.
-    pub without: Vec<Part>,
+    /// Parts to leave out for ablation studies.
+    pub without: Vec<Ablation>,
 }
 
 impl EnrollOptions {
-    /// The usual enrollment: 256 pixels, ten minutes, the last 15 % kept back.
+    /// Default options: 256 pixels, ten minutes, the last 15 % of the frames held out.
     pub fn new(source: SourceSpec, out: PathBuf) -> Self {
         Self {
             source,
@@ -47,7 +49,7 @@ impl EnrollOptions {
         }
     }
 
-    /// Where the state is kept while the face is being made.
+    /// Returns the path of the checkpoint, `<out>.part`.
     pub fn part_path(&self) -> PathBuf {
         let mut name = self.out.as_os_str().to_owned();
         name.push(".part");
@@ -55,18 +57,18 @@ impl EnrollOptions {
     }
 }
 
-/// How large a face becomes: what a peer downloads, and how fine it can be.
+/// Size of a face file: what a peer downloads, against the detail it can hold.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Preset {
-    /// The shipped sizes.
+    /// The default sizes.
     #[default]
     Default,
-    /// About half the bytes, for thin lines.
+    /// About half the parameters, for slow connections.
     Small,
 }
 
 impl Preset {
-    /// The sizes of a face learned from pictures of `side` pixels.
+    /// Returns the field's sizes for training pictures of `side` pixels.
     pub(crate) fn sizes(self, side: u32) -> Sizes {
         match self {
             Self::Default => Sizes::for_side(side),
@@ -75,9 +77,9 @@ impl Preset {
     }
 }
 
-/// `text` names no preset.
+/// Text that is not a [`Preset`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("say default or small, not {text:?}")]
+#[error("expected \"default\" or \"small\", not {text:?}")]
 pub struct PresetError {
     text: String,
 }
@@ -94,13 +96,45 @@ impl FromStr for Preset {
     }
 }
 
-/// When an enrollment stops.
+/// Limit of an enrollment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Budget {
-    /// After this much time on the clock, everything included: tracking, training, evaluation.
+    /// Wall-clock time for everything: reading, tracking, training, evaluation and writing.
     Time(Duration),
-    /// After so many training steps; deterministic.
+    /// Number of training steps. The resulting file is then deterministic.
     Steps(u32),
+}
+
+/// Text that is not a [`Budget`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "expected a time such as 90s, 15m or 1h, or a number of steps such as \"3000 steps\", not {text:?}"
+)]
+pub struct BudgetError {
+    text: String,
+}
+
+impl FromStr for Budget {
+    type Err = BudgetError;
+
+    /// Parses a time such as `90s`, `15m` or `1.5h` (up to 1000 hours), or a number of training
+    /// steps such as `3000 steps`.
+    fn from_str(text: &str) -> Result<Self, BudgetError> {
+        let seconds = |number: &str, unit: f64| {
+            let seconds = number.trim().parse::<f64>().ok()? * unit;
+            (1.0..=3.6e6).contains(&seconds).then(|| Self::Time(Duration::from_secs_f64(seconds)))
+        };
+        let parsed = if let Some(number) = text.strip_suffix("steps") {
+            number.trim().parse().ok().filter(|steps| *steps > 0).map(Self::Steps)
+        } else if let Some(number) = text.strip_suffix('h') {
+            seconds(number, 3600.0)
+        } else if let Some(number) = text.strip_suffix('m') {
+            seconds(number, 60.0)
+        } else {
+            text.strip_suffix('s').and_then(|number| seconds(number, 1.0))
+        };
+        parsed.ok_or_else(|| BudgetError { text: text.to_owned() })
+    }
 }
 
 impl Default for Budget {
@@ -109,41 +143,41 @@ impl Default for Budget {
     }
 }
 
-/// A part of the construction that a study may leave out.
+/// Part of the method that an ablation study leaves out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Part {
-    /// The code is then the newest frame's 24 most visible expression components as they are: no
-    /// attention, nothing learned.
+pub enum Ablation {
+    /// The trained embedder. The code then consists of the 24 most visible expression components
+    /// of the newest frame, without attention.
     Embedding,
-    /// Head and torso then share nothing but the code: the consistency code stays zero.
+    /// The consistency code, which then stays zero: head and torso share only the code.
     ConsistencyCode,
 }
 
-/// `text` names no [`Part`].
+/// Text that is not an [`Ablation`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("what can be left out is embedding or consistency-code, not {text:?}")]
-pub struct PartError {
+#[error("expected \"embedding\" or \"consistency-code\", not {text:?}")]
+pub struct AblationError {
     text: String,
 }
 
-impl FromStr for Part {
-    type Err = PartError;
+impl FromStr for Ablation {
+    type Err = AblationError;
 
-    fn from_str(text: &str) -> Result<Self, PartError> {
+    fn from_str(text: &str) -> Result<Self, AblationError> {
         match text {
             "embedding" => Ok(Self::Embedding),
             "consistency-code" => Ok(Self::ConsistencyCode),
-            _ => Err(PartError { text: text.to_owned() }),
+            _ => Err(AblationError { text: text.to_owned() }),
         }
     }
 }
 
-/// Which frames are never trained on, but measured.
+/// Choice of the held-out frames, which are evaluated and never trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Holdout {
-    /// This share of the frames, at the end: what a later call is like.
+    /// This share of the frames, at the end of the recording: similar to a later call.
     Last(f32),
-    /// Every so manieth frame: what lies between the frames learned from.
+    /// Every n-th frame: similar to the neighboring training frames.
     Every(u32),
 }
 
@@ -153,9 +187,11 @@ impl Default for Holdout {
     }
 }
 
-/// `text` does not say which frames to keep back.
+/// Text that is not a [`Holdout`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("say a share like 0.15 (of 0 to 0.5) or every:7 (2 or more), not {text:?}")]
+#[error(
+    "expected a share from 0 to 0.5 such as 0.15, or every:N with N of 2 or more, not {text:?}"
+)]
 pub struct HoldoutError {
     text: String,
 }
@@ -163,7 +199,7 @@ pub struct HoldoutError {
 impl FromStr for Holdout {
     type Err = HoldoutError;
 
-    /// A share such as `0.15`, or `every:7`.
+    /// Parses a share such as `0.15`, or `every:7`.
     fn from_str(text: &str) -> Result<Self, HoldoutError> {
         let parsed = match text.strip_prefix("every:") {
             Some(n) => n.parse().ok().filter(|n| *n >= 2).map(Self::Every),
@@ -174,7 +210,7 @@ impl FromStr for Holdout {
 }
 
 impl Holdout {
-    /// For each of `n` frames whether it is kept back.
+    /// Returns for each of `n` frames whether it is held out.
     pub(crate) fn mask(self, n: usize) -> Vec<bool> {
         (0..n)
             .map(|i| match self {
@@ -185,44 +221,44 @@ impl Holdout {
     }
 }
 
-/// What an enrollment gave.
+/// Result of an enrollment.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Report {
-    /// Mean over the frames kept back of their PSNR, RGB, whole picture, through the codec's
-    /// quantizer and the packed face. NaN if none was kept back.
+    /// Mean PSNR of the held-out frames in dB (RGB, whole picture), rendered from the packed face
+    /// file and from features that passed the codec. NaN if no frame was evaluated.
     pub psnr_db: f64,
     /// Mean SSIM of the same pictures.
     pub ssim: f64,
-    /// What packing the face cost: PSNR of frames drawn from the numbers as they were learned, less
-    /// that drawn from the file, dB. None with fewer than 8 frames kept back, or without time left
-    /// to measure it.
+    /// Loss of PSNR through packing in dB: frames rendered from the trained parameters against
+    /// frames rendered from the file. `None` with fewer than 8 held-out frames or if no time was
+    /// left to measure it.
     pub packing_loss_db: Option<f64>,
-    /// Frames learned from.
+    /// Number of training frames.
     pub n_train: usize,
-    /// Frames kept back and measured.
+    /// Number of held-out frames that were evaluated.
     pub n_heldout: usize,
-    /// Training steps.
+    /// Number of training steps, including those of interrupted runs.
     pub steps: u32,
-    /// Time on the clock, all included.
+    /// Duration of the enrollment in seconds.
     pub seconds: f64,
-    /// What a peer downloads.
+    /// Size in bytes of the public part, which a peer downloads.
     pub bytes: usize,
 }
 
-/// How far an enrollment is.
+/// Progress of an enrollment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// What is being done: `tracking`, `fitting`, `learning`, `measuring`, `writing`.
+    /// Current stage: `tracking`, `fitting`, `learning`, `writing` or `measuring`.
     pub stage: &'static str,
-    /// Share of the whole that is done, 0..=1.
+    /// Share of the whole enrollment that is done, 0..=1.
     pub fraction: f32,
-    /// Frames or steps a second in this stage.
+    /// Frames or steps per second in this stage.
     pub rate: f32,
-    /// Time left of the whole, if known.
+    /// Estimated time left for the whole enrollment, if known.
     pub left: Option<Duration>,
-    /// PSNR of the pixels learned from lately, dB.
+    /// Smoothed PSNR of recent training pixels, in dB.
     pub psnr_db: Option<f32>,
-    /// The above in words.
+    /// The same as readable text.
     pub detail: String,
 }
 
@@ -231,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_face_has_fewer_numbers_at_every_side() {
+    fn the_small_preset_has_fewer_parameters_at_every_side() {
         assert_eq!("small".parse(), Ok(Preset::Small));
         assert_eq!("default".parse(), Ok(Preset::Default));
         assert!("tiny".parse::<Preset>().is_err());
@@ -245,7 +281,23 @@ mod tests {
     }
 
     #[test]
-    fn a_holdout_is_a_share_or_every_so_manieth_frame() {
+    fn a_budget_is_a_time_or_a_number_of_steps() {
+        for (text, want) in [
+            ("90s", Budget::Time(Duration::from_secs(90))),
+            ("1.5m", Budget::Time(Duration::from_secs(90))),
+            ("2h", Budget::Time(Duration::from_hours(2))),
+            ("3000 steps", Budget::Steps(3000)),
+            ("30steps", Budget::Steps(30)),
+        ] {
+            assert_eq!(text.parse(), Ok(want), "{text}");
+        }
+        for wrong in ["", "90", "0s", "-1m", "NaNs", "infs", "2000h", "0 steps", "1.5 steps"] {
+            assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_holdout_is_a_share_or_every_nth_frame() {
         assert_eq!("0.15".parse(), Ok(Holdout::Last(0.15)));
         assert_eq!("every:7".parse(), Ok(Holdout::Every(7)));
         for wrong in ["every:1", "0.9", "-0.1", "some", "every:"] {

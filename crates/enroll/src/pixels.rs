@@ -1,36 +1,47 @@
-//! Which pixels of a frame to learn from.
+//! Selection of training pixels by face region.
 
 use numerics::SplitMix64;
 use types::Landmarks;
 
-use crate::ray_pass::Pixel;
-
-/// Rays of one frame in one step.
+/// One training pixel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RayCounts {
-    /// Anywhere.
-    pub(crate) uniform: usize,
+pub struct Pixel {
+    /// Image coordinates of its centre, 0..=1 from the top left.
+    pub at: [f32; 2],
+    /// sRGB, about 0..=1, under the mean exposure of all frames.
+    pub rgb: [f32; 3],
+    /// Whether it lies well inside the face, where the head is opaque.
+    pub in_hull: bool,
+}
+
+/// Numbers of training rays for one frame in one step, by region.
+#[derive(Clone, Copy, Debug)]
+pub struct RayCounts {
+    /// Anywhere in the frame.
+    pub uniform: usize,
     /// In the box around the head.
-    pub(crate) head: usize,
+    pub head: usize,
     /// Around the mouth.
-    pub(crate) mouth: usize,
-    /// Around the eyes.
-    pub(crate) eyes: usize,
+    pub mouth: usize,
+    /// Around both eyes together.
+    pub eyes: usize,
 }
 
 impl RayCounts {
-    pub(crate) fn total(&self) -> usize {
+    /// Returns the sum over all regions.
+    pub fn total(&self) -> usize {
         self.uniform + self.head + self.mouth + self.eyes
     }
 }
 
-/// Where the parts of the face are in one frame, image space.
+/// Face regions of one frame, in image space.
 #[derive(Clone, Debug)]
-pub(crate) struct Regions {
+pub struct Regions {
     head: Rect,
     mouth: Rect,
     eyes: [Rect; 2],
-    /// Of face and skull, convex, counter-clockwise as seen with y down; empty if the face is degenerate.
+    /// Convex hull of face and skull, counter-clockwise with y pointing down; empty if the landmarks are
+    /// degenerate.
     hull: Vec<[f32; 2]>,
 }
 
@@ -40,21 +51,21 @@ struct Rect {
     max: [f32; 2],
 }
 
-/// Landmarks of the lips' outline: corners, top, bottom, inner lips.
+/// Landmarks of the lips: corners, top, bottom, inner lips.
 const LIPS: [usize; 8] = [61, 291, 0, 17, 13, 14, 84, 314];
-/// Landmarks around the right and the left eye, brows included.
+/// Landmarks around the right and the left eye, including the brows.
 const EYES: [[usize; 6]; 2] = [[33, 133, 159, 145, 70, 107], [362, 263, 386, 374, 336, 300]];
-/// How far the hull is drawn in towards its middle, so that a tracking error stays inside.
+/// Share by which the hull is shrunk towards its centre, as a margin for tracking errors.
 const HULL_SHRINK: f32 = 0.08;
 
-/// Landmarks at the chin, the top of the forehead, and the temples.
+/// Landmarks of the chin and the top of the forehead, and of the temples.
 const AXIS: [usize; 2] = [152, 10];
 const TEMPLES: [usize; 2] = [54, 284];
-/// How far the skull goes on above the forehead, in distances of chin and forehead; whatever grows
-/// or sits on it, nothing shines through it.
+/// Height of the skull above the forehead, as a share of the distance from chin to forehead. The head
+/// is opaque there, with hair or a hat.
 const SKULL: f32 = 0.26;
 
-/// Points of the skull above the forehead.
+/// Returns three points of the skull above the forehead: right, top, left.
 fn skull(points: &[[f32; 2]]) -> [[f32; 2]; 3] {
     let [chin, forehead] = AXIS.map(|i| points[i]);
     let up = |from: [f32; 2], far: f32| [0, 1].map(|i| from[i] + far * (forehead[i] - chin[i]));
@@ -63,7 +74,7 @@ fn skull(points: &[[f32; 2]]) -> [[f32; 2]; 3] {
 }
 
 impl Regions {
-    /// From landmarks in pixels of a square frame of `side`.
+    /// Computes the regions from landmarks in pixels of a square frame of `side` pixels a side.
     pub(crate) fn new(landmarks: &Landmarks, side: u32) -> Self {
         let scale = 1.0 / side as f32;
         let points: Vec<[f32; 2]> =
@@ -79,9 +90,10 @@ impl Regions {
         }
     }
 
-    /// Draws the pixels of a step from `rgb`, `[side, side, 3]` bytes, neighbors after each other:
-    /// their rays read the same stretches of the field.
-    pub(crate) fn draw(
+    /// Draws the random pixels of one step from `rgb`, `[side][side][3]` bytes.
+    ///
+    /// They are returned in Z-order, so that consecutive rays read neighboring parts of the field.
+    pub fn draw(
         &self,
         rgb: &[u8],
         side: u32,
@@ -118,7 +130,7 @@ impl Regions {
     }
 }
 
-/// Place on the Z-order curve: the bits of both coordinates, taking turns.
+/// Returns the position on the Z-order curve: the interleaved bits of both coordinates.
 fn z_order([x, y]: [u32; 2]) -> u64 {
     let spread = |v: u32| (0..16).fold(0_u64, |bits, i| bits | u64::from(v >> i & 1) << (2 * i));
     spread(x) | spread(y) << 1
@@ -144,7 +156,7 @@ impl Rect {
         self
     }
 
-    /// Inside the picture, and of some area.
+    /// Clips the rectangle to the picture and keeps it at least 0.05 wide and high.
     fn clipped(mut self) -> Self {
         for i in 0..2 {
             self.min[i] = self.min[i].clamp(0.0, 0.95);
@@ -154,7 +166,7 @@ impl Rect {
     }
 }
 
-/// The convex hull (Andrew's monotone chain), drawn in by [`HULL_SHRINK`].
+/// Computes the convex hull (Andrew's monotone chain), shrunk by [`HULL_SHRINK`].
 fn hull(points: &[[f32; 2]]) -> Vec<[f32; 2]> {
     let mut sorted = points.to_vec();
     sorted.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
@@ -186,7 +198,7 @@ fn hull(points: &[[f32; 2]]) -> Vec<[f32; 2]> {
     hull
 }
 
-/// Positive if `p` lies on the inner side of the edge from `a` to `b`.
+/// Returns a positive number if `p` lies on the inner side of the edge from `a` to `b`.
 fn side_of(a: [f32; 2], b: [f32; 2], p: [f32; 2]) -> f32 {
     (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
 }
@@ -201,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_skull_goes_on_where_the_forehead_ends_however_the_head_is_tilted() {
+    fn the_skull_extends_the_forehead_at_any_roll() {
         let mut points = vec![[0.5, 0.5]; types::LANDMARKS];
         for (at, point) in
             [(152, [0.5, 0.8]), (10, [0.5, 0.4]), (54, [0.4, 0.45]), (284, [0.6, 0.45])]
@@ -211,14 +223,14 @@ mod tests {
         let [right, top, left] = skull(&points);
         assert!((top[0] - 0.5).abs() < 1e-6 && (top[1] - (0.4 - 0.4 * SKULL)).abs() < 1e-6);
         assert!(right[1] < 0.4 && left[1] < 0.4 && right[0] < top[0] && left[0] > top[0]);
-        // On its side, chin to the right.
+        // Head lying on its side, chin to the right.
         let turned: Vec<_> = points.iter().map(|[x, y]| [*y, *x]).collect();
         let [_, top, _] = skull(&turned);
         assert!((top[1] - 0.5).abs() < 1e-6 && top[0] < 0.4);
     }
 
     #[test]
-    fn the_hull_of_a_square_with_clutter_is_the_square_drawn_in() {
+    fn the_hull_of_a_square_and_inner_points_is_the_shrunk_square() {
         let mut points = vec![[0.2, 0.2], [0.8, 0.2], [0.8, 0.8], [0.2, 0.8]];
         points.extend([[0.5, 0.5], [0.3, 0.6], [0.2, 0.5]]);
         let hull = hull(&points);

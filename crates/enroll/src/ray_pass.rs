@@ -8,23 +8,13 @@ use face::{
 use numerics::SplitMix64;
 
 use crate::behind_pass::{Behind, BehindGradient};
+use crate::pixels::Pixel;
 
 /// Most samples on a training ray.
 pub(crate) const MAX_TRAIN_SAMPLES: usize = 16;
 /// Rays with less mass than this are taken as missing the head; far less than the renderer's
 /// threshold, so that density can grow where there is none.
 const MIN_TRAIN_MASS: f32 = 1e-4;
-
-/// A pixel to learn from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pixel {
-    /// Image space.
-    pub(crate) at: [f32; 2],
-    /// sRGB, about 0..=1: in the mean light of all frames.
-    pub(crate) rgb: [f32; 3],
-    /// Whether it lies well inside the face, where nothing shines through.
-    pub(crate) in_hull: bool,
-}
 
 /// Weights of the terms of a ray's loss besides the squared error.
 #[derive(Clone, Copy, Debug)]

@@ -1,50 +1,57 @@
-//! Frames of a source, held in memory at the side that is learned, with their landmarks.
+//! Frames of a source in memory, scaled to the training side, with their landmarks.
 
 use anyhow::{Context, bail, ensure};
 use capture::{Source, SourceSpec};
 use track::Tracker;
 use types::{Frame, Landmarks};
 
-use crate::clock::Clock;
+use crate::clock::BudgetClock;
 use crate::options::EnrollOptions;
 
-/// Bytes of pictures kept; frames beyond are left out evenly.
+/// Memory limit for pictures in bytes. Beyond it every second frame is dropped.
 const MAX_PICTURE_BYTES: usize = 1 << 30;
-/// Less of a face than this is not enough to learn one.
+/// Shortest recording of a face that can be enrolled, in seconds.
 const MIN_SECONDS: f32 = 2.0;
-/// Frames beyond this many are not read.
+/// Largest number of frames that are read.
 const MAX_FRAMES: u64 = 20_000;
 
-/// One frame and where the face is in it.
+/// Recorded frame with its landmarks.
 #[derive(Clone, Debug)]
 pub(crate) struct Shot {
     pub(crate) frame: Frame,
-    /// In pixels of `frame`; `None` where no face was found.
+    /// Landmarks in pixels of `frame`; `None` if no face was found.
     pub(crate) landmarks: Option<Landmarks>,
 }
 
-/// What was recorded.
+/// Frames of a source, in order of time.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
     pub(crate) shots: Vec<Shot>,
-    /// Side of every frame.
+    /// Side of every frame in pixels.
     pub(crate) side: u32,
 }
 
-/// Reads and tracks the whole source, frame by frame as a call would.
-pub(crate) fn record(options: &EnrollOptions, clock: &mut Clock<'_>) -> anyhow::Result<Recording> {
+/// Reads the whole source and tracks the face frame by frame, as in a call.
+///
+/// # Errors
+/// If the source cannot be read, shows a face for less than two seconds, or the progress callback asks
+/// to stop.
+pub(crate) fn record(
+    options: &EnrollOptions,
+    clock: &mut BudgetClock<'_>,
+) -> anyhow::Result<Recording> {
     let mut source = Source::open(&options.source)?;
     let mut tracker = Tracker::builtin()?;
     let fps = source.fps().max(1);
-    let live = matches!(options.source, SourceSpec::Camera(_) | SourceSpec::Actor);
+    let is_live = matches!(options.source, SourceSpec::Camera(_) | SourceSpec::Actor);
     let expected = match source.n_frames() {
-        Some(n) if !live => n.min(MAX_FRAMES),
+        Some(n) if !is_live => n.min(MAX_FRAMES),
         _ => (options.record.as_secs_f32() * fps as f32) as u64,
     };
     let bytes = (options.side * options.side * 3) as usize;
     let mut keep_every = 1;
     let mut shots: Vec<Shot> = Vec::new();
-    for index in 0..if live { expected } else { MAX_FRAMES } {
+    for index in 0..if is_live { expected } else { MAX_FRAMES } {
         let frame = match source.next_frame() {
             Ok(Some(frame)) => frame.center_square(),
             Ok(None) => break,
@@ -66,17 +73,17 @@ pub(crate) fn record(options: &EnrollOptions, clock: &mut Clock<'_>) -> anyhow::
         }
         clock.report("tracking", index as f32 / expected.max(1) as f32, index + 1, None)?;
     }
-    let seen = shots.iter().filter(|s| s.landmarks.is_some()).count();
-    if seen == 0 {
+    let n_faces = shots.iter().filter(|s| s.landmarks.is_some()).count();
+    if n_faces == 0 {
         bail!(
             "no face was found in the middle square of {} frames; face the camera, with light from the front",
             shots.len()
         );
     }
-    let seconds = seen as f32 * keep_every as f32 / fps as f32;
+    let seconds = n_faces as f32 * keep_every as f32 / fps as f32;
     ensure!(
         seconds >= MIN_SECONDS,
-        "a face was seen for {seconds:.1} s only; at least {MIN_SECONDS:.0} s are needed"
+        "a face was visible for only {seconds:.1} s; at least {MIN_SECONDS:.0} s are needed"
     );
     Ok(Recording { shots, side: options.side })
 }

@@ -1,14 +1,14 @@
-//! Least squares with a ridge, for a handful of inputs.
+//! Ridge regression with few inputs.
 
-/// For each output the weights of `inputs` that best explain its samples about their means.
+/// Fits each output as a linear function of the inputs, both relative to their means; returns the
+/// weights, `[inputs][outputs]`.
 ///
-/// `inputs` and `outputs` are `[samples][numbers]`. Solves
-/// `(XᵀX + ridge · n · mean(diag XᵀX / n)) W = XᵀY`; returns `[inputs][outputs]`.
+/// `inputs` and `outputs` are `[samples][numbers]`. Solves `(XᵀX + ridge · mean(diag XᵀX) · I) W = XᵀY`.
 pub(crate) fn regress(inputs: &[Vec<f64>], outputs: &[Vec<f64>], ridge: f64) -> Vec<Vec<f64>> {
     let n_in = inputs.first().map_or(0, Vec::len);
     let n_out = outputs.first().map_or(0, Vec::len);
     let (x_mean, y_mean) = (mean(inputs, n_in), mean(outputs, n_out));
-    // The matrix and, to its right, the right-hand sides.
+    // The matrix, followed in each row by the right-hand sides.
     let mut rows = vec![vec![0.0; n_in + n_out]; n_in];
     for (x, y) in inputs.iter().zip(outputs) {
         for i in 0..n_in {
@@ -26,7 +26,7 @@ pub(crate) fn regress(inputs: &[Vec<f64>], outputs: &[Vec<f64>], ridge: f64) -> 
     for (i, row) in rows.iter_mut().enumerate() {
         row[i] += more;
     }
-    // Gauss-Jordan without pivoting: the matrix is positive definite.
+    // Gauss-Jordan elimination without pivoting; the matrix is positive definite.
     for i in 0..n_in {
         let scale = 1.0 / rows[i][i];
         rows[i].iter_mut().for_each(|v| *v *= scale);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_straight_line_is_found_again() {
+    fn the_weights_of_a_linear_function_are_recovered() {
         let inputs: Vec<Vec<f64>> =
             (0..20).map(|i| vec![f64::from(i), f64::from(i * i % 7)]).collect();
         let outputs: Vec<Vec<f64>> = inputs.iter().map(|x| vec![2.0 * x[0] - x[1] + 5.0]).collect();

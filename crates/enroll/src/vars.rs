@@ -1,4 +1,4 @@
-//! Variables of a candle network that are the same for the same seed, and flat for the optimizer.
+//! Variables of a candle network with seeded initial values, as one flat array for the optimizer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +12,9 @@ use numerics::SplitMix64;
 
 type Named = Arc<Mutex<BTreeMap<String, Var>>>;
 
-/// The variables of a network, by name.
+/// Variables of a network, by name.
 ///
-/// candle's own `VarMap` draws its start from a generator that cannot be seeded on the CPU.
+/// Candle's `VarMap` takes initial values from a generator that cannot be seeded on the CPU.
 pub(crate) struct Vars {
     named: Named,
     seed: u64,
@@ -25,13 +25,13 @@ impl Vars {
         Self { named: Named::default(), seed }
     }
 
-    /// Makes variables where a network asks for weights.
+    /// Returns a builder that creates a variable for each weight that a network requests.
     pub(crate) fn builder(&self) -> VarBuilder<'static> {
         let backend = Seeded { named: Arc::clone(&self.named), seed: self.seed };
         VarBuilder::from_backend(Box::new(backend), DType::F32, Device::Cpu)
     }
 
-    /// The same variables as candle's own collection.
+    /// Returns the same variables as a candle collection.
     pub(crate) fn var_map(&self) -> VarMap {
         let map = VarMap::new();
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,12 +47,12 @@ impl Vars {
         named.values().cloned().collect()
     }
 
-    /// All numbers in the order of the names.
+    /// Returns all values, in the order of the names.
     pub(crate) fn values(&self) -> Result<Vec<f32>> {
         flat(self.all().iter().map(Var::as_tensor))
     }
 
-    /// Their gradients; zero where there is none.
+    /// Returns the gradients of all values, zero for variables without one.
     pub(crate) fn gradients(&self, grads: &GradStore) -> Result<Vec<f32>> {
         let mut out = Vec::new();
         for var in self.all() {
@@ -64,12 +64,15 @@ impl Vars {
         Ok(out)
     }
 
-    /// The inverse of [`Vars::values`].
+    /// Sets all values, in the order of [`Vars::values`].
+    ///
+    /// # Errors
+    /// If there are too few values.
     pub(crate) fn set(&self, mut values: &[f32]) -> Result<()> {
         for var in self.all() {
-            let (these, rest) = values
-                .split_at_checked(var.elem_count())
-                .ok_or_else(|| candle_core::Error::Msg("too few numbers".into()))?;
+            let (these, rest) = values.split_at_checked(var.elem_count()).ok_or_else(|| {
+                candle_core::Error::Msg("too few values for the variables".into())
+            })?;
             values = rest;
             var.set(&Tensor::from_slice(these, var.shape(), &Device::Cpu)?)?;
         }
@@ -96,7 +99,7 @@ impl SimpleBackend for Seeded {
         if let Some(var) = named.get(name) {
             return Ok(var.as_tensor().clone());
         }
-        // FNV-1a: each variable has numbers of its own, whatever the order they are asked for.
+        // FNV-1a hash of the name, so that initial values do not depend on the order of requests.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
         });
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_network_and_values_survive_setting() {
+    fn equal_seeds_give_equal_networks_and_values_can_be_set() {
         let layer = |seed| {
             let vars = Vars::new(seed);
             candle_nn::linear(3, 2, vars.builder().pp("layer")).unwrap();

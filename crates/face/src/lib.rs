@@ -6,9 +6,6 @@
 //! [`fold`] mixes the planes); then every pixel is one [`render_ray`]. That function is the
 //! definition: the GPU and the trainer are faster ways to compute it, and are tested against it.
 //!
-//! Beside it there is a yardstick, the field of the literature whose network is asked at every
-//! sample: [`ClassicModel`], defined by [`render_classic_ray`].
-//!
 //! ```
 //! use face::{FaceModel, Sizes, render_cpu};
 //! use types::{Code, Feature, HeadPose, MediaTime};
@@ -27,7 +24,6 @@
 
 mod background;
 mod bit_coder;
-mod classic;
 mod file;
 mod file_error;
 mod fold;
@@ -48,13 +44,6 @@ mod wavelet;
 mod work;
 
 pub use background::Background;
-pub use classic::{
-    COLORS_PADDED, ClassicFileError, ClassicFrame, ClassicLayout, ClassicModel, ClassicRay,
-    ClassicSizes, DIRECTION_INPUTS, DIRECTION_OCTAVES, LayerLayout, MASS_FLOOR, MAX_CLASSIC_FILE,
-    MAX_CLASSIC_SAMPLES, MAX_CLASSIC_WIDTH, NetFrame, NetLayout, POSITION_INPUTS, POSITION_LIMIT,
-    POSITION_OCTAVES, POSITION_SCALE, RayColors, encode, head_ray, integrate, merge, place_by_mass,
-    place_evenly, read_picture, render_classic, render_classic_ray, sine_cosine, torso_ray, widths,
-};
 pub use file::{Arrived, FaceFile, MAX_FACE_FILE};
 pub use file_error::FaceFileError;
 pub use fold::{Between, FoldedField, Upsampling, clear_border, fold, fold_head, mix_torso};

@@ -11,8 +11,6 @@
 //! A [`Governor`] says with how many samples, at which size and how often to draw, so that pictures
 //! keep the display's rhythm on whatever draws them.
 //!
-//! A [`ClassicRenderer`] draws the yardstick, a [`ClassicModel`](face::ClassicModel).
-//!
 //! The crate is given a device and never makes one, reads no clock and waits for nothing but its
 //! own read-backs. What it computes is defined by [`face::render_ray`]; the tests compare the two.
 //! It runs on any adapter with WebGPU's default limits; give the device those of
@@ -37,7 +35,6 @@
     reason = "a tile of rays is one loop body, compiled once per instruction set"
 )]
 
-mod classic;
 mod cpu;
 mod error;
 mod folding;
@@ -50,7 +47,6 @@ mod renderer;
 mod shaders;
 mod timer;
 
-pub use classic::ClassicRenderer;
 pub use cpu::CpuRenderer;
 pub use error::RenderError;
 pub use governor::{Effort, Governor, Shift};

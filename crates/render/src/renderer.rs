@@ -328,14 +328,6 @@ impl Picture {
     pub(crate) fn side(&self) -> u32 {
         self.texture.width()
     }
-
-    pub(crate) fn texture(&self) -> &Texture {
-        &self.texture
-    }
-
-    pub(crate) fn bindings(&self) -> &BindGroup {
-        &self.bindings
-    }
 }
 
 fn picture_pipeline(device: &Device, precision: Precision) -> ComputePipeline {

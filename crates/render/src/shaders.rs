@@ -40,7 +40,6 @@ pub(crate) const MIX_VOLUME: Shader = shader!("mix_volume.wgsl"; "lib/mix.wgsl")
 pub(crate) const ADD_PICTURES: Shader = shader!("add_pictures.wgsl";);
 pub(crate) const ADD_VOLUME: Shader = shader!("add_volume.wgsl";);
 pub(crate) const MULTIPLY_ADDS: Shader = shader!("multiply_adds.wgsl";);
-pub(crate) const CLASSIC: Shader = shader!("classic.wgsl";);
 pub(crate) const PICTURE: Shader = shader!(
     "picture.wgsl";
     "lib/field.wgsl", "lib/shade.wgsl", "lib/behind.wgsl", "lib/head.wgsl"
@@ -49,7 +48,7 @@ pub(crate) const PICTURE: Shader = shader!(
 /// Every shader of the crate: the file of its entry point and its whole text, once for each
 /// precision. For tools that check shaders without a GPU.
 pub fn shader_sources() -> Vec<(&'static str, &'static str)> {
-    [&MIX_PICTURES, &MIX_VOLUME, &ADD_PICTURES, &ADD_VOLUME, &MULTIPLY_ADDS, &CLASSIC, &PICTURE]
+    [&MIX_PICTURES, &MIX_VOLUME, &ADD_PICTURES, &ADD_VOLUME, &MULTIPLY_ADDS, &PICTURE]
         .into_iter()
         .flat_map(|shader| [(shader.name, shader.half), (shader.name, shader.float)])
         .collect()

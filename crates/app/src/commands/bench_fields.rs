@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eval::BenchRow;
-use face::{ClassicModel, ClassicSizes, FaceModel};
+use face::FaceModel;
 use types::Feature;
 
 use crate::painter::Painter;
@@ -14,8 +14,6 @@ const SIDE: u32 = 256;
 /// Pictures of each kind, fewer where one takes long.
 pub(super) const N_PICTURES: usize = 20;
 const LONGEST: Duration = Duration::from_secs(8);
-/// The slowest by far; a second is nothing beside its pictures.
-const CLASSIC: &str = "classic, small";
 
 /// Pictures of the same features by fields that ask their networks more and more often.
 pub(super) fn fields(
@@ -23,15 +21,12 @@ pub(super) fn fields(
     model: &Arc<FaceModel>,
     samples: u32,
 ) -> anyhow::Result<Vec<BenchRow>> {
-    let classic = ClassicModel::untrained(ClassicSizes::small(), 1);
     let mut painter = Painter::on_cpu(Arc::clone(model));
     painter.set_samples(samples);
     painter.resize(SIDE);
     let row = |path: &str, draw: &mut dyn FnMut(&Feature) -> anyhow::Result<()>| {
         // Not counted: buffers are made, memory is touched for the first time.
-        if path != CLASSIC {
-            draw(&features[0])?;
-        }
+        draw(&features[0])?;
         let (started, mut times) = (Instant::now(), Vec::new());
         for feature in features.iter().take(N_PICTURES) {
             let before = Instant::now();
@@ -51,11 +46,6 @@ pub(super) fn fields(
         })?,
         row("network at every sample", &mut |feature| {
             face::render_per_sample(model, &model.frame_inputs(feature), SIDE, samples);
-            Ok(())
-        })?,
-        row(CLASSIC, &mut |feature| {
-            let frame = classic.frame(&feature.pose, feature.code.as_array());
-            face::render_classic(&classic, &frame, SIDE);
             Ok(())
         })?,
     ])

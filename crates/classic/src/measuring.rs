@@ -1,36 +1,41 @@
-//! How like the person the classic field looks, on frames that it was never shown.
+//! Evaluation of a baseline field on held-out frames.
 
 use std::path::Path;
 
 use capture::ClipWriter;
-use face::{ClassicModel, psnr_db, ssim};
+use enroll::{BudgetClock, ObservedFrame};
+use face::{psnr_db, ssim};
 use types::Frame;
 
-use super::learning::Measured;
-use super::ray_pass::draw_classic;
-use crate::clock::Clock;
-use crate::observing::Seen;
+use crate::learning::MeasuredFrame;
+use crate::model::ClassicModel;
+use crate::ray_pass::draw_classic;
 
-/// Means over the frames kept back.
+/// Mean quality over the held-out frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassicQuality {
     pub(crate) psnr_db: f64,
     pub(crate) ssim: f64,
-    /// Median time of drawing one.
+    /// Median time to render a frame, in seconds.
     pub(crate) draw_seconds: f64,
 }
 
-/// Draws every frame kept back from what was measured in it, and compares.
+/// Renders every held-out frame from its measured pose and code and compares the two.
+///
+/// Writes the rendered frames to the clip `pictures`, if given.
+///
+/// # Errors
+/// If the clip cannot be written or the progress callback asks to stop.
 pub(crate) fn measure(
     model: &ClassicModel,
-    seen: &[Seen],
-    measured: &[Measured],
+    seen: &[ObservedFrame],
+    measured: &[MeasuredFrame],
     pictures: Option<&Path>,
-    clock: &mut Clock<'_>,
+    clock: &mut BudgetClock<'_>,
 ) -> anyhow::Result<ClassicQuality> {
     let mut writer = match (pictures, seen) {
         (Some(path), [first, .., last]) => {
-            Some(ClipWriter::create(path, rate(first, last, seen.len()))?)
+            Some(ClipWriter::create(path, frames_per_second(first, last, seen.len()))?)
         }
         _ => None,
     };
@@ -61,8 +66,8 @@ pub(crate) fn measure(
     Ok(ClassicQuality { psnr_db: psnr_sum / n, ssim: ssim_sum / n, draw_seconds })
 }
 
-/// Frames a second of the source, from the times of its first and last frame.
-fn rate(first: &Seen, last: &Seen, n: usize) -> u32 {
+/// Returns the frame rate of `n` frames from the times of the first and the last.
+fn frames_per_second(first: &ObservedFrame, last: &ObservedFrame, n: usize) -> u32 {
     let span = last.frame.time().saturating_since(first.frame.time()).as_secs_f32();
     ((n - 1) as f32 / span.max(1e-3)).round().max(1.0) as u32
 }

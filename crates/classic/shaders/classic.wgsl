@@ -1,14 +1,15 @@
-// Draws a picture of the classic field: one ray a pixel, every sample through a network.
+// Draws a picture of the baseline field: one ray per pixel, every sample through a network.
 //
-// One invocation a pixel, workgroup 8x8. Bindings: group 0: 0 the field's sizes, 1 the frame, 2 its
-// parameters as `face::ClassicLayout` has them, 3 the layers' biases with what the frame's codes add
-// (each network's `[depth][width]`, heads first), 4 the background `[side][side]` of rgb0; group 1:
-// 0 the picture, rgba8unorm holding sRGB, alpha 1. Head in canonical space, torso in camera space,
-// canonical units. Rust twin: `face::render_classic_ray` through the middle of the pixel.
+// One invocation per pixel, workgroup 8x8. Bindings of group 0: 0 the field's sizes, 1 the frame, 2 the
+// parameters in the order of `ClassicLayout`, 3 the biases of the layers including the products with
+// the frame's codes (`[depth][width]` of each network, heads first), 4 the background `[side][side]` as
+// rgb0. Group 1: 0 the picture, rgba8unorm, sRGB, alpha 1. The head is in canonical space, the torso in
+// camera space, both in canonical units. Definition in Rust: `render_classic_ray` through the centre
+// of the pixel.
 
 struct Net {
-    // Where the first layer's weights of the position begin, and those of each later layer; all
-    // layers but the first and the skip's have the same length.
+    // Offsets of the position weights of the first layer and of the weights of the second layer. All
+    // layers except the first and the skip layer have the same length.
     first_position: u32,
     second_layer: u32,
     skip_position: u32,
@@ -19,7 +20,7 @@ struct Net {
     branch_bias: u32,
     color: u32,
     color_bias: u32,
-    // What the skip's layer is longer by than another.
+    // By how much the skip layer is longer than the other layers.
     skip_extra: u32,
     first_bias: u32,
 }
@@ -61,8 +62,8 @@ struct Sample {
 
 const MAX_WIDTH = 256u;
 const MAX_SAMPLES = 128u;
-// Encoded positions and directions end with a zero: four numbers are taken at a time, sixteen
-// results at once. Some software adapters end loops after 65,535 rounds of an invocation.
+// Encoded positions and directions are padded with a zero, because products take four inputs and
+// sixteen outputs at a time. Some software adapters end loops after 65,535 iterations per invocation.
 const POSITION_INPUTS = 64u;
 const DIRECTION_INPUTS = 28u;
 override POSITION_SCALE: f32 = 0.5;
@@ -90,7 +91,7 @@ fn doubled(pair: vec2f) -> vec2f {
     return vec2f(2.0 * pair.x * pair.y, 1.0 - 2.0 * pair.x * pair.x);
 }
 
-// Sine and cosine: `face::sine_cosine`.
+// Sine and cosine; `sine_cosine` in Rust.
 fn sine_cosine(x: f32) -> vec2f {
     let y = 0.25 * x;
     let z = y * y;
@@ -101,7 +102,7 @@ fn sine_cosine(x: f32) -> vec2f {
     return doubled(doubled(vec2f(sine, cosine)));
 }
 
-// Fills `encoded` with `n_octaves` of a vector: `face::encode`.
+// Fills `encoded` with `n_octaves` of a vector; `encode` in Rust.
 fn encode(vector: vec3f, n_octaves: u32) {
     let v = clamp(vector, vec3f(-POSITION_LIMIT), vec3f(POSITION_LIMIT));
     var x = sine_cosine(v.x);
@@ -132,7 +133,7 @@ fn sixteen(at: u32) -> mat4x4f {
     return mat4x4f(four(at), four(at + 4u), four(at + 8u), four(at + 12u));
 }
 
-// Sixteen columns of four rows of weights, times four inputs.
+// Adds the product of four inputs with sixteen columns of four rows of weights.
 fn product(inputs: vec4f, at: u32, stride: u32) -> mat4x4f {
     return inputs.x * sixteen(at) + inputs.y * sixteen(at + stride)
         + inputs.z * sixteen(at + 2u * stride) + inputs.w * sixteen(at + 3u * stride);
@@ -146,7 +147,7 @@ fn hidden_at(i: u32) -> vec4f {
     return vec4f(hidden[i], hidden[i + 1u], hidden[i + 2u], hidden[i + 3u]);
 }
 
-// What a direction adds to the color branch, once a ray.
+// The product of a direction with the color branch's weights, once per ray.
 fn hear_direction(net: Net, direction: vec3f) {
     encode(direction, 4u);
     encoded[27] = 0.0;
@@ -164,7 +165,7 @@ fn hear_direction(net: Net, direction: vec3f) {
     }
 }
 
-// The network at one distance along a ray whose direction was heard.
+// Evaluates the network at one distance along a ray, after the direction's product.
 fn ask(net: Net, ray: Ray, distance: f32) -> Sample {
     encode((ray.origin + distance * ray.direction) * POSITION_SCALE, 10u);
     encoded[63] = 0.0;
@@ -229,12 +230,12 @@ fn ask(net: Net, ray: Ray, distance: f32) -> Sample {
     return Sample(color, exp(clamp(log_density, LOG_DENSITY_MIN, LOG_DENSITY_MAX)));
 }
 
-// The middle of one of `n` equal parts of a ray.
+// The centre of one of `n` equal intervals of a ray.
 fn even(ray: Ray, index: u32, n: u32) -> f32 {
     return ray.near + (f32(index) + 0.5) * ((ray.far - ray.near) / f32(n));
 }
 
-// Distances of the fine samples by the coarse weights: `face::place_by_mass`.
+// Distances of the fine samples from the coarse weights; `place_by_mass` in Rust.
 fn place_by_mass(ray: Ray) {
     let n = field.coarse;
     var total = 0.0;
@@ -256,8 +257,8 @@ fn place_by_mass(ray: Ray) {
     }
 }
 
-// One pass along a ray: its samples, even ones or coarse and fine ones in order of distance,
-// composited over what is behind. Keeps places and weights of even samples.
+// One pass along a ray: composites its samples (even ones, or coarse and fine ones in order of
+// distance) over a backdrop color. Keeps positions and weights of even samples.
 fn integrate(net: Net, ray: Ray, n: u32, is_fine: bool, behind: vec3f) -> vec3f {
     var rgb = vec3f(0.0);
     var transmittance = 1.0;
@@ -265,7 +266,7 @@ fn integrate(net: Net, ray: Ray, n: u32, is_fine: bool, behind: vec3f) -> vec3f 
     var i = 0u;
     var j = 0u;
     var place = 0.0;
-    // One step behind: a sample's width is known with the next one's place.
+    // Composites one sample late, because a sample's width depends on the next position.
     for (var k = 0u; k <= n; k++) {
         var after = ray.far;
         if k < n {
@@ -299,7 +300,7 @@ fn integrate(net: Net, ray: Ray, n: u32, is_fine: bool, behind: vec3f) -> vec3f 
     return rgb + transmittance * behind;
 }
 
-// The background, bilinear, clamped: `face::read_picture`.
+// Reads the background, bilinear and clamped; `read_picture` in Rust.
 fn read_background(point: vec2f) -> vec3f {
     let n = field.background;
     let at = clamp(point * f32(n) - 0.5, vec2f(0.0), vec2f(f32(n - 1u)));
@@ -326,7 +327,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     let away = length(origin);
     let head = Ray(origin, normalize(turned), max(away - field.near, 0.0), away + field.far);
 
-    // Torso, coarse, fine: one loop, so that the network is compiled once.
+    // Torso, coarse and fine pass in one loop, so that the network is compiled once.
     let n_passes = select(3u, 2u, field.fine == 0u);
     var rgb = read_background(point);
     var behind = rgb;

@@ -1,4 +1,4 @@
-//! Where the frames to learn from are posed.
+//! Refinement of pose, torso and exposure of each training frame against the field.
 
 use std::time::Duration;
 
@@ -7,45 +7,55 @@ use rayon::prelude::*;
 use track::{Aligned, Exposure, Unknowns, align_step};
 use types::{Code, Feature, FeatureError, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
 
-use crate::clock::Clock;
-use crate::observing::Seen;
+use crate::clock::BudgetClock;
+use crate::observations::ObservedFrame;
 
-/// Before this share of the training the field is too vague to align anything with.
+/// Share of the training before which the field is too blurred to align frames with it.
 const FROM: f32 = 0.12;
-/// A frame is aligned again when its turn comes and this share of the training has passed.
+/// Share of the training after which a chosen frame is refined again.
 const STALE_AFTER: f32 = 0.14;
-/// Most of the time since [`FROM`] that alignment may take, where time is what is budgeted.
-const SHARE: f32 = 0.15;
-/// Numbers of a frame in a checkpoint: whether and when it was aligned, trust, pose, torso, exposure.
-const ROW: usize = 3 + POSE_DIMS + TORSO_DIMS + 6;
+/// Largest share of the time since [`FROM`] that refinement may take under a time limit.
+const TIME_SHARE: f32 = 0.15;
+/// Numbers of a frame in a checkpoint: whether and when it was refined, trust, pose, torso track,
+/// exposure.
+const STATE_LEN: usize = 3 + POSE_DIMS + TORSO_DIMS + 6;
 
-/// Pose and torso of every frame: as measured at first, then moved to where the field says.
+/// Pose, torso track and exposure of every training frame: first as measured, later refined until the
+/// rendered field matches the frame.
 ///
-/// A frame is aligned just before it is learned from, so none is aligned in vain, and short
-/// trainings align what they can afford.
-pub(crate) struct Posing<'a> {
-    seen: &'a [Seen],
-    /// Where each frame was put last, and after which share of the training.
+/// A frame is refined just before it is used in a step, so that short trainings refine only as many
+/// frames as they use.
+pub(crate) struct PoseRefinement<'a> {
+    frames: &'a [ObservedFrame],
+    /// Result of each frame's last refinement, and the share of the training at that time.
     aligned: Vec<Option<(Aligned, f32)>>,
-    /// Mean exposure of those.
-    light: Exposure,
-    /// Whether to keep to [`SHARE`]: training by steps does the same on every machine.
+    /// Mean exposure of the refined frames.
+    mean_exposure: Exposure,
+    /// Whether [`TIME_SHARE`] applies. It does not when the budget counts steps, so that the result is
+    /// the same on every machine.
     is_timed: bool,
     begun: Option<Duration>,
     spent: Duration,
 }
 
-impl<'a> Posing<'a> {
-    /// As measured.
-    pub(crate) fn new(seen: &'a [Seen], is_timed: bool) -> Self {
-        let aligned = vec![None; seen.len()];
-        Self { seen, aligned, light: Exposure::SAME, is_timed, begun: None, spent: Duration::ZERO }
+impl<'a> PoseRefinement<'a> {
+    /// Starts with the measured poses. `is_timed` limits the time spent on refinement.
+    pub(crate) fn new(frames: &'a [ObservedFrame], is_timed: bool) -> Self {
+        let aligned = vec![None; frames.len()];
+        Self {
+            frames,
+            aligned,
+            mean_exposure: Exposure::SAME,
+            is_timed,
+            begun: None,
+            spent: Duration::ZERO,
+        }
     }
 
-    /// Where the frames are, for [`Posing::restore`].
-    pub(crate) fn numbers(&self) -> Vec<f32> {
+    /// Returns the whole state as numbers, for [`PoseRefinement::restore`].
+    pub(crate) fn state(&self) -> Vec<f32> {
         let rows = self.aligned.iter().flat_map(|frame| {
-            let mut row = [0.0; ROW];
+            let mut row = [0.0; STATE_LEN];
             if let Some((Aligned { feature, exposure, trust }, then)) = frame {
                 row[..3].copy_from_slice(&[1.0, *then, *trust]);
                 row[3..9].copy_from_slice(&feature.pose.to_array());
@@ -58,15 +68,15 @@ impl<'a> Posing<'a> {
         rows.collect()
     }
 
-    /// Takes up where an interrupted training of the same frames was.
+    /// Restores the state of an interrupted training of the same frames.
     ///
     /// # Errors
-    /// If the numbers are those of other frames.
-    pub(crate) fn restore(&mut self, numbers: &[f32]) -> anyhow::Result<()> {
-        let (rows, rest) = numbers.as_chunks::<ROW>();
+    /// If the state belongs to another number of frames.
+    pub(crate) fn restore(&mut self, state: &[f32]) -> anyhow::Result<()> {
+        let (rows, rest) = state.as_chunks::<STATE_LEN>();
         anyhow::ensure!(
             rows.len() == self.aligned.len() && rest.is_empty(),
-            "the poses of another enrollment"
+            "the refined poses belong to another enrollment"
         );
         for (at, row) in rows.iter().enumerate().filter(|(_, row)| row[0] > 0.0) {
             let (mut pose, mut torso) = ([0.0; POSE_DIMS], [0.0; TORSO_DIMS]);
@@ -76,38 +86,42 @@ impl<'a> Posing<'a> {
             exposure.gain.copy_from_slice(&row[15..18]);
             exposure.offset.copy_from_slice(&row[18..]);
             let feature = Feature {
-                time: self.seen[at].frame.time(),
+                time: self.frames[at].frame.time(),
                 pose: HeadPose::from_array(pose)?,
                 code: Code::from_parts(&[0.0; LEARNED_DIMS], &torso)?,
             };
             self.aligned[at] = Some((Aligned { feature, exposure, trust: row[2] }, row[1]));
         }
-        self.light = self.mean_exposure();
+        self.mean_exposure = self.compute_mean_exposure();
         Ok(())
     }
 
-    /// Whether frames may be aligned now.
-    pub(crate) fn may_align(&mut self, progress: f32, clock: &Clock<'_>) -> bool {
+    /// Returns whether frames may be refined now.
+    pub(crate) fn may_refine(&mut self, progress: f32, clock: &BudgetClock<'_>) -> bool {
         if progress < FROM {
             return false;
         }
         let begun = *self.begun.get_or_insert(clock.elapsed());
-        !self.is_timed || self.spent <= clock.elapsed().saturating_sub(begun).mul_f32(SHARE)
+        !self.is_timed || self.spent <= clock.elapsed().saturating_sub(begun).mul_f32(TIME_SHARE)
     }
 
-    /// Moves those of the `chosen` frames that were not moved lately one step towards the field,
-    /// from where they were put last; `codes` are those of the chosen frames.
-    pub(crate) fn align(
+    /// Refines those of the `chosen` frames that were not refined recently by one step.
+    ///
+    /// `codes` are the learned codes of the chosen frames.
+    ///
+    /// # Errors
+    /// If a code is not finite or out of range.
+    pub(crate) fn refine(
         &mut self,
         model: &FaceModel,
         chosen: &[usize],
         codes: &[[f32; LEARNED_DIMS]],
         progress: f32,
-        clock: &Clock<'_>,
+        clock: &BudgetClock<'_>,
     ) -> Result<(), FeatureError> {
         let before = clock.elapsed();
         let is_stale = |&(n, (at, _)): &(usize, (&usize, _))| {
-            // The same frame may be chosen twice.
+            // A frame may be chosen twice in one step.
             !chosen[..n].contains(at)
                 && self.aligned[*at].is_none_or(|(_, then)| progress >= then + STALE_AFTER)
         };
@@ -118,59 +132,64 @@ impl<'a> Posing<'a> {
         let aligned: Result<Vec<(usize, Aligned)>, FeatureError> = due
             .par_iter()
             .map(|&(_, (&at, code))| {
-                let seen = &self.seen[at];
-                let measured = seen.observation.feature(code)?;
+                let frame = &self.frames[at];
+                let measured = frame.observation.feature(code)?;
                 let start = self.feature(at, code)?;
-                let light = self.aligned[at].map_or(Exposure::SAME, |(a, _)| a.exposure);
-                // One step is enough: each frame is aligned again later.
+                let exposure = self.aligned[at].map_or(Exposure::SAME, |(a, _)| a.exposure);
+                // One step is enough, because frames are refined several times.
                 let unknowns = Unknowns::PoseAndTorso;
-                let aligned = align_step(model, &seen.frame, &measured, &start, light, unknowns);
+                let aligned =
+                    align_step(model, &frame.frame, &measured, &start, exposure, unknowns);
                 Ok((at, aligned))
             })
             .collect();
         for (at, aligned) in aligned? {
             self.aligned[at] = Some((aligned, progress));
         }
-        self.light = self.mean_exposure();
+        self.mean_exposure = self.compute_mean_exposure();
         self.spent += clock.elapsed().saturating_sub(before);
         Ok(())
     }
 
-    fn mean_exposure(&self) -> Exposure {
+    fn compute_mean_exposure(&self) -> Exposure {
         let believed = self.aligned.iter().flatten().filter(|(aligned, _)| aligned.is_believed());
-        let lights: Vec<&Exposure> = believed.map(|(aligned, _)| &aligned.exposure).collect();
-        if lights.is_empty() {
+        let exposures: Vec<&Exposure> = believed.map(|(aligned, _)| &aligned.exposure).collect();
+        if exposures.is_empty() {
             return Exposure::SAME;
         }
-        let n = lights.len() as f32;
+        let n = exposures.len() as f32;
         Exposure {
-            gain: std::array::from_fn(|c| lights.iter().map(|e| e.gain[c]).sum::<f32>() / n),
-            offset: std::array::from_fn(|c| lights.iter().map(|e| e.offset[c]).sum::<f32>() / n),
+            gain: std::array::from_fn(|c| exposures.iter().map(|e| e.gain[c]).sum::<f32>() / n),
+            offset: std::array::from_fn(|c| exposures.iter().map(|e| e.offset[c]).sum::<f32>() / n),
         }
     }
 
-    /// How the light of a frame differs from that of all that were aligned: its colors are
-    /// `gain * color + offset` of those in their mean light. None where it was not believed.
+    /// Returns the exposure of a frame relative to the mean exposure of the refined frames: its colors
+    /// are `gain * color + offset` of colors at the mean exposure. [`Exposure::SAME`] for a frame whose
+    /// refinement is not trusted.
     ///
-    /// Only from their mean: the face keeps the light of its clip, and a call needs no exposure.
+    /// It is relative, so that the field keeps the exposure of its clip and a call needs no correction.
     pub(crate) fn exposure(&self, at: usize) -> Exposure {
         let Some((aligned, _)) = self.aligned[at].filter(|(aligned, _)| aligned.is_believed())
         else {
             return Exposure::SAME;
         };
-        let (frame, mean) = (aligned.exposure, self.light);
+        let (frame, mean) = (aligned.exposure, self.mean_exposure);
         let gain = std::array::from_fn(|c| frame.gain[c] / mean.gain[c]);
         let offset = std::array::from_fn(|c| frame.offset[c] - gain[c] * mean.offset[c]);
         Exposure { gain, offset }
     }
 
-    /// Frame `at`'s feature with this learned code.
+    /// Returns the feature of training frame `at` with this learned code.
+    ///
+    /// # Errors
+    /// If the code is not finite or out of range.
     pub(crate) fn feature(
         &self,
         at: usize,
         code: &[f32; LEARNED_DIMS],
     ) -> Result<Feature, FeatureError> {
-        let measured = self.seen[at].observation.feature(code)?;
+        let measured = self.frames[at].observation.feature(code)?;
         self.aligned[at].map_or(Ok(measured), |(aligned, _)| {
             let code = Code::from_parts(code, &aligned.feature.code.torso())?;
             Ok(Feature { pose: aligned.feature.pose, code, ..measured })
@@ -185,7 +204,7 @@ mod tests {
     use track::Observation;
     use types::{Expression, Frame, Landmarks, MediaTime};
 
-    fn frames(n: u64) -> Vec<Seen> {
+    fn frames(n: u64) -> Vec<ObservedFrame> {
         (0..n)
             .map(|i| {
                 let time = MediaTime::of_frame(i, 25);
@@ -201,43 +220,43 @@ mod tests {
                     landmarks,
                 };
                 let frame = Frame::new(2, 2, time, vec![0; 12]).unwrap();
-                Seen { frame, observation, window: Vec::new() }
+                ObservedFrame { frame, observation, window: Vec::new() }
             })
             .collect()
     }
 
     #[test]
-    fn a_checkpoint_holds_where_frames_were_put_and_in_what_light() {
+    fn a_saved_state_restores_poses_and_exposures() {
         let seen = frames(4);
-        let mut posing = Posing::new(&seen, false);
+        let mut poses = PoseRefinement::new(&seen, false);
         let feature = Feature {
             time: seen[1].frame.time(),
             pose: HeadPose::new(Vec3::X * 0.1, Vec3::new(0.1, 0.2, 1.2)).unwrap(),
             code: Code::from_parts(&[0.0; LEARNED_DIMS], &[0.01; TORSO_DIMS]).unwrap(),
         };
-        // The last shows a hand, say, and its light is that of the hand.
+        // The last frame is not trusted: perhaps a hand covers the face.
         for (at, gain, offset, trust) in
             [(1, 1.2, 0.02, 0.9), (2, 1.0, 0.08, 0.8), (3, 5.0, 1.0, 0.1)]
         {
             let exposure = Exposure { gain: [gain; 3], offset: [offset; 3] };
-            posing.aligned[at] = Some((Aligned { feature, exposure, trust }, 0.4));
+            poses.aligned[at] = Some((Aligned { feature, exposure, trust }, 0.4));
         }
-        posing.light = posing.mean_exposure();
-        let mut again = Posing::new(&seen, false);
-        again.restore(&posing.numbers()).unwrap();
+        poses.mean_exposure = poses.compute_mean_exposure();
+        let mut again = PoseRefinement::new(&seen, false);
+        again.restore(&poses.state()).unwrap();
         let code = [0.5; LEARNED_DIMS];
         for at in 0..4 {
-            assert_eq!(again.feature(at, &code), posing.feature(at, &code), "frame {at}");
-            assert_eq!(again.exposure(at), posing.exposure(at), "frame {at}");
+            assert_eq!(again.feature(at, &code), poses.feature(at, &code), "frame {at}");
+            assert_eq!(again.exposure(at), poses.exposure(at), "frame {at}");
         }
-        // A color of the field, in the first frame's light, comes back in the mean light of both.
+        // A color of 0.4 in the field, seen in frame 1, is converted to the mean exposure of both frames.
         let relative = again.exposure(1);
-        let seen = (1.2 * 0.4 + 0.02 - relative.offset[0]) / relative.gain[0];
-        assert!((seen - (1.1 * 0.4 + 0.05)).abs() < 1e-5, "{seen}");
+        let converted = (1.2 * 0.4 + 0.02 - relative.offset[0]) / relative.gain[0];
+        assert!((converted - (1.1 * 0.4 + 0.05)).abs() < 1e-5, "{converted}");
         for other in [0, 3] {
             assert_eq!(again.exposure(other), Exposure::SAME);
         }
         assert_eq!(again.feature(1, &code).unwrap().pose, feature.pose);
-        assert!(Posing::new(&frames(2), false).restore(&posing.numbers()).is_err());
+        assert!(PoseRefinement::new(&frames(2), false).restore(&poses.state()).is_err());
     }
 }

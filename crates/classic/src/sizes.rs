@@ -1,62 +1,68 @@
+//! Sizes of a baseline field and the layout of its parameters.
+
 use std::ops::Range;
 
 use types::{CODE_DIMS, EXPRESSION_DIMS, FOCAL, POSE_DIMS, TORSO_DIMS};
 
-use crate::SHARED_DIMS;
-
-/// Octaves of the positional encoding of a position.
-pub const POSITION_OCTAVES: usize = 10;
-/// Octaves of the positional encoding of a direction.
-pub const DIRECTION_OCTAVES: usize = 4;
-/// Numbers of an encoded position: itself, then sine and cosine of each axis in each octave.
-pub const POSITION_INPUTS: usize = 3 + 6 * POSITION_OCTAVES;
-/// Numbers of an encoded direction.
-pub const DIRECTION_INPUTS: usize = 3 + 6 * DIRECTION_OCTAVES;
-/// Widest trunk that is drawn.
-pub const MAX_CLASSIC_WIDTH: usize = 256;
-/// Most samples of one kind (coarse, fine, torso) on a ray.
-pub const MAX_CLASSIC_SAMPLES: usize = 128;
-/// Widths are multiples of this, so that a row is whole vectors everywhere.
+/// Length of the consistency code, a learned vector that head and torso share.
+pub(crate) const SHARED_DIMS: usize = 16;
+/// Factor that brings the torso track (about ±0.05) to the scale of the other network inputs.
+pub(crate) const TORSO_INPUT_SCALE: f32 = 20.0;
+/// Octaves in the positional encoding of a position.
+pub(crate) const POSITION_OCTAVES: usize = 10;
+/// Octaves in the positional encoding of a direction.
+pub(crate) const DIRECTION_OCTAVES: usize = 4;
+/// Length of an encoded position: the position, then sine and cosine of each axis per octave.
+pub(crate) const POSITION_INPUTS: usize = 3 + 6 * POSITION_OCTAVES;
+/// Length of an encoded direction.
+pub(crate) const DIRECTION_INPUTS: usize = 3 + 6 * DIRECTION_OCTAVES;
+/// Largest width of a trunk.
+pub(crate) const MAX_CLASSIC_WIDTH: usize = 256;
+/// Largest number of coarse, of fine, and of torso samples on a ray.
+pub(crate) const MAX_CLASSIC_SAMPLES: usize = 128;
+/// Trunk widths are multiples of this, so that each row of the trunk and of its half as wide
+/// branch consists of whole SIMD vectors.
 const WIDTH_STEP: usize = 32;
-/// Columns that faster executions give the three colors.
-pub const COLORS_PADDED: usize = 16;
+/// Columns of the color layer in the matrix products of the training: three colors, zero padding.
+pub(crate) const COLORS_PADDED: usize = 16;
 
-/// Every size of a classic field. They live in its file.
+/// Sizes and camera constants of a baseline field, stored in its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassicSizes {
-    /// Numbers of the expression code: 24 learned ones, or all 79 coefficients; then 6 of the torso.
+    /// Length of the code: 24 learned numbers or all 79 expression coefficients, then the 6
+    /// numbers of the torso track.
     pub code: usize,
-    /// Width of the trunk's layers; a multiple of 32. The color branch is half as wide.
+    /// Width of the trunk's layers, a multiple of 32 up to 256. The color branch is half as wide.
     pub width: usize,
-    /// Layers of the trunk.
+    /// Number of layers in the trunk, 1 to 12.
     pub depth: usize,
-    /// The layer that hears position and codes again; 0 for none.
+    /// Index of the layer that reads position and codes a second time; 0 for none.
     pub skip: usize,
-    /// Samples of the head's coarse pass.
+    /// Samples on a ray in the head's coarse pass, 2 to 128.
     pub coarse: usize,
-    /// Samples that the fine pass adds to them; 0 leaves the fine pass out.
+    /// Samples that the fine pass adds to the coarse ones, up to 128; 0 disables the fine pass.
     pub fine: usize,
-    /// Samples of the torso's pass.
+    /// Samples on a ray in the torso's pass, 2 to 128.
     pub torso: usize,
-    /// Side of the background picture.
+    /// Side of the background picture in pixels, 2 to 1024.
     pub background: usize,
-    /// Focal length in sides of the picture.
+    /// Focal length in units of the picture's side.
     pub focal: f32,
-    /// How far before the head's origin, or the torso's distance, rays are first sampled.
-    /// Canonical units, as the next two.
+    /// Distance in front of the head's origin (or of the torso's distance) at which sampling
+    /// begins, in canonical units.
     pub near: f32,
-    /// How far behind it they are last sampled.
+    /// Distance behind the same point at which sampling ends, in canonical units.
     pub far: f32,
-    /// Distance of the torso from the camera: the head's mean one.
+    /// Distance of the torso from the camera in canonical units: the mean distance of the head.
     pub torso_distance: f32,
-    /// Mean of the enrolled poses: rotation vector, translation in meters.
+    /// Mean of the training poses: rotation vector in radians, translation in meters.
     pub pose_mean: [f32; POSE_DIMS],
-    /// One over the spread of the enrolled poses.
+    /// Inverse standard deviation of the training poses.
     pub pose_scale: [f32; POSE_DIMS],
 }
 
 impl ClassicSizes {
-    /// Sizes that two cores can train in a quarter of an hour.
+    /// Sizes that two CPU cores can train in 15 minutes.
     pub fn small() -> Self {
         Self {
             code: CODE_DIMS,
@@ -76,13 +82,13 @@ impl ClassicSizes {
         }
     }
 
-    /// The sizes of the networks that the study trains for days on a graphics card: 8 layers of
-    /// 256 with the position again at the fifth, 64 and 128 samples.
+    /// Sizes of the paper: 8 layers of width 256, the position again at the fifth, 64 coarse and
+    /// 128 fine samples. Training takes days on a GPU.
     pub fn full() -> Self {
         Self { width: 256, depth: 8, skip: 4, coarse: 64, fine: 128, torso: 64, ..Self::small() }
     }
 
-    /// Small sizes for tests.
+    /// Smallest useful sizes, for tests.
     pub fn classic_tiny() -> Self {
         Self {
             width: 32,
@@ -96,29 +102,31 @@ impl ClassicSizes {
         }
     }
 
-    /// Width of the color branch.
+    /// Returns the width of the color branch.
     pub fn branch(&self) -> usize {
         self.width / 2
     }
 
-    /// Numbers that the head's networks hear of a frame: expression code, consistency code.
+    /// Returns the length of the head networks' per-frame input: code and consistency code.
     pub fn head_condition(&self) -> usize {
         self.code + SHARED_DIMS
     }
 
-    /// Numbers that the torso's network hears of a frame: the same, and the pose.
+    /// Returns the length of the torso network's per-frame input: code, consistency code and pose.
     pub fn torso_condition(&self) -> usize {
         self.code + SHARED_DIMS + POSE_DIMS
     }
 
-    /// Evaluations of a network for one ray.
+    /// Returns the number of network evaluations on one ray.
     pub fn samples_a_ray(&self) -> usize {
         let fine = if self.fine == 0 { 0 } else { self.coarse + self.fine };
         self.coarse + fine + self.torso
     }
 
-    /// Multiply-adds of the networks for a picture of `side` pixels, as [`crate::render_classic`]
-    /// does them: what is the same for a whole frame (codes) or ray (direction) is added once.
+    /// Returns the number of multiply-adds in all networks for a picture of `side` by `side` pixels.
+    ///
+    /// As in [`crate::render_classic`], products with the codes are counted once per frame and
+    /// those with the direction once per ray.
     pub fn multiply_adds(&self, side: u32) -> u64 {
         let (width, branch) = (self.width as u64, self.branch() as u64);
         let inner = (self.depth as u64 - 1) * width * width;
@@ -127,14 +135,14 @@ impl ClassicSizes {
         let sample = trunk + width + width * branch + 3 * branch;
         let n_nets = if self.fine == 0 { 2 } else { 3 };
         let ray = self.samples_a_ray() as u64 * sample + n_nets * DIRECTION_INPUTS as u64 * branch;
-        let n_heard = if self.skip == 0 { 1 } else { 2 };
+        let n_reads = if self.skip == 0 { 1 } else { 2 };
         let heads = (n_nets - 1) * self.head_condition() as u64;
-        let frame = n_heard * width * (heads + self.torso_condition() as u64);
+        let frame = n_reads * width * (heads + self.torso_condition() as u64);
         u64::from(side).pow(2) * ray + frame
     }
 
-    /// Whether it can be drawn: every size inside what the format allows.
-    pub(crate) fn sound(&self) -> bool {
+    /// Returns whether every size is within the limits of the format.
+    pub(crate) fn is_valid(&self) -> bool {
         let codes = [CODE_DIMS, EXPRESSION_DIMS + TORSO_DIMS];
         let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
         codes.contains(&self.code)
@@ -155,23 +163,23 @@ impl ClassicSizes {
     }
 }
 
-/// Where the parameters of one layer of a trunk lie.
+/// Parameter ranges of one layer of a trunk.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LayerLayout {
+pub(crate) struct LayerLayout {
     /// `[width][width]`; empty in the first layer.
     pub hidden: Range<usize>,
-    /// `[POSITION_INPUTS][width]`; empty but in the first layer and the one of the skip.
+    /// `[POSITION_INPUTS][width]`; empty except in the first layer and the skip layer.
     pub position: Range<usize>,
-    /// `[condition][width]`; empty where `position` is.
+    /// `[condition][width]`; empty in the same layers as `position`.
     pub condition: Range<usize>,
     /// `[width]`
     pub bias: Range<usize>,
 }
 
-/// Where the parameters of one network lie.
+/// Parameter ranges of one network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NetLayout {
-    /// One for each layer of the trunk.
+pub(crate) struct NetLayout {
+    /// The layers of the trunk, `[depth]`.
     pub layers: Vec<LayerLayout>,
     /// `[width]`
     pub density: Range<usize>,
@@ -189,24 +197,24 @@ pub struct NetLayout {
     pub color_bias: Range<usize>,
 }
 
-/// Where each part of a classic field lies in its one array of parameters.
+/// Position of each part of a baseline field in its one parameter array.
 ///
 /// All arrays are row-major, the last index fastest; weights of a layer are `[inputs][outputs]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClassicLayout {
-    /// The head's networks: coarse, and fine unless it is left out.
+pub(crate) struct ClassicLayout {
+    /// Networks of the head: coarse, then fine unless the fine pass is disabled.
     pub heads: Vec<NetLayout>,
-    /// The torso's network.
+    /// Network of the torso.
     pub torso: NetLayout,
     /// `[SHARED_DIMS]`, the consistency code.
     pub shared: Range<usize>,
-    /// Number of all parameters.
+    /// Number of parameters.
     pub len: usize,
 }
 
 impl ClassicLayout {
-    /// The layout of a field of these sizes.
-    pub fn new(s: &ClassicSizes) -> Self {
+    /// Lays out the parameters of a field of these sizes.
+    pub(crate) fn new(s: &ClassicSizes) -> Self {
         let mut at = 0;
         let mut take = |n: usize| {
             at += n;
@@ -215,11 +223,11 @@ impl ClassicLayout {
         let mut net = |condition: usize| NetLayout {
             layers: (0..s.depth)
                 .map(|layer| {
-                    let heard = usize::from(layer == 0 || layer == s.skip);
+                    let reads_inputs = usize::from(layer == 0 || layer == s.skip);
                     LayerLayout {
                         hidden: take(if layer == 0 { 0 } else { s.width * s.width }),
-                        position: take(heard * POSITION_INPUTS * s.width),
-                        condition: take(heard * condition * s.width),
+                        position: take(reads_inputs * POSITION_INPUTS * s.width),
+                        condition: take(reads_inputs * condition * s.width),
                         bias: take(s.width),
                     }
                 })
@@ -238,8 +246,8 @@ impl ClassicLayout {
         Self { heads, torso, shared: take(SHARED_DIMS), len: at }
     }
 
-    /// The networks with how many numbers of a frame each hears: heads, then torso.
-    pub fn nets<'a>(
+    /// Returns each network with the length of its per-frame input: heads, then torso.
+    pub(crate) fn nets<'a>(
         &'a self,
         s: &ClassicSizes,
     ) -> impl Iterator<Item = (&'a NetLayout, usize)> + use<'a> {
@@ -255,7 +263,7 @@ mod tests {
     #[test]
     fn parts_follow_each_other_without_gaps_or_overlaps() {
         for sizes in [ClassicSizes::classic_tiny(), ClassicSizes::small(), ClassicSizes::full()] {
-            assert!(sizes.sound());
+            assert!(sizes.is_valid());
             let layout = ClassicLayout::new(&sizes);
             let mut at = 0;
             for (net, _) in layout.nets(&sizes) {
@@ -281,11 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn multiply_adds_are_what_counting_by_hand_says() {
+    fn multiply_adds_equal_a_count_by_hand() {
         let sizes = ClassicSizes { skip: 0, ..ClassicSizes::classic_tiny() };
-        // 63 to 32 to 32 to 32; density 32; 32 to 16 to 3.
+        // Layers 63 -> 32 -> 32 -> 32, density 32 -> 1, color 32 -> 16 -> 3.
         let sample = 63 * 32 + 2 * 32 * 32 + 32 + 32 * 16 + 3 * 16;
-        // Coarse 6, coarse and fine together 11, torso 4; three directions of 27 numbers.
+        // 6 coarse samples, 11 coarse and fine, 4 torso; three encoded directions of 27 numbers.
         let ray = (6 + 11 + 4) * sample + 3 * 27 * 16;
         let frame = 32 * (2 * (30 + 16) + 30 + 16 + 6);
         assert_eq!(sizes.multiply_adds(2), (4 * ray + frame) as u64);
@@ -295,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_outside_the_format_are_not_sound() {
+    fn sizes_outside_the_format_are_invalid() {
         let good = ClassicSizes::classic_tiny;
         for bad in [
             ClassicSizes { width: 48, ..good() },
@@ -309,7 +317,7 @@ mod tests {
             ClassicSizes { near: f32::INFINITY, ..good() },
             ClassicSizes { pose_mean: [f32::NAN; 6], ..good() },
         ] {
-            assert!(!bad.sound(), "{bad:?}");
+            assert!(!bad.is_valid(), "{bad:?}");
         }
     }
 }

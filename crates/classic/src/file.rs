@@ -1,53 +1,56 @@
+//! The `.classic` file.
+
 use half::f16;
 use sha2::{Digest, Sha256};
 use types::POSE_DIMS;
 
-use super::{ClassicLayout, ClassicModel, ClassicSizes};
-use crate::ModelError;
+use crate::model::{ClassicModel, ClassicModelError};
+use crate::sizes::{ClassicLayout, ClassicSizes};
 
-/// First bytes of every file.
+/// First bytes of a file.
 const MAGIC: &[u8; 8] = b"FEATCLAS";
-/// The only version of the format so far.
+/// Version of the format.
 const VERSION: u16 = 1;
-/// Largest file that is read: several times a field of full size.
-pub const MAX_CLASSIC_FILE: usize = 16 << 20;
-/// Counts of the sizes, u16.
+/// Largest file that is accepted, in bytes: several times a field of full size.
+pub(crate) const MAX_CLASSIC_FILE: usize = 16 << 20;
+/// Number of u16 sizes in the header.
 const COUNTS: usize = 8;
-/// Numbers of the sizes, f32.
+/// Number of f32 constants in the header.
 const NUMBERS: usize = 4 + 2 * POSE_DIMS;
-/// Magic, version, sizes.
+/// Bytes of the header: magic, version, sizes and constants.
 const HEADER: usize = 8 + 2 + 2 * COUNTS + 4 * NUMBERS;
-/// Bytes of the hash at the end.
+/// Bytes of the SHA-256 at the end.
 const HASH: usize = 32;
 
-/// Why bytes are not a classic field. None of these changes anything on disk.
+/// Why a file is not a baseline field.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassicFileError {
-    /// Something else altogether. Choose another file.
-    #[error("not a classic field; make one with `train-classic`")]
+    /// Another kind of file. Choose another one.
+    #[error("not a baseline field; create one with `train-classic`")]
     NotClassic,
     /// Written by another version. Train again, or use that version.
-    #[error("version {found} of a classic field cannot be read, only version {newest}")]
+    #[error("baseline field has version {found}, only version {newest} can be read")]
     UnsupportedVersion { found: u16, newest: u16 },
-    /// Cut short, or something was added. Copy or train again.
-    #[error("the classic field has {got} bytes, {want} are expected")]
+    /// Truncated or extended. Copy it again or train again.
+    #[error("baseline field has {got} bytes, expected {want}")]
     Length { want: usize, got: usize },
-    /// A bit flipped. Copy or train again.
-    #[error("the classic field is damaged: its hash does not match")]
+    /// Corrupted. Copy it again or train again.
+    #[error("baseline field is damaged: its hash does not match")]
     Damaged,
-    /// The numbers do not make a field. Refuse it.
+    /// Sizes out of range, or a number that is not finite.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(#[from] ClassicModelError),
 }
 
 impl ClassicModel {
-    /// The field as a file. Reading it back rounds weights to f16 and the background to 8 bits.
+    /// Serializes the field. Weights are rounded to f16 and the background to 8 bits.
     ///
     /// Little-endian: `FEATCLAS`, version u16, eight counts u16 (code, width, depth, skip, coarse,
     /// fine, torso, background), 16 f32 (focal, near, far, torso distance, pose mean, pose scale),
-    /// the background as bytes of sRGB, row by row, the weights as f16 in the order of [`ClassicLayout`], the SHA-256 of all before it.
+    /// the background as bytes of sRGB, row by row, the weights as f16 in the order of
+    /// [`ClassicLayout`], and the SHA-256 of everything before it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let s = self.sizes();
         let mut bytes = MAGIC.to_vec();
@@ -67,11 +70,11 @@ impl ClassicModel {
         bytes
     }
 
-    /// Reads a file.
+    /// Parses the bytes of a file. Memory use is proportional to the length of `bytes`.
     ///
     /// # Errors
-    /// If the bytes are no classic field, of another version, cut short, damaged or out of bounds.
-    /// Nothing is allocated that the bytes do not pay for.
+    /// If the bytes are not a baseline field, have another version, are truncated or damaged, or
+    /// state sizes out of range.
     pub fn parse(bytes: &[u8]) -> Result<Self, ClassicFileError> {
         if bytes.get(..MAGIC.len()) != Some(MAGIC) {
             return Err(ClassicFileError::NotClassic);
@@ -111,8 +114,8 @@ impl ClassicModel {
             pose_mean: std::array::from_fn(|i| v[4 + i]),
             pose_scale: std::array::from_fn(|i| v[4 + POSE_DIMS + i]),
         };
-        if !sizes.sound() {
-            return Err(ModelError::Sizes.into());
+        if !sizes.is_valid() {
+            return Err(ClassicModelError::Sizes.into());
         }
         let layout = ClassicLayout::new(&sizes);
         let n_colors = 3 * sizes.background * sizes.background;
@@ -127,11 +130,6 @@ impl ClassicModel {
             weights.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect();
         Ok(Self::new(sizes, params, background)?)
     }
-
-    /// SHA-256 of the file of this field.
-    pub fn content_hash(&self) -> [u8; 32] {
-        Sha256::digest(self.to_bytes()).into()
-    }
 }
 
 #[cfg(test)]
@@ -145,8 +143,8 @@ mod tests {
         ClassicModel::noise(sizes, 5).to_bytes()
     }
 
-    /// The hash at the end made to fit again.
-    fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    /// Replaces the hash at the end by the right one.
+    fn with_hash(mut bytes: Vec<u8>) -> Vec<u8> {
         let end = bytes.len() - HASH;
         let hash = Sha256::digest(&bytes[..end]);
         bytes[end..].copy_from_slice(&hash);
@@ -154,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_was_read_is_the_one_that_was_written() {
+    fn a_field_survives_a_round_trip() {
         let model = ClassicModel::noise(ClassicSizes::classic_tiny(), 5);
         let read = ClassicModel::parse(&model.to_bytes()).unwrap();
         assert_eq!(read.sizes(), model.sizes());
@@ -163,16 +161,13 @@ mod tests {
         }
         let levels = read.background().as_flattened().iter().zip(model.background().as_flattened());
         assert!(levels.into_iter().all(|(got, want)| (got - want).abs() <= 0.5 / 255.0 + 1e-6));
-        // What was rounded once stays.
+        // A second round trip is exact.
         assert_eq!(ClassicModel::parse(&read.to_bytes()).unwrap().params(), read.params());
-        assert_eq!(
-            read.content_hash(),
-            ClassicModel::parse(&read.to_bytes()).unwrap().content_hash()
-        );
+        assert_eq!(ClassicModel::parse(&read.to_bytes()).unwrap().to_bytes(), read.to_bytes());
     }
 
     #[test]
-    fn files_that_are_not_whole_say_so() {
+    fn damaged_files_are_refused_with_a_reason() {
         let file = file();
         assert_eq!(ClassicModel::parse(b"FEATFACE"), Err(ClassicFileError::NotClassic));
         for end in [8, 10, HEADER, file.len() - 1] {
@@ -183,11 +178,11 @@ mod tests {
         assert_eq!(ClassicModel::parse(&flipped), Err(ClassicFileError::Damaged));
         let mut newer = file.clone();
         newer[8] = 2;
-        let error = ClassicModel::parse(&sealed(newer)).unwrap_err();
+        let error = ClassicModel::parse(&with_hash(newer)).unwrap_err();
         assert_eq!(error, ClassicFileError::UnsupportedVersion { found: 2, newest: 1 });
         let mut longer = file;
         longer.extend([0; 2]);
-        let error = ClassicModel::parse(&sealed(longer)).unwrap_err();
+        let error = ClassicModel::parse(&with_hash(longer)).unwrap_err();
         assert!(matches!(error, ClassicFileError::Length { .. }), "{error}");
     }
 
@@ -198,7 +193,7 @@ mod tests {
             let _ = ClassicModel::parse(&[MAGIC, &bytes[..]].concat());
         }
 
-        /// Well-sealed lies: the hash fits, the sizes and lengths do not.
+        /// Headers with wrong sizes and lengths under a correct hash.
         #[test]
         fn no_header_makes_the_parser_panic(
             (at, value) in (8..HEADER, any::<u8>()),
@@ -207,7 +202,7 @@ mod tests {
             let mut bytes = file();
             bytes[at] = value;
             bytes[other] = more;
-            let _ = ClassicModel::parse(&sealed(bytes));
+            let _ = ClassicModel::parse(&with_hash(bytes));
         }
     }
 }

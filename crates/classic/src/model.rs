@@ -1,17 +1,18 @@
+//! The baseline field: sizes, parameters and background.
+
 use numerics::SplitMix64;
 use types::HeadPose;
 
-use super::sizes::{DIRECTION_INPUTS, POSITION_INPUTS};
-use super::{ClassicFrame, ClassicLayout, ClassicSizes};
-use crate::ModelError;
+use crate::frame::ClassicFrame;
+use crate::sizes::{ClassicLayout, ClassicSizes, DIRECTION_INPUTS, POSITION_INPUTS};
 
-/// Logarithm of the density that a field starts with: a thin fog.
+/// Logarithm of the initial density: a thin fog.
 const FIRST_LOG_DENSITY: f32 = -2.0;
 
-/// The classic field of one person: sizes, parameters, background.
+/// Baseline radiance field of one person: sizes, parameters and background picture.
 ///
 /// ```
-/// use face::{ClassicModel, ClassicSizes, render_classic};
+/// use classic::{ClassicModel, ClassicSizes, render_classic};
 /// use types::{Code, HeadPose};
 ///
 /// let sizes = ClassicSizes::classic_tiny();
@@ -29,36 +30,53 @@ pub struct ClassicModel {
     background: Vec<[f32; 3]>,
 }
 
+/// Why numbers do not make a [`ClassicModel`].
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassicModelError {
+    /// A size is outside what the format allows.
+    #[error("the sizes of the baseline field are out of range")]
+    Sizes,
+    /// The number of parameters or of background pixels does not fit the sizes.
+    #[error("a baseline field of these sizes has {want} numbers here, got {got}")]
+    Length { want: usize, got: usize },
+    /// A number is NaN or infinite: training diverged.
+    #[error("number {index} of the baseline field is not finite")]
+    NotFinite { index: usize },
+}
+
 impl ClassicModel {
-    /// A model from its parameters, laid out as [`ClassicLayout::new`] of `sizes` says, and its
-    /// background, `[background][background]` sRGB.
+    /// Creates a field from parameters in the order of [`ClassicLayout`] and a background picture,
+    /// `[background][background]` sRGB, row by row.
     ///
     /// # Errors
-    /// If a size is out of range, numbers are too few or many, or one is not finite.
-    pub fn new(
+    /// If a size is out of range, a length does not fit the sizes, or a number is not finite.
+    pub(crate) fn new(
         sizes: ClassicSizes,
         params: Vec<f32>,
         background: Vec<[f32; 3]>,
-    ) -> Result<Self, ModelError> {
-        if !sizes.sound() {
-            return Err(ModelError::Sizes);
+    ) -> Result<Self, ClassicModelError> {
+        if !sizes.is_valid() {
+            return Err(ClassicModelError::Sizes);
         }
         let layout = ClassicLayout::new(&sizes);
         for (got, want) in
             [(params.len(), layout.len), (background.len(), sizes.background * sizes.background)]
         {
             if got != want {
-                return Err(ModelError::Length { want, got });
+                return Err(ClassicModelError::Length { want, got });
             }
         }
         let numbers = params.iter().chain(background.as_flattened());
         match numbers.into_iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(ModelError::NotFinite { index }),
+            Some(index) => Err(ClassicModelError::NotFinite { index }),
             None => Ok(Self { sizes, layout, params, background }),
         }
     }
 
-    /// A field before training: fog over a gray background. Deterministic in `seed`.
+    /// Creates an untrained field, thin fog over a gray background; the same `seed` gives the same
+    /// field.
     ///
     /// # Panics
     /// If a size is out of range.
@@ -74,8 +92,9 @@ impl ClassicModel {
         let he = |inputs: usize| (2.0 / inputs as f32).sqrt();
         for (net, condition) in layout.nets(&sizes) {
             for layer in &net.layers {
-                let heard = if layer.position.is_empty() { 0 } else { POSITION_INPUTS + condition };
-                let deviation = he(heard + layer.hidden.len() / sizes.width);
+                let n_inputs =
+                    if layer.position.is_empty() { 0 } else { POSITION_INPUTS + condition };
+                let deviation = he(n_inputs + layer.hidden.len() / sizes.width);
                 fill(&layer.hidden, deviation);
                 fill(&layer.position, deviation);
                 fill(&layer.condition, deviation);
@@ -93,7 +112,7 @@ impl ClassicModel {
         Self::new(sizes, params, background).expect("sizes must be within the format's limits")
     }
 
-    /// A field in which every part does something; for tests of the renderers.
+    /// Creates a random field in which every parameter affects the picture, for tests of renderers.
     ///
     /// # Panics
     /// If a size is out of range.
@@ -107,31 +126,32 @@ impl ClassicModel {
         model
     }
 
-    /// What the renderers need to draw a frame; see [`ClassicFrame::new`].
+    /// Computes the inputs for drawing a frame from a head pose and a code of
+    /// [`ClassicSizes::code`] numbers, the last six of which are the torso track.
     ///
     /// # Panics
-    /// If `code` has not as many numbers as the sizes say.
+    /// If `code` has another length.
     pub fn frame(&self, pose: &HeadPose, code: &[f32]) -> ClassicFrame {
         ClassicFrame::new(&self.sizes, &self.layout, &self.params, &pose.to_array(), code)
     }
 
-    /// Its sizes.
+    /// Returns the sizes.
     pub fn sizes(&self) -> &ClassicSizes {
         &self.sizes
     }
 
-    /// Where its parts lie.
-    pub fn layout(&self) -> &ClassicLayout {
+    /// Returns the parameter layout.
+    pub(crate) fn layout(&self) -> &ClassicLayout {
         &self.layout
     }
 
-    /// All parameters.
-    pub fn params(&self) -> &[f32] {
+    /// Returns all parameters, in the order of [`ClassicLayout`].
+    pub(crate) fn params(&self) -> &[f32] {
         &self.params
     }
 
-    /// `[background][background]` sRGB, row by row.
-    pub fn background(&self) -> &[[f32; 3]] {
+    /// Returns the background picture, `[background][background]` sRGB, row by row.
+    pub(crate) fn background(&self) -> &[[f32; 3]] {
         &self.background
     }
 }
@@ -141,14 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_are_no_field_are_refused() {
+    fn wrong_lengths_and_nan_are_refused() {
         let (sizes, background) = (ClassicSizes::classic_tiny(), vec![[0.5; 3]; 256]);
         let len = ClassicLayout::new(&sizes).len;
         let make = |len, background| ClassicModel::new(sizes.clone(), vec![0.1; len], background);
         assert!(make(len, background.clone()).is_ok());
-        assert!(matches!(make(len + 1, background), Err(ModelError::Length { .. })));
-        assert!(matches!(make(len, vec![]), Err(ModelError::Length { .. })));
+        assert!(matches!(make(len + 1, background), Err(ClassicModelError::Length { .. })));
+        assert!(matches!(make(len, vec![]), Err(ClassicModelError::Length { .. })));
         let bad = make(len, vec![[f32::NAN; 3]; 256]);
-        assert!(matches!(bad, Err(ModelError::NotFinite { .. })));
+        assert!(matches!(bad, Err(ClassicModelError::NotFinite { .. })));
     }
 }

@@ -1,18 +1,18 @@
-//! Matrix products of tall, narrow matrices, in the widest vectors of the machine.
+//! SIMD products of tall, narrow matrices.
 //!
-//! Numbers are row-major. Columns of results come in multiples of 16, so that every row is whole
-//! vectors and no product needs a tail.
+//! Matrices are row-major. Results have a multiple of 16 columns, so that every row consists of
+//! whole vectors and no product needs a remainder loop.
 
 use pulp::{Simd, WithSimd};
 
-/// Rows of a result that are summed in registers at once: six times two vectors of sums, two of
-/// weights and one input are the sixteen registers of most machines.
+/// Rows of a result that are accumulated in registers at once: six times two vectors of sums, two of
+/// weights and one of inputs fit the sixteen vector registers of most CPUs.
 const ROWS: usize = 6;
-/// Rows of a transposed product that are added up before the next tile: they stay in the first
-/// cache.
+/// Rows of a transposed product that are accumulated before the next tile, so that they stay in the
+/// L1 cache.
 const TOGETHER: usize = 64;
 
-/// A matrix whose rows of `width` numbers begin every `stride` numbers.
+/// Matrix view with rows of `width` numbers that start every `stride` numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows<'a> {
     pub(crate) numbers: &'a [f32],
@@ -21,13 +21,14 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows one after the other.
-    pub(crate) fn tight(numbers: &'a [f32], width: usize) -> Self {
+    /// Views consecutive rows of `width` numbers.
+    pub(crate) fn contiguous(numbers: &'a [f32], width: usize) -> Self {
         Self { numbers, width, stride: width }
     }
 }
 
-/// `out += a * b`: `a` is `[m][k]`, `b` `[k][n]`, `out` `[m][n]` with rows every `stride` numbers.
+/// Adds `a * b` to `out`: `a` is `[m][k]`, `b` `[k][n]` and `out` `[m][n]` with rows every `stride`
+/// numbers.
 #[inline(always)]
 pub(crate) fn add_product<S: Simd>(
     simd: S,
@@ -41,7 +42,8 @@ pub(crate) fn add_product<S: Simd>(
     simd.vectorize(Product { out, stride, a, b, n });
 }
 
-/// A product of its own, so that its loops are compiled once.
+/// Kernel of [`add_product`], a type of its own so that its loops are compiled once per instruction
+/// set.
 struct Product<'a> {
     out: &'a mut [f32],
     stride: usize,
@@ -71,7 +73,7 @@ impl WithSimd for Product<'_> {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "two matrices and a place in the third")]
+#[expect(clippy::too_many_arguments, reason = "two matrices and a position in the third")]
 #[inline(always)]
 fn product_tile<S: Simd, const M: usize>(
     simd: S,
@@ -97,7 +99,7 @@ fn product_tile<S: Simd, const M: usize>(
     add_tile(simd, out, stride, at, &sums);
 }
 
-/// `out += aᵀ * b`: `a` is `[m][k]`, `b` `[m][n]`, `out` `[k][n]`, its rows one after the other.
+/// Adds `aᵀ * b` to `out`: `a` is `[m][k]`, `b` `[m][n]` and `out` `[k][n]`, contiguous.
 #[inline(always)]
 pub(crate) fn add_transposed_product<S: Simd>(
     simd: S,
@@ -186,7 +188,7 @@ fn add_tile<S: Simd, const M: usize>(
     }
 }
 
-/// `[k][n]` turned into `[n][k]`.
+/// Transposes a `[k][n]` matrix to `[n][k]`.
 pub(crate) fn transposed(numbers: &[f32], n: usize) -> Vec<f32> {
     let k = numbers.len() / n;
     (0..n).flat_map(|column| (0..k).map(move |row| numbers[row * n + column])).collect()
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn products_are_sums_of_products() {
+    fn products_agree_with_the_definition() {
         for (m, k, n) in [(1, 1, 16), (13, 7, 48), (150, 63, 32)] {
             let stride = k + 3;
             let (a, b) = (noise(m * stride, 1), noise(m.max(k) * n, 2));
@@ -238,7 +240,7 @@ mod tests {
                     assert!((forward[i * (n + 16) + j] - want).abs() < 1e-4, "{m} {k} {n}");
                 }
                 let rest = &forward[i * (n + 16) + n..][..16];
-                assert!(rest.iter().all(|v| *v == 1.0), "wrote beside its columns");
+                assert!(rest.iter().all(|v| *v == 1.0), "wrote outside its columns");
             }
             for l in 0..k {
                 for j in 0..n {

@@ -1,17 +1,19 @@
-//! One network of the classic field for many samples at once, forward and back.
+//! Forward and backward pass of one network for a batch of samples.
 
-use face::{
-    COLORS_PADDED, ClassicRay, ClassicSizes, DIRECTION_INPUTS, LOG_DENSITY, NetFrame, NetLayout,
-    POSITION_INPUTS, POSITION_SCALE, at, encode, exp, sigmoid,
-};
+use face::{exp, sigmoid};
 use pulp::{Simd, WithSimd};
 
-use super::product::{Rows, add_product, add_transposed_product, transposed};
+use crate::frame::NetFrame;
+use crate::product::{Rows, add_product, add_transposed_product, transposed};
+use crate::ray::{ClassicRay, LOG_DENSITY, POSITION_SCALE, encode};
+use crate::sizes::{
+    COLORS_PADDED, ClassicSizes, DIRECTION_INPUTS, LayerLayout, NetLayout, POSITION_INPUTS,
+};
 
-/// The weights of a network as the products want them.
+/// Weights of a network, packed for matrix products.
 ///
-/// Branch and density are one matrix `[width][branch + 16]` (the density in column `branch`, zeros
-/// behind it), the colors one of `[branch][16]`.
+/// Branch and density form one matrix `[width][branch + 16]` with the density in column `branch` and
+/// zeros after it; the color layer is `[branch][16]`.
 pub(crate) struct PackedNet<'a> {
     layout: &'a NetLayout,
     params: &'a [f32],
@@ -24,10 +26,11 @@ pub(crate) struct PackedNet<'a> {
     color_transposed: Vec<f32>,
 }
 
-/// What a network gave for the samples of a few rays of one frame, and all it was on the way.
+/// Outputs of a network for the samples of a few rays of one frame, with the activations that the
+/// backward pass needs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Activations {
-    /// Samples of each ray.
+    /// Samples on each ray.
     n: usize,
     /// `[rays][DIRECTION_INPUTS]`
     directions: Vec<f32>,
@@ -35,13 +38,13 @@ pub(crate) struct Activations {
     branch_bias: Vec<f32>,
     /// `[samples][POSITION_INPUTS]`
     encoded: Vec<f32>,
-    /// `[depth][samples][width]`, rectified.
+    /// `[depth][samples][width]`, after the `ReLU`.
     hidden: Vec<Vec<f32>>,
-    /// `[samples][branch + 16]`: rectified branch, logarithm of the density.
+    /// `[samples][branch + 16]`: branch after the `ReLU`, then the logarithm of the density.
     out: Vec<f32>,
-    /// `[samples][16]`: the logits of the colors.
+    /// `[samples][16]`: logits of the colors.
     logits: Vec<f32>,
-    /// `[samples]`: color and density, as [`face::integrate`] takes them.
+    /// `[samples]`: color and density, the input of [`crate::ray::integrate`].
     pub(crate) samples: Vec<([f32; 3], f32)>,
     g_out: Vec<f32>,
     g_logits: Vec<f32>,
@@ -49,10 +52,11 @@ pub(crate) struct Activations {
     g_branch: Vec<f32>,
 }
 
-/// Gradients of one network, but for what is a product with the codes: that is done once a frame.
+/// Gradients of one network that are completed once per frame by [`NetGrads::finish`], because they
+/// involve products with the codes or packed matrices.
 #[derive(Clone, Debug)]
 pub(crate) struct NetGrads {
-    /// `[depth][width]`: of the biases as [`NetFrame`] has them.
+    /// `[depth][width]`: gradients of [`NetFrame::biases`].
     pub(crate) biases: Vec<Vec<f32>>,
     out: Vec<f32>,
     out_bias: Vec<f32>,
@@ -76,13 +80,14 @@ impl<'a> PackedNet<'a> {
         for (to, from) in color.chunks_exact_mut(COLORS_PADDED).zip(rows) {
             to[..3].copy_from_slice(from);
         }
-        let of_layer = |layer: &face::LayerLayout| transposed(&params[layer.hidden.clone()], width);
+        let transposed_hidden =
+            |layer: &LayerLayout| transposed(&params[layer.hidden.clone()], width);
         Self {
             layout,
             params,
             width,
             branch,
-            hidden_transposed: layout.layers.iter().map(of_layer).collect(),
+            hidden_transposed: layout.layers.iter().map(transposed_hidden).collect(),
             out_transposed: transposed(&out, branch + 16),
             out,
             color_transposed: transposed(&color, COLORS_PADDED),
@@ -94,20 +99,20 @@ impl<'a> PackedNet<'a> {
         &self.params[range.clone()]
     }
 
-    /// Asks the network at `places`, `[rays][n]` distances.
+    /// Evaluates the network at `places`, `[rays][n]` distances along the rays.
     pub(crate) fn forward(
         &self,
-        heard: &NetFrame,
+        inputs: &NetFrame,
         rays: &[ClassicRay],
         places: &[f32],
         to: &mut Activations,
     ) {
-        pulp::Arch::new().dispatch(Forward { net: self, heard, rays, places, to });
+        pulp::Arch::new().dispatch(Forward { net: self, inputs, rays, places, to });
     }
 
-    /// Adds the gradients of the parameters, given those of each sample's color and density.
+    /// Back-propagates the gradients of each sample's color and density to the parameters.
     ///
-    /// `grads` is laid out as the field's parameters; what needs the codes stays in `own`.
+    /// Adds to `grads`, which has the layout of the field's parameters, and to `own`.
     pub(crate) fn backward(
         &self,
         g_samples: &[([f32; 3], f32)],
@@ -122,7 +127,7 @@ impl<'a> PackedNet<'a> {
     fn forward_with<S: Simd>(
         &self,
         simd: S,
-        heard: &NetFrame,
+        inputs: &NetFrame,
         rays: &[ClassicRay],
         places: &[f32],
         to: &mut Activations,
@@ -139,7 +144,7 @@ impl<'a> PackedNet<'a> {
         {
             encode(ray.direction, direction);
             for (row, t) in rows.chunks_exact_mut(POSITION_INPUTS).zip(places) {
-                encode(at(ray.origin, ray.direction, *t).map(|v| v * POSITION_SCALE), row);
+                encode(ray.at(*t).map(|v| v * POSITION_SCALE), row);
             }
         }
 
@@ -147,20 +152,20 @@ impl<'a> PackedNet<'a> {
         for (index, layer) in self.layout.layers.iter().enumerate() {
             let (before, after) = to.hidden.split_at_mut(index);
             let out = &mut after[0];
-            repeat(out, &heard.biases[index], n_rows);
+            repeat(out, &inputs.biases[index], n_rows);
             if let Some(before) = before.last() {
-                let a = Rows::tight(before, width);
+                let a = Rows::contiguous(before, width);
                 add_product(simd, out, width, a, self.part(&layer.hidden), width);
             }
             if !layer.position.is_empty() {
-                let a = Rows::tight(&to.encoded, POSITION_INPUTS);
+                let a = Rows::contiguous(&to.encoded, POSITION_INPUTS);
                 add_product(simd, out, width, a, self.part(&layer.position), width);
             }
-            rectify(out);
+            apply_relu(out);
         }
 
         repeat(&mut to.branch_bias, self.part(&self.layout.branch_bias), rays.len());
-        let a = Rows::tight(&to.directions, DIRECTION_INPUTS);
+        let a = Rows::contiguous(&to.directions, DIRECTION_INPUTS);
         let weights = self.part(&self.layout.branch_direction);
         add_product(simd, &mut to.branch_bias, branch, a, weights, branch);
         let stride = branch + 16;
@@ -176,10 +181,17 @@ impl<'a> PackedNet<'a> {
             }
         }
         if let Some(last) = to.hidden.last() {
-            add_product(simd, &mut to.out, stride, Rows::tight(last, width), &self.out, stride);
+            add_product(
+                simd,
+                &mut to.out,
+                stride,
+                Rows::contiguous(last, width),
+                &self.out,
+                stride,
+            );
         }
         for row in to.out.chunks_exact_mut(stride) {
-            rectify(&mut row[..branch]);
+            apply_relu(&mut row[..branch]);
         }
 
         let mut bias = [0.0; COLORS_PADDED];
@@ -219,7 +231,7 @@ impl<'a> PackedNet<'a> {
         let a = Rows { numbers: &from.out, width: branch, stride };
         add_transposed_product(simd, &mut own.color, a, &from.g_logits, COLORS_PADDED);
         add_rows(&mut own.color_bias, &from.g_logits);
-        let a = Rows::tight(&from.g_logits, COLORS_PADDED);
+        let a = Rows::contiguous(&from.g_logits, COLORS_PADDED);
         add_product(simd, &mut from.g_out, stride, a, &self.color_transposed, branch);
         let rows = from.g_out.chunks_exact_mut(stride).zip(from.out.chunks_exact(stride));
         for ((g_row, row), (g, (_, sigma))) in rows.zip(g_samples.iter().zip(&from.samples)) {
@@ -238,16 +250,22 @@ impl<'a> PackedNet<'a> {
             }
         }
         let g = &mut grads[self.layout.branch_direction.clone()];
-        let a = Rows::tight(&from.directions, DIRECTION_INPUTS);
+        let a = Rows::contiguous(&from.directions, DIRECTION_INPUTS);
         add_transposed_product(simd, g, a, &from.g_branch, branch);
         add_rows(&mut own.out_bias, &from.g_out);
 
         let Some(last) = from.hidden.last() else { return };
-        add_transposed_product(simd, &mut own.out, Rows::tight(last, width), &from.g_out, stride);
+        add_transposed_product(
+            simd,
+            &mut own.out,
+            Rows::contiguous(last, width),
+            &from.g_out,
+            stride,
+        );
         let [g, next] = &mut from.g_hidden;
         g.clear();
         g.resize(n_rows * width, 0.0);
-        let a = Rows::tight(&from.g_out, stride);
+        let a = Rows::contiguous(&from.g_out, stride);
         add_product(simd, g, width, a, &self.out_transposed, width);
         for (index, layer) in self.layout.layers.iter().enumerate().rev() {
             mask(g, &from.hidden[index]);
@@ -257,18 +275,18 @@ impl<'a> PackedNet<'a> {
                 add_transposed_product(
                     simd,
                     to,
-                    Rows::tight(&from.encoded, POSITION_INPUTS),
+                    Rows::contiguous(&from.encoded, POSITION_INPUTS),
                     g,
                     width,
                 );
             }
             if index > 0 {
-                let a = Rows::tight(&from.hidden[index - 1], width);
+                let a = Rows::contiguous(&from.hidden[index - 1], width);
                 add_transposed_product(simd, &mut grads[layer.hidden.clone()], a, g, width);
                 next.clear();
                 next.resize(n_rows * width, 0.0);
                 let weights = &self.hidden_transposed[index];
-                add_product(simd, next, width, Rows::tight(g, width), weights, width);
+                add_product(simd, next, width, Rows::contiguous(g, width), weights, width);
                 std::mem::swap(g, next);
             }
         }
@@ -277,7 +295,7 @@ impl<'a> PackedNet<'a> {
 
 struct Forward<'a, 'b> {
     net: &'a PackedNet<'b>,
-    heard: &'a NetFrame,
+    inputs: &'a NetFrame,
     rays: &'a [ClassicRay],
     places: &'a [f32],
     to: &'a mut Activations,
@@ -288,7 +306,7 @@ impl WithSimd for Forward<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.net.forward_with(simd, self.heard, self.rays, self.places, self.to);
+        self.net.forward_with(simd, self.inputs, self.rays, self.places, self.to);
     }
 }
 
@@ -328,12 +346,13 @@ impl NetGrads {
         }
     }
 
-    /// Adds what was kept apart to `grads`, and gives the gradient of what the network heard.
+    /// Adds the gradients kept here to `grads` and returns the gradient of the condition,
+    /// [`NetFrame::condition`].
     pub(crate) fn finish(
         &self,
         layout: &NetLayout,
         params: &[f32],
-        heard: &NetFrame,
+        inputs: &NetFrame,
         grads: &mut [f32],
     ) -> Vec<f32> {
         let branch = layout.branch_bias.len();
@@ -353,11 +372,11 @@ impl NetGrads {
             add_rows(&mut grads[to..to + 3], &row[..3]);
         }
         add_rows(&mut grads[layout.color_bias.clone()], &self.color_bias[..3]);
-        let mut g_condition = vec![0.0; heard.condition.len()];
+        let mut g_condition = vec![0.0; inputs.condition.len()];
         for (layer, g) in layout.layers.iter().zip(&self.biases) {
             add_rows(&mut grads[layer.bias.clone()], g);
             let places = layer.condition.clone().step_by(g.len());
-            for ((at, value), g_value) in places.zip(&heard.condition).zip(&mut g_condition) {
+            for ((at, value), g_value) in places.zip(&inputs.condition).zip(&mut g_condition) {
                 let row = at..at + g.len();
                 *g_value += params[row.clone()].iter().zip(g).map(|(w, g)| w * g).sum::<f32>();
                 grads[row].iter_mut().zip(g).for_each(|(to, g)| *to += value * g);
@@ -367,27 +386,28 @@ impl NetGrads {
     }
 }
 
-/// `to` becomes `n` copies of `row`.
+/// Fills `to` with `n` copies of `row`.
 #[inline(always)]
 fn repeat(to: &mut Vec<f32>, row: &[f32], n: usize) {
     to.resize(n * row.len(), 0.0);
     to.chunks_exact_mut(row.len()).for_each(|to| to.copy_from_slice(row));
 }
 
+/// Clamps negative values to zero.
 #[inline(always)]
-fn rectify(values: &mut [f32]) {
+fn apply_relu(values: &mut [f32]) {
     for v in values {
         *v = v.max(0.0);
     }
 }
 
-/// Gradients end where the rectifier gave nothing.
+/// Back-propagates through a `ReLU`: zeroes gradients whose output was zero.
 #[inline(always)]
-fn mask(g: &mut [f32], rectified: &[f32]) {
-    g.iter_mut().zip(rectified).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { 0.0 });
+fn mask(g: &mut [f32], output: &[f32]) {
+    g.iter_mut().zip(output).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { 0.0 });
 }
 
-/// Adds each row of `rows` to `sum`.
+/// Adds every row of `rows` to `sum`.
 #[inline(always)]
 fn add_rows(sum: &mut [f32], rows: &[f32]) {
     for row in rows.chunks_exact(sum.len()) {

@@ -1,22 +1,23 @@
-//! Rays of one frame through the classic field, a few at a time: forward, and back to gradients.
+//! Forward and backward pass of a few rays of one frame, as matrix products.
 //!
-//! Forward is [`face::render_classic_ray`] in matrix products, to which it is tested; back is
-//! tested against finite differences.
+//! Tests compare the forward pass with its definition, [`crate::ray::render_classic_ray`], and the
+//! backward pass with finite differences.
 
-use face::{
-    ClassicFrame, ClassicLayout, ClassicModel, ClassicRay, ClassicSizes, NetFrame, head_ray,
-    integrate, merge, place_by_mass, place_evenly, read_picture, torso_ray, widths,
-};
+use enroll::Pixel;
 use numerics::SplitMix64;
 use rayon::prelude::*;
 
-use super::net::{Activations, NetGrads, PackedNet};
-use crate::ray_pass::Pixel;
+use crate::frame::{ClassicFrame, NetFrame};
+use crate::model::ClassicModel;
+use crate::net::{Activations, NetGrads, PackedNet};
+use crate::ray::{ClassicRay, head_ray, integrate, read_picture, torso_ray};
+use crate::sampling::{merge, place_by_mass, place_evenly, widths};
+use crate::sizes::{ClassicLayout, ClassicSizes};
 
-/// Rays that go through the networks together: what they leave on the way stays in the cache.
+/// Rays in one batch; few enough that their activations stay in the cache.
 const RAYS_TOGETHER: usize = 8;
 
-/// A classic field, ready for products.
+/// Baseline field with packed weights.
 pub(crate) struct PackedField<'a> {
     sizes: &'a ClassicSizes,
     layout: &'a ClassicLayout,
@@ -26,24 +27,25 @@ pub(crate) struct PackedField<'a> {
     nets: Vec<PackedNet<'a>>,
 }
 
-/// One network along a few rays.
+/// Samples of one network along a batch of rays.
 #[derive(Clone, Debug, Default)]
 struct NetPass {
     rays: Vec<ClassicRay>,
-    /// `[rays][samples]`, as the next two.
+    /// `[rays][samples]`: distances, compositing weights, and gradients of colors and densities.
     places: Vec<f32>,
     weights: Vec<f32>,
     g_samples: Vec<([f32; 3], f32)>,
-    /// What shows through each ray's samples, and how much of it.
-    behind: Vec<[f32; 3]>,
-    rest: Vec<f32>,
-    /// The color of each ray.
+    /// Color behind the samples of each ray.
+    backdrop: Vec<[f32; 3]>,
+    /// Transmittance of each ray after its last sample.
+    transmittance: Vec<f32>,
+    /// Composited color of each ray.
     rgb: Vec<[f32; 3]>,
     g_rgb: Vec<[f32; 3]>,
     net: Activations,
 }
 
-/// A few rays on their way: coarse, fine unless it is left out, torso.
+/// Buffers for one batch of rays: coarse pass, fine pass unless disabled, torso pass.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rays {
     passes: Vec<NetPass>,
@@ -61,7 +63,8 @@ impl<'a> PackedField<'a> {
         Self { sizes, layout, params, background, nets }
     }
 
-    /// Traces the rays through `points`; the color of each is then in [`Rays::colors`].
+    /// Renders the rays through image `points` into `rays`; `offset()` in 0..=1 places the samples
+    /// inside their intervals.
     fn trace(
         &self,
         frame: &ClassicFrame,
@@ -74,24 +77,24 @@ impl<'a> PackedField<'a> {
         rays.passes.resize(self.nets.len(), NetPass::default());
         let (heads, torso) = rays.passes.split_at_mut(last);
         let torso = &mut torso[0];
-        torso.aim(points.iter().map(|&[x, y]| torso_ray(s, x, y)));
+        torso.set_rays(points.iter().map(|&[x, y]| torso_ray(s, x, y)));
         torso.place(s.torso, |ray, out| place_evenly(ray.span, out, &mut offset));
-        torso.behind.clear();
+        torso.backdrop.clear();
         torso
-            .behind
+            .backdrop
             .extend(points.iter().map(|&[x, y]| read_picture(self.background, s.background, x, y)));
         torso.forward(&self.nets[last], &frame.nets[last]);
 
         let (coarse, fine) = heads.split_at_mut(1);
         let coarse = &mut coarse[0];
-        coarse.aim(points.iter().map(|&[x, y]| head_ray(s, frame, x, y)));
+        coarse.set_rays(points.iter().map(|&[x, y]| head_ray(s, frame, x, y)));
         coarse.place(s.coarse, |ray, out| place_evenly(ray.span, out, &mut offset));
-        coarse.behind.clone_from(&torso.rgb);
+        coarse.backdrop.clone_from(&torso.rgb);
         coarse.forward(&self.nets[0], &frame.nets[0]);
 
         let Some(fine) = fine.first_mut() else { return };
-        fine.aim(coarse.rays.iter().copied());
-        fine.behind.clone_from(&torso.rgb);
+        fine.set_rays(coarse.rays.iter().copied());
+        fine.backdrop.clone_from(&torso.rgb);
         rays.places.resize(s.fine, 0.0);
         let mut index = 0;
         fine.place(s.coarse + s.fine, |ray, out| {
@@ -106,14 +109,14 @@ impl<'a> PackedField<'a> {
 }
 
 impl Rays {
-    /// What is shown of each ray: the fine color.
+    /// Returns the color shown of each ray: the fine one, or the coarse one without a fine pass.
     fn colors(&self) -> &[[f32; 3]] {
         &self.passes[self.passes.len() - 2].rgb
     }
 }
 
 impl NetPass {
-    fn aim(&mut self, rays: impl Iterator<Item = ClassicRay>) {
+    fn set_rays(&mut self, rays: impl Iterator<Item = ClassicRay>) {
         self.rays.clear();
         self.rays.extend(rays);
     }
@@ -125,36 +128,38 @@ impl NetPass {
         }
     }
 
-    fn forward(&mut self, net: &PackedNet<'_>, heard: &NetFrame) {
-        net.forward(heard, &self.rays, &self.places, &mut self.net);
+    fn forward(&mut self, net: &PackedNet<'_>, inputs: &NetFrame) {
+        net.forward(inputs, &self.rays, &self.places, &mut self.net);
         let n = self.places.len() / self.rays.len();
         self.weights.resize(self.places.len(), 0.0);
         self.rgb.clear();
-        self.rest.clear();
-        for (i, (ray, behind)) in self.rays.iter().zip(&self.behind).enumerate() {
+        self.transmittance.clear();
+        for (i, (ray, backdrop)) in self.rays.iter().zip(&self.backdrop).enumerate() {
             let of_ray = i * n..(i + 1) * n;
             let samples = &self.net.samples[of_ray.clone()];
             let weights = &mut self.weights[of_ray.clone()];
-            let (rgb, rest) = integrate(&self.places[of_ray], ray.span.1, samples, weights);
-            self.rgb.push(std::array::from_fn(|c| rgb[c] + rest * behind[c]));
-            self.rest.push(rest);
+            let (rgb, transmittance) =
+                integrate(&self.places[of_ray], ray.span.1, samples, weights);
+            self.rgb.push(std::array::from_fn(|c| rgb[c] + transmittance * backdrop[c]));
+            self.transmittance.push(transmittance);
         }
     }
 
-    /// From `self.g_rgb` to the gradients of the samples; adds those of what is behind to
-    /// `g_behind`.
+    /// Back-propagates `self.g_rgb` to the gradients of the samples and adds the gradient of the
+    /// backdrop to `g_backdrop`.
     ///
-    /// `dC/dc[i] = w[i]`, `dC/dsigma[i] = delta[i] (T[i + 1] c[i] - what sample i hides)`.
-    fn back_through_integral(&mut self, g_behind: &mut [[f32; 3]]) {
+    /// `dC/dcᵢ = wᵢ` and `dC/dσᵢ = δᵢ (Tᵢ₊₁ cᵢ − Bᵢ)`, where `Bᵢ` is the color contributed by all that
+    /// lies behind sample `i`.
+    fn backward_through_integral(&mut self, g_backdrop: &mut [[f32; 3]]) {
         let n = self.places.len() / self.rays.len();
         self.g_samples.resize(self.places.len(), ([0.0; 3], 0.0));
-        for (i, g_behind) in g_behind.iter_mut().enumerate() {
+        for (i, g_backdrop) in g_backdrop.iter_mut().enumerate() {
             let of_ray = i * n..(i + 1) * n;
             let g = self.g_rgb[i];
-            let mut after = self.rest[i];
-            let mut hidden = self.behind[i].map(|v| v * after);
+            let mut after = self.transmittance[i];
+            let mut hidden = self.backdrop[i].map(|v| v * after);
             for c in 0..3 {
-                g_behind[c] += after * g[c];
+                g_backdrop[c] += after * g[c];
             }
             let g_samples = &mut self.g_samples[of_ray.clone()];
             for (g_sample, width) in
@@ -175,27 +180,27 @@ impl NetPass {
     }
 }
 
-/// One frame's share of a step.
+/// One frame of a training step.
 pub(crate) struct ClassicJob<'a> {
     pub(crate) frame: ClassicFrame,
     pub(crate) pixels: Vec<Pixel>,
     pub(crate) seed: u64,
     pub(crate) field: &'a PackedField<'a>,
-    /// The loss is the sum over the rays times this.
+    /// Factor on the sum of the rays' losses.
     pub(crate) scale: f32,
 }
 
-/// What a frame's rays leave.
+/// Worker for one frame of a step: buffers, gradients and losses.
 pub(crate) struct Lane {
     rays: Rays,
-    /// Laid out as the field's parameters.
+    /// Gradients of the parameters, in their layout.
     pub(crate) grads: Vec<f32>,
-    own: Vec<NetGrads>,
-    /// Gradient of the frame's expression code.
+    net_grads: Vec<NetGrads>,
+    /// Gradient of the frame's code.
     pub(crate) g_code: Vec<f32>,
-    /// `scale` times the sum of both pictures' squared errors.
+    /// `scale` times the sum over the rays of the squared errors of both colors.
     pub(crate) loss: f64,
-    /// Of the picture that is shown, mean over channels, sum over rays.
+    /// Squared error of the shown color: mean over the channels, sum over the rays.
     pub(crate) squared_error: f64,
 }
 
@@ -204,43 +209,41 @@ impl Lane {
         Self {
             rays: Rays::default(),
             grads: vec![0.0; layout.len],
-            own: layout.nets(sizes).map(|_| NetGrads::new(sizes)).collect(),
+            net_grads: layout.nets(sizes).map(|_| NetGrads::new(sizes)).collect(),
             g_code: Vec::new(),
             loss: 0.0,
             squared_error: 0.0,
         }
     }
 
-    /// Traces the job's rays and keeps the gradients of `scale` times their summed loss.
+    /// Renders the job's rays and computes the gradients of `scale` times their summed loss.
     ///
-    /// The loss of a ray is eq. 4 and 5 of arXiv:2402.16599: the squared error of its coarse color
-    /// plus that of its fine one, mean over the channels.
+    /// The loss of a ray is the squared error of its coarse color plus that of its fine color, mean
+    /// over the channels (arXiv:2402.16599, eq. 4 and 5).
     pub(crate) fn run(&mut self, job: &ClassicJob<'_>) {
         self.grads.fill(0.0);
-        self.own.iter_mut().for_each(NetGrads::clear);
+        self.net_grads.iter_mut().for_each(NetGrads::clear);
         (self.loss, self.squared_error) = (0.0, 0.0);
         let mut noise = SplitMix64::new(job.seed);
         for pixels in job.pixels.chunks(RAYS_TOGETHER) {
             let points: Vec<[f32; 2]> = pixels.iter().map(|pixel| pixel.at).collect();
             job.field.trace(&job.frame, &points, || noise.uniform(), &mut self.rays);
-            self.back(job, pixels);
+            self.backward(job, pixels);
         }
         let field = job.field;
         let mut g_shared = vec![0.0; field.layout.shared.len()];
         self.g_code = vec![0.0; field.sizes.code];
         let nets = field.layout.nets(field.sizes).map(|(net, _)| net);
-        for ((net, heard), own) in nets.zip(&job.frame.nets).zip(&self.own) {
-            let g = own.finish(net, field.params, heard, &mut self.grads);
+        for ((net, inputs), net_grads) in nets.zip(&job.frame.nets).zip(&self.net_grads) {
+            let g = net_grads.finish(net, field.params, inputs, &mut self.grads);
             let (code, rest) = g.split_at(field.sizes.code);
             self.g_code.iter_mut().zip(code).for_each(|(to, g)| *to += g);
             g_shared.iter_mut().zip(rest).for_each(|(to, g)| *to += g);
         }
         self.grads[field.layout.shared.clone()].copy_from_slice(&g_shared);
     }
-}
 
-impl Lane {
-    fn back(&mut self, job: &ClassicJob<'_>, pixels: &[Pixel]) {
+    fn backward(&mut self, job: &ClassicJob<'_>, pixels: &[Pixel]) {
         let field = job.field;
         let (heads, torso) = self.rays.passes.split_at_mut(field.nets.len() - 1);
         let torso = &mut torso[0];
@@ -257,18 +260,18 @@ impl Lane {
                     self.squared_error += squared;
                 }
             }
-            pass.back_through_integral(&mut torso.g_rgb);
-            let (net, own) = (&field.nets[index], &mut self.own[index]);
+            pass.backward_through_integral(&mut torso.g_rgb);
+            let (net, own) = (&field.nets[index], &mut self.net_grads[index]);
             net.backward(&pass.g_samples, &mut pass.net, &mut self.grads, own);
         }
         let mut nowhere = vec![[0.0; 3]; pixels.len()];
-        torso.back_through_integral(&mut nowhere);
-        let (net, own) = (&field.nets[heads.len()], &mut self.own[heads.len()]);
+        torso.backward_through_integral(&mut nowhere);
+        let (net, own) = (&field.nets[heads.len()], &mut self.net_grads[heads.len()]);
         net.backward(&torso.g_samples, &mut torso.net, &mut self.grads, own);
     }
 }
 
-/// [`face::render_classic`], in matrix products.
+/// Renders a picture as [`crate::ray::render_classic`] does, with matrix products.
 pub(crate) fn draw_classic(model: &ClassicModel, frame: &ClassicFrame, side: u32) -> Vec<[f32; 3]> {
     let field = PackedField::new(model.sizes(), model.layout(), model.params(), model.background());
     let mut picture = vec![[0.0; 3]; (side * side) as usize];
@@ -290,7 +293,8 @@ pub(crate) fn draw_classic(model: &ClassicModel, frame: &ClassicFrame, side: u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use face::{TORSO_INPUT_SCALE, render_classic};
+    use crate::ray::render_classic;
+    use crate::sizes::TORSO_INPUT_SCALE;
     use types::{POSE_DIMS, TORSO_DIMS};
 
     const POSE: [f32; POSE_DIMS] = [0.1, -0.3, 0.05, 0.02, -0.01, 1.1];
@@ -315,16 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn products_draw_what_the_definition_draws() {
+    fn matrix_products_agree_with_the_definition() {
         for sizes in all_sizes() {
             let model = model(sizes);
             let s = model.sizes();
             let frame = ClassicFrame::new(s, model.layout(), model.params(), &POSE, &code(s));
-            // Sides that are no multiple of the rays that go together.
+            // The side is not a multiple of the batch size.
             let (got, want) =
                 (draw_classic(&model, &frame, 13), render_classic(&model, &frame, 13));
             for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
-                // Sums in another order, through ten octaves.
+                // Sums in another order, amplified through ten octaves.
                 assert!((got - want).abs() < 2e-4, "{got} {want}");
             }
         }
@@ -358,14 +362,14 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_those_of_finite_differences() {
+    fn gradients_agree_with_finite_differences() {
         for sizes in all_sizes() {
             let mut model = model(sizes);
             let sizes = model.sizes().clone();
             let layout = model.layout().clone();
             if sizes.fine > 0 {
-                // Places of fine samples move with the coarse density, and that is not
-                // differentiated: a coarse density that is the same everywhere holds them still.
+                // The positions of fine samples depend on the coarse density, which is not
+                // differentiated. A uniform coarse density keeps them fixed.
                 let mut params = model.params().to_vec();
                 params[layout.heads[0].density.clone()].fill(0.0);
                 model =
@@ -378,7 +382,7 @@ mod tests {
             let mut probe = |what: String, analytic: f32, at: [(&[f32], &[f32]); 2]| {
                 let [up, down] = at.map(|(params, code)| loss(&model, params, code, &mut lane));
                 let numeric = ((up - down) / f64::from(2.0 * STEP)) as f32;
-                // Kinks of rectifiers and rounding of f32 sums leave a few per cent.
+                // Kinks of the ReLUs and rounding of f32 sums leave errors of a few per cent.
                 let slack = 0.04 * analytic.abs().max(numeric.abs()) + 3e-4;
                 assert!((analytic - numeric).abs() < slack, "{what}: {analytic}, not {numeric}");
             };
@@ -387,21 +391,22 @@ mod tests {
                 values[i] += by;
                 values
             };
-            let held_still = |i: &usize| {
+            let is_fixed = |i: &usize| {
                 let net = &layout.heads[0];
                 sizes.fine > 0 && (net.density.contains(i) || net.density_bias.contains(i))
             };
-            // About a hundred numbers of every part, and all of the consistency code.
+            // About a hundred parameters from all parts, and the whole consistency code.
             let chosen = (0..layout.len).step_by(layout.len / 100).chain(layout.shared.clone());
             let biases = layout.nets(&sizes).flat_map(|(net, _)| {
                 [net.density_bias.start, net.color_bias.start, net.branch_bias.start]
             });
-            for i in chosen.chain(biases).filter(|i| !held_still(i)) {
+            for i in chosen.chain(biases).filter(|i| !is_fixed(i)) {
                 let [plus, minus] = [STEP, -STEP].map(|by| moved(&params, i, by));
                 probe(format!("parameter {i}"), grads[i], [(&plus, &code), (&minus, &code)]);
             }
             for (i, g) in g_code.iter().enumerate() {
-                // The torso's track is scaled up on its way in; the gradient is of what is heard.
+                // The torso track is scaled before the networks read it; `g_code` is the gradient
+                // of the scaled numbers.
                 let scale = if i + TORSO_DIMS < code.len() { 1.0 } else { 1.0 / TORSO_INPUT_SCALE };
                 let [plus, minus] = [STEP, -STEP].map(|by| moved(&code, i, by * scale));
                 probe(format!("code {i}"), *g, [(&params, &plus), (&params, &minus)]);
@@ -410,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn the_coarse_density_learns_too() {
+    fn the_coarse_density_has_a_gradient() {
         let sizes = ClassicSizes { fine: 0, ..ClassicSizes::classic_tiny() };
         let model = model(sizes.clone());
         let (mut params, code) = (model.params().to_vec(), code(&sizes));

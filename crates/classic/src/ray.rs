@@ -1,60 +1,80 @@
+//! Definition of the baseline field: what one ray shows.
+
+use face::{Taps, exp, sigmoid};
 use rayon::prelude::*;
 
-use super::sampling::{merge, place_by_mass, place_evenly, widths};
-use super::sizes::{DIRECTION_INPUTS, POSITION_INPUTS};
-use super::{ClassicFrame, ClassicModel, ClassicSizes, NetFrame, NetLayout};
-use crate::{LOG_DENSITY, Taps, at, exp, sigmoid};
+use crate::frame::{ClassicFrame, NetFrame};
+use crate::model::ClassicModel;
+use crate::sampling::{merge, place_by_mass, place_evenly, widths};
+use crate::sizes::{ClassicSizes, DIRECTION_INPUTS, NetLayout, POSITION_INPUTS};
 
-/// Positions are encoded in this share of a canonical unit, so that a head fills about -1..=1.
-pub const POSITION_SCALE: f32 = 0.5;
-/// Scaled positions are clamped to plus and minus this: the sine below is good to here.
-pub const POSITION_LIMIT: f32 = 4.0;
+/// Factor on positions (canonical units) before they are encoded; a head then spans about -1..=1.
+pub(crate) const POSITION_SCALE: f32 = 0.5;
+/// Scaled positions are clamped to ± this value, the range in which [`sine_cosine`] is accurate.
+pub(crate) const POSITION_LIMIT: f32 = 4.0;
 
-/// A stretch of a half-line on which samples lie.
+/// Bounds of the logarithm of the density; the density is in 1 / canonical unit.
+pub(crate) const LOG_DENSITY: (f32, f32) = (-8.0, 6.0);
+
+/// Segment of a half-line on which samples lie. Distances are in canonical units.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassicRay {
-    /// Where distances begin.
+pub(crate) struct ClassicRay {
+    /// Point at distance zero.
     pub origin: [f32; 3],
-    /// A unit vector.
+    /// Unit vector.
     pub direction: [f32; 3],
-    /// First and last distance, canonical units.
+    /// Distances at which sampling begins and ends.
     pub span: (f32, f32),
 }
 
-/// The two pictures of a ray, sRGB 0..=1; both are in the loss, the fine one is shown.
+impl ClassicRay {
+    /// Returns the point at distance `t` from the origin.
+    #[inline(always)]
+    pub(crate) fn at(&self, t: f32) -> [f32; 3] {
+        std::array::from_fn(|i| self.origin[i] + t * self.direction[i])
+    }
+}
+
+/// Colors of a ray, sRGB in 0..=1. The training loss contains both; a picture shows the fine one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RayColors {
-    /// From the coarse pass.
+pub(crate) struct RayColors {
+    /// Color of the coarse pass.
     pub coarse: [f32; 3],
-    /// From the fine pass; the coarse one where it is left out.
+    /// Color of the fine pass, or the coarse color if the fine pass is disabled.
     pub fine: [f32; 3],
 }
 
-/// The colors of the ray through image point `x, y`: the definition of the classic field.
+/// Renders the ray through image point `x, y` (0..=1): the definition of the baseline field.
 ///
-/// A sample at `x` seen along `d` is `(c, sigma) = F(x, d, e, s)` with the frame's expression code
-/// `e` and the consistency code `s`: a trunk of rectified layers over the encoded position, from
-/// which `sigma = exp(trunk)`, clamped as [`LOG_DENSITY`] says, per canonical unit, and a rectified
-/// branch that also hears the encoded direction, from which `c = sigmoid(branch)`.
-/// 1. **Torso**: `sizes.torso` even samples in camera space through the torso's network, which
-///    hears the pose too, integrated ([`integrate`]) over the background.
+/// A network maps a position `x`, a direction `d`, the frame's code `e` and the consistency code `s`
+/// to a color and a density, `(c, sigma) = F(x, d, e, s)`. Its trunk of `ReLU` layers reads the encoded
+/// position and the codes and gives `sigma = exp(clamp(trunk))` in 1 / canonical unit, clamped to
+/// [`LOG_DENSITY`]. A `ReLU` branch reads the trunk and the encoded direction and gives
+/// `c = sigmoid(branch)`.
+/// 1. **Torso**: `sizes.torso` even samples in camera space through the torso's network, which also
+///    reads the pose, composited ([`integrate`]) over the background.
 /// 2. **Coarse**: `sizes.coarse` even samples in canonical space through the coarse network,
-///    integrated over 1.
-/// 3. **Fine**: `sizes.fine` more samples where the coarse weights are ([`place_by_mass`]); all of
-///    them in order through the fine network, integrated over 1.
+///    composited over the torso.
+/// 3. **Fine**: `sizes.fine` more samples, distributed by the coarse weights ([`place_by_mass`]). All
+///    samples go in order through the fine network and are composited over the torso.
 ///
-/// Every ray takes every sample: nothing empty is left out.
+/// Every ray takes every sample; empty space is not skipped.
 ///
 /// # Source
-/// "NeRF-based video compression for video conferencing" (arXiv:2402.16599), eq. 1 to 3; what it
-/// leaves open is as in AD-NeRF (arXiv:2103.11078), whose last sample is the background.
-pub fn render_classic_ray(model: &ClassicModel, frame: &ClassicFrame, x: f32, y: f32) -> RayColors {
+/// "NeRF-based video compression for video conferencing" (arXiv:2402.16599), eq. 1 to 3. Details that
+/// the paper leaves open follow AD-NeRF (arXiv:2103.11078), whose last sample is the background.
+pub(crate) fn render_classic_ray(
+    model: &ClassicModel,
+    frame: &ClassicFrame,
+    x: f32,
+    y: f32,
+) -> RayColors {
     let (sizes, layout, params) = (model.sizes(), model.layout(), model.params());
-    let over = |net, heard, ray: &ClassicRay, places: &[f32], behind: [f32; 3]| {
-        let samples = evaluate(net, params, heard, ray, places);
+    let render_over = |net, inputs, ray: &ClassicRay, places: &[f32], backdrop: [f32; 3]| {
+        let samples = evaluate(net, params, inputs, ray, places);
         let mut weights = vec![0.0; places.len()];
         let (rgb, rest) = integrate(places, ray.span.1, &samples, &mut weights);
-        let rgb: [f32; 3] = std::array::from_fn(|c| rgb[c] + rest * behind[c]);
+        let rgb: [f32; 3] = std::array::from_fn(|c| rgb[c] + rest * backdrop[c]);
         (rgb, weights)
     };
     let last = frame.nets.len() - 1;
@@ -62,12 +82,12 @@ pub fn render_classic_ray(model: &ClassicModel, frame: &ClassicFrame, x: f32, y:
     let mut places = vec![0.0; sizes.torso];
     place_evenly(ray.span, &mut places, || 0.5);
     let background = read_picture(model.background(), sizes.background, x, y);
-    let (behind, _) = over(&layout.torso, &frame.nets[last], &ray, &places, background);
+    let (backdrop, _) = render_over(&layout.torso, &frame.nets[last], &ray, &places, background);
 
     let ray = head_ray(sizes, frame, x, y);
     let mut places = vec![0.0; sizes.coarse];
     place_evenly(ray.span, &mut places, || 0.5);
-    let (coarse, weights) = over(&layout.heads[0], &frame.nets[0], &ray, &places, behind);
+    let (coarse, weights) = render_over(&layout.heads[0], &frame.nets[0], &ray, &places, backdrop);
     let Some(net) = layout.heads.get(1) else {
         return RayColors { coarse, fine: coarse };
     };
@@ -75,22 +95,24 @@ pub fn render_classic_ray(model: &ClassicModel, frame: &ClassicFrame, x: f32, y:
     place_by_mass(ray.span, &weights, &mut more, || 0.5);
     let mut all = vec![0.0; sizes.coarse + sizes.fine];
     merge(&places, &more, &mut all);
-    let (fine, _) = over(net, &frame.nets[1], &ray, &all, behind);
+    let (fine, _) = render_over(net, &frame.nets[1], &ray, &all, backdrop);
     RayColors { coarse, fine }
 }
 
-/// A square picture of `side` pixels, row by row: [`render_classic_ray`] through the middle of
-/// each pixel, the fine color.
+/// Renders a square picture of `side` by `side` pixels: the color of a ray through the centre of each
+/// pixel, sRGB in 0..=1, row by row.
+///
+/// `frame` must come from [`ClassicModel::frame`] of the same model. Uses all cores.
 pub fn render_classic(model: &ClassicModel, frame: &ClassicFrame, side: u32) -> Vec<[f32; 3]> {
-    let middle = |i: u32| (i as f32 + 0.5) / side as f32;
+    let centre = |i: u32| (i as f32 + 0.5) / side as f32;
     (0..side * side)
         .into_par_iter()
-        .map(|i| render_classic_ray(model, frame, middle(i % side), middle(i / side)).fine)
+        .map(|i| render_classic_ray(model, frame, centre(i % side), centre(i / side)).fine)
         .collect()
 }
 
-/// The ray through image point `x, y` in canonical space, sampled around the head's distance.
-pub fn head_ray(sizes: &ClassicSizes, frame: &ClassicFrame, x: f32, y: f32) -> ClassicRay {
+/// Casts the ray through image point `x, y` in canonical space; its span surrounds the head.
+pub(crate) fn head_ray(sizes: &ClassicSizes, frame: &ClassicFrame, x: f32, y: f32) -> ClassicRay {
     let (u, v) = ((x - 0.5) / sizes.focal, (y - 0.5) / sizes.focal);
     let a = &frame.axes;
     let toward: [f32; 3] = std::array::from_fn(|i| a[0][i] * u + a[1][i] * v + a[2][i]);
@@ -98,36 +120,36 @@ pub fn head_ray(sizes: &ClassicSizes, frame: &ClassicFrame, x: f32, y: f32) -> C
     let distance = (o[0] * o[0] + o[1] * o[1] + o[2] * o[2]).sqrt();
     ClassicRay {
         origin: o,
-        direction: unit(toward),
+        direction: normalized(toward),
         span: ((distance - sizes.near).max(0.0), distance + sizes.far),
     }
 }
 
-/// The ray through image point `x, y` in camera space, canonical units, its origin moved so that
-/// the torso is around zero.
-pub fn torso_ray(sizes: &ClassicSizes, x: f32, y: f32) -> ClassicRay {
+/// Casts the ray through image point `x, y` in camera space, scaled to canonical units and shifted
+/// along the optical axis so that the torso lies around zero.
+pub(crate) fn torso_ray(sizes: &ClassicSizes, x: f32, y: f32) -> ClassicRay {
     let d = sizes.torso_distance;
     ClassicRay {
         origin: [0.0, 0.0, -d],
-        direction: unit([(x - 0.5) / sizes.focal, (y - 0.5) / sizes.focal, 1.0]),
+        direction: normalized([(x - 0.5) / sizes.focal, (y - 0.5) / sizes.focal, 1.0]),
         span: (d - sizes.near, d + sizes.far),
     }
 }
 
-fn unit(v: [f32; 3]) -> [f32; 3] {
+/// Scales a vector to unit length.
+fn normalized(v: [f32; 3]) -> [f32; 3] {
     let scale = 1.0 / (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]).sqrt();
     v.map(|c| c * scale)
 }
 
-/// Composites samples near to far: color, and the transmittance left for what is behind.
+/// Composites samples from near to far; returns the color and the remaining transmittance.
 ///
-/// `C = sum of w[i] c[i]`, `w[i] = T[i] (1 - exp(-sigma[i] delta[i]))`, `T[i]` the product of
-/// `exp(-sigma[j] delta[j])` before it, `delta` as [`widths`] gives it. `samples` are colors with
-/// densities; `weights` takes `w`.
+/// `C = Σᵢ wᵢ cᵢ` with `wᵢ = Tᵢ (1 − exp(−σᵢ δᵢ))`, `Tᵢ = Πⱼ₍ⱼ<ᵢ₎ exp(−σⱼ δⱼ)` and `δ` from [`widths`].
+/// `samples` are colors (sRGB) and densities (1 / canonical unit) at `places`; `weights` receives `w`.
 ///
 /// # Source
-/// The quadrature of eq. 2; what is left goes to the background, "the last sample".
-pub fn integrate(
+/// Quadrature of eq. 2 in arXiv:2402.16599.
+pub(crate) fn integrate(
     places: &[f32],
     far: f32,
     samples: &[([f32; 3], f32)],
@@ -147,21 +169,21 @@ pub fn integrate(
     (rgb, transmittance)
 }
 
-/// The background at an image point: texel `i` of `n` has its middle at `(i + 0.5) / n`, bilinear,
-/// clamped.
-pub fn read_picture(texels: &[[f32; 3]], n: usize, x: f32, y: f32) -> [f32; 3] {
+/// Reads an `n` by `n` picture at an image point, bilinear and clamped at the edges; the centre of
+/// texel `i` lies at `(i + 0.5) / n`.
+pub(crate) fn read_picture(texels: &[[f32; 3]], n: usize, x: f32, y: f32) -> [f32; 3] {
     let relative = |v: f32| (v * n as f32 - 0.5) / (n - 1) as f32;
     Taps::new(relative(x), relative(y), n, n).read(texels)
 }
 
-/// `[v, then for each octave sin(2^octave v), cos(2^octave v)]`, three axes each; `out` says how
-/// many octaves.
+/// Encodes a vector as `[v, sin(2⁰v), cos(2⁰v), sin(2¹v), cos(2¹v), …]`, three axes each; the length
+/// of `out` (3 + 6 per octave) determines the number of octaves.
 ///
 /// # Source
-/// Mildenhall et al. 2020, "`NeRF`", eq. 4, without its factor of pi (as its code has it), and with
-/// the value itself.
+/// Mildenhall et al. 2020, "`NeRF`", eq. 4, with the value itself and, as in its code, without the
+/// factor of pi.
 #[inline(always)]
-pub fn encode(v: [f32; 3], out: &mut [f32]) {
+pub(crate) fn encode(v: [f32; 3], out: &mut [f32]) {
     let v = v.map(|c| c.clamp(-POSITION_LIMIT, POSITION_LIMIT));
     out[..3].copy_from_slice(&v);
     let mut pairs = v.map(sine_cosine);
@@ -174,10 +196,11 @@ pub fn encode(v: [f32; 3], out: &mut [f32]) {
     }
 }
 
-/// Sine and cosine for `x` in -4..=4, to 1e-6, the same on every machine: Taylor series of a
-/// quarter of `x`, doubled twice.
+/// Returns sine and cosine of `x` in -4..=4 with an error below 1e-6, the same on every machine.
+///
+/// Taylor series of a quarter of `x`, then the double-angle formulas twice.
 #[inline(always)]
-pub fn sine_cosine(x: f32) -> (f32, f32) {
+pub(crate) fn sine_cosine(x: f32) -> (f32, f32) {
     let y = 0.25 * x;
     let z = y * y;
     let sine =
@@ -189,17 +212,17 @@ pub fn sine_cosine(x: f32) -> (f32, f32) {
     doubled(sine, cosine)
 }
 
-/// Sine and cosine of twice the angle.
+/// Returns sine and cosine of twice the angle.
 #[inline(always)]
 fn doubled(sine: f32, cosine: f32) -> (f32, f32) {
     (2.0 * sine * cosine, 1.0 - 2.0 * sine * sine)
 }
 
-/// The network at each of `places` of a ray: color and density.
+/// Evaluates a network at `places` of a ray; returns colors and densities.
 fn evaluate(
     net: &NetLayout,
     params: &[f32],
-    heard: &NetFrame,
+    inputs: &NetFrame,
     ray: &ClassicRay,
     places: &[f32],
 ) -> Vec<([f32; 3], f32)> {
@@ -209,11 +232,11 @@ fn evaluate(
     let mut branch_bias = part(&net.branch_bias).to_vec();
     add_product(part(&net.branch_direction), &direction, &mut branch_bias);
     let one = |&t: &f32| {
-        let position = at(ray.origin, ray.direction, t).map(|v| v * POSITION_SCALE);
+        let position = ray.at(t).map(|v| v * POSITION_SCALE);
         let mut encoded = [0.0; POSITION_INPUTS];
         encode(position, &mut encoded);
         let mut hidden: Vec<f32> = Vec::new();
-        for (layer, bias) in net.layers.iter().zip(&heard.biases) {
+        for (layer, bias) in net.layers.iter().zip(&inputs.biases) {
             let mut out = bias.clone();
             add_product(part(&layer.hidden), &hidden, &mut out);
             add_product(part(&layer.position), &encoded, &mut out);
@@ -236,7 +259,7 @@ fn evaluate(
     places.iter().map(one).collect()
 }
 
-/// `outputs += inputs * weights`, `weights` being `[inputs][outputs]`, or empty.
+/// Adds `inputs * weights` to `outputs`; `weights` is `[inputs][outputs]`, or empty for no effect.
 fn add_product(weights: &[f32], inputs: &[f32], outputs: &mut [f32]) {
     for (row, value) in weights.chunks_exact(outputs.len()).zip(inputs) {
         for (o, w) in outputs.iter_mut().zip(row) {
@@ -256,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_encoding_is_sine_and_cosine_of_octaves() {
+    fn the_encoding_holds_sine_and_cosine_of_each_octave() {
         for i in -40..=40 {
             let x = i as f32 * 0.1;
             let mut out = [0.0; POSITION_INPUTS];
@@ -265,7 +288,7 @@ mod tests {
             for octave in 0..10 {
                 let angle = f64::from(x) * f64::from(1 << octave);
                 let got = (f64::from(out[3 + 6 * octave]), f64::from(out[6 + 6 * octave]));
-                // Each doubling about doubles the error of the one before.
+                // Each doubling of the angle about doubles the error.
                 let slack = 2e-6 * f64::from(2 << octave);
                 assert!((got.0 - angle.sin()).abs() < slack, "sin {angle}: {}", got.0);
                 assert!((got.1 - angle.cos()).abs() < slack, "cos {angle}: {}", got.1);
@@ -274,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn no_position_makes_the_encoding_blow_up() {
+    fn encodings_of_extreme_positions_stay_bounded() {
         for v in [1e30, -1e30, f32::INFINITY, 4.0] {
             let mut out = [0.0; POSITION_INPUTS];
             encode([v; 3], &mut out);
@@ -283,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_ray_meets_the_point_it_is_cast_through() {
+    fn a_head_ray_passes_through_the_point_behind_its_pixel() {
         let model = ClassicModel::untrained(ClassicSizes::classic_tiny(), 1);
         let frame = model.frame(&pose(), &[0.0; CODE_DIMS]);
         let point = Vec3::new(0.3, -0.5, 0.2);
@@ -295,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_hides_and_fog_lets_through_what_the_law_says() {
+    fn a_wall_is_opaque_and_fog_transmits_by_the_exponential_law() {
         let red = ([1.0, 0.0, 0.0], 400.0);
         let mut weights = [0.0; 1];
         let (rgb, rest) = integrate(&[1.0], 2.0, &[red], &mut weights);
@@ -311,7 +334,7 @@ mod tests {
     #[test]
     fn the_background_shows_through_an_empty_field() {
         let sizes = ClassicSizes::classic_tiny();
-        let layout = super::super::ClassicLayout::new(&sizes);
+        let layout = crate::sizes::ClassicLayout::new(&sizes);
         let mut params = vec![0.0; layout.len];
         for (net, _) in layout.nets(&sizes) {
             params[net.density_bias.start] = -100.0;
@@ -320,13 +343,13 @@ mod tests {
         let model = ClassicModel::new(sizes, params, background.clone()).unwrap();
         let picture = render_classic(&model, &model.frame(&pose(), &[0.0; CODE_DIMS]), 16);
         for (got, want) in picture.iter().flatten().zip(background.as_flattened()) {
-            // The least density, e^-8, hides a thousandth.
+            // The lowest density, exp(-8), hides about a thousandth.
             assert!((got - want).abs() < 2e-3, "{got} {want}");
         }
     }
 
     #[test]
-    fn every_part_of_what_is_heard_changes_the_picture() {
+    fn code_pose_and_consistency_code_change_the_picture() {
         let model = ClassicModel::noise(ClassicSizes::classic_tiny(), 3);
         let draw = |model: &ClassicModel, pose: &HeadPose, code: &[f32]| {
             render_classic_ray(model, &model.frame(pose, code), 0.4, 0.6)
@@ -348,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_fine_pass_the_coarse_picture_is_shown() {
+    fn without_a_fine_pass_the_coarse_color_is_shown() {
         let sizes = ClassicSizes { fine: 0, ..ClassicSizes::classic_tiny() };
         let model = ClassicModel::noise(sizes, 3);
         let colors = render_classic_ray(&model, &model.frame(&pose(), &[0.1; CODE_DIMS]), 0.5, 0.5);

@@ -1,100 +1,97 @@
-//! Classic field and embedder, learned together.
+//! Training of a baseline field together with the embedder.
 
-use face::{ClassicFrame, ClassicModel, ClassicSizes};
+use enroll::{
+    Ablation, Adam, BudgetClock, Codes, Embedding, FRAMES_PER_STEP, Observations, ObservedFrame,
+    ParameterGroup, RayCounts, learning_rate,
+};
 use numerics::SplitMix64;
 use rayon::prelude::*;
-use track::Observation;
 use types::{CANONICAL_M, EXPRESSION_DIMS, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
 
-use super::ClassicOptions;
-use super::ray_pass::{ClassicJob, Lane, PackedField};
-use crate::adam::{Adam, Group};
-use crate::clock::Clock;
-use crate::embedding::{Codes, Embedding};
-use crate::observing::{Observations, Seen};
-use crate::options::{Budget, Part};
-use crate::pixels::RayCounts;
-use crate::trainer::{FRAMES_PER_STEP, learning_rate};
+use crate::frame::ClassicFrame;
+use crate::model::ClassicModel;
+use crate::options::ClassicOptions;
+use crate::ray_pass::{ClassicJob, Lane, PackedField};
+use crate::sizes::ClassicSizes;
 
-/// Rays of a frame in one step: the shares of our own field's training.
+/// Rays for one frame in one step, in the proportions of the product's training.
 const RAYS: RayCounts = RayCounts { uniform: 40, head: 56, mouth: 19, eyes: 13 };
-/// Learning rate of all networks.
+/// Learning rate of all parameters.
 const RATE: f32 = 2e-3;
-/// Weight of the code's square, as in our own field's training.
+/// Weight of the squared code in the loss, as in the product's training.
 const CODE_SMALL: f32 = 1e-5;
-/// How slowly the shown quality follows that of each step.
-const SHOWN: f64 = 0.98;
+/// Decay of the running mean of the error that progress reports show.
+const ERROR_DECAY: f64 = 0.98;
 
-/// What learning leaves.
-pub(crate) struct ClassicLearned {
+/// Result of the training.
+pub(crate) struct TrainedClassic {
     pub(crate) model: ClassicModel,
-    /// `None` where the coefficients themselves are the code.
+    /// `None` in the ablation without an embedder, where the expression coefficients are the code.
     pub(crate) embedding: Option<Embedding>,
     pub(crate) steps: u32,
     pub(crate) rays: u64,
 }
 
-/// What a frame is drawn from.
+/// Pose and code from which a frame is rendered.
 #[derive(Clone, Debug)]
-pub(crate) struct Measured {
+pub(crate) struct MeasuredFrame {
     pub(crate) pose: HeadPose,
-    /// Expression code, torso track.
+    /// Expression code, then torso track.
     pub(crate) code: Vec<f32>,
 }
 
-/// What landmarks, torso tracker and embedder see in these frames.
-pub(crate) fn features(
-    seen: &[Seen],
+/// Computes the pose and code of each frame from its observation and the embedder.
+pub(crate) fn measured_frames(
+    seen: &[ObservedFrame],
     embedding: Option<&Embedding>,
-) -> anyhow::Result<Vec<Measured>> {
+) -> anyhow::Result<Vec<MeasuredFrame>> {
     let codes = embedding.map(|e| e.codes_of(seen)).transpose()?;
     let measured = seen.iter().enumerate().map(|(i, s)| {
         let expression = match &codes {
             Some(codes) => &codes[i][..],
             None => s.observation.expression.as_array(),
         };
-        Measured { pose: s.observation.pose, code: code(expression, &s.observation) }
+        MeasuredFrame { pose: s.observation.pose, code: code(expression, &s.observation.torso) }
     });
     Ok(measured.collect())
 }
 
-fn code(expression: &[f32], observation: &Observation) -> Vec<f32> {
-    [expression, &observation.torso].concat()
+/// Joins an expression code and a torso track.
+fn code(expression: &[f32], torso: &[f32; TORSO_DIMS]) -> Vec<f32> {
+    [expression, torso].concat()
 }
 
-/// Learns until the budget is used up.
+/// Trains until the budget is used up.
+///
+/// # Errors
+/// If the progress callback asks to stop or a parameter is no longer finite.
 pub(crate) fn learn(
     options: &ClassicOptions,
     seen: &Observations,
-    clock: &mut Clock<'_>,
-) -> anyhow::Result<ClassicLearned> {
+    clock: &mut BudgetClock<'_>,
+) -> anyhow::Result<TrainedClassic> {
     let seed = options.enroll.seed;
     let sizes = sizes_for(options, seen);
     let background = seen.background(sizes.background).as_chunks::<3>().0.to_vec();
     let first = ClassicModel::untrained(sizes.clone(), seed);
     let (mut params, layout) = (first.params().to_vec(), first.layout().clone());
-    if !options.has(Part::ConsistencyCode) {
+    if !options.uses(Ablation::ConsistencyCode) {
         params[layout.shared.clone()].fill(0.0);
     }
     let mut embedding =
-        if options.has(Part::Embedding) { Some(seen.embedding(seed)?) } else { None };
-    let learned = if options.has(Part::ConsistencyCode) { layout.len } else { layout.shared.start };
-    let groups = [Group { range: 0..learned, rates: vec![RATE] }];
+        if options.uses(Ablation::Embedding) { Some(Embedding::new(seen, seed)?) } else { None };
+    let learned =
+        if options.uses(Ablation::ConsistencyCode) { layout.len } else { layout.shared.start };
+    let groups = [ParameterGroup { range: 0..learned, rates: vec![RATE] }];
     let mut adam = Adam::new(layout.len);
     let mut grads = vec![0.0; layout.len];
     let mut lanes: Vec<Lane> = (0..FRAMES_PER_STEP).map(|_| Lane::new(&sizes, &layout)).collect();
     let regions = seen.regions();
     let mut noise = SplitMix64::new(seed);
-    let begun = clock.elapsed();
+    let span = clock.start_training(std::time::Duration::ZERO, 0.0);
     let (mut error, mut rays): (Option<f64>, u64) = (None, 0);
     loop {
-        let progress = match options.enroll.budget {
-            Budget::Steps(steps) => adam.steps as f32 / steps.max(1) as f32,
-            Budget::Time(all) => {
-                let span = all.saturating_sub(begun).as_secs_f32().max(1e-3);
-                clock.elapsed().saturating_sub(begun).as_secs_f32() / span
-            }
-        };
+        let progress = clock.training_progress(&span, adam.steps);
         if progress >= 1.0 {
             break;
         }
@@ -108,12 +105,13 @@ pub(crate) fn learn(
             .iter()
             .enumerate()
             .map(|(k, &i)| {
-                let Seen { frame, observation, .. } = &seen.train[i];
+                let ObservedFrame { frame, observation, .. } = &seen.train[i];
                 let expression = match &codes {
                     Some(codes) => &codes.values()[k][..],
                     None => observation.expression.as_array(),
                 };
-                let (pose, code) = (observation.pose.to_array(), code(expression, observation));
+                let (pose, code) =
+                    (observation.pose.to_array(), code(expression, &observation.torso));
                 ClassicJob {
                     frame: ClassicFrame::new(&sizes, &layout, &params, &pose, &code),
                     pixels: regions[i].draw(frame.rgb(), seen.side, &RAYS, &mut noise),
@@ -124,7 +122,7 @@ pub(crate) fn learn(
             })
             .collect();
         lanes.par_iter_mut().zip(&jobs).for_each(|(lane, job)| lane.run(job));
-        // In a fixed order, whatever the threads.
+        // Summed in a fixed order, so that the result does not depend on the threads.
         grads.fill(0.0);
         for lane in &lanes {
             grads.iter_mut().zip(&lane.grads).for_each(|(sum, g)| *sum += g);
@@ -138,13 +136,13 @@ pub(crate) fn learn(
 
         let squared = lanes.iter().map(|l| l.squared_error).sum::<f64>()
             / (FRAMES_PER_STEP * RAYS.total()) as f64;
-        let shown = error.map_or(squared, |e| SHOWN * e + (1.0 - SHOWN) * squared);
-        error = Some(shown);
-        let db = (-10.0 * shown.max(1e-10).log10()) as f32;
+        let smoothed = error.map_or(squared, |e| ERROR_DECAY * e + (1.0 - ERROR_DECAY) * squared);
+        error = Some(smoothed);
+        let db = (-10.0 * smoothed.max(1e-10).log10()) as f32;
         clock.report("learning", progress, adam.steps.into(), Some(db))?;
     }
     let steps = adam.steps;
-    Ok(ClassicLearned {
+    Ok(TrainedClassic {
         model: ClassicModel::new(sizes, params, background)?,
         embedding,
         steps,
@@ -152,7 +150,7 @@ pub(crate) fn learn(
     })
 }
 
-/// Gradients of the learned numbers, those of their square included.
+/// Returns the gradient of each frame's learned code, including the regularization of its square.
 fn code_gradients(lanes: &[Lane], codes: &Codes) -> Vec<[f32; LEARNED_DIMS]> {
     let small = 2.0 * CODE_SMALL / FRAMES_PER_STEP as f32;
     lanes
@@ -162,9 +160,9 @@ fn code_gradients(lanes: &[Lane], codes: &Codes) -> Vec<[f32; LEARNED_DIMS]> {
         .collect()
 }
 
-/// The sizes asked for, with what is the person's own.
+/// Completes the requested sizes with those that depend on the person.
 fn sizes_for(options: &ClassicOptions, seen: &Observations) -> ClassicSizes {
-    let expression = if options.has(Part::Embedding) { LEARNED_DIMS } else { EXPRESSION_DIMS };
+    let expression = if options.uses(Ablation::Embedding) { LEARNED_DIMS } else { EXPRESSION_DIMS };
     let mut sizes = ClassicSizes {
         code: expression + TORSO_DIMS,
         background: seen.side as usize,

@@ -1,46 +1,51 @@
+//! Per-frame inputs of the networks.
+
 use glam::{Mat3, Quat, Vec3};
 use types::{CANONICAL_M, POSE_DIMS, TORSO_DIMS};
 
-use super::{ClassicLayout, ClassicSizes, NetLayout};
-use crate::TORSO_INPUT_SCALE;
+use crate::sizes::{ClassicLayout, ClassicSizes, NetLayout, TORSO_INPUT_SCALE};
 
-/// All that a frame's picture depends on besides the field itself.
+/// Inputs for drawing one frame: the camera and the per-frame inputs of each network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassicFrame {
-    /// Camera centre, canonical space.
-    pub origin: [f32; 3],
+    /// Camera centre in canonical space.
+    pub(crate) origin: [f32; 3],
     /// Columns of the rotation `canonical_from_camera`.
-    pub axes: [[f32; 3]; 3],
-    /// What each network hears, in the order of [`ClassicLayout::nets`].
-    pub nets: Vec<NetFrame>,
+    pub(crate) axes: [[f32; 3]; 3],
+    /// Inputs of each network, in the order of [`ClassicLayout::nets`].
+    pub(crate) nets: Vec<NetFrame>,
 }
 
-/// What a network hears of a frame.
+/// Per-frame inputs of one network, folded into the biases of its layers.
 ///
-/// The codes are the same for all samples of a frame, so their part of a layer is added to its
-/// bias once. That is the same network, with fewer multiply-adds.
+/// The codes are the same for all samples of a frame, so their products are added to the biases
+/// once. This computes the same network with fewer multiply-adds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NetFrame {
-    /// Expression code, consistency code, and for the torso the pose.
-    pub condition: Vec<f32>,
-    /// `[depth][width]`: the bias of each layer and what the condition adds to it.
-    pub biases: Vec<Vec<f32>>,
+pub(crate) struct NetFrame {
+    /// Code, consistency code and, for the torso, the standardized pose.
+    pub(crate) condition: Vec<f32>,
+    /// `[depth][width]`: each layer's bias plus its product with the condition.
+    pub(crate) biases: Vec<Vec<f32>>,
 }
 
 impl ClassicFrame {
-    /// Of a pose (rotation vector, translation in meters) and a code of `sizes.code` numbers, the
-    /// last six of which are the torso's track.
+    /// Computes the inputs from a pose (rotation vector in radians, translation in meters) and a
+    /// code of `sizes.code` numbers, the last six of which are the torso track.
     ///
     /// # Panics
-    /// If `layout` is not that of `sizes`, or `params` or `code` have another length.
-    pub fn new(
+    /// If `code` or `params` have the wrong length, or `layout` does not belong to `sizes`.
+    pub(crate) fn new(
         sizes: &ClassicSizes,
         layout: &ClassicLayout,
         params: &[f32],
         pose: &[f32; POSE_DIMS],
         code: &[f32],
     ) -> Self {
-        assert_eq!(code.len(), sizes.code, "a code has as many numbers as the field's sizes say");
+        assert_eq!(
+            code.len(),
+            sizes.code,
+            "the code must have the length that the field's sizes state"
+        );
         let rotation = Quat::from_scaled_axis(Vec3::new(pose[0], pose[1], pose[2])).inverse();
         let translation = Vec3::new(pose[3], pose[4], pose[5]);
         let mut head = code.to_vec();

@@ -1,4 +1,4 @@
-//! How like the person the face looks, on frames that it was never shown.
+//! Evaluation of a face on held-out frames.
 
 use std::time::Duration;
 
@@ -8,88 +8,98 @@ use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
 use track::{PhotometricRefiner, RefinementBudget};
 use types::{Feature, FeatureTimeline, Frame};
 
-use crate::clock::Clock;
+use crate::clock::BudgetClock;
 
-/// A frame kept back, and what was measured in it.
+/// Held-out frame with its measured feature.
 pub(crate) struct HeldOut<'a> {
     pub(crate) frame: &'a Frame,
     pub(crate) measured: Feature,
 }
 
-/// Means over the frames measured.
+/// Mean quality over the evaluated frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quality {
     pub(crate) psnr_db: f64,
     pub(crate) ssim: f64,
-    pub(crate) n: usize,
+    /// Number of evaluated frames.
+    pub(crate) n_frames: usize,
 }
 
-/// Renders what a peer would see of each frame kept back, through the codec and the packed face.
+/// Compares held-out frames with what a peer would see: rendered from the packed face and from features
+/// that passed the codec.
 ///
-/// Frames are taken in an order that spreads over them, so that what was measured when
-/// `deadline` (time since the start) arrives stands for all. At least one is measured.
-pub(crate) fn measure(
+/// Frames are taken in an order that covers the recording evenly at any time, so that the frames
+/// evaluated before `deadline` (time since the start of the enrollment) are representative. At least
+/// one frame is evaluated.
+///
+/// # Errors
+/// If the progress callback asks to stop or a feature cannot be decoded.
+pub(crate) fn evaluate(
     model: &FaceModel,
     profile: &Profile,
     frames: &[HeldOut<'_>],
     deadline: Option<Duration>,
-    clock: &mut Clock<'_>,
+    clock: &mut BudgetClock<'_>,
 ) -> anyhow::Result<Quality> {
-    let decoded = through_codec(model, profile, frames)?;
+    let decoded = decoded_features(model, profile, frames)?;
     let (mut psnr_sum, mut ssim_sum, mut n) = (0.0, 0.0, 0);
-    for (count, at) in spread(frames.len()).into_iter().enumerate() {
+    for (count, at) in even_order(frames.len()).into_iter().enumerate() {
         if n > 0 && deadline.is_some_and(|d| clock.elapsed() >= d) {
             break;
         }
         let frame = frames[at].frame;
-        let picture = draw(model, &decoded[at], frame.width())?;
+        let picture = render(model, &decoded[at], frame.width())?;
         psnr_sum += psnr_db(&picture, frame);
         ssim_sum += ssim(&picture, frame);
         n += 1;
         clock.report("measuring", count as f32 / frames.len() as f32, n as u64, None)?;
     }
-    Ok(Quality { psnr_db: psnr_sum / n as f64, ssim: ssim_sum / n as f64, n })
+    Ok(Quality { psnr_db: psnr_sum / n as f64, ssim: ssim_sum / n as f64, n_frames: n })
 }
 
-/// Frames that the loss of packing is measured on, and the fewest that say anything.
-const LOSS_FRAMES: usize = 24;
-const LEAST_LOSS_FRAMES: usize = 8;
+/// Most and least frames on which the packing loss is measured.
+const MAX_LOSS_FRAMES: usize = 24;
+const MIN_LOSS_FRAMES: usize = 8;
 
-/// What packing costs: mean PSNR of frames drawn from the field as it was `learned`, less that
-/// drawn from the `packed` one, features not quantized, each refined against the field that draws.
+/// Measures the packing loss in dB: mean PSNR of frames rendered from the `trained` field minus that of
+/// frames rendered from the `packed` field.
 ///
-/// `None` if the `deadline` comes before a few frames are measured.
+/// Features are not quantized, and refined against the field that renders them. `None` if fewer than 8
+/// frames are evaluated before `deadline`.
+///
+/// # Errors
+/// If the progress callback asks to stop.
 pub(crate) fn packing_loss(
-    learned: &FaceModel,
+    trained: &FaceModel,
     packed: &FaceModel,
     frames: &[HeldOut<'_>],
     deadline: Option<Duration>,
-    clock: &mut Clock<'_>,
+    clock: &mut BudgetClock<'_>,
 ) -> anyhow::Result<Option<f64>> {
-    let mut refiners = [learned, packed].map(|model| PhotometricRefiner::new(model.clone()));
+    let mut refiners = [trained, packed].map(|model| PhotometricRefiner::new(model.clone()));
     let (mut loss, mut n) = (0.0, 0);
-    for at in spread(frames.len()).into_iter().take(LOSS_FRAMES) {
+    for at in even_order(frames.len()).into_iter().take(MAX_LOSS_FRAMES) {
         clock.report("measuring", 1.0, n as u64, None)?;
         if deadline.is_some_and(|deadline| clock.elapsed() >= deadline) {
             break;
         }
         let HeldOut { frame, measured } = &frames[at];
         for ((model, refiner), sign) in
-            [learned, packed].into_iter().zip(&mut refiners).zip([1.0, -1.0])
+            [trained, packed].into_iter().zip(&mut refiners).zip([1.0, -1.0])
         {
-            // These frames do not follow one another.
+            // Consecutive iterations evaluate distant frames.
             refiner.reset();
             let feature = refiner.refine(frame, measured, RefinementBudget::Full);
-            loss += sign * psnr_db(&draw(model, &feature, frame.width())?, frame);
+            loss += sign * psnr_db(&render(model, &feature, frame.width())?, frame);
         }
         n += 1;
     }
-    Ok((n >= LEAST_LOSS_FRAMES).then(|| loss / n as f64))
+    Ok((n >= MIN_LOSS_FRAMES).then(|| loss / n as f64))
 }
 
-/// What a peer makes of the frames kept back: as in a call some become units, which tell of the ways
-/// between them what they can.
-fn through_codec(
+/// Refines, encodes and decodes the features of the held-out frames as in a call, in which some frames
+/// become access units and the others intermediate features. Returns one feature for each frame.
+fn decoded_features(
     model: &FaceModel,
     profile: &Profile,
     frames: &[HeldOut<'_>],
@@ -97,34 +107,36 @@ fn through_codec(
     let mut refiner = PhotometricRefiner::new(model.clone());
     let mut encoder = Encoder::new(profile.clone());
     let mut decoder = Decoder::new(profile.clone());
-    let mut shown = FeatureTimeline::new();
-    for (i, held) in frames.iter().enumerate() {
-        let feature = refiner.refine(held.frame, &held.measured, RefinementBudget::Full);
+    let mut timeline = FeatureTimeline::new();
+    for (i, held_out) in frames.iter().enumerate() {
+        let feature = refiner.refine(held_out.frame, &held_out.measured, RefinementBudget::Full);
         let unit = encoder.push(&feature, i + 1 == frames.len());
         if let Some(EncodedUnit { number, time, unit, .. }) = unit {
             let decoded = decoder
                 .decode(number, &unit)
                 .context("a unit that was just encoded must decode")?;
             encoder.acknowledge(number);
-            shown.extend(decoded.features(shown.newest_time(), time));
+            timeline.extend(decoded.features(timeline.newest_time(), time));
         }
     }
-    // The last frame is a unit: where there is a frame, something is shown.
-    Ok(frames.iter().filter_map(|held| shown.at(held.measured.time)).collect())
+    // The last frame is always a unit, so that every frame has a feature.
+    Ok(frames.iter().filter_map(|held_out| timeline.at(held_out.measured.time)).collect())
 }
 
-/// The picture of a feature, as a peer's screen shows it.
-pub(crate) fn draw(model: &FaceModel, feature: &Feature, side: u32) -> anyhow::Result<Frame> {
+/// Renders the picture of a feature at `side` by `side` pixels, as a peer sees it.
+///
+/// # Errors
+/// If `side` is zero.
+pub(crate) fn render(model: &FaceModel, feature: &Feature, side: u32) -> anyhow::Result<Frame> {
     let picture = render_cpu(model, &model.frame_inputs(feature), side, DEFAULT_SAMPLES);
     let rgb: Vec<u8> = picture.as_flattened().iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
     Ok(Frame::new(side, side, feature.time, rgb)?)
 }
 
-/// `0..n` in an order whose every beginning is spread over all of it (steps of the golden ratio).
-fn spread(n: usize) -> Vec<usize> {
+/// Returns `0..n` in an order of which every prefix covers the range evenly (golden ratio sequence).
+fn even_order(n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let place = |i: usize| (i as f64 * 0.618_033_988_75).fract();
-    // Frame `order[k]` comes k-th, where k ranks its place on the golden spiral.
     let mut by_place: Vec<usize> = (0..n).collect();
     by_place.sort_by(|a, b| place(*a).total_cmp(&place(*b)));
     for (rank, &i) in by_place.iter().enumerate() {
@@ -138,8 +150,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_beginning_of_the_order_is_spread_and_all_frames_come_once() {
-        let order = spread(100);
+    fn every_prefix_of_the_order_is_even_and_all_frames_occur_once() {
+        let order = even_order(100);
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, (0..100).collect::<Vec<_>>());
