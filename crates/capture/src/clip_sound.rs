@@ -12,9 +12,9 @@ use symphonia_core::units::{Duration as Units, Timestamp};
 use types::{MediaTime, Sound};
 
 use crate::SOUND_SAMPLES;
+use crate::errors::ReadError;
 use crate::mp4_reader::{Coding, Sample, Track, read_sample};
 use crate::resample::Resampler;
-use crate::source::ReadError;
 
 /// Samples in an AAC-LC packet.
 const PACKET_SAMPLES: usize = 1024;

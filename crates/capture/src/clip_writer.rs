@@ -1,42 +1,20 @@
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io::{self, BufWriter, IntoInnerError};
 use std::path::{Path, PathBuf};
 
 use types::Frame;
 
+use crate::atomic::{AtomicFile, AtomicFolder, check_writable};
+use crate::errors::WriteError;
 use crate::mp4_encoder::Mp4Encoder;
 use crate::y4m;
 
-/// Why a recording failed. Nothing of the segment in the making stays on the disk.
-#[expect(missing_docs, reason = "the messages name the fields")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The disk is full, or the folder is missing or not ours.
-    #[error("cannot record to {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-    /// The folder already holds something. Name another, or empty it.
-    #[error("cannot record to {}: the folder is not empty", path.display())]
-    NotEmpty { path: PathBuf },
-    /// Record to `.y4m` or to a folder instead.
-    #[error(
-        "a {width}x{height} picture is too large for an MP4 recording (3840x2160); record to .y4m or a folder"
-    )]
-    TooLarge { width: u32, height: u32 },
-    /// The H.264 encoder refused.
-    #[error("the H.264 encoder failed: {source}")]
-    Encoder { source: openh264::Error },
-    /// PNG encoding failed.
-    #[error("cannot record to {}: {source}", path.display())]
-    Picture { path: PathBuf, source: image::ImageError },
-}
-
-/// Records frames at a constant rate.
+/// Records frames at a constant rate to a video file or a folder of pictures.
 ///
-/// The name decides how: `.mp4` (H.264, 4:2:0, visually lossless), `.y4m` (4:4:4, uncompressed), or
-/// a folder of PNG pictures `000000.png` and on (exact). A change of frame size starts the next
-/// segment, `name.2.mp4`. Each segment grows under a temporary name and gets its own when finished;
-/// dropped unfinished, it is removed.
+/// The file name selects the format: `.mp4` or `.m4v` (H.264, 4:2:0, visually lossless), `.y4m`
+/// (4:4:4, uncompressed), anything else a folder of PNG pictures `000000.png`, `000001.png`, ...
+/// (exact). When the frame size changes, recording continues in a new segment, `name.2.mp4`. A
+/// segment appears under its name once it is complete; if it never is, no trace of it remains.
 ///
 /// ```no_run
 /// # use capture::{ClipWriter, WriteError}; use types::Frame;
@@ -64,25 +42,28 @@ enum Format {
     Folder,
 }
 
-/// What is being written, all of one size.
+/// A part of the recording whose frames have one size.
 struct Segment {
+    /// Width and height, pixels.
     size: (u32, u32),
     path: PathBuf,
-    temporary: PathBuf,
-    sink: Option<Sink>,
+    sink: Sink,
 }
 
 enum Sink {
     Mp4(Box<Mp4Encoder>),
-    Y4m(BufWriter<File>),
-    Folder(u64),
+    Y4m(BufWriter<AtomicFile>),
+    Pictures { folder: AtomicFolder, n_written: u64 },
 }
 
 impl ClipWriter {
-    /// A recording at `path`, replacing a file there when finished.
+    /// Prepares a recording at `path` with `fps` frames per second (clamped to 1..=1000).
+    ///
+    /// An existing file is replaced when the recording is finished.
     ///
     /// # Errors
-    /// If nothing can be written there; an existing folder must be empty.
+    /// [`WriteError::Io`] if the location is not writable, [`WriteError::NotEmpty`] if `path` is a
+    /// folder with files in it.
     pub fn create(path: &Path, fps: u32) -> Result<Self, WriteError> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let format = match extension.to_str() {
@@ -90,24 +71,20 @@ impl ClipWriter {
             Some("y4m") => Format::Y4m,
             _ => Format::Folder,
         };
-        let io = |source| WriteError::Io { path: path.to_owned(), source };
+        // Report a bad location now rather than after the call.
         if format == Format::Folder {
-            let is_used = match fs::read_dir(path) {
+            let io = WriteError::io(path);
+            let has_entries = match fs::read_dir(path) {
                 Ok(mut entries) => entries.next().is_some(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(error) => return Err(io(error)),
             };
-            if is_used {
+            if has_entries {
                 return Err(WriteError::NotEmpty { path: path.to_owned() });
             }
-        }
-        // Fail now rather than after the call.
-        let probe = temporary_name(path);
-        if format == Format::Folder {
-            let _ = fs::remove_dir_all(&probe);
-            fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).map_err(io)?;
+            AtomicFolder::create(path).map_err(io)?;
         } else {
-            File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(io)?;
+            check_writable(path)?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -119,35 +96,37 @@ impl ClipWriter {
         })
     }
 
-    /// Appends a frame, shown `1 / fps` seconds after the one before whatever its media time.
+    /// Appends a frame, to be shown `1 / fps` seconds after the previous one; its media time is
+    /// ignored.
     ///
     /// # Errors
-    /// If it cannot be encoded or written; the unfinished segment is then gone.
+    /// If the frame cannot be encoded or written. The current segment is then discarded.
     pub fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
         let size = (frame.width(), frame.height());
         if self.segment.as_ref().is_some_and(|s| s.size != size) {
             self.end_segment()?;
         }
-        if self.segment.is_none() {
-            self.n_segments += 1;
-            let path = segment_name(&self.path, self.format, self.n_segments);
-            self.segment = Some(Segment::create(path, self.format, size, self.fps)?);
-        }
-        let Some(segment) = &mut self.segment else { return Ok(()) };
-        let result = segment.push(frame);
-        if result.is_err() {
-            self.segment = None;
-        }
-        result
+        let mut segment = match self.segment.take() {
+            Some(segment) => segment,
+            None => {
+                self.n_segments += 1;
+                let path = segment_name(&self.path, self.format, self.n_segments);
+                Segment::create(path, self.format, size, self.fps)?
+            }
+        };
+        segment.push(frame)?;
+        self.segment = Some(segment);
+        Ok(())
     }
 
-    /// Ends the recording; the files or folders written, in order. None if no frame came.
+    /// Ends the recording and returns the files or folders written, in order; none if no frame was
+    /// pushed.
     ///
     /// # Errors
-    /// If the last segment cannot be written; earlier ones stay.
+    /// If the last segment cannot be written. Earlier segments are kept.
     pub fn finish(mut self) -> Result<Vec<PathBuf>, WriteError> {
         self.end_segment()?;
-        Ok(std::mem::take(&mut self.finished))
+        Ok(self.finished)
     }
 
     fn end_segment(&mut self) -> Result<(), WriteError> {
@@ -165,89 +144,58 @@ impl Segment {
         size: (u32, u32),
         fps: u32,
     ) -> Result<Self, WriteError> {
-        let (width, height) = size;
-        let temporary = temporary_name(&path);
-        let mut segment = Self { size, path, temporary, sink: None };
         let sink = match format {
             Format::Mp4 => {
-                let file = segment.io(File::create(&segment.temporary))?;
-                let encoder = segment.io(Mp4Encoder::new(file, size, fps)?)?;
-                Sink::Mp4(Box::new(encoder))
+                Mp4Encoder::new(&path, size, fps).map(|encoder| Sink::Mp4(Box::new(encoder)))?
             }
-            Format::Y4m => {
-                let file = File::create(&segment.temporary).and_then(|file| {
+            Format::Y4m => AtomicFile::create(&path)
+                .and_then(|file| {
                     let mut out = BufWriter::with_capacity(1 << 20, file);
-                    y4m::write_header(&mut out, width, height, fps)?;
-                    Ok(out)
-                });
-                Sink::Y4m(segment.io(file)?)
-            }
-            Format::Folder => {
-                segment.io(fs::create_dir(&segment.temporary))?;
-                Sink::Folder(0)
-            }
+                    y4m::write_header(&mut out, size.0, size.1, fps)?;
+                    Ok(Sink::Y4m(out))
+                })
+                .map_err(WriteError::io(&path))?,
+            Format::Folder => AtomicFolder::create(&path)
+                .map(|folder| Sink::Pictures { folder, n_written: 0 })
+                .map_err(WriteError::io(&path))?,
         };
-        segment.sink = Some(sink);
-        Ok(segment)
+        Ok(Self { size, path, sink })
     }
 
     fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
-        let result = match &mut self.sink {
-            Some(Sink::Mp4(encoder)) => encoder.push(frame)?,
-            Some(Sink::Y4m(out)) => y4m::write_frame(out, frame),
-            Some(Sink::Folder(n_written)) => {
-                let path = self.temporary.join(format!("{n_written:06}.png"));
+        let written = match &mut self.sink {
+            Sink::Mp4(encoder) => encoder.push(frame)?,
+            Sink::Y4m(out) => y4m::write_frame(out, frame),
+            Sink::Pictures { folder, n_written } => {
+                let name = format!("{n_written:06}.png");
                 *n_written += 1;
-                image::save_buffer(
-                    &path,
-                    frame.rgb(),
-                    frame.width(),
-                    frame.height(),
-                    image::ExtendedColorType::Rgb8,
-                )
-                .map_err(|source| WriteError::Picture { path, source })?;
-                Ok(())
+                return write_png(&folder.temporary_path().join(name), frame);
             }
-            None => Ok(()),
         };
-        self.io(result)
+        written.map_err(WriteError::io(&self.path))
     }
 
-    fn finish(mut self) -> Result<PathBuf, WriteError> {
-        let result = match self.sink.take() {
-            Some(Sink::Mp4(encoder)) => encoder.finish(),
-            Some(Sink::Y4m(mut out)) => out.flush().and_then(|()| out.get_ref().sync_all()),
-            Some(Sink::Folder(_)) | None => Ok(()),
+    fn finish(self) -> Result<PathBuf, WriteError> {
+        let committed = match self.sink {
+            Sink::Mp4(encoder) => encoder.finish(),
+            Sink::Y4m(out) => {
+                out.into_inner().map_err(IntoInnerError::into_error).and_then(AtomicFile::commit)
+            }
+            Sink::Pictures { folder, .. } => folder.commit(),
         };
-        self.io(result.and_then(|()| fs::rename(&self.temporary, &self.path)))?;
-        Ok(self.path.clone())
-    }
-
-    fn io<T>(&self, result: io::Result<T>) -> Result<T, WriteError> {
-        result.map_err(|source| WriteError::Io { path: self.path.clone(), source })
+        committed.map_err(WriteError::io(&self.path))?;
+        Ok(self.path)
     }
 }
 
-impl Drop for Segment {
-    /// Removes what was not finished; after a rename there is nothing left to remove.
-    fn drop(&mut self) {
-        self.sink = None;
-        let _ = if self.temporary.is_dir() {
-            fs::remove_dir_all(&self.temporary)
-        } else {
-            fs::remove_file(&self.temporary)
-        };
-    }
+fn write_png(path: &Path, frame: &Frame) -> Result<(), WriteError> {
+    let (width, height) = (frame.width(), frame.height());
+    image::save_buffer(path, frame.rgb(), width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|source| WriteError::Picture { path: path.to_owned(), source })
 }
 
-/// `call.mp4.part` for `call.mp4`.
-fn temporary_name(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    name.into()
-}
-
-/// `call.mp4`, `call.2.mp4`, ... ; `call`, `call.2`, ... for folders.
+/// Name of segment `number`, counted from 1: `call.mp4`, `call.2.mp4`, ...; for folders `call`,
+/// `call.2`, ...
 fn segment_name(path: &Path, format: Format, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_owned();

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use types::Frame;
 
-use crate::source::{OpenError, ReadError};
+use crate::errors::{OpenError, ReadError};
 use crate::y4m::Y4mReader;
 
 /// A running `ffmpeg` that decodes a clip into a pipe.

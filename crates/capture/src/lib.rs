@@ -26,11 +26,13 @@
 //! ```
 
 mod actor_source;
+mod atomic;
 mod camera;
 mod clip_sound;
 mod clip_writer;
 mod color;
 mod devices;
+mod errors;
 mod ffmpeg;
 mod mp4_clip;
 mod mp4_encoder;
@@ -45,13 +47,15 @@ mod source;
 mod test_clips;
 mod y4m;
 
+pub use atomic::{check_writable, write_file};
 pub use camera::CameraError;
-pub use clip_writer::{ClipWriter, WriteError};
+pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};
+pub use errors::{OpenError, ReadError, WriteError};
 pub use paced::Paced;
 pub use pictures::read_picture;
 pub use sound_device::{Microphone, SoundError, Speaker};
-pub use source::{OpenError, ReadError, Source, SourceSpec};
+pub use source::{Source, SourceSpec};
 
 /// Audio samples in 20 ms.
 const SOUND_SAMPLES: usize = types::Sound::RATE as usize / 50;

@@ -9,8 +9,8 @@ use rust_h264::nal::{NalUnit, NalUnitType, parse_avcc, parse_avcc_config, parse_
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, ColorSpace, Matrix, Planes};
+use crate::errors::ReadError;
 use crate::mp4_reader::{Coding, Sample, Track, read_sample};
-use crate::source::ReadError;
 
 /// Most pictures held back for their turn; H.264 allows no more.
 const MAX_HELD: usize = 16;

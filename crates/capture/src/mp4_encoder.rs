@@ -1,7 +1,7 @@
 //! H.264 recordings: from frames to NAL units in an MP4 file.
 
-use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use openh264::OpenH264API;
 use openh264::encoder::{
@@ -11,8 +11,9 @@ use openh264::encoder::{
 use openh264::formats::YUVSlices;
 use types::Frame;
 
-use crate::clip_writer::WriteError;
+use crate::atomic::AtomicFile;
 use crate::color::{Chroma, OwnPlanes};
+use crate::errors::WriteError;
 use crate::mp4_writer::Mp4Writer;
 
 /// The finest quantizer the encoder has: 50 dB in luma, so that a recording measures as what it
@@ -34,16 +35,19 @@ pub(crate) struct Mp4Encoder {
 impl Mp4Encoder {
     /// Starts a file of frames of one size.
     pub(crate) fn new(
-        file: File,
+        path: &Path,
         (width, height): (u32, u32),
         fps: u32,
-    ) -> Result<io::Result<Self>, WriteError> {
+    ) -> Result<Self, WriteError> {
         if width.max(height) > MAX_ENCODED.0 || width.min(height) > MAX_ENCODED.1 {
             return Err(WriteError::TooLarge { width, height });
         }
         let encoder = new_encoder(fps)?;
         let [width, height] = [width, height].map(|side| coded(side) as u16);
-        Ok(Mp4Writer::new(file, width, height, fps).map(|writer| Self { encoder, writer }))
+        AtomicFile::create(path)
+            .and_then(|file| Mp4Writer::new(file, width, height, fps))
+            .map(|writer| Self { encoder, writer })
+            .map_err(WriteError::io(path))
     }
 
     /// Encodes a frame and writes it; padding repeats the last row and column.

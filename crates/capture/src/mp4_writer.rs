@@ -1,14 +1,15 @@
 //! Writes H.264 pictures into an MP4 file (ISO/IEC 14496-12 and -15): one track, constant rate.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, IntoInnerError, Seek, SeekFrom, Write};
+
+use crate::atomic::AtomicFile;
 
 /// Units of time in one frame.
 const FRAME_UNITS: u32 = 512;
 
 /// An MP4 file in the making: pictures as they come, the index on [`Mp4Writer::finish`].
 pub(crate) struct Mp4Writer {
-    out: BufWriter<File>,
+    out: BufWriter<AtomicFile>,
     width: u16,
     height: u16,
     fps: u32,
@@ -22,7 +23,7 @@ pub(crate) struct Mp4Writer {
 
 impl Mp4Writer {
     /// Starts a file of pictures of one size.
-    pub(crate) fn new(file: File, width: u16, height: u16, fps: u32) -> io::Result<Self> {
+    pub(crate) fn new(file: AtomicFile, width: u16, height: u16, fps: u32) -> io::Result<Self> {
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(&boxed(*b"ftyp", |b| b.extend(b"isom\0\0\x02\0isomiso2avc1mp41")))?;
         let media_size_at = out.stream_position()? + 8;
@@ -76,8 +77,7 @@ impl Mp4Writer {
         self.out.write_all(&index)?;
         self.out.seek(SeekFrom::Start(self.media_size_at))?;
         self.out.write_all(&media_size.to_be_bytes())?;
-        self.out.flush()?;
-        self.out.get_ref().sync_all()
+        self.out.into_inner().map_err(IntoInnerError::into_error)?.commit()
     }
 
     fn index(&self) -> Vec<u8> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use types::{Frame, MediaTime, Sound};
 
-use crate::source::{ReadError, Source};
+use crate::errors::ReadError;
+use crate::source::Source;
 
 /// Frames and sounds decoded ahead: a hiccup of decoding shorter than this stays unseen.
 const N_AHEAD: usize = 24;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use types::{Frame, MediaTime};
 
-use crate::source::ReadError;
+use crate::errors::ReadError;
 
 /// Pictures do not say how fast they follow one another.
 pub(crate) const PICTURES_FPS: u32 = 25;

@@ -4,11 +4,12 @@ use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use types::{Frame, FrameError, Sound};
+use types::{Frame, Sound};
 
 use crate::actor_source::{ACTOR_FPS, ActorSource};
-use crate::camera::{Camera, CameraError};
+use crate::camera::Camera;
 use crate::clip_sound::ClipSound;
+use crate::errors::{OpenError, ReadError};
 use crate::ffmpeg::FfmpegClip;
 use crate::mp4_clip::Mp4Clip;
 use crate::mp4_reader::{IndexError, read_tracks};
@@ -47,70 +48,6 @@ impl FromStr for SourceSpec {
             },
         })
     }
-}
-
-/// Why a source could not be opened. Tell the user; nothing was started.
-#[expect(missing_docs, reason = "the messages name the fields")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The path is wrong.
-    #[error("there is no file or folder {}", path.display())]
-    Missing { path: PathBuf },
-    /// It exists but cannot be read.
-    #[error("{source}: {}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-    /// Not one of ours, and there is no `ffmpeg` to ask.
-    #[error(
-        "not a clip this program reads (MP4 with H.264, Y4M, or a folder of PNG or JPEG pictures; \
-         other formats need the ffmpeg program on the PATH): {}",
-        path.display()
-    )]
-    NotAClip { path: PathBuf },
-    /// Not one of ours, and `ffmpeg` cannot read it either.
-    #[error(
-        "not a clip (MP4 with H.264, Y4M, a folder of PNG or JPEG pictures, or what ffmpeg reads; \
-         ffmpeg says: {says}): {}",
-        path.display()
-    )]
-    Ffmpeg { path: PathBuf, says: String },
-    /// A clip, but of nothing.
-    #[error("the clip holds no frames: {}", path.display())]
-    Empty { path: PathBuf },
-    /// The index of an MP4 file comes last, and is missing: an interrupted recording or download.
-    #[error("the clip is cut short, its index is missing: {}", path.display())]
-    Truncated { path: PathBuf },
-    /// Damaged in its head, so that no frame can be read.
-    #[error("the clip is damaged: {}", path.display())]
-    Malformed { path: PathBuf },
-    /// There is none, or it does not work.
-    #[error(transparent)]
-    Camera(#[from] CameraError),
-}
-
-/// Why the next frame or sound could not be read. All frames before it were whole.
-#[expect(missing_docs, reason = "the messages name the fields")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The file ends early; every whole frame was returned before. Get the rest of the file.
-    #[error("the clip is cut short inside frame {at} of {of}; copy it again")]
-    Truncated { at: u64, of: u64 },
-    /// The bytes of a frame make no picture.
-    #[error("frame {at} of the clip is damaged")]
-    Corrupt { at: u64 },
-    /// A file of a folder that is no picture.
-    #[error("not a picture ({source}): {}", path.display())]
-    Picture { path: PathBuf, source: image::ImageError },
-    /// The camera was unplugged, or taken by another program.
-    #[error(transparent)]
-    Camera(#[from] CameraError),
-    /// The disk, or the pipe.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A picture of no size, or larger than 8K.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
 }
 
 /// An open camera, actor or clip.

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, ColorSpace, Matrix, OwnPlanes, Planes};
-use crate::source::ReadError;
+use crate::errors::ReadError;
 
 /// What every file starts with.
 pub(crate) const MAGIC: &[u8] = b"YUV4MPEG2 ";

@@ -4,7 +4,8 @@
 //! compared.
 
 use anyhow::ensure;
-use enroll::{BudgetClock, Progress, can_write, observe, write_whole};
+use capture::{check_writable, write_file};
+use enroll::{BudgetClock, Progress, observe};
 
 use crate::learning;
 use crate::measuring;
@@ -22,7 +23,7 @@ pub fn train_classic(
     options: &ClassicOptions,
     on_progress: &mut dyn FnMut(&Progress) -> bool,
 ) -> anyhow::Result<ClassicReport> {
-    can_write(&options.enroll.out)?;
+    check_writable(&options.enroll.out)?;
     ensure!(
         (64..=512).contains(&options.enroll.side),
         "the side of the pictures must be 64 to 512 pixels, not {}",
@@ -35,7 +36,7 @@ pub fn train_classic(
     let trained = clock.elapsed().saturating_sub(tracked);
 
     let bytes = learned.model.to_bytes();
-    write_whole(&options.enroll.out, &bytes)?;
+    write_file(&options.enroll.out, &bytes)?;
     // The evaluation uses the rounded parameters of the file.
     let model = ClassicModel::parse(&bytes)?;
     let frames = learning::measured_frames(&seen.held_out, learned.embedding.as_ref())?;

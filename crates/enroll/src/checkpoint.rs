@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -65,7 +64,7 @@ impl Checkpoint {
             ("progress".to_owned(), self.progress.to_string()),
             ("noise".to_owned(), self.noise.to_string()),
         ]);
-        write_whole(path, &serialize(views, Some(about))?)
+        Ok(capture::write_file(path, &serialize(views, Some(about))?)?)
     }
 
     /// Reads the checkpoint in `path`; `None` if there is no file.
@@ -118,38 +117,6 @@ impl Checkpoint {
     }
 }
 
-/// Writes a file through a temporary one beside it, so that it is whole or as it was before.
-///
-/// # Errors
-/// If the disk is full or the folder cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = Path::new(&name);
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(temporary))).with_context(|| {
-        format!("cannot write {} ({} kB)", path.display(), bytes.len().div_ceil(1024))
-    })
-}
-
-/// Checks that `path` can be written, before minutes of work. Leaves no file behind.
-///
-/// # Errors
-/// If the folder does not exist or is not writable.
-pub fn can_write(path: &Path) -> anyhow::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let temporary = Path::new(&name);
-    fs::File::create(temporary)
-        .and_then(|_| fs::remove_file(temporary))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,19 +152,6 @@ mod tests {
         assert!(other.contains("another enrollment"), "{other}");
         fs::write(&path, b"nonsense").unwrap();
         assert!(Checkpoint::read(&path, "a face").unwrap_err().to_string().contains("damaged"));
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_failed_write_keeps_the_previous_file() {
-        let folder = folder("whole");
-        let path = folder.join("me.face");
-        write_whole(&path, b"first").unwrap();
-        // A folder in the temporary file's place cannot be written to.
-        fs::create_dir(folder.join("me.face.tmp")).unwrap();
-        let error = write_whole(&path, b"second").unwrap_err().to_string();
-        assert!(error.contains("cannot write"), "{error}");
-        assert_eq!(fs::read(&path).unwrap(), b"first");
         fs::remove_dir_all(folder).unwrap();
     }
 }

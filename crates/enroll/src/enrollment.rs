@@ -10,7 +10,6 @@ use face::{FaceFile, FaceModel, Sizes, ssim};
 use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing, measuring_fingerprint};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
-use crate::checkpoint::{can_write, write_whole};
 use crate::clock::BudgetClock;
 use crate::embedding::Embedding;
 use crate::evaluation::{HeldOut, Quality, evaluate, packing_loss, render};
@@ -59,7 +58,7 @@ pub fn enroll(
         SIDES.end(),
         options.side
     );
-    can_write(&options.part_path())?;
+    capture::check_writable(&options.part_path())?;
     let mut clock = BudgetClock::new(options.budget, on_progress);
     let observations = observe(&options, &mut clock)?;
     let plan = FinishPlan::new(&observations, &clock)?;
@@ -68,7 +67,7 @@ pub fn enroll(
     clock.report("writing", 0.0, 0, None)?;
     let (file, profile) = pack(&observations, &trained, plan.n_profiled, &clock)?;
     // The file is written before its evaluation, in case that is interrupted.
-    write_whole(&options.out, &file.to_bytes())?;
+    capture::write_file(&options.out, &file.to_bytes())?;
     let (quality, packing_loss_db) =
         evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)?;
     // The checkpoint is no longer needed; it does no harm if it cannot be removed.

@@ -50,7 +50,6 @@ mod training;
 mod vars;
 
 pub use adam::{Adam, ParameterGroup};
-pub use checkpoint::{can_write, write_whole};
 pub use clock::{BudgetClock, TrainingSpan};
 pub use embedding::{Codes, Embedding};
 pub use enrollment::enroll;

@@ -19,6 +19,7 @@ fn main() -> anyhow::Result<()> {
     let numbers = features.iter().flat_map(types::Feature::to_array);
     let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
     std::fs::create_dir_all(&folder)?;
-    eval::write_whole(&folder.join("features.bin"), &bytes)?;
-    eval::write_whole(&folder.join("profile.bin"), &face.codec_profile)
+    capture::write_file(&folder.join("features.bin"), &bytes)?;
+    capture::write_file(&folder.join("profile.bin"), &face.codec_profile)?;
+    Ok(())
 }

@@ -30,5 +30,5 @@ pub use evaluate::{Options, Paint, Progress, evaluate};
 pub use npz::npz_of_landmarks;
 pub use picture::scaled;
 pub use rate::{ACK_DELAY, Payload, RateMeter};
-pub use report::{Report, ResolutionReport, write_report, write_whole};
+pub use report::{Report, ResolutionReport, write_report};
 pub use score::{FrameScore, Motion, Scorer, Summary};

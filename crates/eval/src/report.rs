@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
+use capture::write_file;
 use serde::Serialize;
 use types::Frame;
 
@@ -157,26 +158,12 @@ pub fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for pictures in &report.pictures {
-        write_whole(&folder.join(picture_name(pictures.index)), &side_by_side(pictures)?)?;
+        write_file(&folder.join(picture_name(pictures.index)), &side_by_side(pictures)?)?;
     }
-    write_whole(&folder.join("frames.csv"), report.to_csv().as_bytes())?;
-    write_whole(&folder.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
-    write_whole(&folder.join("report.md"), report.to_markdown().as_bytes())
-}
-
-/// Writes a file whole or not at all: under another name first, so that nobody reads half of it.
-///
-/// # Errors
-/// If it cannot be written; nothing is then left behind.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&part);
-        anyhow::Error::new(error).context(format!("cannot write {}", path.display()))
-    })
+    write_file(&folder.join("frames.csv"), report.to_csv().as_bytes())?;
+    write_file(&folder.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
+    write_file(&folder.join("report.md"), report.to_markdown().as_bytes())?;
+    Ok(())
 }
 
 /// A PNG of clip, rendered picture, and their difference times four around gray.

@@ -23,7 +23,7 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     })
     .with_context(|| format!("cannot encode {}", clip.display()))?;
     progress.finish();
-    eval::write_whole(out, &stream.to_bytes())?;
+    capture::write_file(out, &stream.to_bytes())?;
     let bytes = stream.payload_bytes();
     let (Some((first, _)), Some((last, _))) = (stream.units.first(), stream.units.last()) else {
         anyhow::bail!("no face was found in {}", clip.display());

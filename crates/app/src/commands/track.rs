@@ -10,7 +10,7 @@ pub(super) fn run(clip: &Path, landmarks: &Path, is_json: bool) -> anyhow::Resul
         progress.report(stage, share, detail);
     })?;
     progress.finish();
-    eval::write_whole(landmarks, &eval::npz_of_landmarks(&frames))?;
+    capture::write_file(landmarks, &eval::npz_of_landmarks(&frames))?;
     let n_found = frames.iter().flatten().count();
     println!("{}: a face in {n_found} of {} frames", landmarks.display(), frames.len());
     Ok(())

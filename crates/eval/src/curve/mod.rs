@@ -8,12 +8,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::Context;
+use capture::write_file;
 use face::FaceFile;
 use serde::Serialize;
 use types::{Frame, Rate};
 
 use crate::clip::{ClipReader, frames_of};
-use crate::{Options, Paint, Progress, Scorer, Summary, evaluate, scaled, write_whole};
+use crate::{Options, Paint, Progress, Scorer, Summary, evaluate, scaled};
 
 /// Sides of the pictures that curves are drawn for.
 const SIDES: [u32; 2] = [256, 512];
@@ -101,9 +102,9 @@ pub fn write_curves(
     }
     for side in SIDES {
         let picture = svg::plot(&curves, side);
-        write_whole(&folder.join(format!("curves-{side}.svg")), picture.as_bytes())?;
+        write_file(&folder.join(format!("curves-{side}.svg")), picture.as_bytes())?;
     }
-    write_whole(&folder.join("curves.json"), &serde_json::to_vec_pretty(&curves)?)?;
+    write_file(&folder.join("curves.json"), &serde_json::to_vec_pretty(&curves)?)?;
     Ok(curves)
 }
 

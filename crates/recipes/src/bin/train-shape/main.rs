@@ -15,7 +15,7 @@ mod triangulation;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use clap::Parser;
 use rayon::prelude::*;
@@ -91,7 +91,5 @@ fn write(
         ("weight", tensor(point_weights().to_vec(), &[POINTS], DType::F32)?),
         ("rigid", Tensor::from_vec(rigid, RIGID.len(), &device)?),
     ]);
-    let part = out.with_extension("part");
-    candle_core::safetensors::save(&tensors, &part)?;
-    std::fs::rename(&part, out).with_context(|| format!("write {}", out.display()))
+    Ok(capture::write_file(out, &safetensors::serialize(&tensors, None)?)?)
 }

@@ -194,7 +194,7 @@ fn export(
     optimizer: &Optimizer,
 ) -> Result<()> {
     let net = LandmarkNet::new(optimizer.average.clone(), mean.points.clone())?;
-    optimizer::write(&options.out, &net.to_bytes()?)?;
+    capture::write_file(&options.out, &net.to_bytes()?)?;
     println!("  held out: {}", evaluate::evaluate(&net, &faces.val).line());
     let some = &faces.train[..faces.train.len().min(600)];
     println!("  training: {}", evaluate::evaluate(&net, some).line());

@@ -162,7 +162,8 @@ impl Optimizer {
                 Ok((*name, TensorView::new(Dtype::F32, vec![data.len() / 4], data)?))
             })
             .collect::<Result<Vec<_>>>()?;
-        write(path, &safetensors::serialize(views, None::<std::collections::HashMap<_, _>>)?)
+        let bytes = safetensors::serialize(views, None::<std::collections::HashMap<_, _>>)?;
+        Ok(capture::write_file(path, &bytes)?)
     }
 
     /// Reads a state written by [`Optimizer::save`].
@@ -192,12 +193,4 @@ impl Optimizer {
         loaded.step = scalars[1] as u64;
         Ok(loaded)
     }
-}
-
-/// Writes a file under a temporary name, then renames it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("part");
-    fs::write(&temporary, bytes)
-        .with_context(|| format!("cannot write {}", temporary.display()))?;
-    fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
 }

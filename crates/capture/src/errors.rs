@@ -1,0 +1,104 @@
+//! Why opening, reading or writing failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use types::FrameError;
+
+use crate::camera::CameraError;
+
+/// Why a source could not be opened. Nothing was started; show the message to the user.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The path is wrong.
+    #[error("there is no file or folder {}", path.display())]
+    Missing { path: PathBuf },
+    /// The file exists but cannot be read.
+    #[error("{source}: {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The format is not supported directly, and no `ffmpeg` program was found.
+    #[error(
+        "not a clip this program reads (MP4 with H.264, Y4M, or a folder of PNG or JPEG pictures; \
+         other formats need the ffmpeg program on the PATH): {}",
+        path.display()
+    )]
+    NotAClip { path: PathBuf },
+    /// The format is not supported directly, and `ffmpeg` cannot read it either.
+    #[error(
+        "not a clip (MP4 with H.264, Y4M, a folder of PNG or JPEG pictures, or a format that ffmpeg \
+         reads; ffmpeg says: {says}): {}",
+        path.display()
+    )]
+    Ffmpeg { path: PathBuf, says: String },
+    /// The clip is valid but has no frames.
+    #[error("the clip holds no frames: {}", path.display())]
+    Empty { path: PathBuf },
+    /// The index at the end of an MP4 file is missing, as after an interrupted recording or
+    /// download.
+    #[error("the clip is cut short, its index is missing: {}", path.display())]
+    Truncated { path: PathBuf },
+    /// The header is damaged, so no frame can be read.
+    #[error("the clip is damaged: {}", path.display())]
+    Malformed { path: PathBuf },
+    /// No camera was found, or it does not work.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+}
+
+/// Why the next frame or sound could not be read. All earlier frames were intact.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The file ends inside a frame; all complete frames were returned. Copy the file again.
+    #[error("the clip is cut short inside frame {at} of {of}; copy it again")]
+    Truncated { at: u64, of: u64 },
+    /// The bytes of a frame do not decode to a picture.
+    #[error("frame {at} of the clip is damaged")]
+    Corrupt { at: u64 },
+    /// A file in the folder is not a picture.
+    #[error("not a picture ({source}): {}", path.display())]
+    Picture { path: PathBuf, source: image::ImageError },
+    /// The camera was unplugged, or another program took it.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// The disk or pipe failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The picture is empty, or larger than 8K.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// Why a file or recording could not be written. No partial file or folder remains.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The disk is full, or the folder is missing or not writable.
+    #[error("cannot write {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The folder already has files in it. Name another one, or empty it.
+    #[error("cannot record to {}: the folder is not empty", path.display())]
+    NotEmpty { path: PathBuf },
+    /// Record to `.y4m` or to a folder instead.
+    #[error(
+        "a {width}x{height} picture is too large for an MP4 recording (3840x2160); record to .y4m or a folder"
+    )]
+    TooLarge { width: u32, height: u32 },
+    /// The H.264 encoder reported an error.
+    #[error("the H.264 encoder failed: {source}")]
+    Encoder { source: openh264::Error },
+    /// PNG encoding failed.
+    #[error("cannot write {}: {source}", path.display())]
+    Picture { path: PathBuf, source: image::ImageError },
+}
+
+impl WriteError {
+    /// Adds the path to an I/O error.
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
