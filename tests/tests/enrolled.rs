@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, FrameInputs, psnr_db, render_cpu};
 use numerics::SplitMix64;
-use types::{CODE_DIMS, Code, Feature, Frame, HeadPose, LEARNED_DIMS, MediaTime};
+use types::{CODE_DIMS, Code, Feature, HeadPose, LEARNED_DIMS, MediaTime, SquareFrame};
 
 use tests::compare::difference;
 
@@ -47,9 +47,9 @@ fn towards(from: &Feature, to: &Feature, share: f32) -> Feature {
     Feature { code: Code::new(code).unwrap(), ..*from }
 }
 
-fn frame_of(picture: &[[f32; 3]]) -> Frame {
+fn frame_of(picture: &[[f32; 3]]) -> SquareFrame {
     let rgb: Vec<u8> = picture.iter().flatten().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    Frame::new(SIDE, SIDE, MediaTime::ZERO, rgb).unwrap()
+    SquareFrame::new(SIDE, MediaTime::ZERO, rgb).unwrap()
 }
 
 /// Levels that a rare single pixel may be off where arithmetic rounds alike: where density has a gap, a
@@ -61,7 +61,7 @@ pub(crate) const RARE_PIXEL: f32 = 5.0;
 pub(crate) fn assert_drawn_alike(
     model: &FaceModel,
     most: f32,
-    mut draw: impl FnMut(&FrameInputs, u32) -> Frame,
+    mut draw: impl FnMut(&FrameInputs, u32) -> SquareFrame,
 ) {
     let features = features(model, 5);
     for (index, feature) in features.iter().enumerate() {
@@ -87,7 +87,7 @@ pub(crate) fn assert_drawn_alike(
 /// late by less than shows, never by more.
 pub(crate) fn assert_drawn_alike_in_slow_motion(
     model: &FaceModel,
-    mut draw: impl FnMut(&FrameInputs, u32) -> Frame,
+    mut draw: impl FnMut(&FrameInputs, u32) -> SquareFrame,
 ) {
     let features = features(model, 2);
     for step in 0..12 {

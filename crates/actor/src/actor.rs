@@ -1,6 +1,6 @@
 use glam::Vec3;
 use rayon::prelude::*;
-use types::{FOCAL, Frame, Landmarks, MediaTime};
+use types::{FOCAL, Landmarks, MediaTime, SquareFrame};
 
 use crate::action::Actions;
 use crate::backdrop::Backdrop;
@@ -47,7 +47,7 @@ pub struct Actor {
 #[derive(Clone, Debug)]
 pub struct ActorFrame {
     /// The square picture.
-    pub frame: Frame,
+    pub frame: SquareFrame,
     /// What each pixel mostly shows, row by row: see [`class`].
     pub classes: Vec<u8>,
     /// Where the landmarks are, exactly, seen or hidden; confidence is one.
@@ -115,7 +115,7 @@ impl Actor {
             });
         let landmarks = landmarks(&scene, performance, side);
         #[expect(clippy::missing_panics_doc, reason = "it cannot")]
-        let frame = Frame::new(side, side, performance.time, rgb)
+        let frame = SquareFrame::new(side, performance.time, rgb)
             .expect("the buffer was made for this size");
         ActorFrame { frame, classes, landmarks, performance: performance.clone() }
     }
@@ -229,7 +229,7 @@ mod tests {
     fn a_large_picture_shrinks_into_the_small_one() {
         let actor = Actor::new(7);
         let performance = actor.script(at(1360));
-        let large = actor.render(&performance, 512).frame.resized_area(256, 256);
+        let large = actor.render(&performance, 512).frame.resized_area(256);
         let small = actor.render(&performance, 256).frame;
         let squares: f64 = large
             .rgb()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use face::{DEFAULT_SAMPLES, FaceModel};
 use render::{CpuRenderer, RenderError, Renderer};
-use types::{Feature, Frame};
+use types::{Feature, SquareFrame};
 
 use crate::gpu::{Gpu, GpuError};
 
@@ -177,13 +177,13 @@ impl Painter {
     }
 
     /// As [`Painter::paint`], of this side.
-    pub(crate) fn paint_at(&mut self, feature: &Feature, side: u32) -> anyhow::Result<Frame> {
+    pub(crate) fn paint_at(&mut self, feature: &Feature, side: u32) -> anyhow::Result<SquareFrame> {
         self.resize(side);
         self.paint(feature)
     }
 
     /// One picture in memory, which carries the feature's media time.
-    pub(crate) fn paint(&mut self, feature: &Feature) -> anyhow::Result<Frame> {
+    pub(crate) fn paint(&mut self, feature: &Feature) -> anyhow::Result<SquareFrame> {
         self.draw(feature)?;
         if let Path::Gpu(gpu) = &mut self.path {
             let (gpu, renderer) = &mut **gpu;
@@ -205,7 +205,7 @@ impl Painter {
         let picture = face::render_cpu(&self.model, &inputs, self.side, self.n_samples);
         let rgb: Vec<u8> =
             picture.iter().flatten().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
-        Ok(Frame::new(self.side, self.side, feature.time, rgb)?)
+        Ok(SquareFrame::new(self.side, feature.time, rgb)?)
     }
 
     fn fall_back(&mut self, trouble: &str) {
@@ -244,7 +244,7 @@ mod tests {
         Some(Gpu::new(device, queue, adapter.get_info()))
     }
 
-    fn on_cpu(side: u32) -> Frame {
+    fn on_cpu(side: u32) -> SquareFrame {
         let mut painter = Painter::on_cpu(model());
         painter.resize(side);
         painter.paint(&feature()).unwrap()

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use track::PersonTracker;
 use transport::{Invite, InviteError, MeetingPoint, PlayoutSource, Role, Seal, Secret, Signal};
-use types::{Feature, Frame};
+use types::{Feature, SquareFrame};
 
 use crate::event::{CallFailure, Command, Event};
 use crate::face_coder::FaceCoder;
@@ -210,7 +210,7 @@ impl Call {
     }
 
     /// What our source saw last.
-    pub fn preview(&self) -> Option<Frame> {
+    pub fn preview(&self) -> Option<SquareFrame> {
         lock(&self.shared.preview).clone()
     }
 

@@ -2,7 +2,7 @@
 
 use codec::{EncodedUnit, Encoder, FramePlan};
 use track::{PersonTracker, RefinementBudget};
-use types::Frame;
+use types::SquareFrame;
 
 /// What became of a frame.
 #[derive(Debug)]
@@ -32,7 +32,12 @@ impl FaceCoder {
     ///
     /// A frame that becomes a unit, as the last one does, is refined with the full budget; a frame
     /// whose intermediate feature is encoded gets `budget`; any other is only followed.
-    pub(crate) fn take(&mut self, frame: &Frame, is_last: bool, budget: RefinementBudget) -> Taken {
+    pub(crate) fn take(
+        &mut self,
+        frame: &SquareFrame,
+        is_last: bool,
+        budget: RefinementBudget,
+    ) -> Taken {
         let budget = match self.encoder.plan(frame.time(), is_last) {
             FramePlan::Unit => RefinementBudget::Full,
             FramePlan::Intermediate => budget,

@@ -10,7 +10,7 @@ use capture::{Paced, Source};
 use codec::Encoder;
 use tokio::sync::mpsc;
 use track::RefinementBudget;
-use types::{Feature, Frame, MediaTime, Rate, Sound};
+use types::{Feature, MediaTime, Rate, Sound, SquareFrame};
 
 use crate::face_coder::{FaceCoder, Taken};
 use crate::order::Order;
@@ -251,7 +251,7 @@ impl Worker {
     }
 
     /// Gives back how long a unit took, if there was one.
-    fn take_frame(&mut self, frame: &Frame, budget: RefinementBudget) -> Option<Duration> {
+    fn take_frame(&mut self, frame: &SquareFrame, budget: RefinementBudget) -> Option<Duration> {
         *self.shared.preview.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame.clone());
         if !self.started || self.camera_off {
             return None;

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use face::FaceModel;
 use transport::Playout;
-use types::{FeatureTimeline, Frame};
+use types::{FeatureTimeline, SquareFrame};
 
 use crate::Stats;
 
@@ -15,7 +15,7 @@ pub(crate) struct Shared {
     pub(crate) playout: Mutex<Playout>,
     pub(crate) received: Mutex<FeatureTimeline>,
     pub(crate) model: Mutex<Option<Arc<FaceModel>>>,
-    pub(crate) preview: Mutex<Option<Frame>>,
+    pub(crate) preview: Mutex<Option<SquareFrame>>,
     pub(crate) stats: Mutex<Stats>,
 }
 

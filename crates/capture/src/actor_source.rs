@@ -1,20 +1,20 @@
-//! The actor as a source.
+//! The synthetic talking head as a source.
 
 use std::time::Duration;
 
 use actor::Actor;
-use types::{Frame, MediaTime, Sound};
+use types::{MediaTime, Sound, SquareFrame};
 
 use crate::SOUND_SAMPLES;
 
-/// The one actor of the product: the same face in every demo.
+/// Seed of the actor that the demo and the tests show.
 const SEED: u64 = 7;
-/// Frames in a second: a camera's usual rate, and that of the clips we measure with.
+/// Frame rate, frames per second: that of the clips used for measurements.
 pub(crate) const ACTOR_FPS: u32 = 25;
-/// Pixels of a side: what enrollment learns from, drawn in real time on one core.
+/// Side of the frames, pixels: the size enrollment uses, rendered in real time on one core.
 const SIDE: u32 = 256;
 
-/// Frames and voice of the actor, without an end.
+/// Endless frames and voice of the actor.
 pub(crate) struct ActorSource {
     actor: Actor,
     n_frames: u64,
@@ -26,7 +26,7 @@ impl ActorSource {
         Self { actor: Actor::new(SEED), n_frames: 0, n_sounds: 0 }
     }
 
-    pub(crate) fn next_frame(&mut self) -> Frame {
+    pub(crate) fn next_frame(&mut self) -> SquareFrame {
         let time = MediaTime::of_frame(self.n_frames, ACTOR_FPS);
         self.n_frames += 1;
         self.actor.render(&self.actor.script(time), SIDE).frame.at(time)

@@ -1,4 +1,6 @@
-#![expect(clippy::disallowed_methods, reason = "this is where sources meet the wall clock")]
+//! Sources in real time.
+
+#![expect(clippy::disallowed_methods, reason = "this module paces sources by the wall clock")]
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -6,24 +8,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use types::{Frame, MediaTime, Sound};
+use types::{MediaTime, Sound, SquareFrame};
 
 use crate::errors::ReadError;
 use crate::source::Source;
 
-/// Frames and sounds decoded ahead: a hiccup of decoding shorter than this stays unseen.
+/// Frames and sounds decoded ahead, to hide short delays of decoding.
 const N_AHEAD: usize = 24;
-/// Frames that wait for a taker that is late; older ones are dropped.
+/// Frames held for a late reader; when another becomes due, the oldest is dropped.
 const MAX_FRAMES: usize = 2;
-/// Sounds kept for a taker that is late, one second; older ones are dropped.
+/// Sounds held for a late reader: one second. When another becomes due, the oldest is dropped.
 const MAX_SOUNDS: usize = 50;
 
-/// A source on the wall clock: its frames turn up when their media time has come.
+/// Source paced by the wall clock: each frame becomes available when its media time is due.
 ///
-/// Two threads of its own: one decodes a little ahead, the other waits. At most two frames wait to
-/// be taken: who is late for one of them catches up with the next, and who is later still loses the
-/// oldest. A camera sets its own pace; clips and the actor start with the first frame and keep real
-/// time.
+/// Two threads serve it: one decodes ahead, the other waits for due times. At most two due frames
+/// are held, so a reader that is late by one frame can catch up, and a later one loses the oldest.
+/// A camera sets its own pace; clips and the actor start with their first frame.
 ///
 /// ```no_run
 /// # use capture::{Paced, Source, SourceSpec}; use std::time::Duration;
@@ -48,7 +49,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<SquareFrame>,
     sounds: VecDeque<Sound>,
     error: Option<ReadError>,
     ended: bool,
@@ -61,9 +62,9 @@ impl Shared {
     }
 }
 
-/// What the decoding thread hands over, in order of media time.
+/// Message from the decoding thread, in order of media time.
 enum Item {
-    Frame(Frame),
+    Frame(SquareFrame),
     Sound(Sound),
     Error(ReadError),
 }
@@ -79,29 +80,29 @@ impl Item {
 }
 
 impl Paced {
-    /// Starts now. `looped`: a clip starts over at its end, its media time going on.
+    /// Starts the source now. If `looped`, a clip restarts at its end and its media time continues.
     pub fn start(source: Source, looped: bool) -> Self {
         let fps = source.fps();
         let is_live = source.is_live();
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = sync_channel(if is_live { 1 } else { N_AHEAD });
-        // Not joined: it may sit in a camera's driver, and ends at its next frame.
+        // Not joined: it may be blocked in a camera's driver. It ends at its next frame.
         thread::spawn(move || decode(source, looped, &sender));
         let waiter = thread::spawn({
             let shared = Arc::clone(&shared);
-            move || wait_and_show(&receiver, &shared, is_live)
+            move || release_when_due(&receiver, &shared, is_live)
         });
         Self { shared, fps, waiter: Some(waiter) }
     }
 
-    /// Frames in a second, as the source says.
+    /// Returns the frame rate of the source, frames per second.
     pub fn fps(&self) -> u32 {
         self.fps
     }
 
-    /// The older of the frames that wait, waiting for one up to `timeout`; `None` if none came or
+    /// Returns the oldest due frame, waiting up to `timeout` for one; `None` if none became due or
     /// the source has ended.
-    pub fn next(&mut self, timeout: Duration) -> Option<Frame> {
+    pub fn next(&mut self, timeout: Duration) -> Option<SquareFrame> {
         let state = self.shared.lock();
         let (mut state, _) = self
             .shared
@@ -111,23 +112,23 @@ impl Paced {
         state.frames.pop_front()
     }
 
-    /// All sound that has come due since the last call, in order, at most one second.
+    /// Returns the sound that became due since the last call, in order, at most one second of it.
     pub fn take_sounds(&mut self) -> Vec<Sound> {
         self.shared.lock().sounds.drain(..).collect()
     }
 
-    /// Whether the last frame has been shown and taken.
+    /// Returns whether the source has ended and its last frame was read.
     pub fn ended(&self) -> bool {
         let state = self.shared.lock();
         state.ended && state.frames.is_empty()
     }
 
-    /// Whether another frame waits already: whoever takes them is late.
+    /// Returns whether another frame is due already, which means that the reader is late.
     pub fn is_late(&self) -> bool {
         !self.shared.lock().frames.is_empty()
     }
 
-    /// Why the source ended, if not because it was over. Once.
+    /// Returns the error that ended the source, if there was one; only the first call returns it.
     pub fn take_error(&mut self) -> Option<ReadError> {
         self.shared.lock().error.take()
     }
@@ -143,10 +144,10 @@ impl Drop for Paced {
     }
 }
 
-/// Reads ahead until the source ends or nobody listens.
+/// Reads ahead until the source ends or the receiver is gone.
 fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
     let step = Duration::from_secs(1) / source.fps().max(1);
-    // What the loops before have shown.
+    // Duration of the previous loops.
     let mut offset = Duration::ZERO;
     loop {
         let mut end = Duration::ZERO;
@@ -160,10 +161,10 @@ fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
                     return;
                 }
             };
-            let shown_at = frame.time();
-            end = shown_at.saturating_since(MediaTime::ZERO) + step;
-            // Sound up to the end of this frame goes with it; it never waits for a picture.
-            let mut items = vec![Item::Frame(frame.at(shown_at + offset))];
+            let time = frame.time();
+            end = time.saturating_since(MediaTime::ZERO) + step;
+            // Sound that starts before the end of this frame is sent along with it.
+            let mut items = vec![Item::Frame(frame.at(time + offset))];
             loop {
                 if sound.is_none() {
                     sound = source.next_sound().ok().flatten();
@@ -196,8 +197,8 @@ fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
     }
 }
 
-/// Shows each item when its time has come, until there are none or we are dropped.
-fn wait_and_show(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
+/// Releases each item when it is due, until the source ends or the [`Paced`] is dropped.
+fn release_when_due(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
     let mut start = None;
     loop {
         let item = match items.recv_timeout(Duration::from_millis(50)) {
@@ -249,20 +250,20 @@ mod tests {
     use super::*;
     use crate::{ClipWriter, SourceSpec};
 
-    /// A recording of `n` small frames at 100 fps; frame `i` is of brightness `10 * i`.
+    /// Records `n` small frames at 100 fps; frame `i` has brightness `10 * i`.
     fn clip(name: &str, n: u64) -> std::path::PathBuf {
         let path = std::env::temp_dir().join(format!("capture-{}-{name}.y4m", std::process::id()));
         let mut writer = ClipWriter::create(&path, 100).unwrap();
         for i in 0..n {
             let rgb = vec![10 * i as u8; 16 * 16 * 3];
-            writer.push(&Frame::new(16, 16, MediaTime::of_frame(i, 100), rgb).unwrap()).unwrap();
+            writer.push(&SquareFrame::new(16, MediaTime::of_frame(i, 100), rgb).unwrap()).unwrap();
         }
         writer.finish().unwrap();
         path
     }
 
     #[test]
-    fn frames_come_in_order_each_once_and_then_the_source_has_ended() {
+    fn every_frame_is_read_once_in_order_before_the_source_ends() {
         let path = clip("paced", 12);
         let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
         let mut paced = Paced::start(source, false);
@@ -277,16 +278,16 @@ mod tests {
     }
 
     #[test]
-    fn two_frames_wait_and_a_third_takes_the_place_of_the_oldest() {
+    fn a_third_due_frame_replaces_the_oldest_of_two() {
         let (sender, items) = sync_channel(3);
         let time = |i| MediaTime::of_frame(i, 25);
         for i in 0..3 {
-            let frame = Frame::new(16, 16, time(i), vec![0; 16 * 16 * 3]).unwrap();
+            let frame = SquareFrame::new(16, time(i), vec![0; 16 * 16 * 3]).unwrap();
             sender.send(Item::Frame(frame)).unwrap();
         }
         drop(sender);
         let shared = Arc::new(Shared::default());
-        wait_and_show(&items, &shared, true);
+        release_when_due(&items, &shared, true);
         let mut paced = Paced { shared, fps: 25, waiter: None };
         let mut next = || {
             let taken = paced.next(Duration::ZERO).map(|frame| frame.time());
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_looped_clip_goes_on_in_time() {
+    fn the_media_time_of_a_looped_clip_continues() {
         let path = clip("looped", 3);
         let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
         let mut paced = Paced::start(source, true);
@@ -307,7 +308,6 @@ mod tests {
         while last < MediaTime::of_frame(8, 100) {
             let frame = paced.next(Duration::from_secs(20)).unwrap();
             assert!(frame.time() >= last);
-            // Media time goes on where the pictures start over.
             assert_eq!(frame.time().as_micros() % 10_000, 0);
             let index = frame.time().as_micros() / 10_000 % 3;
             assert!(u64::from(frame.rgb()[0]).abs_diff(10 * index) <= 1);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_source_tells_why() {
+    fn a_damaged_clip_reports_its_error() {
         let path = clip("lost", 4);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();

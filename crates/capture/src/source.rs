@@ -1,10 +1,12 @@
+//! Cameras, the actor and clips behind one type.
+
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use types::{Frame, Sound};
+use types::{Sound, SquareFrame};
 
 use crate::actor_source::{ACTOR_FPS, ActorSource};
 use crate::camera::Camera;
@@ -16,7 +18,7 @@ use crate::mp4_reader::{IndexError, read_tracks};
 use crate::pictures::{PICTURES_FPS, Pictures};
 use crate::y4m::{self, Y4mReader};
 
-/// Where frames come from.
+/// Description of a source of frames, as the command line names it.
 ///
 /// ```
 /// use capture::SourceSpec;
@@ -26,18 +28,18 @@ use crate::y4m::{self, Y4mReader};
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SourceSpec {
-    /// The first camera, or the first one with this in its name.
+    /// The first camera, or the first one whose name contains this text (case is ignored).
     Camera(Option<String>),
     /// The synthetic talking head.
     Actor,
-    /// A file, or a folder of numbered pictures.
+    /// A video file, or a folder of pictures in the order of their names.
     Clip(PathBuf),
 }
 
 impl FromStr for SourceSpec {
     type Err = Infallible;
 
-    /// `camera`, `camera:NAME`, `actor`, or else a path.
+    /// Parses `camera`, `camera:NAME` or `actor`; anything else is the path of a clip.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "camera" => Self::Camera(None),
@@ -50,7 +52,10 @@ impl FromStr for SourceSpec {
     }
 }
 
-/// An open camera, actor or clip.
+/// Open camera, actor or clip.
+///
+/// Frames are square (the center of a camera picture or clip) and carry their media time; sound is
+/// mono at 48 kHz.
 pub struct Source {
     spec: SourceSpec,
     kind: Kind,
@@ -70,7 +75,7 @@ impl Source {
     /// Opens a source.
     ///
     /// # Errors
-    /// If it does not exist, is not of a kind we know, or holds no frames.
+    /// If it does not exist, has an unsupported format, or holds no frames.
     pub fn open(spec: &SourceSpec) -> Result<Self, OpenError> {
         let (kind, sound) = match spec {
             SourceSpec::Camera(name) => (Kind::Camera(Camera::open(name.as_deref())?), None),
@@ -80,7 +85,7 @@ impl Source {
         Ok(Self { spec: spec.clone(), kind, sound })
     }
 
-    /// Frames in a second, rounded.
+    /// Returns the frame rate, frames per second, rounded.
     pub fn fps(&self) -> u32 {
         match &self.kind {
             Kind::Camera(camera) => camera.fps(),
@@ -92,7 +97,8 @@ impl Source {
         }
     }
 
-    /// Frames of a clip; `None` where there is no end or it is not known.
+    /// Returns the number of frames of a clip; `None` for a camera, the actor, and clips whose header
+    /// does not say.
     pub fn n_frames(&self) -> Option<u64> {
         match &self.kind {
             Kind::Mp4(clip) => Some(clip.n_frames()),
@@ -102,17 +108,17 @@ impl Source {
         }
     }
 
-    /// The next frame, its centered square, with its media time; `None` after the last.
+    /// Reads the next frame; `None` after the last one.
     ///
-    /// Clips and the actor come as fast as asked; a camera blocks for its newest frame.
+    /// Clips and the actor deliver as fast as they are read; a camera blocks until its next frame.
     ///
     /// # Errors
-    /// If the clip is cut short or damaged, or the camera lost; every whole frame was returned
-    /// before.
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+    /// If the clip is cut short or damaged, or the camera was lost. All complete frames were
+    /// returned before.
+    pub fn next_frame(&mut self) -> Result<Option<SquareFrame>, ReadError> {
         let frame = match &mut self.kind {
             Kind::Camera(camera) => Some(camera.next_frame()?),
-            Kind::Actor(actor) => Some(actor.next_frame()),
+            Kind::Actor(actor) => return Ok(Some(actor.next_frame())),
             Kind::Mp4(clip) => clip.next_frame()?,
             Kind::Y4m(clip) => clip.next_frame()?,
             Kind::Pictures(clip) => clip.next_frame()?,
@@ -121,13 +127,13 @@ impl Source {
         Ok(frame.map(|f| f.center_square()))
     }
 
-    /// The next 20 ms of the same source, mono at 48 kHz: the actor's voice, or the AAC of an MP4
-    /// clip. `None` after the last, or where the source has no sound.
+    /// Reads the next 20 ms of sound (960 samples): the actor's voice, or the AAC track of an MP4
+    /// clip. `None` after the end, or if the source has no sound.
     ///
     /// Frames and sounds are read independently of each other.
     ///
     /// # Errors
-    /// If the file cannot be read. Damaged sound is silence.
+    /// If the file cannot be read. Damaged sound is replaced by silence.
     pub fn next_sound(&mut self) -> Result<Option<Sound>, ReadError> {
         match (&mut self.kind, &mut self.sound) {
             (Kind::Actor(actor), _) => Ok(Some(actor.next_sound())),
@@ -136,12 +142,12 @@ impl Source {
         }
     }
 
-    /// Whether frames come at the pace of a device.
+    /// Returns whether frames arrive at the pace of a device, as from a camera.
     pub fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Camera(_))
     }
 
-    /// The same clip from its start.
+    /// Opens the same source again, from its start.
     pub(crate) fn reopen(&self) -> Option<Self> {
         Self::open(&self.spec).ok()
     }

@@ -1,13 +1,13 @@
-//! Small clips for tests.
+//! Clips and folders for tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use types::{Frame, MediaTime};
+use types::{Frame, MediaTime, SquareFrame};
 
 use crate::{ReadError, Source, SourceSpec};
 
-/// A folder of one test, removed with all in it.
+/// Folder of one test; dropping it removes it with its contents.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -37,7 +37,7 @@ impl Drop for Folder {
     }
 }
 
-/// A soft moving pattern; `index` can be told from its brightness.
+/// Draws a smooth moving pattern whose brightness increases with `index`.
 pub(crate) fn picture(index: u64, width: u32, height: u32) -> Frame {
     let rgb: Vec<u8> = (0..height)
         .flat_map(|y| (0..width).map(move |x| (x as f32, y as f32)))
@@ -56,7 +56,7 @@ pub(crate) fn read(path: &Path) -> Source {
     Source::open(&SourceSpec::Clip(path.to_owned())).unwrap()
 }
 
-pub(crate) fn all_frames(source: &mut Source) -> Result<Vec<Frame>, (usize, ReadError)> {
+pub(crate) fn all_frames(source: &mut Source) -> Result<Vec<SquareFrame>, (usize, ReadError)> {
     let mut frames = Vec::new();
     loop {
         match source.next_frame() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use capture::ClipWriter;
 use enroll::{BudgetClock, ObservedFrame};
 use face::{psnr_db, ssim};
-use types::Frame;
+use types::SquareFrame;
 
 use crate::learning::MeasuredFrame;
 use crate::model::ClassicModel;
@@ -43,11 +43,11 @@ pub(crate) fn measure(
     let (mut psnr_sum, mut ssim_sum, mut times) = (0.0, 0.0, Vec::new());
     for (index, (seen, measured)) in seen.iter().zip(measured).enumerate() {
         let begun = clock.elapsed();
-        let side = seen.frame.width();
+        let side = seen.frame.side();
         let picture = draw_classic(model, &model.frame(&measured.pose, &measured.code), side);
         times.push(clock.elapsed().saturating_sub(begun));
         let levels = picture.as_flattened().iter().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8);
-        let picture = Frame::new(side, side, seen.frame.time(), levels.collect::<Vec<u8>>())?;
+        let picture = SquareFrame::new(side, seen.frame.time(), levels.collect::<Vec<u8>>())?;
         psnr_sum += psnr_db(&picture, &seen.frame);
         ssim_sum += ssim(&picture, &seen.frame);
         if let Some(writer) = &mut writer {

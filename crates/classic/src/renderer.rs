@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 use std::sync::mpsc;
 
 use bytemuck::{Pod, Zeroable, bytes_of, cast_slice};
-use types::{Frame, MediaTime};
+use types::{MediaTime, SquareFrame};
 use wgpu::util::{BufferInitDescriptor, DeviceExt, DownloadBuffer};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferUsages,
@@ -206,7 +206,7 @@ impl ClassicRenderer {
         queue: &Queue,
         frame: &ClassicFrame,
         time: MediaTime,
-    ) -> Result<Frame, ClassicRendererError> {
+    ) -> Result<SquareFrame, ClassicRendererError> {
         let padded = |v: [f32; 3]| [v[0], v[1], v[2], 0.0];
         let uniform =
             ClassicFrameUniform { origin: padded(frame.origin), axes: frame.axes.map(padded) };
@@ -260,7 +260,7 @@ impl ClassicRenderer {
         let rgb: Vec<u8> = rows
             .flat_map(|row| row.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]))
             .collect();
-        Frame::new(side, side, time, rgb).map_err(|_| ClassicRendererError::ReadBack)
+        SquareFrame::new(side, time, rgb).map_err(|_| ClassicRendererError::ReadBack)
     }
 }
 

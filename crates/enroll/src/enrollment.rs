@@ -193,7 +193,8 @@ fn frame_times(
     let before = clock.elapsed();
     let refined = refiner.refine(&first.frame, &measured, RefinementBudget::Full);
     let between = clock.elapsed();
-    ssim(&render(&model, &refined, observations.side)?, &first.frame);
+    let picture = render(&model, &refined, observations.side)?;
+    ssim(&picture, &first.frame);
     let after = clock.elapsed();
     Ok((between.saturating_sub(before), after.saturating_sub(between)))
 }

@@ -6,13 +6,13 @@ use anyhow::Context;
 use codec::{Decoder, EncodedUnit, Encoder, Profile};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu, ssim};
 use track::{PhotometricRefiner, RefinementBudget};
-use types::{Feature, FeatureTimeline, Frame};
+use types::{Feature, FeatureTimeline, SquareFrame};
 
 use crate::clock::BudgetClock;
 
 /// Held-out frame with its measured feature.
 pub(crate) struct HeldOut<'a> {
-    pub(crate) frame: &'a Frame,
+    pub(crate) frame: &'a SquareFrame,
     pub(crate) measured: Feature,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn evaluate(
             break;
         }
         let frame = frames[at].frame;
-        let picture = render(model, &decoded[at], frame.width())?;
+        let picture = render(model, &decoded[at], frame.side())?;
         psnr_sum += psnr_db(&picture, frame);
         ssim_sum += ssim(&picture, frame);
         n += 1;
@@ -90,7 +90,8 @@ pub(crate) fn packing_loss(
             // Consecutive iterations evaluate distant frames.
             refiner.reset();
             let feature = refiner.refine(frame, measured, RefinementBudget::Full);
-            loss += sign * psnr_db(&render(model, &feature, frame.width())?, frame);
+            let picture = render(model, &feature, frame.side())?;
+            loss += sign * psnr_db(&picture, frame);
         }
         n += 1;
     }
@@ -127,10 +128,10 @@ fn decoded_features(
 ///
 /// # Errors
 /// If `side` is zero.
-pub(crate) fn render(model: &FaceModel, feature: &Feature, side: u32) -> anyhow::Result<Frame> {
+pub(crate) fn render(model: &FaceModel, feature: &Feature, side: u32) -> anyhow::Result<SquareFrame> {
     let picture = render_cpu(model, &model.frame_inputs(feature), side, DEFAULT_SAMPLES);
     let rgb: Vec<u8> = picture.as_flattened().iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    Ok(Frame::new(side, side, feature.time, rgb)?)
+    Ok(SquareFrame::new(side, feature.time, rgb)?)
 }
 
 /// Returns `0..n` in an order of which every prefix covers the range evenly (golden ratio sequence).

@@ -6,7 +6,7 @@ use track::{
     History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker, Tracker,
     solve_identity,
 };
-use types::{Frame, Landmarks, POSE_DIMS};
+use types::{POSE_DIMS, Landmarks, SquareFrame};
 
 use crate::background::background;
 use crate::clock::BudgetClock;
@@ -21,7 +21,7 @@ const MIN_FRAMES: usize = 20;
 #[derive(Clone, Debug)]
 pub struct ObservedFrame {
     /// Square picture of [`Observations::side`] pixels a side.
-    pub frame: Frame,
+    pub frame: SquareFrame,
     /// Pose, expression, torso track and landmarks.
     pub observation: Observation,
     /// Input window of the embedder, `[WINDOW][INPUT_DIMS]`.

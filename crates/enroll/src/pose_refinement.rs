@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use glam::Vec3;
     use track::Observation;
-    use types::{Expression, Frame, Landmarks, MediaTime};
+    use types::{Expression, Landmarks, MediaTime, SquareFrame};
 
     fn frames(n: u64) -> Vec<ObservedFrame> {
         (0..n)
@@ -219,7 +219,7 @@ mod tests {
                     torso_correlation: 1.0,
                     landmarks,
                 };
-                let frame = Frame::new(2, 2, time, vec![0; 12]).unwrap();
+                let frame = SquareFrame::new(2, time, vec![0; 12]).unwrap();
                 ObservedFrame { frame, observation, window: Vec::new() }
             })
             .collect()

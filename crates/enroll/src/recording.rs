@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use capture::{Source, SourceSpec};
 use track::Tracker;
-use types::{Frame, Landmarks};
+use types::{Landmarks, SquareFrame};
 
 use crate::clock::BudgetClock;
 use crate::options::EnrollOptions;
@@ -18,7 +18,7 @@ const MAX_FRAMES: u64 = 20_000;
 /// Recorded frame with its landmarks.
 #[derive(Clone, Debug)]
 pub(crate) struct Shot {
-    pub(crate) frame: Frame,
+    pub(crate) frame: SquareFrame,
     /// Landmarks in pixels of `frame`; `None` if no face was found.
     pub(crate) landmarks: Option<Landmarks>,
 }
@@ -53,15 +53,15 @@ pub(crate) fn record(
     let mut shots: Vec<Shot> = Vec::new();
     for index in 0..if is_live { expected } else { MAX_FRAMES } {
         let frame = match source.next_frame() {
-            Ok(Some(frame)) => frame.center_square(),
+            Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(error) => return Err(error).context("reading the source"),
         };
         let landmarks = tracker.track(&frame);
         if index % keep_every == 0 {
-            let scale = options.side as f32 / frame.width() as f32;
+            let scale = options.side as f32 / frame.side() as f32;
             let landmarks = landmarks.map(|l| l.scaled(scale));
-            shots.push(Shot { frame: frame.resized_area(options.side, options.side), landmarks });
+            shots.push(Shot { frame: frame.resized_area(options.side), landmarks });
             if shots.len() * bytes > MAX_PICTURE_BYTES {
                 keep_every *= 2;
                 let mut even = false;

@@ -3,7 +3,7 @@
 use codec::{ErrorSensitivity, Profile};
 use face::{DEFAULT_SAMPLES, FaceModel, psnr_db, render_cpu};
 use rayon::prelude::*;
-use types::{FEATURE_DIMS, Feature, Frame, HeadPose};
+use types::{FEATURE_DIMS, Feature, HeadPose, SquareFrame};
 
 use crate::evaluation::render;
 
@@ -40,11 +40,12 @@ const STEPS: [f32; FEATURE_DIMS] = {
 pub(crate) fn profile(
     model: &FaceModel,
     features: &[Feature],
-    pictures: &[(&Frame, Feature)],
+    pictures: &[(&SquareFrame, Feature)],
 ) -> anyhow::Result<Profile> {
     let mut errors = Vec::new();
     for (frame, feature) in probes(pictures) {
-        let psnr_db = psnr_db(&render(model, feature, frame.width())?, frame);
+        let picture = render(model, feature, frame.side())?;
+        let psnr_db = psnr_db(&picture, frame);
         errors.push(10.0_f64.powf(-psnr_db / 10.0));
     }
     let error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;

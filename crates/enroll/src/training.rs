@@ -304,7 +304,7 @@ mod tests {
     use face_shape::FaceShape;
     use glam::Vec3;
     use track::{History, Identity, Observation, TorsoReference};
-    use types::{EXPRESSION_DIMS, Expression, FOCAL, Frame, HeadPose, Landmarks, MediaTime};
+    use types::{EXPRESSION_DIMS, FOCAL, Expression, HeadPose, Landmarks, MediaTime, SquareFrame};
 
     const SIDE: u32 = 64;
 
@@ -354,7 +354,7 @@ mod tests {
                 };
                 let window = history.push(&observation);
                 ObservedFrame {
-                    frame: Frame::new(SIDE, SIDE, time, rgb).unwrap(),
+                    frame: SquareFrame::new(SIDE, time, rgb).unwrap(),
                     observation,
                     window,
                 }

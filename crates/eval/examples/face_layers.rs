@@ -14,7 +14,7 @@ use capture::{Source, SourceSpec};
 use face::{DEFAULT_SAMPLES, FaceFile, FaceModel, psnr_db, render_cpu};
 use image::{ImageFormat, RgbImage};
 use track::{PersonTracker, RefinementBudget};
-use types::{Feature, Frame};
+use types::{Feature, SquareFrame};
 
 const SIDE: u32 = 256;
 /// Frames before the first that the tracker sees, as it would in a call.
@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
     let spec =
         if clip == "actor" { SourceSpec::Actor } else { SourceSpec::Clip(clip.clone().into()) };
     let mut source = Source::open(&spec)?;
-    let mut seen: Vec<(Frame, Feature)> = Vec::new();
+    let mut seen: Vec<(SquareFrame, Feature)> = Vec::new();
     for idx in 0..end {
         let Some(frame) = source.next_frame()? else { break };
         if idx + WARM_UP < first {
@@ -88,13 +88,13 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn drawn(model: &FaceModel, seen: &[(Frame, Feature)]) -> anyhow::Result<Vec<Frame>> {
+fn drawn(model: &FaceModel, seen: &[(SquareFrame, Feature)]) -> anyhow::Result<Vec<SquareFrame>> {
     seen.iter()
         .map(|(_, feature)| {
             let picture = render_cpu(model, &model.frame_inputs(feature), SIDE, DEFAULT_SAMPLES);
             let rgb: Vec<u8> =
                 picture.iter().flatten().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
-            Ok(Frame::new(SIDE, SIDE, feature.time, rgb)?)
+            Ok(SquareFrame::new(SIDE, feature.time, rgb)?)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use codec::{Decoder, EncodedUnit, Encoder};
 use face::FaceFile;
 use serde::Serialize;
 use track::RefinementBudget;
-use types::{Feature, Frame, MediaTime};
+use types::{Feature, MediaTime, SquareFrame};
 
 use crate::clip::sender_of;
 
@@ -152,7 +152,7 @@ pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>>
 /// If the face file cannot send.
 pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let frames = actor_frames(N_FRAMES)?;
-    let side = frames.first().map(Frame::width);
+    let side = frames.first().map(SquareFrame::side);
     let mut rows = Vec::new();
     for (what, budget) in [
         ("track", RefinementBudget::Full),
@@ -208,7 +208,7 @@ pub fn bench_codec(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     ])
 }
 
-fn actor_frames(n: usize) -> anyhow::Result<Vec<Frame>> {
+fn actor_frames(n: usize) -> anyhow::Result<Vec<SquareFrame>> {
     let mut source = Source::open(&SourceSpec::Actor)?;
     let mut frames = Vec::with_capacity(n);
     while frames.len() < n

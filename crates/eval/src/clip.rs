@@ -6,7 +6,7 @@ use capture::{Source, SourceSpec};
 use codec::Profile;
 use face::FaceFile;
 use track::{PersonTracker, Tracker};
-use types::{Frame, Landmarks};
+use types::{Landmarks, SquareFrame};
 
 use crate::Progress;
 
@@ -40,7 +40,7 @@ impl<'a> ClipReader<'a> {
     }
 
     /// The next frame and its index.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Option<(u64, Frame)>> {
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<(u64, SquareFrame)>> {
         let frame = self
             .source
             .next_frame()

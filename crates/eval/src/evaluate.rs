@@ -7,14 +7,14 @@ use std::time::Instant;
 use codec::Profile;
 use face::FaceFile;
 use track::RefinementBudget;
-use types::{Feature, FeatureTimeline, Frame, MediaTime, Rate};
+use types::{Feature, FeatureTimeline, MediaTime, Rate, SquareFrame};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
 use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
 use crate::{Motion, RateMeter, Scorer, Summary, scaled};
 
 /// Renders a feature as a square of so many pixels: the caller's GPU or CPU.
-pub type Paint<'a> = &'a mut dyn FnMut(&Feature, u32) -> anyhow::Result<Frame>;
+pub type Paint<'a> = &'a mut dyn FnMut(&Feature, u32) -> anyhow::Result<SquareFrame>;
 
 /// Told how far a stage is: its name, the share done (0..=1), a figure.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, f32, &str);
@@ -101,7 +101,7 @@ pub fn evaluate(
 /// A frame whose picture is known once the next unit is.
 struct Waiting {
     index: u64,
-    frame: Frame,
+    frame: SquareFrame,
     feature: Option<Feature>,
     track_ms: f64,
     keep_picture: bool,
@@ -255,8 +255,8 @@ mod tests {
 
     use super::*;
 
-    fn gray(index: u64, v: u8) -> Frame {
-        Frame::new(16, 16, MediaTime::of_frame(index, 25), vec![v; 16 * 16 * 3]).unwrap()
+    fn gray(index: u64, v: u8) -> SquareFrame {
+        SquareFrame::new(16, MediaTime::of_frame(index, 25), vec![v; 16 * 16 * 3]).unwrap()
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
             let mut meter = RateMeter::new(&Profile::default(), rate);
             let mut told: Vec<Feature> = Vec::new();
             for index in 0..60 {
-                let frame = Frame::new(16, 16, time(index), vec![50; 16 * 16 * 3]).unwrap();
+                let frame = SquareFrame::new(16, time(index), vec![50; 16 * 16 * 3]).unwrap();
                 let found = Some(feature(index));
                 let waiting =
                     Waiting { index, frame, feature: found, track_ms: 1.0, keep_picture: false };

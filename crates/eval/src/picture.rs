@@ -1,4 +1,4 @@
-use types::Frame;
+use types::SquareFrame;
 
 /// The frame as a square of `side` pixels, the reference that a rendered picture is held against.
 ///
@@ -7,12 +7,11 @@ use types::Frame;
 ///
 /// # Panics
 /// If `side` is zero or over [`types::MAX_FRAME_SIDE`].
-pub fn scaled(frame: &Frame, side: u32) -> Frame {
-    let square = frame.center_square();
-    if side <= square.width() {
-        return square.resized_area(side, side);
+pub fn scaled(square: &SquareFrame, side: u32) -> SquareFrame {
+    if side <= square.side() {
+        return square.resized_area(side);
     }
-    let from = square.width() as usize;
+    let from = square.side() as usize;
     let taps = cubic_taps(from, side as usize);
     let mut wide = vec![0.0_f32; from * side as usize * 3];
     for (row, out) in
@@ -34,7 +33,7 @@ pub fn scaled(frame: &Frame, side: u32) -> Frame {
             (sum.clamp(0.0, 255.0) + 0.5) as u8
         }));
     }
-    Frame::new(side, side, frame.time(), rgb).expect("the rows were counted above")
+    SquareFrame::new(side, square.time(), rgb).expect("the rows were counted above")
 }
 
 /// For each of `to` cells the four cells of `from` around it and their weights.
@@ -62,10 +61,10 @@ mod tests {
 
     use super::*;
 
-    fn row_of_four() -> Frame {
+    fn row_of_four() -> SquareFrame {
         let rgb: Vec<u8> =
             (0..4).flat_map(|_| [0, 0, 0, 60, 60, 60, 120, 120, 120, 180, 180, 180]).collect();
-        Frame::new(4, 4, MediaTime::ZERO, rgb).unwrap()
+        SquareFrame::new(4, MediaTime::ZERO, rgb).unwrap()
     }
 
     #[test]

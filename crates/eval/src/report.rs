@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use capture::write_file;
 use serde::Serialize;
-use types::Frame;
+use types::SquareFrame;
 
 use crate::{FrameScore, Motion, Payload, Summary};
 
@@ -70,8 +70,8 @@ pub(crate) struct FrameRow {
 #[derive(Clone, Debug)]
 pub(crate) struct Pictures {
     pub(crate) index: u64,
-    pub(crate) reference: Frame,
-    pub(crate) rendered: Frame,
+    pub(crate) reference: SquareFrame,
+    pub(crate) rendered: SquareFrame,
 }
 
 impl Report {
@@ -169,7 +169,7 @@ pub fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()> {
 /// A PNG of clip, rendered picture, and their difference times four around gray.
 fn side_by_side(pictures: &Pictures) -> anyhow::Result<Vec<u8>> {
     let Pictures { reference, rendered, .. } = pictures;
-    let stride = reference.width() as usize * 3;
+    let stride = reference.side() as usize * 3;
     let mut rgb = Vec::with_capacity(reference.rgb().len() * 3);
     for (a, b) in reference.rgb().chunks_exact(stride).zip(rendered.rgb().chunks_exact(stride)) {
         rgb.extend_from_slice(a);
@@ -184,8 +184,8 @@ fn side_by_side(pictures: &Pictures) -> anyhow::Result<Vec<u8>> {
     image::write_buffer_with_format(
         &mut png,
         &rgb,
-        reference.width() * 3,
-        reference.height(),
+        reference.side() * 3,
+        reference.side(),
         image::ExtendedColorType::Rgb8,
         image::ImageFormat::Png,
     )?;

@@ -1,6 +1,6 @@
 use face::{psnr_db, ssim};
 use serde::Serialize;
-use types::{Feature, Frame};
+use types::{Feature, SquareFrame};
 
 /// How like the clip one rendered picture is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -17,7 +17,7 @@ pub struct FrameScore {
 /// Holds rendered pictures against the clip's, frame by frame.
 #[derive(Clone, Debug, Default)]
 pub struct Scorer {
-    before: Option<(Frame, Frame)>,
+    before: Option<(SquareFrame, SquareFrame)>,
     scores: Vec<FrameScore>,
 }
 
@@ -26,7 +26,7 @@ impl Scorer {
     ///
     /// # Panics
     /// If the sizes differ or are under 11 pixels.
-    pub fn push(&mut self, reference: &Frame, rendered: &Frame) -> FrameScore {
+    pub fn push(&mut self, reference: &SquareFrame, rendered: &SquareFrame) -> FrameScore {
         let change_psnr_db = self.before.as_ref().map(|(old_reference, old_rendered)| {
             change_psnr_db([old_reference, reference], [old_rendered, rendered])
         });
@@ -46,8 +46,8 @@ impl Scorer {
     }
 }
 
-fn change_psnr_db(reference: [&Frame; 2], rendered: [&Frame; 2]) -> f64 {
-    let bytes = |frame: &Frame, i: usize| i32::from(frame.rgb()[i]);
+fn change_psnr_db(reference: [&SquareFrame; 2], rendered: [&SquareFrame; 2]) -> f64 {
+    let bytes = |frame: &SquareFrame, i: usize| i32::from(frame.rgb()[i]);
     let n = reference[1].rgb().len();
     let squares: i64 = (0..n)
         .map(|i| {
@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    fn gray(v: u8) -> Frame {
-        Frame::new(16, 16, MediaTime::ZERO, vec![v; 16 * 16 * 3]).unwrap()
+    fn gray(v: u8) -> SquareFrame {
+        SquareFrame::new(16, MediaTime::ZERO, vec![v; 16 * 16 * 3]).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use types::{Frame, MediaTime};
+use types::{MediaTime, SquareFrame};
 use wgpu::{
     Buffer, BufferUsages, COPY_BYTES_PER_ROW_ALIGNMENT, CommandEncoderDescriptor, Device, MapMode,
     PollType, Queue, SubmissionIndex, TexelCopyBufferInfo, TexelCopyBufferLayout, Texture,
@@ -72,7 +72,7 @@ impl ReadBacks {
     }
 
     /// Waits for the oldest picture under way.
-    pub(crate) fn finish(&mut self, device: &Device) -> Result<Frame, RenderError> {
+    pub(crate) fn finish(&mut self, device: &Device) -> Result<SquareFrame, RenderError> {
         let ReadBack { buffer, side, time, submission, mapped } =
             self.under_way.pop_front().ok_or(RenderError::NothingStarted)?;
         device.poll(PollType::Wait { submission_index: Some(submission), timeout: None })?;
@@ -90,7 +90,7 @@ impl ReadBacks {
         }
         buffer.unmap();
         self.spare.push(buffer);
-        Ok(Frame::new(side, side, time, rgb).expect("a picture has three bytes for each pixel"))
+        Ok(SquareFrame::new(side, time, rgb).expect("a picture has three bytes for each pixel"))
     }
 
     /// How many pictures are under way.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use face::{FaceModel, FrameInputs};
-use types::{Frame, MediaTime};
+use types::{MediaTime, SquareFrame};
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{
     AddressMode, BindGroup, BindingResource, Buffer, BufferUsages, CommandEncoderDescriptor,
@@ -267,7 +267,7 @@ impl Renderer {
         device: &Device,
         queue: &Queue,
         time: MediaTime,
-    ) -> Result<Frame, RenderError> {
+    ) -> Result<SquareFrame, RenderError> {
         self.start_read_back(device, queue, time);
         while self.read_backs.len() > 1 {
             self.read_backs.finish(device)?;
@@ -285,7 +285,7 @@ impl Renderer {
     ///
     /// # Errors
     /// If none was started, or the device is lost.
-    pub fn finish_read_back(&mut self, device: &Device) -> Result<Frame, RenderError> {
+    pub fn finish_read_back(&mut self, device: &Device) -> Result<SquareFrame, RenderError> {
         self.read_backs.finish(device)
     }
 

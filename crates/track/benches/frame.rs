@@ -8,20 +8,20 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use face::FaceFile;
 use face_shape::FaceShape;
 use track::{Exposure, Fitter, Tracker, Unknowns, align_step, solve_identity};
-use types::{FEATURE_DIMS, Feature, Frame, MediaTime};
+use types::{FEATURE_DIMS, Feature, MediaTime, SquareFrame};
 
 const SIDE: u32 = 512;
 
 fn frame(c: &mut Criterion) {
     let actor = Actor::new(7);
     let shown = |i| actor.render(&actor.script(MediaTime::of_frame(i, 25)), SIDE).frame;
-    let frames: Vec<Frame> = (0..25).map(shown).collect();
+    let frames: Vec<SquareFrame> = (0..25).map(shown).collect();
     let shape = FaceShape::builtin().expect("the shape ships with the product");
     let mut tracker = Tracker::builtin().expect("the weights ship with the product");
     let known: Vec<_> = frames.iter().filter_map(|frame| tracker.track(frame)).collect();
     let identity = solve_identity(&shape, SIDE, &known).expect("the actor shows a face");
     let mut fitter = Fitter::new(&shape, &identity);
-    let gray = Frame::new(SIDE, SIDE, MediaTime::ZERO, vec![110; (SIDE * SIDE * 3) as usize])
+    let gray = SquareFrame::new(SIDE, MediaTime::ZERO, vec![110; (SIDE * SIDE * 3) as usize])
         .expect("as many bytes as the size says");
 
     let mut group = c.benchmark_group("track");
@@ -60,7 +60,7 @@ fn refine(c: &mut Criterion) {
     let truth = Feature::from_array(MediaTime::ZERO, &numbers).expect("a head at rest");
     let picture = face::render_cpu(&model, &model.frame_inputs(&truth), 256, 4);
     let rgb: Vec<u8> = picture.as_flattened().iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    let frame = Frame::new(256, 256, MediaTime::ZERO, rgb).expect("a square picture");
+    let frame = SquareFrame::new(256, MediaTime::ZERO, rgb).expect("a square picture");
     let mut off = numbers;
     (off[0], off[3], off[8]) = (0.01, 0.001, 0.2);
     let off = Feature::from_array(MediaTime::ZERO, &off).expect("a head nearly at rest");

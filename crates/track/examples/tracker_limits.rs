@@ -11,7 +11,7 @@ use actor::{Actor, Performance};
 use glam::{EulerRot, Quat, Vec3};
 use image::{ImageFormat, RgbImage};
 use track::Tracker;
-use types::{Frame, HeadPose, MediaTime};
+use types::{HeadPose, MediaTime, SquareFrame};
 
 const SIDE: u32 = 300;
 
@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The picture with a skin-colored bar over the mouth, as a hand would cover it.
-fn with_bar(frame: &Frame) -> Result<Frame, Box<dyn Error>> {
+fn with_bar(frame: &SquareFrame) -> Result<SquareFrame, Box<dyn Error>> {
     let mut rgb = frame.rgb().to_vec();
     for (i, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().enumerate() {
         let (x, y) = (i as f32 % SIDE as f32 / SIDE as f32, (i as u32 / SIDE) as f32 / SIDE as f32);
@@ -75,5 +75,5 @@ fn with_bar(frame: &Frame) -> Result<Frame, Box<dyn Error>> {
             *pixel = [196, 150, 125];
         }
     }
-    Ok(Frame::new(frame.width(), frame.height(), frame.time(), rgb)?)
+    Ok(SquareFrame::new(frame.side(), frame.time(), rgb)?)
 }

@@ -377,7 +377,7 @@ mod tests {
     use super::*;
     use crate::targets::targets;
     use face::{FaceFile, trace_head};
-    use types::{Code, Frame, HeadPose, MediaTime};
+    use types::{Code, HeadPose, MediaTime, SquareFrame};
 
     fn demo() -> FaceModel {
         FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap().model
@@ -390,7 +390,7 @@ mod tests {
 
     /// Targets of a gray picture, so that every one of them differs, and what the field says there.
     fn around(model: &FaceModel, feature: &Feature) -> (Vec<Target>, Linearized) {
-        let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
+        let gray = SquareFrame::new(64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
         let targets = targets(&gray, model, feature, Unknowns::All, false);
         let mut folded = FoldedField::default();
         let (same, all) = (&Exposure::SAME, Unknowns::All);

@@ -1,4 +1,4 @@
-use types::{Frame, Landmarks};
+use types::{Landmarks, SquareFrame};
 
 use crate::{Fitter, Identity, Observation, PoseFilter, Smoothing, TorsoTracker, Tracker};
 use face_shape::FaceShape;
@@ -26,24 +26,23 @@ impl Observer {
         Self { tracker, fitter, filter: PoseFilter::new(smoothing), torso }
     }
 
-    /// Measures a frame (its centred square); `None`, and a fresh start with the next frame, if it
+    /// Measures a frame; `None`, and a fresh start with the next frame, if it
     /// shows no face.
-    pub fn observe(&mut self, frame: &Frame) -> Option<Observation> {
-        let frame = frame.center_square();
-        let Some(landmarks) = self.tracker.track(&frame) else {
+    pub fn observe(&mut self, frame: &SquareFrame) -> Option<Observation> {
+        let Some(landmarks) = self.tracker.track(frame) else {
             self.reset();
             return None;
         };
-        self.observe_landmarks(&frame, landmarks)
+        self.observe_landmarks(frame, landmarks)
     }
 
-    /// As [`Observer::observe`], with landmarks found before, in pixels of a square frame.
+    /// As [`Observer::observe`], with landmarks found before, in pixels of the frame.
     pub fn observe_landmarks(
         &mut self,
-        frame: &Frame,
+        frame: &SquareFrame,
         landmarks: Landmarks,
     ) -> Option<Observation> {
-        let Some(fit) = self.fitter.fit(&landmarks, frame.width()) else {
+        let Some(fit) = self.fitter.fit(&landmarks, frame.side()) else {
             self.reset();
             return None;
         };

@@ -1,5 +1,5 @@
 use face::FaceModel;
-use types::{Feature, Frame};
+use types::{Feature, SquareFrame};
 
 use crate::{
     Embedder, History, Observation, Observer, PhotometricRefiner, RefinementBudget, SenderPart,
@@ -81,27 +81,26 @@ impl PersonTracker {
         Ok(Self { observer, history: History::new(), embedder, refiner })
     }
 
-    /// Tracks the face in the centered square of the next frame.
+    /// Tracks the face in the next frame.
     ///
     /// A frame without a face resets the tracker. With [`RefinementBudget::None`] the face is
     /// followed but no feature is made, in a fraction of the time.
-    pub fn track(&mut self, frame: &Frame, budget: RefinementBudget) -> Tracked {
-        let frame = frame.center_square();
-        let Some((observation, window)) = self.measure(&frame) else {
+    pub fn track(&mut self, frame: &SquareFrame, budget: RefinementBudget) -> Tracked {
+        let Some((observation, window)) = self.measure(frame) else {
             return Tracked::NoFace;
         };
         if budget == RefinementBudget::None {
             return Tracked::Followed;
         }
         match self.embed(&observation, &window) {
-            Some(measured) => Tracked::Feature(self.refiner.refine(&frame, &measured, budget)),
+            Some(measured) => Tracked::Feature(self.refiner.refine(frame, &measured, budget)),
             None => Tracked::NoFace,
         }
     }
 
     /// Measures landmarks and torso; returns the observation and the embedder's window, which
     /// ends with it.
-    fn measure(&mut self, frame: &Frame) -> Option<(Observation, Vec<f32>)> {
+    fn measure(&mut self, frame: &SquareFrame) -> Option<(Observation, Vec<f32>)> {
         let Some(observation) = self.observer.observe(frame) else {
             self.history.reset();
             self.refiner.reset();
@@ -141,7 +140,7 @@ mod tests {
         let vars = VarMap::new();
         Embedder::new(&VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu)).unwrap();
         let shape = FaceShape::builtin().unwrap();
-        let gray = Frame::new(64, 64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
+        let gray = SquareFrame::new(64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
         SenderPart {
             measured_with: measuring_fingerprint(),
             identity: Identity::of_mesh(shape.mean().to_vec()).unwrap(),
@@ -154,7 +153,7 @@ mod tests {
     #[test]
     fn a_frame_without_a_face_has_no_feature() {
         let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
-        let gray = Frame::new(96, 64, MediaTime::ZERO, vec![128; 96 * 64 * 3]).unwrap();
+        let gray = SquareFrame::new(96, MediaTime::ZERO, vec![128; 96 * 96 * 3]).unwrap();
         assert_eq!(tracker.track(&gray, RefinementBudget::Full), Tracked::NoFace);
     }
 

@@ -1,6 +1,6 @@
 use face::{FaceModel, FoldedField};
 use glam::{Quat, Vec3};
-use types::{Code, Feature, FeatureError, Frame, HeadPose, POSE_DIMS};
+use types::{Code, Feature, FeatureError, HeadPose, POSE_DIMS, SquareFrame};
 
 use crate::linearized::{FEATURE, Linearized, N, TORSO};
 use crate::targets::targets;
@@ -145,7 +145,7 @@ impl PhotometricRefiner {
     /// [`RefinementBudget::None`].
     pub fn refine(
         &mut self,
-        frame: &Frame,
+        frame: &SquareFrame,
         measured: &Feature,
         budget: RefinementBudget,
     ) -> Feature {
@@ -207,7 +207,7 @@ fn difference(from: &Feature, to: &Feature) -> [f32; FEATURE] {
 /// `exposure` is that of the frame as far as it is known. See [`PhotometricRefiner`].
 pub fn align_step(
     model: &FaceModel,
-    frame: &Frame,
+    frame: &SquareFrame,
     measured: &Feature,
     start: &Feature,
     exposure: Exposure,
@@ -223,7 +223,7 @@ pub fn align_step(
 /// undone) or hardly lowers it. Further rounds follow while they lower the cost by much.
 fn align(
     model: &FaceModel,
-    frame: &Frame,
+    frame: &SquareFrame,
     measured: &Feature,
     start: &Feature,
     exposure: Exposure,
@@ -319,11 +319,11 @@ mod tests {
     }
 
     /// What the field shows for a feature, as a camera of another exposure would take it.
-    fn photo(model: &FaceModel, feature: &Feature, gain: f32) -> Frame {
+    fn photo(model: &FaceModel, feature: &Feature, gain: f32) -> SquareFrame {
         let picture = render_cpu(model, &model.frame_inputs(feature), SIDE, face::DEFAULT_SAMPLES);
         let rgb: Vec<u8> =
             picture.as_flattened().iter().map(|v| (gain * v * 255.0 + 0.5) as u8).collect();
-        Frame::new(SIDE, SIDE, MediaTime::ZERO, rgb).unwrap()
+        SquareFrame::new(SIDE, MediaTime::ZERO, rgb).unwrap()
     }
 
     /// Off by a degree, a millimeter or two, and in the torso.
@@ -405,7 +405,7 @@ mod tests {
                 [if (i % SIDE / 8 + i / SIDE / 8).is_multiple_of(2) { 255 } else { 0 }; 3]
             })
             .collect();
-        let frame = Frame::new(SIDE, SIDE, MediaTime::ZERO, rgb).unwrap();
+        let frame = SquareFrame::new(SIDE, MediaTime::ZERO, rgb).unwrap();
         let measured = resting();
         assert_eq!(
             PhotometricRefiner::new(model).refine(&frame, &measured, RefinementBudget::Full),

@@ -118,10 +118,10 @@ impl SenderPart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{Frame, MediaTime};
+    use types::{MediaTime, SquareFrame};
 
     fn part() -> SenderPart {
-        let frame = Frame::new(8, 8, MediaTime::ZERO, vec![77; 192]).unwrap();
+        let frame = SquareFrame::new(8, MediaTime::ZERO, vec![77; 192]).unwrap();
         SenderPart {
             measured_with: 7,
             identity: Identity::of_mesh(FaceShape::builtin().unwrap().mean().to_vec()).unwrap(),

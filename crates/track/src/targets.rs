@@ -2,7 +2,7 @@
 
 use face::FaceModel;
 use glam::Vec3;
-use types::{CANONICAL_M, Feature, Frame, HeadPose};
+use types::{CANONICAL_M, Feature, HeadPose, SquareFrame};
 
 use crate::photometric::Unknowns;
 
@@ -36,13 +36,13 @@ pub fn eyes_and_mouth(pose: &HeadPose) -> [[[f32; 2]; 2]; 3] {
 /// The frame at the middles of pixels of the size that the field was learned at: on a grid over
 /// the picture, and on closer ones over the face where the learned numbers are asked for.
 pub(crate) fn targets(
-    frame: &Frame,
+    frame: &SquareFrame,
     model: &FaceModel,
     start: &Feature,
     unknowns: Unknowns,
     is_subsampled: bool,
 ) -> Vec<Target> {
-    let (size, side) = (frame.width(), model.sizes().background as u32);
+    let (size, side) = (frame.side(), model.sizes().background as u32);
     let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
         let at = move |low: f32, high: f32, i: u32, n: u32| {
             let place = low + (high - low) * (i as f32 + 0.5) / n as f32;

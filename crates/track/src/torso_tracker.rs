@@ -1,5 +1,5 @@
 use numerics::Cholesky;
-use types::{Frame, Landmarks, TORSO_DIMS};
+use types::{Landmarks, SquareFrame, TORSO_DIMS};
 
 /// Cells across the picture that the torso is looked at with.
 const WIDTH: usize = 112;
@@ -56,7 +56,7 @@ impl TorsoReference {
     pub(crate) const BYTES: usize = 2 * CELLS;
 
     /// The reference from a square frame; cells under `face` (in pixels of it) are left out.
-    pub fn of_frame(frame: &Frame, face: Option<&Landmarks>) -> Self {
+    pub fn of_frame(frame: &SquareFrame, face: Option<&Landmarks>) -> Self {
         Self { strip: Strip::of(frame, face) }
     }
 
@@ -79,7 +79,7 @@ impl TorsoReference {
 
 impl TorsoTracker {
     /// Tracks against a square reference frame.
-    pub fn new(reference: &Frame) -> Self {
+    pub fn new(reference: &SquareFrame) -> Self {
         Self::against(TorsoReference::of_frame(reference, None))
     }
 
@@ -101,14 +101,14 @@ impl TorsoTracker {
     /// Where the torso of a square frame is, and how well that explains the picture (-1..=1).
     ///
     /// Below a correlation of 0.8 the numbers are the last good ones, decaying to rest.
-    pub fn track(&mut self, frame: &Frame) -> ([f32; TORSO_DIMS], f32) {
+    pub fn track(&mut self, frame: &SquareFrame) -> ([f32; TORSO_DIMS], f32) {
         self.track_around(frame, None)
     }
 
     /// As [`TorsoTracker::track`], with the face's landmarks (pixels of `frame`) left out.
     pub fn track_around(
         &mut self,
-        frame: &Frame,
+        frame: &SquareFrame,
         face: Option<&Landmarks>,
     ) -> ([f32; TORSO_DIMS], f32) {
         let strip = Strip::of(frame, face);
@@ -273,7 +273,7 @@ impl Sums {
 }
 
 impl Strip {
-    fn of(frame: &Frame, face: Option<&Landmarks>) -> Self {
+    fn of(frame: &SquareFrame, face: Option<&Landmarks>) -> Self {
         let gray = blurred(&blurred(&shrunk(frame)));
         let usable = match face {
             Some(face) => outside_of(face, frame),
@@ -306,19 +306,18 @@ impl Strip {
 }
 
 /// The strip at one cell per `1 / WIDTH` of the picture, each the mean of what it covers.
-fn shrunk(frame: &Frame) -> Vec<f32> {
-    let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let columns = cells(width);
-    let rows = cells(height);
+fn shrunk(frame: &SquareFrame) -> Vec<f32> {
+    let side = frame.side() as usize;
+    let cells = cells(side);
     let mut gray = vec![0.0; CELLS];
     let mut line = vec![0.0_f32; WIDTH];
-    for (y, pixels) in frame.rgb().chunks_exact(3 * width).enumerate() {
-        if (y + 1) as f32 <= rows[TOP].0 {
+    for (y, pixels) in frame.rgb().chunks_exact(3 * side).enumerate() {
+        if (y + 1) as f32 <= cells[TOP].0 {
             continue;
         }
-        let first = rows.partition_point(|&(_, end)| end <= y as f32);
-        for (cell, &(start, end)) in line.iter_mut().zip(&columns) {
-            let (x0, x1) = (start as usize, (end.ceil() as usize).min(width));
+        let first = cells.partition_point(|&(_, end)| end <= y as f32);
+        for (cell, &(start, end)) in line.iter_mut().zip(&cells) {
+            let (x0, x1) = (start as usize, (end.ceil() as usize).min(side));
             let mut sum = 0.0;
             for (x, rgb) in pixels[3 * x0..3 * x1].as_chunks::<3>().0.iter().enumerate() {
                 let x = (x0 + x) as f32;
@@ -329,7 +328,7 @@ fn shrunk(frame: &Frame) -> Vec<f32> {
             }
             *cell = sum / (256.0 * (end - start));
         }
-        for (row, &(start, end)) in rows.iter().enumerate().skip(first.max(TOP)) {
+        for (row, &(start, end)) in cells.iter().enumerate().skip(first.max(TOP)) {
             let covered = end.min(y as f32 + 1.0) - start.max(y as f32);
             if covered <= 0.0 {
                 break;
@@ -368,9 +367,9 @@ fn blurred(gray: &[f32]) -> Vec<f32> {
 }
 
 /// Cells outside the convex hull of the landmarks, widened by a tenth.
-fn outside_of(face: &Landmarks, frame: &Frame) -> Vec<bool> {
+fn outside_of(face: &Landmarks, frame: &SquareFrame) -> Vec<bool> {
     let n = face.points.len().max(1) as f32;
-    let scale = [WIDTH as f32 / frame.width() as f32, WIDTH as f32 / frame.height() as f32];
+    let scale = [WIDTH as f32 / frame.side() as f32, WIDTH as f32 / frame.height() as f32];
     let mut center = [0.0; 2];
     face.points.iter().for_each(|p| (0..2).for_each(|c| center[c] += p[c] * scale[c] / n));
     let wide = |p: &[f32; 3]| [0, 1].map(|c| center[c] + 1.1 * (p[c] * scale[c] - center[c]));
@@ -427,7 +426,7 @@ mod tests {
     }
 
     /// The jacket after a motion, in a picture of `side` pixels, in other light.
-    fn frame(side: u32, p: [f32; 6], gain: f32) -> Frame {
+    fn frame(side: u32, p: [f32; 6], gain: f32) -> SquareFrame {
         let rgb: Vec<u8> = (0..side * side)
             .flat_map(|i| {
                 let x = (i % side) as f32 / side as f32 + 0.5 / side as f32 - 0.5;
@@ -437,7 +436,7 @@ mod tests {
                 [(jacket(u, v) * gain) as u8; 3]
             })
             .collect();
-        Frame::new(side, side, MediaTime::ZERO, rgb).unwrap()
+        SquareFrame::new(side, MediaTime::ZERO, rgb).unwrap()
     }
 
     /// Largest error of where the strip's corners go, in sides.
@@ -480,7 +479,7 @@ mod tests {
         let reference = frame(256, [0.0; 6], 1.0);
         let mut tracker = TorsoTracker::new(&reference);
         let (good, _) = tracker.track(&frame(256, [0.0, 0.0, 0.02, 0.0, 0.0, 0.0], 1.0));
-        let hidden = Frame::new(256, 256, MediaTime::ZERO, vec![90; 256 * 256 * 3]).unwrap();
+        let hidden = SquareFrame::new(256, MediaTime::ZERO, vec![90; 256 * 256 * 3]).unwrap();
         let (held, correlation) = tracker.track(&hidden);
         assert!(correlation < 0.8 && (held[2] - 0.9 * good[2]).abs() < 1e-6);
         for _ in 0..60 {
@@ -501,7 +500,7 @@ mod tests {
                 rgb[3 * i..3 * i + 3].fill(220);
             }
         }
-        let moved = Frame::new(256, 256, MediaTime::ZERO, rgb).unwrap();
+        let moved = SquareFrame::new(256, MediaTime::ZERO, rgb).unwrap();
         let points = (0..64)
             .map(|i| {
                 let (sin, cos) = (i as f32 * 0.1).sin_cos();

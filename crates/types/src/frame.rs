@@ -1,3 +1,4 @@
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::MediaTime;
@@ -88,12 +89,12 @@ impl Frame {
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
     }
 
-    /// The largest centred square: the part of a camera's picture that a call shows.
+    /// Returns the largest centered square: the part of a camera picture that a call shows.
     #[must_use]
-    pub fn center_square(&self) -> Self {
+    pub fn center_square(&self) -> SquareFrame {
         let side = self.width.min(self.height);
         if self.width == self.height {
-            return self.clone();
+            return SquareFrame(self.clone());
         }
         let (x0, y0) = ((self.width - side) / 2, (self.height - side) / 2);
         let rgb: Vec<u8> = (y0..y0 + side)
@@ -102,7 +103,7 @@ impl Frame {
                 self.rgb[at..at + side as usize * 3].iter().copied()
             })
             .collect();
-        Self { width: side, height: side, time: self.time, rgb: rgb.into() }
+        SquareFrame(Self { width: side, height: side, time: self.time, rgb: rgb.into() })
     }
 
     /// The frame at another size, each new pixel the mean of the area it covers.
@@ -145,6 +146,58 @@ impl Frame {
             rgb.extend(sum.iter().map(|v| (v + 0.5) as u8));
         }
         Self { width, height, time: self.time, rgb: rgb.into() }
+    }
+}
+
+/// Frame whose width equals its height, as everything between camera and screen handles it.
+///
+/// Dereferences to [`Frame`]. Made by [`Frame::center_square`], or from pixels.
+///
+/// ```
+/// use types::{MediaTime, SquareFrame};
+/// let gray = SquareFrame::new(2, MediaTime::ZERO, vec![128; 2 * 2 * 3])?;
+/// assert_eq!((gray.side(), gray.width(), gray.height()), (2, 2, 2));
+/// # Ok::<(), types::FrameError>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SquareFrame(Frame);
+
+impl SquareFrame {
+    /// Makes a frame of `side * side * 3` sRGB bytes, `[side, side, 3]`.
+    ///
+    /// # Errors
+    /// [`FrameError::Size`] if the side is zero or over [`MAX_FRAME_SIDE`], [`FrameError::Length`]
+    /// if the number of bytes does not match.
+    pub fn new(side: u32, time: MediaTime, rgb: impl Into<Arc<[u8]>>) -> Result<Self, FrameError> {
+        Frame::new(side, side, time, rgb).map(Self)
+    }
+
+    /// Returns the width and height, pixels.
+    pub fn side(&self) -> u32 {
+        self.0.width
+    }
+
+    /// Returns the same picture with another media time.
+    #[must_use]
+    pub fn at(self, time: MediaTime) -> Self {
+        Self(self.0.at(time))
+    }
+
+    /// Resizes as [`Frame::resized_area`] does.
+    ///
+    /// # Panics
+    /// If `side` is zero or over [`MAX_FRAME_SIDE`].
+    #[must_use]
+    pub fn resized_area(&self, side: u32) -> Self {
+        Self(self.0.resized_area(side, side))
+    }
+}
+
+impl Deref for SquareFrame {
+    type Target = Frame;
+
+    fn deref(&self) -> &Frame {
+        &self.0
     }
 }
 

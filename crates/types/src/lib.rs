@@ -32,7 +32,7 @@ pub use feature::{
     LEARNED_DIMS, POSE_DIMS, TORSO_DIMS,
 };
 pub use feature_timeline::FeatureTimeline;
-pub use frame::{Frame, FrameError, MAX_FRAME_SIDE};
+pub use frame::{Frame, FrameError, MAX_FRAME_SIDE, SquareFrame};
 pub use media_time::MediaTime;
 pub use picture::{LANDMARKS, Landmarks, Sound};
 pub use rate::{ParseRateError, Rate, RateParameters};

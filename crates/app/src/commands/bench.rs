@@ -151,7 +151,7 @@ fn render(
                 let frame = painter.paint(feature)?;
                 times.push(before.elapsed());
                 gpu_times.extend(painter.gpu_time());
-                assert_eq!(frame.width(), side, "the painter drew the size it was asked for");
+                assert_eq!(frame.side(), side, "the painter drew the size it was asked for");
                 if started.elapsed() > LONGEST {
                     break;
                 }

@@ -71,7 +71,8 @@ pub(super) fn decode(
     let mut progress = Progress::new(false);
     let n_frames = features.len();
     for (i, feature) in features.iter().enumerate() {
-        writer.push(&painter.paint(feature)?)?;
+        let frame = painter.paint(feature)?;
+        writer.push(&frame)?;
         progress.report("decode", (i + 1) as f32 / n_frames as f32, "");
     }
     progress.finish();

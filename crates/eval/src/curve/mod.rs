@@ -11,7 +11,7 @@ use anyhow::Context;
 use capture::write_file;
 use face::FaceFile;
 use serde::Serialize;
-use types::{Frame, Rate};
+use types::{Rate, SquareFrame};
 
 use crate::clip::{ClipReader, frames_of};
 use crate::{Options, Paint, Progress, Scorer, Summary, evaluate, scaled};
@@ -191,11 +191,11 @@ fn score(reference: &Path, decoded: &Path, side: u32, n_frames: u64) -> anyhow::
     let (mut reference, mut decoded) = (open(reference)?, open(decoded)?);
     let mut scorer = Scorer::default();
     for index in 0..n_frames {
-        let next = |file: &mut std::io::BufReader<fs::File>| -> anyhow::Result<Frame> {
+        let next = |file: &mut std::io::BufReader<fs::File>| -> anyhow::Result<SquareFrame> {
             let mut rgb = vec![0; side as usize * side as usize * 3];
             file.read_exact(&mut rgb)
                 .with_context(|| format!("frame {index} did not come back"))?;
-            Ok(Frame::new(side, side, types::MediaTime::ZERO, rgb)?)
+            Ok(SquareFrame::new(side, types::MediaTime::ZERO, rgb)?)
         };
         let (wanted, got) = (next(&mut reference)?, next(&mut decoded)?);
         scorer.push(&wanted, &got);

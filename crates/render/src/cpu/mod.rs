@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use face::{DEFAULT_SAMPLES, FaceModel, FrameInputs};
 use rayon::prelude::*;
-use types::{Frame, MediaTime};
+use types::{MediaTime, SquareFrame};
 
 use crate::{MAX_SIDE, MIN_SIDE, RenderError};
 use fold::Folding;
@@ -138,8 +138,8 @@ impl CpuRenderer {
     ///
     /// # Errors
     /// Never: the picture has the size its side says.
-    pub fn frame(&self, time: MediaTime) -> Result<Frame, types::FrameError> {
-        Frame::new(self.side, self.side, time, self.rgb.clone())
+    pub fn frame(&self, time: MediaTime) -> Result<SquareFrame, types::FrameError> {
+        SquareFrame::new(self.side, time, self.rgb.clone())
     }
 }
 
