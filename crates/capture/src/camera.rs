@@ -1,8 +1,8 @@
-//! A camera as a source of frames.
+//! Cameras.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the camera has a thread of its own, and its frames the time they came"
+    reason = "a camera needs its own thread, and frames are stamped on arrival"
 )]
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -16,39 +16,39 @@ use nokhwa::utils::{
 use nokhwa::{Buffer, NokhwaError};
 use types::{Frame, FrameError, MediaTime};
 
-/// The picture we want from a camera: a call shows its square of 720 rows.
+/// Preferred picture size, pixels: a call shows the center square of 720 rows.
 const WANTED: (u32, u32) = (1280, 720);
-/// What a call needs in a second.
+/// Preferred frame rate, frames per second.
 const WANTED_FPS: u32 = 30;
-/// Driver hiccups in a row after which a camera counts as gone.
+/// Consecutive failed reads after which the camera counts as lost.
 const MAX_FAILURES: u32 = 30;
 
-/// Why there is no picture from a camera.
+/// Why a camera delivers no picture.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CameraError {
-    /// None is plugged in, or we may not see it.
+    /// No camera is connected, or the process may not access it.
     #[error("no camera found: plug one in, or use --source actor or a clip")]
     NotFound,
-    /// None has this in its name.
+    /// No camera has this text in its name.
     #[error("no camera is called {name}; there are: {}", names.join(", "))]
-    NoneCalled { name: String, names: Vec<String> },
-    /// Another program uses it, or it has no format we know.
+    UnknownName { name: String, names: Vec<String> },
+    /// Another program uses the camera, or it has no supported format.
     #[error("camera {name} cannot be opened: {source}")]
     Open { name: String, source: NokhwaError },
-    /// Unplugged, or taken away.
+    /// The camera was unplugged, or another program took it.
     #[error("the camera stopped: {source}")]
     Lost { source: NokhwaError },
-    /// The thread that served it is gone.
+    /// The thread that reads the camera has ended.
     #[error("the camera stopped")]
     Stopped,
-    /// It sent a picture of no size.
-    #[error("the camera sent no picture: {source}")]
+    /// The camera delivered an empty or oversized picture.
+    #[error("the camera delivered no usable picture: {source}")]
     Frame { source: FrameError },
 }
 
-/// Names of all cameras.
+/// Lists the names of all cameras.
 pub(crate) fn camera_names() -> Vec<String> {
     nokhwa::query(ApiBackend::Auto)
         .unwrap_or_default()
@@ -57,14 +57,15 @@ pub(crate) fn camera_names() -> Vec<String> {
         .collect()
 }
 
-/// An open camera, served by a thread of its own: drivers block, and their handles may not move.
+/// Open camera. A thread of its own reads it, because drivers block and their handles cannot change
+/// threads.
 pub(crate) struct Camera {
     fps: u32,
     frames: Receiver<Result<Frame, CameraError>>,
 }
 
 impl Camera {
-    /// Opens the first camera, or the first one with `name` in its name.
+    /// Opens the first camera, or the first one whose name contains `name`.
     pub(crate) fn open(name: Option<&str>) -> Result<Self, CameraError> {
         #[cfg(target_os = "macos")]
         nokhwa::nokhwa_initialize(|_| {});
@@ -74,7 +75,7 @@ impl Camera {
         }
         let wanted = name.unwrap_or_default().to_lowercase();
         let camera = cameras.iter().find(|c| c.human_name().to_lowercase().contains(&wanted));
-        let camera = camera.ok_or_else(|| CameraError::NoneCalled {
+        let camera = camera.ok_or_else(|| CameraError::UnknownName {
             name: name.unwrap_or_default().to_owned(),
             names: cameras.iter().map(nokhwa::utils::CameraInfo::human_name).collect(),
         })?;
@@ -98,7 +99,7 @@ impl Camera {
         self.fps
     }
 
-    /// Waits for a frame newer than the last one.
+    /// Waits for the next frame.
     pub(crate) fn next_frame(&mut self) -> Result<Frame, CameraError> {
         self.frames.recv().map_err(|_| CameraError::Stopped)?
     }
@@ -117,8 +118,8 @@ fn open_device(index: CameraIndex) -> Result<nokhwa::Camera, NokhwaError> {
     Ok(device)
 }
 
-/// The format nearest to what a call needs: fast enough first, then nearest to 720 rows, then
-/// without compression.
+/// Chooses the most suitable format: first a sufficient frame rate, then a size near 1280x720, then
+/// no compression.
 fn best_format(formats: &[CameraFormat]) -> Option<CameraFormat> {
     formats.iter().copied().min_by_key(|format| {
         let slow = WANTED_FPS.saturating_sub(format.frame_rate()) / 6;
@@ -134,7 +135,8 @@ fn best_format(formats: &[CameraFormat]) -> Option<CameraFormat> {
     })
 }
 
-/// Takes frames until the camera is gone or nobody listens; a frame not taken in time is dropped.
+/// Reads frames until the camera is lost or the receiver is gone; a frame is dropped if the previous
+/// one has not been received yet.
 fn serve(mut device: nokhwa::Camera, out: &SyncSender<Result<Frame, CameraError>>) {
     let mut zero = None;
     let mut n_failures = 0;
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_format_is_fast_first_then_near_720_rows_then_plain() {
+    fn frame_rate_counts_before_size_and_size_before_compression() {
         let format = |w, h, kind, fps| CameraFormat::new_from(w, h, kind, fps);
         let yuyv_vga = format(640, 480, FrameFormat::YUYV, 30);
         let yuyv_hd = format(1280, 720, FrameFormat::YUYV, 10);

@@ -1,4 +1,4 @@
-//! Sound of an MP4 clip: AAC-LC to mono at 48 kHz.
+//! Sound of MP4 clips: AAC-LC, converted to mono at 48 kHz.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,16 +16,16 @@ use crate::errors::ReadError;
 use crate::mp4_reader::{Coding, Sample, Track, read_sample};
 use crate::resample::Resampler;
 
-/// Samples in an AAC-LC packet.
+/// Samples per AAC-LC packet.
 const PACKET_SAMPLES: usize = 1024;
 
-/// Reads the sound of one track, 20 ms at a time.
+/// Reader of one sound track, 20 ms at a time.
 pub(crate) struct ClipSound {
     file: File,
     samples: Vec<Sample>,
     decoder: AacDecoder,
     resampler: Resampler,
-    /// Samples of the encoder's run-up that are not shown, by the edit list.
+    /// Decoded samples still to skip: encoder delay, as given by the edit list.
     n_skipped: usize,
     n_read: usize,
     ready: VecDeque<f32>,
@@ -33,7 +33,7 @@ pub(crate) struct ClipSound {
 }
 
 impl ClipSound {
-    /// `None` if the track is not AAC-LC in one or two channels.
+    /// Opens a track; `None` if it is not AAC-LC with one or two channels.
     pub(crate) fn new(file: File, track: Track) -> Option<Self> {
         let Coding::Aac { specific_config } = track.coding else { return None };
         let mut parameters = AudioCodecParameters::new();
@@ -46,7 +46,7 @@ impl ClipSound {
             samples: track.samples,
             decoder,
             resampler: Resampler::new(rate, Sound::RATE),
-            // A second at most: more is not a run-up but a cut, which we do not follow.
+            // At most a second: more would be an edit of the clip, which is ignored.
             n_skipped: (skipped / u64::from(track.units_per_second)).min(rate.into()) as usize,
             n_read: 0,
             ready: VecDeque::new(),
@@ -62,7 +62,7 @@ impl ClipSound {
                     self.read_packet(sample)?;
                 }
                 None if self.ready.is_empty() => return Ok(None),
-                // Silence fills up the last 20 ms.
+                // The last 20 ms are padded with silence.
                 None => self.ready.resize(SOUND_SAMPLES, 0.0),
             }
         }
@@ -75,7 +75,7 @@ impl ClipSound {
         self.n_read += 1;
         let mut bytes = Vec::new();
         if !read_sample(&mut self.file, sample, &mut bytes)? {
-            // The pictures say that the clip is cut short; sound just ends.
+            // The video track reports that the clip is cut short; sound just ends.
             self.n_read = self.samples.len();
             return Ok(());
         }

@@ -1,17 +1,17 @@
-//! Between RGB and the luma and chroma planes of video: ITU-R BT.601 and BT.709, 8 bit.
+//! Conversion between RGB and the luma and chroma planes of video: ITU-R BT.601 and BT.709, 8 bit.
 
-/// Which colors luma is made of.
+/// Weights of red, green and blue in luma.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Matrix {
-    /// Standard definition, and what is meant when nothing is said.
+pub(crate) enum ColorMatrix {
+    /// Standard definition, and the default when a file specifies none.
     #[default]
     Bt601,
     /// High definition.
     Bt709,
 }
 
-impl Matrix {
-    /// From `matrix_coefficients` of ITU-T H.264 table E-5; `None` if unspecified or exotic.
+impl ColorMatrix {
+    /// Reads `matrix_coefficients` of ITU-T H.264 table E-5; `None` if unspecified or unsupported.
     pub(crate) fn from_h264(code: u16) -> Option<Self> {
         match code {
             1 => Some(Self::Bt709),
@@ -20,8 +20,8 @@ impl Matrix {
         }
     }
 
-    /// Shares of red and blue in luma.
-    fn shares(self) -> (f64, f64) {
+    /// Weights of red and blue in luma: `Kr` and `Kb` of the standards.
+    fn weights(self) -> (f64, f64) {
         match self {
             Self::Bt601 => (0.299, 0.114),
             Self::Bt709 => (0.2126, 0.0722),
@@ -29,31 +29,31 @@ impl Matrix {
     }
 }
 
-/// How numbers in planes stand for colors.
+/// Meaning of the numbers in the planes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ColorSpace {
-    pub(crate) matrix: Matrix,
-    /// 0..=255 rather than 16..=235 (luma) and 16..=240 (chroma).
+    pub(crate) matrix: ColorMatrix,
+    /// Values span 0..=255 rather than 16..=235 (luma) and 16..=240 (chroma).
     pub(crate) full_range: bool,
 }
 
-/// Where the chroma samples lie.
+/// Chroma subsampling and siting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Chroma {
-    /// None: grey.
+    /// No chroma: gray.
     Mono,
-    /// Half as many columns and rows, on the left column of two: MPEG-2, H.264.
+    /// 4:2:0, each sample sited on the left column of its 2x2 pixels: MPEG-2, H.264.
     HalfLeft,
-    /// Half as many columns and rows, in the middle of four pixels: JPEG, MPEG-1.
+    /// 4:2:0, each sample sited in the middle of its 2x2 pixels: JPEG, MPEG-1.
     HalfCenter,
-    /// Half as many columns, on the left one of two.
+    /// 4:2:2, each sample sited on the left one of its two pixels.
     HalfWidth,
-    /// One each.
+    /// 4:4:4: one sample per pixel.
     Full,
 }
 
 impl Chroma {
-    /// Columns and rows of a chroma plane.
+    /// Returns the columns and rows of a chroma plane.
     pub(crate) fn size(self, width: usize, height: usize) -> (usize, usize) {
         match self {
             Self::Mono => (0, 0),
@@ -64,7 +64,7 @@ impl Chroma {
     }
 }
 
-/// A picture in three planes.
+/// Borrowed picture in three planes of 8-bit samples.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planes<'a> {
     pub(crate) width: usize,
@@ -74,24 +74,24 @@ pub(crate) struct Planes<'a> {
     pub(crate) y: &'a [u8],
     pub(crate) u: &'a [u8],
     pub(crate) v: &'a [u8],
-    /// Bytes from a luma row to the next.
+    /// Bytes from one luma row to the next.
     pub(crate) y_stride: usize,
-    /// Bytes from a chroma row to the next.
+    /// Bytes from one chroma row to the next.
     pub(crate) uv_stride: usize,
 }
 
 impl Planes<'_> {
-    /// The picture as `[height, width, 3]` bytes; chroma between samples is a straight line.
+    /// Converts to RGB bytes, `[height, width, 3]`; chroma is interpolated linearly.
     ///
     /// # Panics
-    /// If the planes are smaller than their size says.
+    /// If the planes are smaller than their width, height and strides say.
     pub(crate) fn to_rgb(self) -> Vec<u8> {
         let ColorSpace { matrix, full_range } = self.color;
-        let (kr, kb) = matrix.shares();
+        let (kr, kb) = matrix.weights();
         let kg = 1.0 - kr - kb;
         let (y_gain, uv_gain, y_zero) =
             if full_range { (1.0, 1.0, 0) } else { (255.0 / 219.0, 255.0 / 224.0, 16) };
-        // Luma in 1/65536, chroma arrives in 1/16 and leaves in 1/65536.
+        // Fixed point: luma and the results in 1/65536, chroma samples in 1/16.
         let fixed = |v: f64| (v * 65536.0).round() as i32;
         let gain = fixed(y_gain);
         let red_v = fixed(uv_gain * 2.0 * (1.0 - kr) / 16.0);
@@ -116,10 +116,11 @@ impl Planes<'_> {
     }
 }
 
-/// Chroma of one row of pixels, in sixteenths, zero for grey.
+/// Chroma of one row of pixels at full resolution, in sixteenths, zero for gray.
 struct ChromaLine {
     u: Vec<i32>,
     v: Vec<i32>,
+    /// The row before it is widened to full resolution, in quarters.
     narrow: Vec<i32>,
 }
 
@@ -185,21 +186,21 @@ fn chroma_line(
     }
 }
 
-/// Planes of one's own, without padding.
+/// Owned picture in three planes without padding.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct OwnPlanes {
+pub(crate) struct PlaneBuffers {
     pub(crate) y: Vec<u8>,
     pub(crate) u: Vec<u8>,
     pub(crate) v: Vec<u8>,
 }
 
-impl OwnPlanes {
-    /// BT.601 limited range planes of an `[height, width, 3]` picture.
+impl PlaneBuffers {
+    /// Converts an RGB picture, `[height, width, 3]`, to BT.601 with limited range.
     ///
-    /// `chroma` is [`Chroma::HalfLeft`] (each sample the mean around its place, `1 2 1` across and
-    /// `1 1` down) or [`Chroma::Full`].
+    /// `chroma` is [`Chroma::Full`], or [`Chroma::HalfLeft`], whose samples are averages weighted
+    /// `1 2 1` across and `1 1` down.
     pub(crate) fn from_rgb(rgb: &[u8], width: usize, height: usize, chroma: Chroma) -> Self {
-        let (kr, kb) = Matrix::Bt601.shares();
+        let (kr, kb) = ColorMatrix::Bt601.weights();
         let fixed = |v: f64| (v * 65536.0).round() as i32;
         let luma = [kr, 1.0 - kr - kb, kb].map(|k| fixed(k * 219.0 / 255.0));
         let to_u = [-kr, kr + kb - 1.0, 1.0 - kb].map(|k| fixed(k / (1.0 - kb) * 112.0 / 255.0));
@@ -241,8 +242,8 @@ fn clamp(value: i32) -> u8 {
 mod tests {
     use super::*;
 
-    /// Planes as [`OwnPlanes::from_rgb`] makes them.
-    fn view(planes: &OwnPlanes, width: usize, height: usize, chroma: Chroma) -> Planes<'_> {
+    /// Borrows planes made by [`PlaneBuffers::from_rgb`].
+    fn view(planes: &PlaneBuffers, width: usize, height: usize, chroma: Chroma) -> Planes<'_> {
         Planes {
             width,
             height,
@@ -274,18 +275,18 @@ mod tests {
         [rgb[0], rgb[1], rgb[2]]
     }
 
-    /// Values computed from the standards' equations, rounded.
+    /// The expected values are the standards' equations, rounded.
     #[test]
-    fn known_colors_come_out_of_both_matrices_and_ranges() {
+    fn both_matrices_and_ranges_give_the_colors_of_the_standards() {
         let space = |matrix, full_range| ColorSpace { matrix, full_range };
         for chroma in [Chroma::HalfLeft, Chroma::HalfCenter, Chroma::HalfWidth, Chroma::Full] {
             for (yuv, color, want) in [
-                ([16, 128, 128], space(Matrix::Bt601, false), [0, 0, 0]),
-                ([235, 128, 128], space(Matrix::Bt709, false), [255, 255, 255]),
-                ([81, 90, 240], space(Matrix::Bt601, false), [254, 0, 0]),
-                ([63, 102, 240], space(Matrix::Bt709, false), [255, 1, 0]),
-                ([76, 85, 255], space(Matrix::Bt601, true), [254, 0, 0]),
-                ([145, 54, 34], space(Matrix::Bt601, false), [0, 255, 1]),
+                ([16, 128, 128], space(ColorMatrix::Bt601, false), [0, 0, 0]),
+                ([235, 128, 128], space(ColorMatrix::Bt709, false), [255, 255, 255]),
+                ([81, 90, 240], space(ColorMatrix::Bt601, false), [254, 0, 0]),
+                ([63, 102, 240], space(ColorMatrix::Bt709, false), [255, 1, 0]),
+                ([76, 85, 255], space(ColorMatrix::Bt601, true), [254, 0, 0]),
+                ([145, 54, 34], space(ColorMatrix::Bt601, false), [0, 255, 1]),
             ] {
                 let got = one_color(yuv[0], yuv[1], yuv[2], color, chroma);
                 assert_eq!(got, want, "{yuv:?} {color:?} {chroma:?}");
@@ -295,26 +296,26 @@ mod tests {
     }
 
     #[test]
-    fn every_color_survives_full_chroma_to_two_levels() {
+    fn full_chroma_preserves_colors_to_two_levels() {
         let rgb: Vec<u8> = (0..=255_u32)
             .flat_map(|i| [i as u8, (i * 7 % 256) as u8, (i * 31 % 256) as u8])
             .collect();
-        let planes = OwnPlanes::from_rgb(&rgb, 16, 16, Chroma::Full);
+        let planes = PlaneBuffers::from_rgb(&rgb, 16, 16, Chroma::Full);
         let back = view(&planes, 16, 16, Chroma::Full).to_rgb();
-        // Half a level of each plane, times up to 2.02 for blue.
+        // Rounding costs half a level in each plane, times up to 2.02 for blue.
         assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 2));
     }
 
     #[test]
-    fn a_ramp_of_color_survives_halved_chroma() {
+    fn halved_chroma_preserves_a_color_ramp() {
         let (width, height) = (33, 17);
         let rgb: Vec<u8> = (0..height)
             .flat_map(|y| (0..width).flat_map(move |x| [60 + x * 3, 200 - y * 4, 90 + x + y]))
             .map(|v: usize| v as u8)
             .collect();
-        let planes = OwnPlanes::from_rgb(&rgb, width, height, Chroma::HalfLeft);
+        let planes = PlaneBuffers::from_rgb(&rgb, width, height, Chroma::HalfLeft);
         let back = view(&planes, width, height, Chroma::HalfLeft).to_rgb();
-        // Three levels where the border repeats a sample, less inside.
+        // Three levels at the border, where a sample is repeated; less inside.
         assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 4));
     }
 }

@@ -1,18 +1,20 @@
+//! Lists of devices.
+
 use crate::camera::camera_names;
 use crate::sound_device::sound_device_names;
 
-/// What is plugged in, by name.
+/// Names of the connected devices.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Devices {
-    /// For [`crate::SourceSpec::Camera`].
+    /// Cameras, as [`crate::SourceSpec::Camera`] accepts them.
     pub cameras: Vec<String>,
-    /// The system's default one is used.
+    /// Microphones. A call uses the system's default.
     pub microphones: Vec<String>,
-    /// The system's default one is used.
+    /// Speakers. A call uses the system's default.
     pub speakers: Vec<String>,
 }
 
-/// Asks the system; takes a moment.
+/// Lists the connected devices. May take a second, since drivers are queried.
 pub fn devices() -> Devices {
     let (microphones, speakers) = sound_device_names();
     Devices { cameras: camera_names(), microphones, speakers }

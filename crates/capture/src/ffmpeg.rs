@@ -1,4 +1,4 @@
-//! Clips of all other kinds, through an `ffmpeg` program where there is one.
+//! Clips in other formats, decoded by the `ffmpeg` program if it is installed.
 
 use std::ffi::OsStr;
 use std::io::{BufReader, Read};
@@ -10,16 +10,16 @@ use types::Frame;
 use crate::errors::{OpenError, ReadError};
 use crate::y4m::Y4mReader;
 
-/// A running `ffmpeg` that decodes a clip into a pipe.
+/// Running `ffmpeg` process that decodes a clip into a pipe.
 pub(crate) struct FfmpegClip {
     child: Child,
     reader: Y4mReader<BufReader<ChildStdout>>,
 }
 
 impl FfmpegClip {
-    /// Starts the program.
+    /// Starts `ffmpeg` and reads the header of its output.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        // "file:" keeps a name with a colon from being taken for a protocol.
+        // "file:" prevents a name with a colon from being read as a protocol.
         let mut input = OsStr::new("file:").to_owned();
         input.push(path);
         let mut child = Command::new("ffmpeg")
@@ -35,7 +35,7 @@ impl FfmpegClip {
         let stdout = child.stdout.take().expect("stdout is piped above");
         let stdout = BufReader::with_capacity(1 << 20, stdout);
         if let Ok(Some(reader)) = Y4mReader::new(stdout, None) {
-            // Nobody reads what else it says; a full pipe would stop it.
+            // Closed, because nobody reads it and a full pipe would block the process.
             child.stderr = None;
             Ok(Self { child, reader })
         } else {
@@ -60,14 +60,14 @@ impl Drop for FfmpegClip {
     }
 }
 
-/// What a program that failed said last.
+/// Returns the last line of a failed process's standard error.
 fn last_line(child: &mut Child) -> String {
     let _ = child.kill();
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     if let Some(stderr) = child.stderr.take() {
-        let _ = stderr.take(1 << 16).read_to_end(&mut said);
+        let _ = stderr.take(1 << 16).read_to_end(&mut output);
     }
     let _ = child.wait();
-    let said = String::from_utf8_lossy(&said);
-    said.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no output").trim().to_owned()
+    let output = String::from_utf8_lossy(&output);
+    output.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no output").trim().to_owned()
 }

@@ -1,8 +1,9 @@
-//! Everything frames and sound come from or go to: camera, microphone, speaker, clips, the actor.
+//! Sources and sinks of frames and sound: cameras, microphone, speaker, clips, the actor.
 //!
-//! The only room that knows a device or a container format. A [`Source`] gives frames as fast as
-//! asked, square and with their media time; [`Paced`] puts one on the wall clock; [`ClipWriter`]
-//! records. Sound is mono at 48 kHz in blocks of 20 ms.
+//! The only crate that knows devices and container formats. A [`Source`] reads square frames with
+//! their media time as fast as they are requested; [`Paced`] delivers them in real time;
+//! [`ClipWriter`] records. Sound is mono at 48 kHz in blocks of 20 ms. [`write_file`] is how every
+//! crate replaces a file atomically.
 //!
 //! ```
 //! use capture::{ClipWriter, Source, SourceSpec};
@@ -10,7 +11,7 @@
 //!
 //! let folder = std::env::temp_dir().join(format!("capture-doc-{}", std::process::id()));
 //! std::fs::create_dir_all(&folder)?;
-//! let mut writer = ClipWriter::create(&folder.join("grey.mp4"), 25)?;
+//! let mut writer = ClipWriter::create(&folder.join("gray.mp4"), 25)?;
 //! for i in 0..3 {
 //!     writer.push(&Frame::new(64, 64, MediaTime::of_frame(i, 25), vec![128; 64 * 64 * 3])?)?;
 //! }
@@ -53,9 +54,9 @@ pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};
 pub use errors::{OpenError, ReadError, WriteError};
 pub use paced::Paced;
-pub use pictures::read_picture;
+pub use pictures::{read_picture, write_picture};
 pub use sound_device::{Microphone, SoundError, Speaker};
 pub use source::{Source, SourceSpec};
 
-/// Audio samples in 20 ms.
+/// Samples in 20 ms of sound.
 const SOUND_SAMPLES: usize = types::Sound::RATE as usize / 50;

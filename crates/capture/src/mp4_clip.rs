@@ -1,4 +1,4 @@
-//! Frames of an MP4 clip with H.264 pictures.
+//! Frames of MP4 clips with H.264 video.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,17 +8,17 @@ use rust_h264::decoder::{ChromaFormat, Decoder, Frame as Picture};
 use rust_h264::nal::{NalUnit, NalUnitType, parse_avcc, parse_avcc_config, parse_sps_info};
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
-use crate::color::{Chroma, ColorSpace, Matrix, Planes};
+use crate::color::{Chroma, ColorMatrix, ColorSpace, Planes};
 use crate::errors::ReadError;
 use crate::mp4_reader::{Coding, Sample, Track, read_sample};
 
-/// Most pictures held back for their turn; H.264 allows no more.
+/// Most decoded pictures held for reordering; H.264 allows no more.
 const MAX_HELD: usize = 16;
 
-/// Decodes the pictures of one track and hands them out in the order they are shown.
+/// Decoder of one video track, which returns pictures in presentation order.
 ///
-/// The index tells when each picture is shown, so a picture leaves as soon as no earlier one is
-/// missing. The earliest one is at media time zero, whatever the edit list says.
+/// The index gives every presentation time, so a picture is returned as soon as no earlier one is
+/// missing. The first one has media time zero, whatever the edit list says.
 pub(crate) struct Mp4Clip {
     file: File,
     samples: Vec<Sample>,
@@ -30,31 +30,31 @@ pub(crate) struct Mp4Clip {
     chroma: Chroma,
     decoder: Decoder,
     n_fed: usize,
-    /// Sample whose picture the decoder works on.
+    /// Index of the sample that is being decoded.
     building: Option<usize>,
-    /// Decoded pictures that wait for earlier ones.
+    /// Decoded pictures waiting for earlier ones, by presentation time and sample index.
     held: BTreeMap<(i64, usize), Picture>,
     n_shown: usize,
     flushed: bool,
-    /// Why nothing more can be decoded; told once all whole pictures are out.
+    /// Error that ended decoding; reported after all complete pictures.
     broken: Option<ReadError>,
     bytes: Vec<u8>,
 }
 
 impl Mp4Clip {
-    /// `None` if the track is not made of pictures the decoder can do.
+    /// Opens a track; `None` if the decoder does not support its format.
     pub(crate) fn new(file: File, track: Track) -> Option<Self> {
         let Coding::Avc { avcc, matrix } = track.coding else { return None };
         let config = parse_avcc_config(&avcc).ok()?;
         let info = parse_sps_info(config.sps_nals.first()?).ok()?;
-        let can_do = info.chroma_format <= 2
+        let is_supported = info.chroma_format <= 2
             && matches!(info.bit_depth_luma, 8 | 10)
             && info.width.max(info.height) <= MAX_FRAME_SIDE;
-        if !can_do {
+        if !is_supported {
             return None;
         }
         let color = ColorSpace {
-            matrix: Matrix::from_h264(info.matrix.into()).or(matrix).unwrap_or_default(),
+            matrix: ColorMatrix::from_h264(info.matrix.into()).or(matrix).unwrap_or_default(),
             full_range: info.full_range,
         };
         let center = matches!(info.chroma_location, 1 | 3 | 5);
@@ -83,12 +83,12 @@ impl Mp4Clip {
         })
     }
 
-    /// Frames the index promises.
+    /// Returns the number of frames in the index.
     pub(crate) fn n_frames(&self) -> u64 {
         self.samples.len() as u64
     }
 
-    /// Frames in a second, from the median step.
+    /// Returns the frame rate, frames per second, from the median interval.
     pub(crate) fn fps(&self) -> u32 {
         let mut steps: Vec<i64> =
             self.order.windows(2).map(|w| w[1].saturating_sub(w[0])).collect();
@@ -117,7 +117,7 @@ impl Mp4Clip {
         }
     }
 
-    /// The picture shown next, if it is decoded.
+    /// Returns the next picture in presentation order, if it is decoded.
     fn next_held(&mut self) -> Option<(i64, Picture)> {
         let next = *self.order.get(self.n_shown)?;
         let due = self.held.first_key_value()?.0.0 <= next;
@@ -132,7 +132,7 @@ impl Mp4Clip {
         }
     }
 
-    /// Gives the decoder one sample.
+    /// Passes one sample to the decoder.
     fn feed(&mut self) -> Result<(), ReadError> {
         let sample_idx = self.n_fed;
         self.n_fed += 1;
@@ -154,7 +154,7 @@ impl Mp4Clip {
     }
 
     fn feed_nal(&mut self, nal: &NalUnit<'_>, sample_idx: usize) -> Result<(), ()> {
-        // A slice of a new picture hands out the one before.
+        // The first slice of a picture completes the previous picture.
         if let Some(picture) = guarded(|| self.decoder.decode_nal(nal))? {
             self.hold(picture);
         }
@@ -168,7 +168,7 @@ impl Mp4Clip {
         let first = self.order.first().copied().unwrap_or(0);
         let time = media_time(shown_at.saturating_sub(first), self.units_per_second);
         let wide = [&picture.y, &picture.u, &picture.v].map(|plane| {
-            // Ten bits come as two bytes each.
+            // 10-bit samples are stored in two bytes each.
             (picture.bit_depth > 8).then(|| -> Vec<u8> {
                 let samples = plane.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
                 samples.map(|s| ((s + 2) >> 2).min(255) as u8).collect()
@@ -193,13 +193,13 @@ impl Mp4Clip {
     }
 }
 
-/// Units of a track as media time.
+/// Converts units of a track to media time.
 pub(crate) fn media_time(units: i64, units_per_second: u32) -> MediaTime {
     let micros = i128::from(units.max(0)) * 1_000_000 / i128::from(units_per_second.max(1));
     MediaTime::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Runs the decoder on bytes it may never have seen the like of: its panic is a corrupt clip.
+/// Runs the decoder on untrusted bytes; a panic inside it counts as a corrupt clip.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, rust_h264::error::DecodeError>) -> Result<T, ()> {
     match catch_unwind(AssertUnwindSafe(decode)) {
         Ok(Ok(value)) => Ok(value),
@@ -214,7 +214,7 @@ mod tests {
     use crate::test_clips::{Folder, all_frames, picture, read};
     use crate::{ClipWriter, OpenError, ReadError, Source, SourceSpec};
 
-    /// The bytes of a 20-frame recording.
+    /// Returns the bytes of a recording of 20 frames.
     fn recording(folder: &Folder) -> Vec<u8> {
         let mut writer = ClipWriter::create(&folder.join("whole.mp4"), 25).unwrap();
         for i in 0..20 {
@@ -223,7 +223,7 @@ mod tests {
         fs::read(&writer.finish().unwrap()[0]).unwrap()
     }
 
-    /// The recording with its index in front, as downloads have it.
+    /// Moves the index to the front, where files made for streaming have it.
     fn index_first(bytes: &[u8]) -> Vec<u8> {
         let at = bytes.windows(4).rposition(|w| w == b"moov").unwrap() - 4;
         let media = bytes.windows(4).position(|w| w == b"mdat").unwrap() - 4;
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_clip_gives_its_whole_frames_and_then_says_where_it_ends() {
+    fn a_truncated_clip_yields_its_complete_frames_then_an_error() {
         let folder = Folder::new("cut");
         let whole = recording(&folder);
         let path = folder.join("cut.mp4");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_clip_is_refused_with_a_reason() {
+    fn a_file_that_is_not_a_clip_is_rejected_with_one_line() {
         let folder = Folder::new("refused");
         for (name, bytes) in [
             ("empty.mp4", &b""[..]),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_to_a_clip_makes_the_reader_panic_or_run_on() {
+    fn damaged_clips_neither_panic_nor_yield_extra_frames() {
         let folder = Folder::new("damage");
         let whole = index_first(&recording(&folder));
         let path = folder.join("damaged.mp4");

@@ -1,4 +1,4 @@
-//! H.264 recordings: from frames to NAL units in an MP4 file.
+//! H.264 encoding of frames into an MP4 file.
 
 use std::io;
 use std::path::Path;
@@ -16,24 +16,24 @@ use crate::color::{Chroma, OwnPlanes};
 use crate::errors::WriteError;
 use crate::mp4_writer::Mp4Writer;
 
-/// The finest quantizer the encoder has: 50 dB in luma, so that a recording measures as what it
-/// shows.
+/// Quantization parameter, the finest the encoder accepts: 50 dB in luma, so that measurements on a
+/// recording hold for the recorded pictures.
 const QUANTIZER: u8 = 12;
-/// Far above what that quantizer needs, so that it alone decides.
+/// Bit rate limit, far above what the quantizer needs, so that the quantizer alone decides.
 const BIT_RATE: BitRate = BitRate::from_bps(100_000_000);
-/// Longest and shortest side the encoder takes.
+/// Largest longer and shorter side the encoder accepts, pixels.
 const MAX_ENCODED: (u32, u32) = (3840, 2160);
-/// Smaller pictures are padded: a macroblock.
+/// Smallest side, pixels: one macroblock. Smaller pictures are padded.
 const MIN_ENCODED: usize = 16;
 
-/// An encoder and its file.
+/// H.264 encoder that writes an MP4 file.
 pub(crate) struct Mp4Encoder {
     encoder: Encoder,
     writer: Mp4Writer,
 }
 
 impl Mp4Encoder {
-    /// Starts a file of frames of one size.
+    /// Starts a file at `path` for frames of `width` by `height` pixels.
     pub(crate) fn new(
         path: &Path,
         (width, height): (u32, u32),
@@ -50,7 +50,8 @@ impl Mp4Encoder {
             .map_err(WriteError::io(path))
     }
 
-    /// Encodes a frame and writes it; padding repeats the last row and column.
+    /// Encodes and writes a frame. Odd or too small sides are padded by repeating the last row and
+    /// column.
     pub(crate) fn push(&mut self, frame: &Frame) -> Result<io::Result<()>, WriteError> {
         let (width, height) = (frame.width() as usize, frame.height() as usize);
         let (coded_width, coded_height) = (coded(frame.width()), coded(frame.height()));
@@ -83,7 +84,7 @@ impl Mp4Encoder {
         Ok(self.writer.push(nals))
     }
 
-    /// Writes the index.
+    /// Writes the index and commits the file.
     pub(crate) fn finish(self) -> io::Result<()> {
         self.writer.finish()
     }
@@ -91,13 +92,13 @@ impl Mp4Encoder {
 
 fn new_encoder(fps: u32) -> Result<Encoder, WriteError> {
     let config = EncoderConfig::new()
-        // Of all modes the one that never skips a frame, and says nothing about that on stderr.
+        // The only mode that neither skips frames nor prints a warning about it.
         .rate_control_mode(RateControlMode::Bufferbased)
         .qp(QpRange::new(QUANTIZER, QUANTIZER))
         .bitrate(BIT_RATE)
         .max_frame_rate(FrameRate::from_hz(fps as f32))
         .skip_frames(false)
-        // Only the size gains from more: the quantizer stands.
+        // The quantizer is fixed, so more effort would only reduce the size.
         .complexity(Complexity::Low)
         .scene_change_detect(false)
         .adaptive_quantization(false)
@@ -109,7 +110,7 @@ fn new_encoder(fps: u32) -> Result<Encoder, WriteError> {
         .map_err(|source| WriteError::Encoder { source })
 }
 
-/// A side as it is encoded: even, and no smaller than a macroblock.
+/// Returns the side as encoded, pixels: even, and at least a macroblock.
 fn coded(side: u32) -> usize {
     (side as usize).next_multiple_of(2).max(MIN_ENCODED)
 }

@@ -1,19 +1,19 @@
-//! Where the samples of an MP4 file lie: the part of ISO/IEC 14496-12 that clips use.
+//! Index of MP4 files: the part of ISO/IEC 14496-12 that clips use.
 //!
-//! Reads the index (`moov`) of a file with its tracks; sample bytes are fetched one at a time.
-//! Every count and offset is checked against the bytes that are really there.
+//! Parses the index (`moov`) into tracks; samples are read from the file one at a time. Every count
+//! and offset is checked against the bytes present.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::color::Matrix;
+use crate::color::ColorMatrix;
 
-/// Largest index read: 24 h of 60 fps video needs about 100 MB.
+/// Largest index accepted, bytes: 24 h of video at 60 fps need about 100 MB.
 const MAX_INDEX_BYTES: u64 = 256 << 20;
-/// Largest compressed picture read: an intra 8K frame is well below it.
+/// Largest compressed picture accepted, bytes: an intra 8K frame is well below it.
 const MAX_SAMPLE_BYTES: u32 = 128 << 20;
 
-/// Why a file has no index we can use.
+/// Why a file has no usable index.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
     #[error(transparent)]
@@ -28,38 +28,39 @@ pub(crate) enum IndexError {
     Fragmented,
 }
 
-/// One compressed picture or stretch of sound.
+/// Location and time of one compressed picture or sound packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) offset: u64,
     pub(crate) size: u32,
-    /// When it is shown, in units of the track, edit list not applied.
+    /// Presentation time in units of the track, before the edit list.
     pub(crate) shown_at: i64,
 }
 
-/// How the samples of a track are coded.
+/// Codec of a track.
 #[derive(Clone, Debug)]
 pub(crate) enum Coding {
-    /// H.264: the `avcC` box, and the color matrix of the `colr` box if there is one.
-    Avc { avcc: Vec<u8>, matrix: Option<Matrix> },
+    /// H.264: the `avcC` box, and the color matrix of the `colr` box if present.
+    Avc { avcc: Vec<u8>, matrix: Option<ColorMatrix> },
     /// AAC with its `AudioSpecificConfig`.
     Aac { specific_config: Vec<u8> },
     /// Anything else.
     Other,
 }
 
-/// One track, samples in decoding order.
+/// Video or sound track with its samples in decoding order.
 #[derive(Clone, Debug)]
 pub(crate) struct Track {
     pub(crate) is_video: bool,
+    /// Time scale.
     pub(crate) units_per_second: u32,
-    /// Where the edit list starts the track, in its units.
+    /// Start of the presentation by the edit list, in units of the track.
     pub(crate) edit_start: i64,
     pub(crate) coding: Coding,
     pub(crate) samples: Vec<Sample>,
 }
 
-/// Reads the tracks of a file.
+/// Reads the video and sound tracks of a file.
 pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Track>, IndexError> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut at = 0_u64;
@@ -111,7 +112,7 @@ pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Track>, IndexError> {
     })
 }
 
-/// Reads one sample into `bytes`; `false` if the file ends before it does.
+/// Reads one sample into `bytes`; returns `false` if the file ends before the sample does.
 pub(crate) fn read_sample(
     file: &mut File,
     sample: Sample,
@@ -142,7 +143,7 @@ fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Track>, IndexError> 
     Ok(tracks)
 }
 
-/// A track of pictures or sound, `None` for other sorts.
+/// Parses a track; `None` if it is neither video nor sound.
 fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexError> {
     let bad = || IndexError::Malformed;
     let mdia = child(trak, *b"mdia").ok_or_else(bad)?;
@@ -172,7 +173,7 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexErro
     Ok(Some(Track { is_video, units_per_second, edit_start, coding, samples }))
 }
 
-/// Media time of the first edit that is not empty.
+/// Returns the media time of the first edit that is not empty.
 fn first_edit(elst: &[u8]) -> Option<i64> {
     let wide = *elst.first()? == 1;
     let mut reader = Reader(elst.get(4..)?);
@@ -197,7 +198,7 @@ fn parse_avc(entry: &[u8]) -> Option<Coding> {
     let avcc = child(children, *b"avcC")?.to_vec();
     let matrix = child(children, *b"colr").and_then(|b| {
         matches!(b.get(..4)?, b"nclx" | b"nclc").then_some(())?;
-        Matrix::from_h264(u16::from_be_bytes([*b.get(8)?, *b.get(9)?]))
+        ColorMatrix::from_h264(u16::from_be_bytes([*b.get(8)?, *b.get(9)?]))
     });
     Some(Coding::Avc { avcc, matrix })
 }
@@ -229,7 +230,7 @@ fn parse_aac(entry: &[u8]) -> Option<Coding> {
     Some(Coding::Aac { specific_config })
 }
 
-/// Body of an MPEG-4 descriptor with the given tag.
+/// Returns the body of an MPEG-4 descriptor with the given tag.
 fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     let mut reader = Reader(bytes);
     if reader.u8()? != tag {
@@ -303,7 +304,7 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
     if let Some(ctts) = child(stbl, *b"ctts") {
         let mut at = 0;
         for run in ctts.get(8..)?.chunks_exact(8) {
-            // Version 0 says unsigned, but writers have long stored negative numbers there.
+            // Version 0 is unsigned by the standard, but many writers store negative numbers in it.
             let (count, shift) = (be(&run[..4]) as usize, i64::from(be(&run[4..]) as i32));
             for sample in samples.iter_mut().skip(at).take(count) {
                 sample.shown_at += shift;
@@ -314,12 +315,12 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-/// A big-endian number.
+/// Reads a big-endian number.
 fn be(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |sum, b| sum << 8 | u64::from(*b))
 }
 
-/// The boxes in a stretch of bytes; ends at the first one that does not fit.
+/// Iterator over the boxes in a slice; it ends at the first one that does not fit.
 struct Boxes<'a>(&'a [u8]);
 
 impl<'a> Iterator for Boxes<'a> {
@@ -345,7 +346,7 @@ fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
     Boxes(bytes).find(|(k, _)| *k == kind).map(|(_, body)| body)
 }
 
-/// Takes big-endian numbers off the front of a slice.
+/// Cursor that reads big-endian numbers from the front of a slice.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -1,13 +1,13 @@
-//! Writes H.264 pictures into an MP4 file (ISO/IEC 14496-12 and -15): one track, constant rate.
+//! Muxing of H.264 pictures into an MP4 file (ISO/IEC 14496-12 and -15): one track, constant rate.
 
 use std::io::{self, BufWriter, IntoInnerError, Seek, SeekFrom, Write};
 
 use crate::atomic::AtomicFile;
 
-/// Units of time in one frame.
+/// Duration of a frame in units of the track's time scale.
 const FRAME_UNITS: u32 = 512;
 
-/// An MP4 file in the making: pictures as they come, the index on [`Mp4Writer::finish`].
+/// Unfinished MP4 file: pictures are appended as they come, the index by [`Mp4Writer::finish`].
 pub(crate) struct Mp4Writer {
     out: BufWriter<AtomicFile>,
     width: u16,
@@ -17,17 +17,17 @@ pub(crate) struct Mp4Writer {
     picture_set: Vec<u8>,
     sizes: Vec<u32>,
     keys: Vec<u32>,
-    /// Where the size of the `mdat` box stands.
+    /// Offset of the 64-bit size of the `mdat` box, bytes.
     media_size_at: u64,
 }
 
 impl Mp4Writer {
-    /// Starts a file of pictures of one size.
+    /// Starts a file of pictures of `width` by `height` pixels at `fps` frames per second.
     pub(crate) fn new(file: AtomicFile, width: u16, height: u16, fps: u32) -> io::Result<Self> {
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(&boxed(*b"ftyp", |b| b.extend(b"isom\0\0\x02\0isomiso2avc1mp41")))?;
         let media_size_at = out.stream_position()? + 8;
-        // Size 1 says that the real one follows in 64 bits.
+        // A size of 1 means that the actual size follows in 64 bits.
         out.write_all(&[0, 0, 0, 1])?;
         out.write_all(b"mdat")?;
         out.write_all(&[0; 8])?;
@@ -44,7 +44,7 @@ impl Mp4Writer {
         })
     }
 
-    /// Appends a picture of NAL units without start codes; parameter sets go to the index.
+    /// Appends a picture given as NAL units without start codes. Parameter sets go into the index.
     pub(crate) fn push<'a>(&mut self, nals: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         let mut size = 0;
         let mut is_key = false;
@@ -69,7 +69,7 @@ impl Mp4Writer {
         Ok(())
     }
 
-    /// Writes the index and makes sure that all of it is on the disk.
+    /// Writes the index and commits the file.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         let end = self.out.stream_position()?;
         let media_size = end - self.media_size_at + 8;
@@ -135,7 +135,7 @@ impl Mp4Writer {
             words(b, &[0, self.keys.len() as u32]);
             words(b, &self.keys);
         }));
-        // All pictures lie in one chunk, one after the other.
+        // All pictures are consecutive in one chunk.
         stbl.extend(boxed(*b"stsc", |b| words(b, &[0, 1, 1, n_frames, 1])));
         stbl.extend(boxed(*b"stsz", |b| {
             words(b, &[0, 0, n_frames]);
@@ -176,7 +176,7 @@ impl Mp4Writer {
     }
 }
 
-/// A box with its size and four letters.
+/// Builds a box: its size, its four-letter type, its body.
 fn boxed(kind: [u8; 4], body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     bytes.extend(kind);
@@ -190,7 +190,7 @@ fn words(bytes: &mut Vec<u8>, words: &[u32]) {
     bytes.extend(words.iter().flat_map(|word| word.to_be_bytes()));
 }
 
-/// The unit matrix of a picture that is neither turned nor scaled.
+/// Appends the identity transformation matrix.
 fn matrix(bytes: &mut Vec<u8>) {
     words(bytes, &[0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x4000_0000]);
 }

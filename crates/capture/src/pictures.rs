@@ -1,24 +1,27 @@
-//! A folder of pictures as a clip.
+//! Pictures in files: a folder of them as a clip, single ones, PNG output.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder as _, ImageError, ImageReader};
 use types::{Frame, MediaTime};
 
-use crate::errors::ReadError;
+use crate::atomic::write_file;
+use crate::errors::{ReadError, WriteError};
 
-/// Pictures do not say how fast they follow one another.
+/// Frame rate of a folder of pictures, frames per second; the files carry none.
 pub(crate) const PICTURES_FPS: u32 = 25;
 
-/// PNG and JPEG pictures in the order of their names.
+/// PNG and JPEG pictures of a folder, in the order of their names.
 pub(crate) struct Pictures {
     paths: Vec<PathBuf>,
     n_read: usize,
 }
 
 impl Pictures {
-    /// Lists a folder.
+    /// Lists the pictures of a folder.
     pub(crate) fn in_folder(folder: &Path) -> io::Result<Self> {
         let mut paths = Vec::new();
         for entry in fs::read_dir(folder)? {
@@ -44,15 +47,38 @@ impl Pictures {
     }
 }
 
-/// A PNG or JPEG picture, at media time zero.
+/// Reads a PNG or JPEG picture as a frame with media time zero. Transparency is dropped.
 ///
 /// # Errors
-/// If the file cannot be read or is no such picture.
+/// [`ReadError::Io`] if the file cannot be read, [`ReadError::Picture`] if it is not a picture of
+/// these formats, [`ReadError::Frame`] if it is larger than 8K.
 pub fn read_picture(path: &Path) -> Result<Frame, ReadError> {
-    let picture = image::ImageReader::open(path)?
+    let picture = ImageReader::open(path)?
         .with_guessed_format()?
         .decode()
         .map_err(|source| ReadError::Picture { path: path.to_owned(), source })?
         .into_rgb8();
     Ok(Frame::new(picture.width(), picture.height(), MediaTime::ZERO, picture.into_raw())?)
+}
+
+/// Writes a frame as a PNG file, atomically as [`write_file`] does.
+///
+/// # Errors
+/// [`WriteError::Io`] if the file cannot be written, [`WriteError::Picture`] if encoding fails.
+pub fn write_picture(path: &Path, frame: &Frame) -> Result<(), WriteError> {
+    let png = encode_png(frame)
+        .map_err(|source| WriteError::Picture { path: path.to_owned(), source })?;
+    write_file(path, &png)
+}
+
+/// Encodes a frame as the bytes of a PNG file.
+pub(crate) fn encode_png(frame: &Frame) -> Result<Vec<u8>, ImageError> {
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png).write_image(
+        frame.rgb(),
+        frame.width(),
+        frame.height(),
+        ExtendedColorType::Rgb8,
+    )?;
+    Ok(png)
 }

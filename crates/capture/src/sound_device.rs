@@ -1,6 +1,6 @@
 //! Microphone and speaker.
 
-#![expect(clippy::disallowed_methods, reason = "sound gets the time it came")]
+#![expect(clippy::disallowed_methods, reason = "the first captured sample is stamped on arrival")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,28 +16,28 @@ use types::{MediaTime, Sound};
 use crate::SOUND_SAMPLES;
 use crate::resample::Resampler;
 
-/// Most sound held for a taker, or for the speaker: 200 ms. The newest stays.
+/// Most samples held for the reader or the speaker: 200 ms. Beyond it the oldest are dropped.
 const MAX_HELD: usize = 10 * SOUND_SAMPLES;
 
-/// Why there is no sound in or out.
+/// Why a sound device cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SoundError {
-    /// Call without a microphone: others will not hear us.
+    /// No microphone was found. The call can go on without sending sound.
     #[error("no microphone found: plug one in, or use --no-audio")]
     NoMicrophone,
-    /// Call without a speaker.
+    /// No speaker was found. The call can go on without playing sound.
     #[error("no speaker found: plug one in, or use --no-audio")]
     NoSpeaker,
-    /// The device has only formats we cannot convert.
+    /// The device offers only a sample format that is not supported.
     #[error("the sound device offers only the format {0}")]
     Format(SampleFormat),
-    /// The sound system refused; another program may hold the device.
+    /// The sound system reported an error; another program may hold the device.
     #[error("the sound device does not start: {0}")]
     Device(#[from] cpal::Error),
 }
 
-/// Names of all microphones and of all speakers.
+/// Lists the names of all microphones and of all speakers.
 pub(crate) fn sound_device_names() -> (Vec<String>, Vec<String>) {
     let host = cpal::default_host();
     let name = |device: Device| device.description().ok().map(|d| d.name().to_owned());
@@ -47,7 +47,7 @@ pub(crate) fn sound_device_names() -> (Vec<String>, Vec<String>) {
     )
 }
 
-/// Samples between a device's thread and ours.
+/// Queue of samples between the device's thread and ours.
 #[derive(Default)]
 struct Held {
     samples: Mutex<Samples>,
@@ -57,9 +57,9 @@ struct Held {
 #[derive(Default)]
 struct Samples {
     queue: VecDeque<f32>,
-    /// Samples that went in before those in the queue.
+    /// Number of samples captured before those in the queue.
     n_gone: u64,
-    /// When the first sample of all was captured.
+    /// When the very first sample was captured.
     zero: Option<Instant>,
 }
 
@@ -78,18 +78,18 @@ impl Samples {
     }
 }
 
-/// The default microphone, as mono sound at 48 kHz.
+/// Default microphone of the system, as mono sound at 48 kHz.
 pub struct Microphone {
     held: Arc<Held>,
-    // Sound flows while it lives.
+    // Keeps the device running.
     _stream: Stream,
 }
 
 impl Microphone {
-    /// Opens it and starts listening.
+    /// Opens the microphone and starts capturing.
     ///
     /// # Errors
-    /// If there is none, or it does not start.
+    /// If there is no microphone, or it does not start.
     pub fn open() -> Result<Self, SoundError> {
         let device = cpal::default_host().default_input_device();
         let device = device.ok_or(SoundError::NoMicrophone)?;
@@ -111,8 +111,10 @@ impl Microphone {
         Ok(Self { held, _stream: stream })
     }
 
-    /// The next 20 ms, waiting up to `timeout`. Its time counts from [`Microphone::zero`]; sound
-    /// not taken within 200 ms is lost, and the time skips it.
+    /// Returns the next 20 ms of sound (960 samples), waiting up to `timeout` for it.
+    ///
+    /// Its media time counts from [`Microphone::zero`]. Sound not read within 200 ms is dropped,
+    /// and the media time skips it.
     pub fn next_sound(&mut self, timeout: Duration) -> Option<Sound> {
         let samples = self.held.lock();
         let (mut samples, _) = self
@@ -131,25 +133,24 @@ impl Microphone {
         })
     }
 
-    /// When its first sample was captured; `None` before that.
+    /// Returns when the first sample was captured; `None` before that.
     pub fn zero(&self) -> Option<Instant> {
         self.held.lock().zero
     }
 }
 
-/// The default speaker, fed with mono sound at 48 kHz.
+/// Default speaker of the system, fed with mono sound at 48 kHz.
 pub struct Speaker {
     held: Arc<Held>,
     resampler: Resampler,
-    rate: u32,
     _stream: Stream,
 }
 
 impl Speaker {
-    /// Opens it; it plays silence until fed.
+    /// Opens the speaker, which plays silence until sound is pushed.
     ///
     /// # Errors
-    /// If there is none, or it does not start.
+    /// If there is no speaker, or it does not start.
     pub fn open() -> Result<Self, SoundError> {
         let device = cpal::default_host().default_output_device();
         let device = device.ok_or(SoundError::NoSpeaker)?;
@@ -169,23 +170,19 @@ impl Speaker {
             other => return Err(SoundError::Format(other)),
         }?;
         stream.play()?;
-        Ok(Self { held, resampler: Resampler::new(Sound::RATE, rate), rate, _stream: stream })
+        Ok(Self { held, resampler: Resampler::new(Sound::RATE, rate), _stream: stream })
     }
 
-    /// Appends sound. Beyond 200 ms the oldest is dropped, so that the speaker never lags.
+    /// Appends samples, -1..=1. If more than 200 ms are queued, the oldest are dropped to bound the
+    /// delay.
     pub fn push(&mut self, samples: &[f32]) {
         let mut resampled = Vec::new();
         self.resampler.push(samples, &mut resampled);
         self.held.lock().push(&resampled);
     }
-
-    /// How much sound waits to be played.
-    pub fn held(&self) -> Duration {
-        Duration::from_secs(1) * self.held.lock().queue.len() as u32 / self.rate
-    }
 }
 
-/// A default device that is not there is none.
+/// Maps "the device is not available" to `none`, the error for having no device.
 fn missing(error: cpal::Error, none: SoundError) -> SoundError {
     match error.kind() {
         ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => none,
@@ -193,7 +190,8 @@ fn missing(error: cpal::Error, none: SoundError) -> SoundError {
     }
 }
 
-/// 48 kHz in a format we convert with as few channels as there are, or else the device's own.
+/// Chooses 48 kHz in a supported format with as few channels as possible, or else the device's
+/// default.
 fn choose(
     all: Vec<SupportedStreamConfigRange>,
     default: SupportedStreamConfig,
@@ -241,7 +239,7 @@ where
         drop(samples);
         held.changed.notify_all();
     };
-    // A device that is gone falls silent; the call goes on.
+    // A lost device falls silent; the call goes on.
     Ok(device.build_input_stream(config, on_data, |_| {}, None)?)
 }
 
@@ -267,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_sound_stays_when_nobody_takes_it() {
+    fn the_oldest_samples_are_dropped_when_nobody_reads() {
         let mut samples = Samples::default();
         samples.push(&vec![0.0; MAX_HELD]);
         samples.push(&[1.0; 3]);

@@ -1,4 +1,4 @@
-//! YUV4MPEG2 (`.y4m`): frames without compression, as mjpegtools defined it.
+//! YUV4MPEG2 (`.y4m`): uncompressed frames, as defined by mjpegtools.
 
 use std::io::{self, BufRead, Write};
 
@@ -7,12 +7,12 @@ use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 use crate::color::{Chroma, ColorSpace, Matrix, OwnPlanes, Planes};
 use crate::errors::ReadError;
 
-/// What every file starts with.
+/// First bytes of every file.
 pub(crate) const MAGIC: &[u8] = b"YUV4MPEG2 ";
-/// Longest header line read; real ones are below 200 bytes.
+/// Longest header line accepted, bytes; real ones are below 200.
 const MAX_LINE: u64 = 4096;
 
-/// The first line of a file.
+/// Header line of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Header {
     width: u32,
@@ -21,12 +21,13 @@ pub(crate) struct Header {
     rate: (u32, u32),
     chroma: Chroma,
     full_range: bool,
-    /// Bytes of the line with its end.
+    /// Bytes of the line including its newline.
     length: usize,
 }
 
 impl Header {
-    /// `None` if the line is not a header, or of a kind with more than 8 bits or planes.
+    /// Parses a header line; `None` if it is malformed or names an unsupported format, such as more
+    /// than 8 bits per sample.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line.strip_prefix(MAGIC)?).ok()?.trim_end();
         let (mut width, mut height) = (0, 0);
@@ -57,7 +58,7 @@ impl Header {
             }
         }
         if rate.0 == 0 || rate.1 == 0 {
-            // Some writers say 0:0 for "unknown".
+            // Some writers use 0:0 for "unknown".
             rate = (25, 1);
         }
         let sides = 1..=MAX_FRAME_SIDE;
@@ -71,14 +72,14 @@ impl Header {
         })
     }
 
-    /// Bytes of luma and of one chroma plane.
+    /// Returns the bytes of the luma plane and of one chroma plane.
     fn plane_bytes(&self) -> (usize, usize) {
         let (width, height) = (self.width as usize, self.height as usize);
         let (columns, rows) = self.chroma.size(width, height);
         (width * height, columns * rows)
     }
 
-    /// Frames in a file of this many bytes, a last cut one included.
+    /// Returns the number of frames in a file of `file_length` bytes, counting an incomplete last one.
     pub(crate) fn n_frames(&self, file_length: u64) -> u64 {
         let (luma, chroma) = self.plane_bytes();
         let frame = (b"FRAME\n".len() + luma + 2 * chroma) as u64;
@@ -86,18 +87,19 @@ impl Header {
     }
 }
 
-/// Reads frames from a file or a pipe.
+/// Reader of frames from a file or a pipe.
 pub(crate) struct Y4mReader<R> {
     input: R,
     header: Header,
-    /// Frames of the file, where known.
+    /// Number of frames, if known.
     n_frames: Option<u64>,
     n_read: u64,
     bytes: Vec<u8>,
 }
 
 impl<R: BufRead> Y4mReader<R> {
-    /// Reads the header; `None` if there is none we can use. `length` is that of the file.
+    /// Reads the header; `None` if it is missing or unsupported. `length` is the file's length in
+    /// bytes, `None` for a pipe.
     pub(crate) fn new(mut input: R, length: Option<u64>) -> io::Result<Option<Self>> {
         let mut line = Vec::new();
         read_line(&mut input, &mut line)?;
@@ -167,7 +169,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the header of a file with full chroma: BT.601, limited range, as readers expect.
+/// Writes the header of a file with full chroma in BT.601 and limited range.
 pub(crate) fn write_header(
     out: &mut impl Write,
     width: u32,
@@ -177,7 +179,7 @@ pub(crate) fn write_header(
     writeln!(out, "YUV4MPEG2 W{width} H{height} F{fps}:1 Ip A1:1 C444 XCOLORRANGE=LIMITED")
 }
 
-/// Writes one frame of such a file.
+/// Writes one frame with full chroma.
 pub(crate) fn write_frame(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let planes = OwnPlanes::from_rgb(frame.rgb(), width, height, Chroma::Full);
@@ -192,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_of_the_usual_writers_are_understood() {
+    fn headers_of_common_writers_are_parsed() {
         let header = |width, height, rate, chroma, full_range| {
             Some((width, height, rate, chroma, full_range))
         };
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_gives_its_whole_frames_and_then_says_where_it_ends() {
+    fn a_truncated_file_yields_its_complete_frames_then_an_error() {
         let frame = Frame::new(3, 3, MediaTime::ZERO, vec![77; 27]).expect("3x3");
         let mut file = Vec::new();
         write_header(&mut file, 3, 3, 25).expect("memory");
