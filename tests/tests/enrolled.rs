@@ -48,8 +48,7 @@ fn towards(from: &Feature, to: &Feature, share: f32) -> Feature {
 }
 
 fn frame_of(picture: &[[f32; 3]]) -> SquareFrame {
-    let rgb: Vec<u8> = picture.iter().flatten().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    SquareFrame::new(SIDE, MediaTime::ZERO, rgb).unwrap()
+    SquareFrame::from_colors(SIDE, MediaTime::ZERO, picture).unwrap()
 }
 
 /// Levels that a rare single pixel may be off where arithmetic rounds alike: where density has a gap, a

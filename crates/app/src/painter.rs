@@ -203,9 +203,7 @@ impl Painter {
         }
         let inputs = self.model.frame_inputs(feature);
         let picture = face::render_cpu(&self.model, &inputs, self.side, self.n_samples);
-        let rgb: Vec<u8> =
-            picture.iter().flatten().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
-        Ok(SquareFrame::new(self.side, feature.time, rgb)?)
+        Ok(SquareFrame::from_colors(self.side, feature.time, &picture)?)
     }
 
     fn fall_back(&mut self, trouble: &str) {

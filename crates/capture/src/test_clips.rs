@@ -67,8 +67,9 @@ pub(crate) fn all_frames(source: &mut Source) -> Result<Vec<SquareFrame>, (usize
     }
 }
 
-pub(crate) fn psnr_db(a: &Frame, b: &Frame) -> f64 {
+/// Root mean square of the differences between two frames of one size, levels of 0..=255.
+pub(crate) fn rms_difference(a: &Frame, b: &Frame) -> f64 {
     assert_eq!((a.width(), a.height()), (b.width(), b.height()));
     let squares = a.rgb().iter().zip(b.rgb()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
-    10.0 * (255.0_f64.powi(2) / (squares.sum::<f64>() / a.rgb().len() as f64 + 1e-9)).log10()
+    (squares.sum::<f64>() / a.rgb().len() as f64).sqrt()
 }

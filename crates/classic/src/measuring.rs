@@ -46,8 +46,7 @@ pub(crate) fn measure(
         let side = seen.frame.side();
         let picture = draw_classic(model, &model.frame(&measured.pose, &measured.code), side);
         times.push(clock.elapsed().saturating_sub(begun));
-        let levels = picture.as_flattened().iter().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8);
-        let picture = SquareFrame::new(side, seen.frame.time(), levels.collect::<Vec<u8>>())?;
+        let picture = SquareFrame::from_colors(side, seen.frame.time(), &picture)?;
         psnr_sum += psnr_db(&picture, &seen.frame);
         ssim_sum += ssim(&picture, &seen.frame);
         if let Some(writer) = &mut writer {

@@ -130,8 +130,7 @@ fn decoded_features(
 /// If `side` is zero.
 pub(crate) fn render(model: &FaceModel, feature: &Feature, side: u32) -> anyhow::Result<SquareFrame> {
     let picture = render_cpu(model, &model.frame_inputs(feature), side, DEFAULT_SAMPLES);
-    let rgb: Vec<u8> = picture.as_flattened().iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    Ok(SquareFrame::new(side, feature.time, rgb)?)
+    Ok(SquareFrame::from_colors(side, feature.time, &picture)?)
 }
 
 /// Returns `0..n` in an order of which every prefix covers the range evenly (golden ratio sequence).

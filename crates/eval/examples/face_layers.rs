@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<()> {
             && (idx - first).is_multiple_of(STRIDE)
             && let Some(feature) = feature
         {
-            seen.push((eval::scaled(&frame, SIDE), feature));
+            seen.push((frame.resized_smooth(SIDE), feature));
         }
     }
     anyhow::ensure!(!seen.is_empty(), "no face in these frames");
@@ -92,9 +92,7 @@ fn drawn(model: &FaceModel, seen: &[(SquareFrame, Feature)]) -> anyhow::Result<V
     seen.iter()
         .map(|(_, feature)| {
             let picture = render_cpu(model, &model.frame_inputs(feature), SIDE, DEFAULT_SAMPLES);
-            let rgb: Vec<u8> =
-                picture.iter().flatten().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
-            Ok(SquareFrame::new(SIDE, feature.time, rgb)?)
+            Ok(SquareFrame::from_colors(SIDE, feature.time, &picture)?)
         })
         .collect()
 }

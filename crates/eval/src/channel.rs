@@ -8,7 +8,7 @@ use track::RefinementBudget;
 use types::{Feature, MediaTime};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
-use crate::{Paint, Progress, Scorer, Summary, scaled};
+use crate::{Paint, Progress, Scorer, Summary};
 
 /// Sends features and gives what the other side shows for the time of each, if anything.
 ///
@@ -91,7 +91,7 @@ pub fn compare_channels(
         if features[at].0 != index {
             continue;
         }
-        let reference = scaled(&frame, side);
+        let reference = frame.resized_smooth(side);
         let mut of_first = None;
         for (i, shown) in shown.iter().enumerate() {
             let Some(feature) = shown.get(at).copied().flatten() else { continue };

@@ -11,7 +11,7 @@ use types::{Feature, FeatureTimeline, MediaTime, Rate, SquareFrame};
 
 use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
 use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
-use crate::{Motion, RateMeter, Scorer, Summary, scaled};
+use crate::{Motion, RateMeter, Scorer, Summary};
 
 /// Renders a feature as a square of so many pixels: the caller's GPU or CPU.
 pub type Paint<'a> = &'a mut dyn FnMut(&Feature, u32) -> anyhow::Result<SquareFrame>;
@@ -193,7 +193,7 @@ impl Measured {
         let Some((decoded, original)) = self.shown else { return Ok(()) };
         let mut scores = Vec::with_capacity(self.sides.len());
         for (i, &side) in self.sides.iter().enumerate() {
-            let reference = scaled(&frame, side);
+            let reference = frame.resized_smooth(side);
             let rendered = paint(&decoded, side)?;
             scores.push(self.scorers[i].push(&reference, &rendered));
             if i == 0 {

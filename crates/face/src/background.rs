@@ -47,7 +47,7 @@ impl FaceModel {
             }
             Background::Blurred => self.blurred_background(),
             Background::Picture(frame) => {
-                let scaled = frame.center_square().resized_area(n as u32, n as u32);
+                let scaled = frame.center_square().resized_area(n as u32);
                 scaled.rgb().iter().map(|v| f32::from(*v) / 255.0).collect()
             }
         };

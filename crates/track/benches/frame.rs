@@ -59,8 +59,7 @@ fn refine(c: &mut Criterion) {
     });
     let truth = Feature::from_array(MediaTime::ZERO, &numbers).expect("a head at rest");
     let picture = face::render_cpu(&model, &model.frame_inputs(&truth), 256, 4);
-    let rgb: Vec<u8> = picture.as_flattened().iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
-    let frame = SquareFrame::new(256, MediaTime::ZERO, rgb).expect("a square picture");
+    let frame = SquareFrame::from_colors(256, MediaTime::ZERO, &picture).expect("a square picture");
     let mut off = numbers;
     (off[0], off[3], off[8]) = (0.01, 0.001, 0.2);
     let off = Feature::from_array(MediaTime::ZERO, &off).expect("a head nearly at rest");

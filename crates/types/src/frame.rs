@@ -2,13 +2,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::MediaTime;
+use crate::resize::{resized_area, resized_bicubic};
 
-/// Largest side of a frame, in pixels: 8K.
+/// Largest side of a frame, pixels: 8K.
 pub const MAX_FRAME_SIDE: u32 = 8192;
 
 /// One captured or rendered picture with its media time.
 ///
-/// Pixels are 8-bit sRGB, row by row from the top, three bytes each. Cloning shares them.
+/// Pixels are 8-bit sRGB, `[height, width, 3]`, top row first. Clones share them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Frame {
     width: u32,
@@ -22,7 +23,7 @@ pub struct Frame {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// Scale the picture down, or give it at least one pixel.
+    /// The picture is empty or too large. Scale it down.
     #[error("a frame of {width}x{height} pixels is outside 1x1..=8192x8192")]
     Size { width: u32, height: u32 },
     /// The buffer is not `width * height * 3` bytes.
@@ -31,10 +32,11 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// A frame of `width * height * 3` sRGB bytes.
+    /// Makes a frame of `width * height * 3` sRGB bytes.
     ///
     /// # Errors
-    /// If the size is zero or over [`MAX_FRAME_SIDE`], or the bytes are too few or too many.
+    /// [`FrameError::Size`] if a side is zero or over [`MAX_FRAME_SIDE`], [`FrameError::Length`] if
+    /// the number of bytes does not match.
     pub fn new(
         width: u32,
         height: u32,
@@ -52,34 +54,34 @@ impl Frame {
         Ok(Self { width, height, time, rgb })
     }
 
-    /// Pixels in a row.
+    /// Returns the pixels in a row.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// When it was captured, or which captured moment it shows.
+    /// Returns the capture time of the picture, or of the moment that a rendered picture shows.
     pub fn time(&self) -> MediaTime {
         self.time
     }
 
-    /// The same picture at another time.
+    /// Returns the same picture with another media time.
     #[must_use]
     pub fn at(mut self, time: MediaTime) -> Self {
         self.time = time;
         self
     }
 
-    /// All bytes, `[height, width, 3]`.
+    /// Returns all pixels, `[height, width, 3]` sRGB bytes.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
 
-    /// One pixel.
+    /// Returns one pixel.
     ///
     /// # Panics
     /// If it lies outside the frame.
@@ -104,48 +106,6 @@ impl Frame {
             })
             .collect();
         SquareFrame(Self { width: side, height: side, time: self.time, rgb: rgb.into() })
-    }
-
-    /// The frame at another size, each new pixel the mean of the area it covers.
-    ///
-    /// Exact box filter when shrinking, also by fractions; nearest pixel when growing.
-    ///
-    /// # Panics
-    /// If a side is zero or over [`MAX_FRAME_SIDE`].
-    #[must_use]
-    pub fn resized_area(&self, width: u32, height: u32) -> Self {
-        assert!((1..=MAX_FRAME_SIDE).contains(&width) && (1..=MAX_FRAME_SIDE).contains(&height));
-        if (width, height) == (self.width, self.height) {
-            return self.clone();
-        }
-        let columns = coverage(self.width, width);
-        let rows = coverage(self.height, height);
-        let stride = self.width as usize * 3;
-        let mut narrow = vec![0.0_f32; self.height as usize * width as usize * 3];
-        for (row, out) in
-            self.rgb.chunks_exact(stride).zip(narrow.chunks_exact_mut(width as usize * 3))
-        {
-            for (taps, pixel) in columns.iter().zip(out.chunks_exact_mut(3)) {
-                for &(x, weight) in taps {
-                    for c in 0..3 {
-                        pixel[c] += weight * f32::from(row[x * 3 + c]);
-                    }
-                }
-            }
-        }
-        let out_stride = width as usize * 3;
-        let mut rgb = Vec::with_capacity(height as usize * out_stride);
-        let mut sum = vec![0.0_f32; out_stride];
-        for taps in &rows {
-            sum.fill(0.0);
-            for &(y, weight) in taps {
-                for (s, v) in sum.iter_mut().zip(&narrow[y * out_stride..(y + 1) * out_stride]) {
-                    *s += weight * v;
-                }
-            }
-            rgb.extend(sum.iter().map(|v| (v + 0.5) as u8));
-        }
-        Self { width, height, time: self.time, rgb: rgb.into() }
     }
 }
 
@@ -172,6 +132,21 @@ impl SquareFrame {
         Frame::new(side, side, time, rgb).map(Self)
     }
 
+    /// Makes a frame of rendered colors, `[side, side]` of sRGB values 0..=1, rounded to 8 bits.
+    ///
+    /// Values outside the range are clamped.
+    ///
+    /// # Errors
+    /// As [`SquareFrame::new`].
+    pub fn from_colors(
+        side: u32,
+        time: MediaTime,
+        colors: &[[f32; 3]],
+    ) -> Result<Self, FrameError> {
+        let bytes = colors.as_flattened().iter().map(|v| (v * 255.0 + 0.5) as u8);
+        Self::new(side, time, bytes.collect::<Vec<u8>>())
+    }
+
     /// Returns the width and height, pixels.
     pub fn side(&self) -> u32 {
         self.0.width
@@ -183,13 +158,40 @@ impl SquareFrame {
         Self(self.0.at(time))
     }
 
-    /// Resizes as [`Frame::resized_area`] does.
+    /// Returns the frame at another size: averaged when shrinking, nearest pixel when growing.
+    ///
+    /// Each pixel of a smaller frame is the mean of the area it covers, also for fractional ratios.
     ///
     /// # Panics
     /// If `side` is zero or over [`MAX_FRAME_SIDE`].
     #[must_use]
     pub fn resized_area(&self, side: u32) -> Self {
-        Self(self.0.resized_area(side, side))
+        self.resized(side, resized_area)
+    }
+
+    /// Returns the frame at another size: averaged when shrinking, bicubic when growing.
+    ///
+    /// Shrinks as [`SquareFrame::resized_area`] does. Growing agrees with common tools: Keys' kernel
+    /// with `a = -0.75`, edge pixels repeated.
+    ///
+    /// # Source
+    /// Keys 1981, "Cubic convolution interpolation for digital image processing", eq. 4 with a free
+    /// parameter `a`.
+    ///
+    /// # Panics
+    /// If `side` is zero or over [`MAX_FRAME_SIDE`].
+    #[must_use]
+    pub fn resized_smooth(&self, side: u32) -> Self {
+        self.resized(side, if side < self.side() { resized_area } else { resized_bicubic })
+    }
+
+    fn resized(&self, side: u32, resize: fn(&[u8], usize, usize) -> Vec<u8>) -> Self {
+        assert!((1..=MAX_FRAME_SIDE).contains(&side), "a side of {side} pixels");
+        if side == self.side() {
+            return self.clone();
+        }
+        let rgb = resize(self.rgb(), self.side() as usize, side as usize);
+        Self(Frame { width: side, height: side, time: self.time(), rgb: rgb.into() })
     }
 }
 
@@ -199,27 +201,6 @@ impl Deref for SquareFrame {
     fn deref(&self) -> &Frame {
         &self.0
     }
-}
-
-/// For each of `to` cells, the cells of `from` it covers and their shares, which sum to one.
-fn coverage(from: u32, to: u32) -> Vec<Vec<(usize, f32)>> {
-    let scale = f64::from(from) / f64::from(to);
-    (0..to)
-        .map(|i| {
-            if scale <= 1.0 {
-                let nearest = ((f64::from(i) + 0.5) * scale) as usize;
-                return vec![(nearest.min(from as usize - 1), 1.0)];
-            }
-            let (start, end) = (f64::from(i) * scale, f64::from(i + 1) * scale);
-            (start as usize..(end.ceil() as usize).min(from as usize))
-                .map(|x| {
-                    let share = (end.min(x as f64 + 1.0) - start.max(x as f64)) / scale;
-                    (x, share as f32)
-                })
-                .filter(|&(_, share)| share > 0.0)
-                .collect()
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -240,19 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_takes_the_mean_of_what_is_covered() {
-        let row: Vec<u8> = [0, 30, 60].iter().flat_map(|&v| [v; 3]).collect();
-        let frame = Frame::new(3, 1, MediaTime::ZERO, row).unwrap();
-        assert_eq!(frame.resized_area(1, 1).rgb_at(0, 0), [30; 3]);
-        // Two cells of one and a half pixels each: (0 + 30/2) / 1.5 and (30/2 + 60) / 1.5.
-        let two = frame.resized_area(2, 1);
-        assert_eq!([two.rgb_at(0, 0)[0], two.rgb_at(1, 0)[0]], [10, 50]);
-    }
-
-    #[test]
     fn the_square_is_cut_from_the_middle() {
         let rgb: Vec<u8> = (0..4).flat_map(|v| [v; 3]).collect();
         let square = Frame::new(4, 1, MediaTime::ZERO, rgb).unwrap().center_square();
-        assert_eq!((square.width(), square.rgb_at(0, 0)), (1, [1; 3]));
+        assert_eq!((square.side(), square.rgb_at(0, 0)), (1, [1; 3]));
+    }
+
+    #[test]
+    fn colors_are_rounded_and_clamped_to_bytes() {
+        let colors = [[0.0, 0.5, 1.0], [-1.0, 2.0, 0.1], [0.0; 3], [1.0; 3]];
+        let frame = SquareFrame::from_colors(2, MediaTime::ZERO, &colors).unwrap();
+        assert_eq!(frame.rgb()[..6], [0, 128, 255, 0, 255, 26]);
     }
 }

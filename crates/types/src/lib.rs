@@ -25,6 +25,7 @@ mod frame;
 mod media_time;
 mod picture;
 mod rate;
+mod resize;
 mod unit;
 
 pub use feature::{

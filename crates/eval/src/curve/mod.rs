@@ -14,7 +14,7 @@ use serde::Serialize;
 use types::{Rate, SquareFrame};
 
 use crate::clip::{ClipReader, frames_of};
-use crate::{Options, Paint, Progress, Scorer, Summary, evaluate, scaled};
+use crate::{Options, Paint, Progress, Scorer, Summary, evaluate};
 
 /// Sides of the pictures that curves are drawn for.
 const SIDES: [u32; 2] = [256, 512];
@@ -176,7 +176,7 @@ fn write_raw(clip: &Path, frames: [u64; 2], side: u32, to: &Path) -> anyhow::Res
         && index < frames[1]
     {
         if index >= frames[0] {
-            file.write_all(scaled(&frame, side).rgb()).context("cannot write the frames")?;
+            file.write_all(frame.resized_smooth(side).rgb()).context("cannot write the frames")?;
             n_frames += 1;
         }
     }
