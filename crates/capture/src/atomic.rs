@@ -8,7 +8,7 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::errors::WriteError;
 
-/// Temporary names are hidden and say what they are: `.Xq2f9a.tmp`.
+/// Parts of temporary names, which are hidden and recognizable: `.Xq2f9a.tmp`.
 const PREFIX: &str = ".";
 const SUFFIX: &str = ".tmp";
 
@@ -29,7 +29,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     write().map_err(WriteError::io(path))
 }
 
-/// Checks that [`write_file`] could write to `path`, for use before hours of work; leaves no trace.
+/// Checks that [`write_file`] could write to `path`, to fail before a long computation. Leaves no
+/// file behind.
 ///
 /// # Errors
 /// [`WriteError::Io`] if the folder is missing or not writable, or `path` is a folder.
@@ -43,7 +44,8 @@ pub fn check_writable(path: &Path) -> Result<(), WriteError> {
     check().map_err(WriteError::io(path))
 }
 
-/// A file under a temporary name; [`AtomicFile::commit`] gives it its own, dropping removes it.
+/// File under a temporary name. [`AtomicFile::commit`] moves it to its final path, dropping removes
+/// it.
 pub(crate) struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
@@ -80,8 +82,8 @@ impl Seek for AtomicFile {
     }
 }
 
-/// A folder under a temporary name; [`AtomicFolder::commit`] gives it its own, dropping removes it
-/// with its files.
+/// Folder under a temporary name. [`AtomicFolder::commit`] moves it to its final path, dropping
+/// removes it with its files.
 pub(crate) struct AtomicFolder {
     folder: TempDir,
     path: PathBuf,
@@ -98,13 +100,13 @@ impl AtomicFolder {
         Ok(Self { folder, path: path.to_owned() })
     }
 
-    /// Where files of the folder are written until the commit.
+    /// Returns the temporary path, under which the files are written.
     pub(crate) fn temporary_path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Waits until all files are on the disk, then moves the folder to its final path, at which
-    /// there may be an empty folder.
+    /// Waits until all files are on the disk, then moves the folder to its final path. An empty
+    /// folder there is replaced.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         for entry in fs::read_dir(self.folder.path())? {
             fs::File::open(entry?.path())?.sync_all()?;
@@ -129,7 +131,7 @@ fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     builder.tempfile_in(folder).map_err(without_temporary_name)
 }
 
-/// The folder that holds `path`.
+/// Returns the folder that contains `path`.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -137,7 +139,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// The same failure without the temporary name, which means nothing to a user.
+/// Removes the temporary name, which means nothing to a user, from an error.
 fn without_temporary_name(error: io::Error) -> io::Error {
     match error.kind() {
         kind @ io::ErrorKind::NotFound => io::Error::new(kind, "the folder does not exist"),
@@ -145,7 +147,8 @@ fn without_temporary_name(error: io::Error) -> io::Error {
     }
 }
 
-/// Waits until renames in a folder are on the disk. Only Unix opens folders as files.
+/// Waits until renames in a folder are on the disk. Does nothing on systems other than Unix, which
+/// cannot open folders as files.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }

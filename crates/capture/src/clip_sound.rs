@@ -13,7 +13,7 @@ use types::{MediaTime, Sound};
 
 use crate::SOUND_SAMPLES;
 use crate::errors::ReadError;
-use crate::mp4_reader::{Coding, Sample, Track, read_sample};
+use crate::mp4_reader::{Coding, Mp4Sample, Mp4Track, read_sample};
 use crate::resample::Resampler;
 
 /// Samples per AAC-LC packet.
@@ -22,7 +22,7 @@ const PACKET_SAMPLES: usize = 1024;
 /// Reader of one sound track, 20 ms at a time.
 pub(crate) struct ClipSound {
     file: File,
-    samples: Vec<Sample>,
+    samples: Vec<Mp4Sample>,
     decoder: AacDecoder,
     resampler: Resampler,
     /// Decoded samples still to skip: encoder delay, as given by the edit list.
@@ -34,7 +34,7 @@ pub(crate) struct ClipSound {
 
 impl ClipSound {
     /// Opens a track; `None` if it is not AAC-LC with one or two channels.
-    pub(crate) fn new(file: File, track: Track) -> Option<Self> {
+    pub(crate) fn new(file: File, track: Mp4Track) -> Option<Self> {
         let Coding::Aac { specific_config } = track.coding else { return None };
         let mut parameters = AudioCodecParameters::new();
         parameters.for_codec(CODEC_ID_AAC).with_extra_data(specific_config.into_boxed_slice());
@@ -71,7 +71,7 @@ impl ClipSound {
         Ok(Some(Sound { time, samples: self.ready.drain(..SOUND_SAMPLES).collect() }))
     }
 
-    fn read_packet(&mut self, sample: Sample) -> Result<(), ReadError> {
+    fn read_packet(&mut self, sample: Mp4Sample) -> Result<(), ReadError> {
         self.n_read += 1;
         let mut bytes = Vec::new();
         if !read_sample(&mut self.file, sample, &mut bytes)? {

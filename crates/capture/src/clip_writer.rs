@@ -31,7 +31,7 @@ pub struct ClipWriter {
     path: PathBuf,
     fps: u32,
     format: Format,
-    segment: Option<Segment>,
+    segment: Option<RecordingSegment>,
     n_segments: u32,
     finished: Vec<PathBuf>,
 }
@@ -44,7 +44,7 @@ enum Format {
 }
 
 /// A part of the recording whose frames have one size.
-struct Segment {
+struct RecordingSegment {
     /// Width and height, pixels.
     size: (u32, u32),
     path: PathBuf,
@@ -112,7 +112,7 @@ impl ClipWriter {
             None => {
                 self.n_segments += 1;
                 let path = segment_name(&self.path, self.format, self.n_segments);
-                Segment::create(path, self.format, size, self.fps)?
+                RecordingSegment::create(path, self.format, size, self.fps)?
             }
         };
         segment.push(frame)?;
@@ -138,7 +138,7 @@ impl ClipWriter {
     }
 }
 
-impl Segment {
+impl RecordingSegment {
     fn create(
         path: PathBuf,
         format: Format,
@@ -191,7 +191,7 @@ impl Segment {
     }
 }
 
-/// Name of segment `number`, counted from 1: `call.mp4`, `call.2.mp4`, ...; for folders `call`,
+/// Returns the name of segment `number`, counted from 1: `call.mp4`, `call.2.mp4`, ...; for folders `call`,
 /// `call.2`, ...
 fn segment_name(path: &Path, format: Format, number: u32) -> PathBuf {
     if number == 1 {

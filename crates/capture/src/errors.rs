@@ -28,10 +28,10 @@ pub enum OpenError {
     /// The format is not supported directly, and `ffmpeg` cannot read it either.
     #[error(
         "not a clip (MP4 with H.264, Y4M, a folder of PNG or JPEG pictures, or a format that ffmpeg \
-         reads; ffmpeg says: {says}): {}",
+         reads; ffmpeg says: {message}): {}",
         path.display()
     )]
-    Ffmpeg { path: PathBuf, says: String },
+    Ffmpeg { path: PathBuf, message: String },
     /// The clip is valid but has no frames.
     #[error("the clip holds no frames: {}", path.display())]
     Empty { path: PathBuf },

@@ -39,8 +39,8 @@ impl FfmpegClip {
             child.stderr = None;
             Ok(Self { child, reader })
         } else {
-            let says = last_line(&mut child);
-            Err(OpenError::Ffmpeg { path: path.to_owned(), says })
+            let message = last_line(&mut child);
+            Err(OpenError::Ffmpeg { path: path.to_owned(), message })
         }
     }
 

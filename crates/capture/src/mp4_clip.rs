@@ -10,7 +10,7 @@ use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, ColorMatrix, ColorSpace, Planes};
 use crate::errors::ReadError;
-use crate::mp4_reader::{Coding, Sample, Track, read_sample};
+use crate::mp4_reader::{Coding, Mp4Sample, Mp4Track, read_sample};
 
 /// Most decoded pictures held for reordering; H.264 allows no more.
 const MAX_HELD: usize = 16;
@@ -21,7 +21,7 @@ const MAX_HELD: usize = 16;
 /// missing. The first one has media time zero, whatever the edit list says.
 pub(crate) struct Mp4Clip {
     file: File,
-    samples: Vec<Sample>,
+    samples: Vec<Mp4Sample>,
     /// Presentation times in units of the track, increasing.
     order: Vec<i64>,
     units_per_second: u32,
@@ -43,7 +43,7 @@ pub(crate) struct Mp4Clip {
 
 impl Mp4Clip {
     /// Opens a track; `None` if the decoder does not support its format.
-    pub(crate) fn new(file: File, track: Track) -> Option<Self> {
+    pub(crate) fn new(file: File, track: Mp4Track) -> Option<Self> {
         let Coding::Avc { avcc, matrix } = track.coding else { return None };
         let config = parse_avcc_config(&avcc).ok()?;
         let info = parse_sps_info(config.sps_nals.first()?).ok()?;

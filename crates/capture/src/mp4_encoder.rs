@@ -12,7 +12,7 @@ use openh264::formats::YUVSlices;
 use types::Frame;
 
 use crate::atomic::AtomicFile;
-use crate::color::{Chroma, OwnPlanes};
+use crate::color::{Chroma, PlaneBuffers};
 use crate::errors::WriteError;
 use crate::mp4_writer::Mp4Writer;
 
@@ -68,7 +68,7 @@ impl Mp4Encoder {
                 .collect();
             &padded
         };
-        let planes = OwnPlanes::from_rgb(rgb, coded_width, coded_height, Chroma::HalfLeft);
+        let planes = PlaneBuffers::from_rgb(rgb, coded_width, coded_height, Chroma::HalfLeft);
         let half = coded_width / 2;
         let source = YUVSlices::new(
             (&planes.y, &planes.u, &planes.v),

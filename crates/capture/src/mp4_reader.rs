@@ -30,7 +30,7 @@ pub(crate) enum IndexError {
 
 /// Location and time of one compressed picture or sound packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Sample {
+pub(crate) struct Mp4Sample {
     pub(crate) offset: u64,
     pub(crate) size: u32,
     /// Presentation time in units of the track, before the edit list.
@@ -50,18 +50,18 @@ pub(crate) enum Coding {
 
 /// Video or sound track with its samples in decoding order.
 #[derive(Clone, Debug)]
-pub(crate) struct Track {
+pub(crate) struct Mp4Track {
     pub(crate) is_video: bool,
     /// Time scale.
     pub(crate) units_per_second: u32,
     /// Start of the presentation by the edit list, in units of the track.
     pub(crate) edit_start: i64,
     pub(crate) coding: Coding,
-    pub(crate) samples: Vec<Sample>,
+    pub(crate) samples: Vec<Mp4Sample>,
 }
 
 /// Reads the video and sound tracks of a file.
-pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Track>, IndexError> {
+pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut at = 0_u64;
     let mut first = true;
@@ -115,7 +115,7 @@ pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Track>, IndexError> {
 /// Reads one sample into `bytes`; returns `false` if the file ends before the sample does.
 pub(crate) fn read_sample(
     file: &mut File,
-    sample: Sample,
+    sample: Mp4Sample,
     bytes: &mut Vec<u8>,
 ) -> Result<bool, io::Error> {
     bytes.clear();
@@ -127,7 +127,7 @@ pub(crate) fn read_sample(
     Ok(got == sample.size as usize)
 }
 
-fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Track>, IndexError> {
+fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Mp4Track>, IndexError> {
     let mut tracks = Vec::new();
     let mut fragmented = false;
     for (kind, body) in Boxes(moov) {
@@ -144,7 +144,7 @@ fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Track>, IndexError> 
 }
 
 /// Parses a track; `None` if it is neither video nor sound.
-fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexError> {
+fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Mp4Track>, IndexError> {
     let bad = || IndexError::Malformed;
     let mdia = child(trak, *b"mdia").ok_or_else(bad)?;
     let handler = child(mdia, *b"hdlr").and_then(|b| b.get(8..12)).ok_or_else(bad)?;
@@ -155,7 +155,7 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexErro
     };
     let mdhd = child(mdia, *b"mdhd").ok_or_else(bad)?;
     let at = if mdhd.first() == Some(&1) { 20 } else { 12 };
-    let units_per_second = Reader(mdhd.get(at..).ok_or_else(bad)?).u32().ok_or_else(bad)?;
+    let units_per_second = ByteReader(mdhd.get(at..).ok_or_else(bad)?).u32().ok_or_else(bad)?;
     if units_per_second == 0 {
         return Err(bad());
     }
@@ -170,13 +170,13 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Track>, IndexErro
     let edit_start =
         child(trak, *b"edts").and_then(|b| child(b, *b"elst")).and_then(first_edit).unwrap_or(0);
     let samples = parse_samples(stbl, file_length).ok_or_else(bad)?;
-    Ok(Some(Track { is_video, units_per_second, edit_start, coding, samples }))
+    Ok(Some(Mp4Track { is_video, units_per_second, edit_start, coding, samples }))
 }
 
 /// Returns the media time of the first edit that is not empty.
 fn first_edit(elst: &[u8]) -> Option<i64> {
     let wide = *elst.first()? == 1;
-    let mut reader = Reader(elst.get(4..)?);
+    let mut reader = ByteReader(elst.get(4..)?);
     for _ in 0..reader.u32()? {
         let start = if wide {
             reader.u64()?;
@@ -210,7 +210,7 @@ fn parse_aac(entry: &[u8]) -> Option<Coding> {
     let esds = child(children, *b"esds")?.get(4..)?;
     // ES descriptor (3) > decoder config (4) > decoder specific info (5).
     let es = descriptor(esds, 3)?;
-    let mut es_reader = Reader(es.get(2..)?);
+    let mut es_reader = ByteReader(es.get(2..)?);
     let flags = es_reader.u8()?;
     if flags & 0x80 != 0 {
         es_reader.skip(2)?;
@@ -232,7 +232,7 @@ fn parse_aac(entry: &[u8]) -> Option<Coding> {
 
 /// Returns the body of an MPEG-4 descriptor with the given tag.
 fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
-    let mut reader = Reader(bytes);
+    let mut reader = ByteReader(bytes);
     if reader.u8()? != tag {
         return None;
     }
@@ -247,8 +247,8 @@ fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
     Some(&reader.0[..length.min(reader.0.len())])
 }
 
-fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
-    let mut sizes = Reader(child(stbl, *b"stsz")?.get(4..)?);
+fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Mp4Sample>> {
+    let mut sizes = ByteReader(child(stbl, *b"stsz")?.get(4..)?);
     let (fixed_size, n_samples) = (sizes.u32()?, sizes.u32()? as usize);
     let most = if fixed_size == 0 {
         sizes.0.len() / 4
@@ -280,7 +280,7 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Sample>> {
                 break 'chunks;
             }
             let size = if fixed_size == 0 { sizes.u32()? } else { fixed_size };
-            samples.push(Sample { offset, size, shown_at: 0 });
+            samples.push(Mp4Sample { offset, size, shown_at: 0 });
             offset = offset.checked_add(u64::from(size))?;
         }
     }
@@ -327,7 +327,7 @@ impl<'a> Iterator for Boxes<'a> {
     type Item = ([u8; 4], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut reader = Reader(self.0);
+        let mut reader = ByteReader(self.0);
         let size = u64::from(reader.u32()?);
         let kind = reader.u32()?.to_be_bytes();
         let (size, header) = match size {
@@ -347,9 +347,9 @@ fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
 }
 
 /// Cursor that reads big-endian numbers from the front of a slice.
-struct Reader<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn skip(&mut self, n: usize) -> Option<()> {
         self.0 = self.0.get(n..)?;
         Some(())

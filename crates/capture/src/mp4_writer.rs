@@ -100,7 +100,7 @@ impl Mp4Writer {
                 }));
                 trak.extend(boxed(*b"mdia", |mdia| {
                     mdia.extend(boxed(*b"mdhd", |b| {
-                        // Language "und", five bits a letter.
+                        // Language "und", five bits per letter.
                         words(b, &[0, 0, 0, timescale, duration, 0x55C4_0000]);
                     }));
                     mdia.extend(boxed(*b"hdlr", |b| {
@@ -150,7 +150,7 @@ impl Mp4Writer {
         words(avc1, &[0, 1, 0, 0, 0, 0]);
         avc1.extend(self.width.to_be_bytes());
         avc1.extend(self.height.to_be_bytes());
-        // 72 dpi, one frame a sample, no compressor name, depth 24, no color table.
+        // 72 dpi, one frame per sample, no compressor name, depth 24, no color table.
         words(avc1, &[0x0048_0000, 0x0048_0000, 0]);
         avc1.extend([0, 1]);
         avc1.extend([0; 32]);

@@ -36,19 +36,19 @@ const MAX_SOUNDS: usize = 50;
 /// # Ok(()) }
 /// ```
 pub struct Paced {
-    shared: Arc<Shared>,
+    shared: Arc<Handoff>,
     fps: u32,
     waiter: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct Handoff {
+    state: Mutex<HandoffState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct HandoffState {
     frames: VecDeque<SquareFrame>,
     sounds: VecDeque<Sound>,
     error: Option<ReadError>,
@@ -56,20 +56,20 @@ struct State {
     stopped: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Handoff {
+    fn lock(&self) -> MutexGuard<'_, HandoffState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Message from the decoding thread, in order of media time.
-enum Item {
+enum PacedItem {
     Frame(SquareFrame),
     Sound(Sound),
     Error(ReadError),
 }
 
-impl Item {
+impl PacedItem {
     fn time(&self) -> Option<MediaTime> {
         match self {
             Self::Frame(frame) => Some(frame.time()),
@@ -84,7 +84,7 @@ impl Paced {
     pub fn start(source: Source, looped: bool) -> Self {
         let fps = source.fps();
         let is_live = source.is_live();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Handoff::default());
         let (sender, receiver) = sync_channel(if is_live { 1 } else { N_AHEAD });
         // Not joined: it may be blocked in a camera's driver. It ends at its next frame.
         thread::spawn(move || decode(source, looped, &sender));
@@ -145,7 +145,7 @@ impl Drop for Paced {
 }
 
 /// Reads ahead until the source ends or the receiver is gone.
-fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
+fn decode(mut source: Source, looped: bool, out: &SyncSender<PacedItem>) {
     let step = Duration::from_secs(1) / source.fps().max(1);
     // Duration of the previous loops.
     let mut offset = Duration::ZERO;
@@ -157,21 +157,21 @@ fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(error) => {
-                    let _ = out.send(Item::Error(error));
+                    let _ = out.send(PacedItem::Error(error));
                     return;
                 }
             };
             let time = frame.time();
             end = time.saturating_since(MediaTime::ZERO) + step;
             // Sound that starts before the end of this frame is sent along with it.
-            let mut items = vec![Item::Frame(frame.at(time + offset))];
+            let mut items = vec![PacedItem::Frame(frame.at(time + offset))];
             loop {
                 if sound.is_none() {
                     sound = source.next_sound().ok().flatten();
                 }
                 match sound.take() {
                     Some(next) if next.time < MediaTime::ZERO + end => {
-                        items.push(Item::Sound(Sound { time: next.time + offset, ..next }));
+                        items.push(PacedItem::Sound(Sound { time: next.time + offset, ..next }));
                     }
                     next => {
                         sound = next;
@@ -179,7 +179,7 @@ fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
                     }
                 }
             }
-            items.sort_by_key(Item::time);
+            items.sort_by_key(PacedItem::time);
             for item in items {
                 if out.send(item).is_err() {
                     return;
@@ -198,7 +198,7 @@ fn decode(mut source: Source, looped: bool, out: &SyncSender<Item>) {
 }
 
 /// Releases each item when it is due, until the source ends or the [`Paced`] is dropped.
-fn release_when_due(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
+fn release_when_due(items: &Receiver<PacedItem>, shared: &Handoff, is_live: bool) {
     let mut start = None;
     loop {
         let item = match items.recv_timeout(Duration::from_millis(50)) {
@@ -224,19 +224,19 @@ fn release_when_due(items: &Receiver<Item>, shared: &Shared, is_live: bool) {
             break;
         }
         match item {
-            Item::Frame(frame) => {
+            PacedItem::Frame(frame) => {
                 if state.frames.len() == MAX_FRAMES {
                     state.frames.pop_front();
                 }
                 state.frames.push_back(frame);
             }
-            Item::Sound(sound) => {
+            PacedItem::Sound(sound) => {
                 if state.sounds.len() == MAX_SOUNDS {
                     state.sounds.pop_front();
                 }
                 state.sounds.push_back(sound);
             }
-            Item::Error(error) => state.error = Some(error),
+            PacedItem::Error(error) => state.error = Some(error),
         }
         drop(state);
         shared.changed.notify_all();
@@ -283,10 +283,10 @@ mod tests {
         let time = |i| MediaTime::of_frame(i, 25);
         for i in 0..3 {
             let frame = SquareFrame::new(16, time(i), vec![0; 16 * 16 * 3]).unwrap();
-            sender.send(Item::Frame(frame)).unwrap();
+            sender.send(PacedItem::Frame(frame)).unwrap();
         }
         drop(sender);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Handoff::default());
         release_when_due(&items, &shared, true);
         let mut paced = Paced { shared, fps: 25, waiter: None };
         let mut next = || {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Write};
 
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
-use crate::color::{Chroma, ColorSpace, Matrix, OwnPlanes, Planes};
+use crate::color::{Chroma, ColorMatrix, ColorSpace, PlaneBuffers, Planes};
 use crate::errors::ReadError;
 
 /// First bytes of every file.
@@ -14,7 +14,7 @@ const MAX_LINE: u64 = 4096;
 
 /// Header line of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Header {
+pub(crate) struct Y4mHeader {
     width: u32,
     height: u32,
     /// Frames per second as a fraction, both positive.
@@ -25,7 +25,7 @@ pub(crate) struct Header {
     length: usize,
 }
 
-impl Header {
+impl Y4mHeader {
     /// Parses a header line; `None` if it is malformed or names an unsupported format, such as more
     /// than 8 bits per sample.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
@@ -90,7 +90,7 @@ impl Header {
 /// Reader of frames from a file or a pipe.
 pub(crate) struct Y4mReader<R> {
     input: R,
-    header: Header,
+    header: Y4mHeader,
     /// Number of frames, if known.
     n_frames: Option<u64>,
     n_read: u64,
@@ -103,7 +103,7 @@ impl<R: BufRead> Y4mReader<R> {
     pub(crate) fn new(mut input: R, length: Option<u64>) -> io::Result<Option<Self>> {
         let mut line = Vec::new();
         read_line(&mut input, &mut line)?;
-        Ok(Header::parse(&line).map(|header| Self {
+        Ok(Y4mHeader::parse(&line).map(|header| Self {
             input,
             header,
             n_frames: length.map(|length| header.n_frames(length)),
@@ -149,7 +149,7 @@ impl<R: BufRead> Y4mReader<R> {
             width,
             height,
             chroma: header.chroma,
-            color: ColorSpace { matrix: Matrix::Bt601, full_range: header.full_range },
+            color: ColorSpace { matrix: ColorMatrix::Bt601, full_range: header.full_range },
             y,
             u,
             v,
@@ -182,7 +182,7 @@ pub(crate) fn write_header(
 /// Writes one frame with full chroma.
 pub(crate) fn write_frame(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let planes = OwnPlanes::from_rgb(frame.rgb(), width, height, Chroma::Full);
+    let planes = PlaneBuffers::from_rgb(frame.rgb(), width, height, Chroma::Full);
     out.write_all(b"FRAME\n")?;
     [planes.y, planes.u, planes.v].iter().try_for_each(|plane| out.write_all(plane))
 }
@@ -208,7 +208,7 @@ mod tests {
             ("W4", None),
             ("W99999 H99999", None),
         ] {
-            let parsed = Header::parse(format!("YUV4MPEG2 {line}\n").as_bytes());
+            let parsed = Y4mHeader::parse(format!("YUV4MPEG2 {line}\n").as_bytes());
             let got = parsed.map(|h| (h.width, h.height, h.rate, h.chroma, h.full_range));
             assert_eq!(got, want, "{line}");
         }
@@ -245,7 +245,7 @@ mod tests {
 
         #[test]
         fn no_header_makes_the_parser_panic(words in "[WHFCX0-9:a-z= ]{0,60}") {
-            let _ = Header::parse(format!("YUV4MPEG2 {words}").as_bytes());
+            let _ = Y4mHeader::parse(format!("YUV4MPEG2 {words}").as_bytes());
         }
     }
 }
