@@ -96,7 +96,7 @@ impl AtomicFolder {
             .prefix(PREFIX)
             .suffix(SUFFIX)
             .tempdir_in(folder_of(path))
-            .map_err(without_temporary_name)?;
+            .map_err(|error| without_temporary_name(&error))?;
         Ok(Self { folder, path: path.to_owned() })
     }
 
@@ -128,7 +128,7 @@ fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
         // The library's default lets only the owner read. The process's umask still applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder).map_err(without_temporary_name)
+    builder.tempfile_in(folder).map_err(|error| without_temporary_name(&error))
 }
 
 /// Returns the folder that contains `path`.
@@ -140,7 +140,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Removes the temporary name, which means nothing to a user, from an error.
-fn without_temporary_name(error: io::Error) -> io::Error {
+fn without_temporary_name(error: &io::Error) -> io::Error {
     match error.kind() {
         kind @ io::ErrorKind::NotFound => io::Error::new(kind, "the folder does not exist"),
         kind => kind.into(),

@@ -107,13 +107,12 @@ impl ClipWriter {
         if self.segment.as_ref().is_some_and(|s| s.size != size) {
             self.end_segment()?;
         }
-        let mut segment = match self.segment.take() {
-            Some(segment) => segment,
-            None => {
-                self.n_segments += 1;
-                let path = segment_name(&self.path, self.format, self.n_segments);
-                RecordingSegment::create(path, self.format, size, self.fps)?
-            }
+        let mut segment = if let Some(segment) = self.segment.take() {
+            segment
+        } else {
+            self.n_segments += 1;
+            let path = segment_name(&self.path, self.format, self.n_segments);
+            RecordingSegment::create(path, self.format, size, self.fps)?
         };
         segment.push(frame)?;
         self.segment = Some(segment);
