@@ -128,7 +128,11 @@ fn decoded_features(
 ///
 /// # Errors
 /// If `side` is zero.
-pub(crate) fn render(model: &FaceModel, feature: &Feature, side: u32) -> anyhow::Result<SquareFrame> {
+pub(crate) fn render(
+    model: &FaceModel,
+    feature: &Feature,
+    side: u32,
+) -> anyhow::Result<SquareFrame> {
     let picture = render_cpu(model, &model.frame_inputs(feature), side, DEFAULT_SAMPLES);
     Ok(SquareFrame::from_colors(side, feature.time, &picture)?)
 }

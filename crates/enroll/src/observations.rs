@@ -6,7 +6,7 @@ use track::{
     History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker, Tracker,
     solve_identity,
 };
-use types::{POSE_DIMS, Landmarks, SquareFrame};
+use types::{Landmarks, POSE_DIMS, SquareFrame};
 
 use crate::background::background;
 use crate::clock::BudgetClock;

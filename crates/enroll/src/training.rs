@@ -304,7 +304,7 @@ mod tests {
     use face_shape::FaceShape;
     use glam::Vec3;
     use track::{History, Identity, Observation, TorsoReference};
-    use types::{EXPRESSION_DIMS, FOCAL, Expression, HeadPose, Landmarks, MediaTime, SquareFrame};
+    use types::{EXPRESSION_DIMS, Expression, FOCAL, HeadPose, Landmarks, MediaTime, SquareFrame};
 
     const SIDE: u32 = 64;
 
