@@ -18,7 +18,7 @@ const MAX_MOTION_SPAN: f64 = 0.25;
 ///
 /// The head decelerates; the learned part of the code returns to its running mean, because a mouth
 /// is as likely to turn back as to go on. The constants minimize the squared error on tracked
-/// features of the actor, 80 ms apart (docs/TRANSPORT.md, section 2).
+/// features of the actor, 80 ms apart (docs/lab/2026-11-27-transport-under-loss.md).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Concealment {
     /// Running mean of the learned code.
