@@ -1,13 +1,12 @@
-//! Are the bytes still the bytes? The vectors are those of docs/BITSTREAM.md.
+//! The test vectors of docs/BITSTREAM.md.
 //!
-//! If one fails, the wire format changed: fix the code, or add a version beside this one. Never
-//! edit a vector.
+//! If one fails, the format has changed: fix the code, or add a version with its own vectors.
 
 use codec::{AccessUnit, DecodeError, Decoder, EncodedUnit, Encoder, Profile, Reference, Stream};
 use hex_literal::hex;
 use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 
-/// Which dimension is the head's distance.
+/// Index of the head's distance in a feature.
 const DEPTH: usize = 5;
 
 /// The profile of docs/BITSTREAM.md, "Test vectors".
@@ -19,13 +18,13 @@ fn profile() -> Profile {
     }
     for component in 0..FEATURE_DIMS {
         for dim in 0..FEATURE_DIMS {
-            // Each moves its own number, and the first the second's a little as well.
-            let moves: i16 = match (component, dim) {
+            // Each component changes its own number; the first also changes the second.
+            let change: i16 = match (component, dim) {
                 (c, d) if c == d => 16,
                 (0, 1) => 4,
                 _ => 0,
             };
-            bytes.extend(moves.to_le_bytes());
+            bytes.extend(change.to_le_bytes());
         }
         bytes.extend([32, 22, 26]);
         for age in 0..6 {
@@ -35,10 +34,10 @@ fn profile() -> Profile {
     Profile::parse(&bytes).unwrap()
 }
 
-/// Positions of components, in parts, 0 where none is given.
+/// Positions of components, in parts; those not listed are 0.
 type Positions = &'static [(usize, i16)];
 
-/// The feature at these positions.
+/// Returns the feature at these positions.
 fn feature(positions: Positions, time: MediaTime) -> Feature {
     let mut values = [0.0; FEATURE_DIMS];
     values[DEPTH] = 1.0;
@@ -49,39 +48,40 @@ fn feature(positions: Positions, time: MediaTime) -> Feature {
     Feature::from_array(time, &values).unwrap()
 }
 
-/// A unit: what the encoder was given at the quarters of the way and at the end, and what the unit
-/// tells of which frames, that of the unit before among them; what costs more than it shows is left out.
+/// An access unit, what it was encoded from, and what it decodes to.
 struct Vector {
     rate: Rate,
-    given: [Option<Positions>; 4],
+    /// The features pushed into the encoder, at the quarters of the interval since the last unit.
+    pushed: [Option<Positions>; 4],
     bytes: &'static [u8],
-    told: &'static [(u64, Positions)],
+    /// The frames of the features that the unit carries, and their positions.
+    carried: &'static [(u64, Positions)],
 }
 
-/// Key unit; delta without and with known motion; the others of ages 2 and 3, nothing newer
-/// acknowledged. The ways of two of them bend, up and down, and once so far that it takes an escape.
+/// A key unit, a delta unit without and three with a motion reference, at ages 1 to 3. Two code
+/// midpoint residuals, one of them with an escape.
 const VECTORS: [Vector; 5] = [
     Vector {
         rate: Rate::Normal,
-        given: [
+        pushed: [
             None,
             None,
             None,
             Some(&[(0, 16), (1, -32), (5, 48), (6, -48), (7, 3200), (34, 16)]),
         ],
         bytes: &hex!("0199ae347aececa9474051c7"),
-        told: &[(0, &[(0, 22), (1, -22), (5, 44), (6, -55), (7, 3190), (34, 22)])],
+        carried: &[(0, &[(0, 22), (1, -22), (5, 44), (6, -55), (7, 3190), (34, 22)])],
     },
     Vector {
         rate: Rate::Normal,
-        given: [
+        pushed: [
             None,
             Some(&[(0, 24), (1, -32), (2, 128), (3, -97), (5, 56), (6, -57), (7, 3232), (34, 16)]),
             None,
             Some(&[(0, 32), (1, -32), (5, 64), (6, -65), (7, 3264), (34, 16)]),
         ],
         bytes: &hex!("07cf99964c677c6aeb211d"),
-        told: &[
+        carried: &[
             (0, &[(0, 22), (1, -24), (3, -2), (5, 46), (6, -55), (7, 3192), (34, 22)]),
             (2, &[(0, 22), (1, -34), (2, 128), (3, -103), (5, 50), (6, -55), (7, 3224), (34, 22)]),
             (4, &[(0, 22), (1, -44), (3, -11), (5, 55), (6, -55), (7, 3256), (34, 22)]),
@@ -89,42 +89,42 @@ const VECTORS: [Vector; 5] = [
     },
     Vector {
         rate: Rate::High,
-        given: [
+        pushed: [
             None,
             None,
             None,
             Some(&[(0, 48), (1, -32), (5, 64), (6, -80), (7, 2400), (34, 48)]),
         ],
         bytes: &hex!("afac2798d3452c618cf362babc"),
-        told: &[
+        carried: &[
             (4, &[(0, 23), (1, -43), (3, -10), (5, 56), (6, -56), (7, 3255), (34, 23)]),
             (8, &[(0, 52), (1, -29), (3, 1), (5, 68), (6, -80), (7, 2403), (34, 52)]),
         ],
     },
     Vector {
         rate: Rate::High,
-        given: [
+        pushed: [
             None,
             None,
             None,
             Some(&[(0, 48), (1, -32), (5, 80), (6, -96), (7, 2400), (34, 16)]),
         ],
         bytes: &hex!("d3868d1aaa2ce6d46ffc80b4"),
-        told: &[
+        carried: &[
             (8, &[(0, 51), (1, -30), (5, 69), (6, -81), (7, 2402), (34, 51)]),
             (12, &[(0, 42), (1, -35), (3, -6), (5, 76), (6, -90), (7, 2399), (34, 12)]),
         ],
     },
     Vector {
         rate: Rate::Low,
-        given: [
+        pushed: [
             Some(&[(0, 48), (2, 156), (3, -160), (5, 80), (6, -96), (7, 2400)]),
             Some(&[(0, 48), (2, 312), (3, -320), (5, 80), (6, -96), (7, 2400), (8, 3000)]),
             Some(&[(0, 48), (2, 312), (3, -160), (5, 80), (6, -96), (7, 2400)]),
             Some(&[(0, 52), (1, -31), (5, 80), (6, -96), (7, 2400), (34, 16)]),
         ],
         bytes: &hex!("e23cbd5bce4f85e210f08062c3b0740bbcb3fae510281662576c43fec0"),
-        told: &[
+        carried: &[
             (12, &[(0, 39), (1, -38), (3, -9), (5, 79), (6, -93), (7, 2398), (34, 15)]),
             (13, &[(0, 34), (1, -14), (2, 156), (3, -166), (5, 81), (6, -96), (7, 2398), (34, 16)]),
             (
@@ -150,12 +150,12 @@ const VECTORS: [Vector; 5] = [
     },
 ];
 
-/// When the frame of unit `i` was captured, and those at the quarters of the way there.
+/// Returns the capture times at the quarters of the interval before unit `i`; the last is its own.
 fn times(i: usize) -> [MediaTime; 4] {
     [3, 2, 1, 0].map(|quarters| MediaTime::of_frame((4 * i as u64).saturating_sub(quarters), 25))
 }
 
-/// The features at these positions of unit `i`'s way and end, in order.
+/// Returns the features at these positions at the times of unit `i`, oldest first.
 fn features(i: usize, positions: &[Option<Positions>; 4]) -> Vec<Feature> {
     let known = positions.iter().zip(times(i));
     known.filter_map(|(positions, time)| Some(feature((*positions)?, time))).collect()
@@ -168,9 +168,9 @@ fn unit(i: usize) -> (UnitNumber, AccessUnit) {
 #[test]
 fn v4_units_have_exactly_these_bytes() {
     let mut encoder = Encoder::new(profile());
-    for (i, Vector { rate, given, bytes, .. }) in VECTORS.iter().enumerate() {
-        let mut features = features(i, given);
-        let end = features.pop().unwrap();
+    for (i, Vector { rate, pushed, bytes, .. }) in VECTORS.iter().enumerate() {
+        let mut features = features(i, pushed);
+        let own = features.pop().unwrap();
         // At the low rate none of the intermediate features is due as a unit.
         encoder.set_rate(Rate::Low);
         for feature in features {
@@ -178,7 +178,7 @@ fn v4_units_have_exactly_these_bytes() {
         }
         encoder.set_rate(*rate);
         encoder.set_redundancy(0);
-        let EncodedUnit { number, unit, .. } = encoder.push(&end, true).unwrap();
+        let EncodedUnit { number, unit, .. } = encoder.push(&own, true).unwrap();
         assert_eq!(unit.as_bytes(), *bytes, "unit {i}: {:02x?}", unit.as_bytes());
         if i < 2 {
             encoder.acknowledge(number);
@@ -187,16 +187,16 @@ fn v4_units_have_exactly_these_bytes() {
 }
 
 #[test]
-fn v4_units_have_exactly_these_numbers() {
+fn v4_units_decode_to_exactly_these_numbers() {
     let mut decoder = Decoder::new(profile());
-    for (i, Vector { rate, told: want, .. }) in VECTORS.iter().enumerate() {
-        let (id, unit) = unit(i);
-        let decoded = decoder.decode(id, &unit).unwrap();
-        let [.., end] = times(i);
-        let before = times(i.saturating_sub(1))[3];
-        let told: Vec<Feature> = decoded.features(Some(before), end).collect();
-        let want = want.iter().map(|(i, there)| feature(there, MediaTime::of_frame(*i, 25)));
-        assert_eq!(told, want.collect::<Vec<_>>(), "unit {i}");
+    for (i, Vector { rate, carried, .. }) in VECTORS.iter().enumerate() {
+        let (number, unit) = unit(i);
+        let decoded = decoder.decode(number, &unit).unwrap();
+        let [.., time] = times(i);
+        let previous_time = times(i.saturating_sub(1))[3];
+        let features: Vec<Feature> = decoded.features(Some(previous_time), time).collect();
+        let want = carried.iter().map(|(i, there)| feature(there, MediaTime::of_frame(*i, 25)));
+        assert_eq!(features, want.collect::<Vec<_>>(), "unit {i}");
         assert_eq!((decoded.is_key, decoded.rate), (i == 0, *rate));
     }
 }
@@ -219,12 +219,12 @@ fn a_stream_has_exactly_these_bytes() {
 }
 
 #[test]
-fn a_delta_unit_whose_motion_is_unknown_names_what_it_lacks() {
+fn a_delta_unit_without_its_reference_names_it() {
     let mut decoder = Decoder::new(profile());
     for i in [1, 2] {
-        let (id, unit) = unit(i);
-        let missing = DecodeError::MissingReference { number: id, reference: UnitNumber(0) };
-        assert_eq!(decoder.decode(id, &unit), Err(missing));
+        let (number, unit) = unit(i);
+        let missing = DecodeError::MissingReference { number, reference: UnitNumber(0) };
+        assert_eq!(decoder.decode(number, &unit), Err(missing));
     }
 }
 
@@ -236,12 +236,11 @@ fn a_profile_of_another_version_is_refused_by_its_number() {
     assert_eq!(refusal, "codec profile version 1 is not supported: this build reads version 4");
 }
 
-/// Rate is a test too, because it is deterministic.
 #[test]
-fn a_still_face_costs_a_byte_a_unit() {
+fn a_face_at_rest_takes_one_byte_per_unit() {
     let mut encoder = Encoder::with_reference(profile(), Reference::Previous);
-    let still = feature(&[(0, 16), (6, 32)], MediaTime::ZERO);
+    let rest = feature(&[(0, 16), (6, 32)], MediaTime::ZERO);
     let sizes: Vec<usize> =
-        (0..24).map(|_| encoder.push(&still, true).unwrap().unit.as_bytes().len()).collect();
+        (0..24).map(|_| encoder.push(&rest, true).unwrap().unit.as_bytes().len()).collect();
     assert!(sizes[10..].iter().all(|&size| size == 1), "{sizes:?}");
 }

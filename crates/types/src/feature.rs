@@ -1,39 +1,40 @@
 use glam::{Quat, Vec3};
 
-use crate::{CANONICAL_M, FOCAL, MediaTime};
+use crate::media_time::MediaTime;
+use crate::spaces::{CANONICAL_M, FOCAL};
 
-/// Numbers of a head pose: a rotation vector and a translation.
+/// Number of values of a [`HeadPose`]: a rotation vector and a translation.
 pub const POSE_DIMS: usize = 6;
-/// Numbers of a code: [`LEARNED_DIMS`] learned ones, then [`TORSO_DIMS`] of the torso track.
+/// Number of values of a [`Code`]: [`LEARNED_DIMS`] learned ones, then [`TORSO_DIMS`] of the torso.
 pub const CODE_DIMS: usize = 30;
-/// Numbers of a code that the embedder learns.
+/// Number of learned values of a code, which drive the radiance field.
 pub const LEARNED_DIMS: usize = 24;
-/// Numbers of a code that say where the torso is.
+/// Number of values of a code that describe the pose of the torso.
 pub const TORSO_DIMS: usize = 6;
-/// Numbers sent about one frame.
+/// Number of values of a [`Feature`].
 pub const FEATURE_DIMS: usize = POSE_DIMS + CODE_DIMS;
-/// Expression coefficients of the linear face shape.
+/// Number of expression coefficients of the 3D morphable model.
 pub const EXPRESSION_DIMS: usize = 79;
 
-/// Why numbers do not make a pose, a code or a feature.
+/// Why values are not a pose, an expression, a code or a feature.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeatureError {
-    /// A NaN, an infinity, or a number no face can have (over 1000). Drop the feature.
-    #[error("value {index} of the feature is not a plausible number")]
+    /// A value is not finite, or its magnitude is above 1000. Drop the feature.
+    #[error("value {index} of the feature is not plausible")]
     NotPlausible {
-        /// Which number.
+        /// Index of the value.
         index: usize,
     },
-    /// The head would be at or behind the camera. Drop the feature.
+    /// The head is behind the camera or less than a centimeter in front of it. Drop the feature.
     #[error("the head is not in front of the camera")]
     BehindCamera,
 }
 
-/// Where the head is: `camera_from_head`, in radians and meters.
+/// Head pose: the rigid transform `camera_from_head`, as a rotation vector (axis times angle, in
+/// radians) and a translation in meters.
 ///
-/// Kept as a rotation vector (axis times angle) and a translation; see [`crate::FOCAL`] for the
-/// camera. Always finite and in front of the camera.
+/// Always finite and in front of the camera.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadPose {
     rotation: Vec3,
@@ -41,11 +42,11 @@ pub struct HeadPose {
 }
 
 impl HeadPose {
-    /// A pose from a rotation vector in radians and a translation in meters.
+    /// Returns the pose with this rotation vector in radians and this translation in meters.
     ///
     /// # Errors
-    /// If a number is not finite and plausible, or the head is less than a centimeter in front of
-    /// the camera.
+    /// If a value is not finite or above 1000 in magnitude, or the head is less than a centimeter
+    /// in front of the camera.
     pub fn new(rotation: Vec3, translation: Vec3) -> Result<Self, FeatureError> {
         check(&[rotation.to_array(), translation.to_array()].concat())?;
         if translation.z < 0.01 {
@@ -54,39 +55,40 @@ impl HeadPose {
         Ok(Self { rotation, translation })
     }
 
-    /// Axis times angle, radians.
+    /// Returns the rotation vector: axis times angle, in radians.
     pub fn rotation(&self) -> Vec3 {
         self.rotation
     }
 
-    /// Head origin in camera space, meters.
+    /// Returns the origin of head space in camera space, in meters.
     pub fn translation(&self) -> Vec3 {
         self.translation
     }
 
-    /// The rotation as a unit quaternion.
+    /// Returns the rotation as a unit quaternion.
     pub fn quat(&self) -> Quat {
         Quat::from_scaled_axis(self.rotation)
     }
 
-    /// `point_in_camera = camera_from_head * point_in_head`, meters.
+    /// Transforms a point from head space to camera space, in meters.
     pub fn camera_from_head(&self, point_in_head: Vec3) -> Vec3 {
         self.quat() * point_in_head + self.translation
     }
 
-    /// A point in camera space from one in canonical space.
+    /// Transforms a point from canonical space to camera space, in meters.
     pub fn camera_from_canonical(&self, point_in_canonical: Vec3) -> Vec3 {
         self.camera_from_head(point_in_canonical * CANONICAL_M)
     }
 
-    /// Where a point of head space is seen: image space, `x` and `y` in 0..=1 inside the picture.
+    /// Projects a point of head space, in meters, to image space: `[x, y]`, both in 0..=1 inside the
+    /// picture.
     pub fn image_from_head(&self, point_in_head: Vec3) -> [f32; 2] {
         let p = self.camera_from_head(point_in_head);
         let z = p.z.max(1e-3);
         [0.5 + FOCAL * p.x / z, 0.5 + FOCAL * p.y / z]
     }
 
-    /// The pose between two, `t` in 0..=1: slerp of the rotation, a line for the translation.
+    /// Interpolates to another pose by `t` in 0..=1: slerp of the rotation, lerp of the translation.
     #[must_use]
     pub fn lerp(&self, other: &Self, t: f32) -> Self {
         Self {
@@ -95,13 +97,13 @@ impl HeadPose {
         }
     }
 
-    /// Rotation vector, then translation.
+    /// Returns the rotation vector, then the translation.
     pub fn to_array(&self) -> [f32; POSE_DIMS] {
         let (r, t) = (self.rotation, self.translation);
         [r.x, r.y, r.z, t.x, t.y, t.z]
     }
 
-    /// The inverse of [`HeadPose::to_array`].
+    /// Returns the pose with these values; the inverse of [`HeadPose::to_array`].
     ///
     /// # Errors
     /// As [`HeadPose::new`].
@@ -110,53 +112,55 @@ impl HeadPose {
     }
 }
 
-/// Weights of the fixed expression basis of the linear face shape, unitless, in standard
-/// deviations of the faces it was learned from.
+/// Expression coefficients of the 3D morphable model, in standard deviations of its training data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expression([f32; EXPRESSION_DIMS]);
 
 impl Expression {
-    /// The resting face.
+    /// The neutral expression.
     pub const NEUTRAL: Self = Self([0.0; EXPRESSION_DIMS]);
 
-    /// From coefficients.
+    /// Returns the expression with these coefficients.
     ///
     /// # Errors
-    /// If one is not finite and plausible.
+    /// If one is not finite or above 1000 in magnitude.
     pub fn new(coefficients: [f32; EXPRESSION_DIMS]) -> Result<Self, FeatureError> {
         check(&coefficients)?;
         Ok(Self(coefficients))
     }
 
-    /// The coefficients.
+    /// Returns the coefficients.
     pub fn as_array(&self) -> &[f32; EXPRESSION_DIMS] {
         &self.0
     }
 }
 
-/// What the embedder makes of a frame: [`LEARNED_DIMS`] numbers in about -3..=3 that drive the
-/// field, then [`TORSO_DIMS`] numbers `[a, b, tx, c, d, ty]` that say where the torso is:
-/// `reference = (I + [[a, b], [c, d]]) * (image - 0.5) + 0.5 + [tx, ty]`, in image space.
+/// Code of a frame: everything about the face and the torso except the head pose.
+///
+/// [`LEARNED_DIMS`] values drive the radiance field; they are without unit, mostly in -3..=3, and
+/// their meaning differs from person to person. [`TORSO_DIMS`] values `[a, b, tx, c, d, ty]` map a
+/// point of the image to the reference image of the torso, both in image space:
+/// `reference = (I + [[a, b], [c, d]]) * (image - 0.5) + 0.5 + [tx, ty]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Code([f32; CODE_DIMS]);
 
 impl Code {
-    /// The resting face over a torso that has not moved.
+    /// All zeros: a neutral face, and the torso of the reference image.
     pub const NEUTRAL: Self = Self([0.0; CODE_DIMS]);
 
-    /// From its numbers.
+    /// Returns the code with these values.
     ///
     /// # Errors
-    /// If one is not finite and plausible.
+    /// If one is not finite or above 1000 in magnitude.
     pub fn new(values: [f32; CODE_DIMS]) -> Result<Self, FeatureError> {
         check(&values)?;
         Ok(Self(values))
     }
 
-    /// From its two parts.
+    /// Returns the code with these two parts.
     ///
     /// # Errors
-    /// If a number is not finite and plausible.
+    /// As [`Code::new`].
     pub fn from_parts(
         learned: &[f32; LEARNED_DIMS],
         torso: &[f32; TORSO_DIMS],
@@ -167,35 +171,35 @@ impl Code {
         Self::new(values)
     }
 
-    /// All numbers.
+    /// Returns all values.
     pub fn as_array(&self) -> &[f32; CODE_DIMS] {
         &self.0
     }
 
-    /// The learned part.
+    /// Returns the learned part.
     pub fn learned(&self) -> [f32; LEARNED_DIMS] {
         std::array::from_fn(|i| self.0[i])
     }
 
-    /// The torso track.
+    /// Returns the pose of the torso, `[a, b, tx, c, d, ty]`.
     pub fn torso(&self) -> [f32; TORSO_DIMS] {
         std::array::from_fn(|i| self.0[LEARNED_DIMS + i])
     }
 }
 
-/// All we send about one frame.
+/// Feature: the description of one frame that is sent to the peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Feature {
-    /// When the frame was captured.
+    /// Capture time of the frame.
     pub time: MediaTime,
-    /// Where the head is.
+    /// Head pose.
     pub pose: HeadPose,
-    /// What the face and the torso do.
+    /// Face and torso.
     pub code: Code,
 }
 
 impl Feature {
-    /// Pose, then code.
+    /// Returns the values of the pose, then those of the code.
     pub fn to_array(&self) -> [f32; FEATURE_DIMS] {
         let mut all = [0.0; FEATURE_DIMS];
         all[..POSE_DIMS].copy_from_slice(&self.pose.to_array());
@@ -203,7 +207,7 @@ impl Feature {
         all
     }
 
-    /// The inverse of [`Feature::to_array`].
+    /// Returns the feature with these values; the inverse of [`Feature::to_array`].
     ///
     /// # Errors
     /// As [`HeadPose::new`] and [`Code::new`].
@@ -217,7 +221,8 @@ impl Feature {
         })
     }
 
-    /// The feature at `time` between two, a straight line in time; held outside their span.
+    /// Interpolates linearly in time between two features; held outside their span. See
+    /// [`HeadPose::lerp`].
     #[must_use]
     pub fn between(before: &Self, after: &Self, time: MediaTime) -> Self {
         let span = after.time.saturating_since(before.time).as_secs_f32();
@@ -250,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pose_holds_a_nan_or_sits_behind_the_camera() {
+    fn a_pose_with_a_nan_or_behind_the_camera_is_refused() {
         let front = Vec3::new(0.0, 0.0, 0.5);
         for (rotation, translation, want) in [
             (Vec3::new(f32::NAN, 0.0, 0.0), front, FeatureError::NotPlausible { index: 0 }),
@@ -266,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn the_head_origin_is_seen_in_the_middle_of_the_picture() {
+    fn a_centered_head_projects_to_the_center_of_the_picture() {
         assert_eq!(pose(0.3, 0.0).image_from_head(Vec3::ZERO), [0.5, 0.5]);
     }
 
     #[test]
-    fn half_way_in_time_is_half_way_in_angle_and_place() {
+    fn halfway_in_time_is_halfway_in_rotation_and_translation() {
         let at = |ms: u64, angle, x| Feature {
             time: MediaTime::from_micros(ms * 1000),
             pose: pose(angle, x),

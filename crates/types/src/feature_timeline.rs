@@ -1,6 +1,7 @@
 use std::collections::{VecDeque, vec_deque};
 
-use crate::{Feature, MediaTime};
+use crate::feature::Feature;
+use crate::media_time::MediaTime;
 
 /// The features decoded so far, corrected, in order of media time.
 ///

@@ -1,16 +1,18 @@
-//! The nouns every other room speaks in: pictures, poses, features, time, and the spaces they live in.
+//! Types that all other crates share: frames, features, media time, rates, unit numbers; and the
+//! coordinate spaces.
 //!
-//! Nothing here does work. A type that exists is a type whose value is sound: constructors check,
-//! so a [`HeadPose`] holds no NaN and a [`Frame`] has as many bytes as its size says.
+//! Constructors check their arguments, so every value is valid: a [`HeadPose`] contains no NaN, and
+//! a [`Frame`] has as many bytes as its size requires.
 //!
 //! # Spaces
-//! - **image**: `x` right, `y` down, unit = one side of the (square) picture, origin at its
-//!   top left; pixel column `i` of `n` covers `[i / n, (i + 1) / n)`.
-//! - **camera**: `x` right, `y` down, `z` forward, meters; a pinhole with [`FOCAL`] and its
-//!   principal point in the middle of the picture.
-//! - **head**: the rigid head, meters; axes as the camera's when the head faces it (`x` to the
-//!   right of the picture, `y` down, `z` away from the camera). Origin: centre of the face mesh.
-//! - **canonical**: head space divided by [`CANONICAL_M`]; where the radiance field lives.
+//! - **image**: `x` right, `y` down, in sides of the square picture, from its top left corner. Pixel
+//!   column `i` of `n` covers `[i / n, (i + 1) / n)`.
+//! - **camera**: `x` right, `y` down, `z` forward, in meters. A pinhole camera with the focal length
+//!   [`FOCAL`] and its principal point at the center of the picture.
+//! - **head**: fixed to the head, in meters. When the head faces the camera, the axes are those of
+//!   camera space: `x` to the right of the picture, `y` down, `z` away from the camera. The origin
+//!   is the center of the face mesh.
+//! - **canonical**: head space divided by [`CANONICAL_M`]. The radiance field is defined here.
 //!
 //! ```
 //! use types::{Frame, MediaTime};
@@ -22,10 +24,12 @@
 mod feature;
 mod feature_timeline;
 mod frame;
+mod landmarks;
 mod media_time;
-mod picture;
 mod rate;
 mod resize;
+mod sound;
+mod spaces;
 mod unit;
 
 pub use feature::{
@@ -34,16 +38,9 @@ pub use feature::{
 };
 pub use feature_timeline::FeatureTimeline;
 pub use frame::{Frame, FrameError, MAX_FRAME_SIDE, SquareFrame};
+pub use landmarks::{LANDMARKS, Landmarks};
 pub use media_time::MediaTime;
-pub use picture::{LANDMARKS, Landmarks, Sound};
 pub use rate::{ParseRateError, Rate, RateParameters};
+pub use sound::Sound;
+pub use spaces::{CANONICAL_M, FOCAL};
 pub use unit::{MAX_UNIT_BYTES, UnitNumber};
-
-/// Focal length of the pinhole camera, in sides of the square picture.
-///
-/// It cannot be observed from a talking head (reprojection error is flat from 1.5 to 8), so one
-/// value is agreed on by everybody.
-pub const FOCAL: f32 = 3.5;
-
-/// Meters of head space in one unit of canonical space: half the height of a face.
-pub const CANONICAL_M: f32 = 0.09;

@@ -1,20 +1,20 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// The sender's capture clock: microseconds since its first frame, unwrapped.
+/// Time on the sender's capture clock, in microseconds since its first frame.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MediaTime(u64);
 
 impl MediaTime {
-    /// The first frame.
+    /// Time of the first frame.
     pub const ZERO: Self = Self(0);
 
-    /// From microseconds.
+    /// Returns the time `micros` microseconds after the first frame.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Start of frame `index` at a constant `fps`, rounded down.
+    /// Returns the time of frame `index` at `fps` frames per second, rounded down.
     ///
     /// # Panics
     /// If `fps` is zero.
@@ -22,17 +22,17 @@ impl MediaTime {
         Self(index * 1_000_000 / fps as u64)
     }
 
-    /// Microseconds since the first frame.
+    /// Returns the microseconds since the first frame.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// Seconds since the first frame.
+    /// Returns the seconds since the first frame.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 * 1e-6
     }
 
-    /// Time since `earlier`, zero if that is in fact later.
+    /// Returns the time since `earlier`; zero if `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -50,7 +50,7 @@ impl Add<Duration> for MediaTime {
 impl Sub<Duration> for MediaTime {
     type Output = Self;
 
-    /// Stops at zero.
+    /// Saturates at zero.
     fn sub(self, rhs: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn time_neither_wraps_nor_goes_below_zero() {
+    fn addition_and_subtraction_saturate() {
         assert_eq!(MediaTime::ZERO - Duration::from_secs(1), MediaTime::ZERO);
         let end = MediaTime::from_micros(u64::MAX);
         assert_eq!(end + Duration::from_secs(1), end);
