@@ -166,7 +166,7 @@ impl Encoder {
     /// Adds the feature of the next frame; returns an access unit if one is due.
     ///
     /// A unit is due for the first frame, then at the unit interval of the rate, when a key unit
-    /// was requested, and for the last frame of a clip (`is_last`).
+    /// was requested, when time goes back, and for the last frame of a clip (`is_last`).
     pub fn push(&mut self, feature: &Feature, is_last: bool) -> Option<EncodedUnit> {
         match self.plan(feature.time, is_last) {
             FramePlan::Unit => Some(self.encode(feature)),

@@ -10,7 +10,7 @@ pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
 pub const MAX_NAME_BYTES: usize = 64;
 /// Largest size of a chat message, in bytes of UTF-8.
 pub const MAX_CHAT_BYTES: usize = 2000;
-/// Largest number of bytes of a face model in one message.
+/// Largest number of bytes in a [`Control::ModelChunk`].
 pub const MAX_CHUNK_BYTES: usize = 8 * 1024;
 
 /// Why bytes are not a control message. Skip them, unless they are the first message.
@@ -62,8 +62,8 @@ pub enum Control {
         /// Hash of the model.
         hash: ContentHash,
     },
-    /// Requests the offered model from an offset on. The size of the model as offset confirms that
-    /// it is complete.
+    /// Requests the offered model from an offset on. An offset equal to the size of the model
+    /// confirms that it is complete.
     ModelRequest {
         /// Hash of the offered model.
         hash: ContentHash,

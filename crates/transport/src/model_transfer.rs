@@ -164,7 +164,7 @@ impl ModelReceiver {
         &self.bytes
     }
 
-    /// Returns the hash of the model.
+    /// Returns the hash of the offered model.
     pub fn hash(&self) -> ContentHash {
         self.hash
     }

@@ -46,8 +46,8 @@ pub enum PlayoutSource {
 ///
 /// The played-out face moves continuously: in straight lines between features (the head on an
 /// arc), by loss concealment after the newest, and with a smooth transition when features arrive
-/// again. Only the correction of a feature that is being played out causes a step, of at most a
-/// tenth of a quantizer step.
+/// again. Only the correction of the next feature causes a jump, of at most a tenth of a quantizer
+/// step.
 #[derive(Debug)]
 pub struct Playout {
     timeline: FeatureTimeline,
