@@ -1,12 +1,12 @@
 use types::{Code, FEATURE_DIMS, Feature, HeadPose, MediaTime, Rate, UnitNumber};
 
 use crate::AccessUnit;
-use crate::history::History;
+use crate::history::StateHistory;
 use crate::midpoints::{MidpointLevels, N_MIDPOINTS, corrected_start, reconstructed_midpoints};
-use crate::prediction::{Base, State};
+use crate::prediction::{Base, UnitState};
 use crate::profile::Profile;
 use crate::range_coder::SymbolReader;
-use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
+use crate::syntax::{Levels, UnitHeader, code_header, code_levels, code_rate};
 
 /// Content of one access unit: a feature, a correction of the previous one, and intermediate
 /// features between the two.
@@ -102,17 +102,17 @@ pub enum DecodeError {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     profile: Profile,
-    history: History,
+    history: StateHistory,
 }
 
 impl Decoder {
     /// Returns a decoder for units that were encoded with this profile.
     pub fn new(profile: Profile) -> Self {
-        Self { profile, history: History::new() }
+        Self { profile, history: StateHistory::new() }
     }
 
     #[cfg(test)]
-    pub(crate) fn history(&self) -> &History {
+    pub(crate) fn history(&self) -> &StateHistory {
         &self.history
     }
 
@@ -130,7 +130,7 @@ impl Decoder {
     ) -> Result<Decoded, DecodeError> {
         let corrupt = |_| DecodeError::Corrupt;
         let mut reader = SymbolReader::new(unit.as_bytes());
-        let header = code_header(&mut reader, Header::KEY).map_err(corrupt)?;
+        let header = code_header(&mut reader, UnitHeader::KEY).map_err(corrupt)?;
         let base = base(&self.history, number, header)?;
         let rate = code_rate(&mut reader, base, Rate::Normal).map_err(corrupt)?;
         let (state, midpoints) =
@@ -146,9 +146,9 @@ impl Decoder {
 
 /// Looks up the states that unit `number` references.
 pub(crate) fn base(
-    history: &History,
+    history: &StateHistory,
     number: UnitNumber,
-    header: Header,
+    header: UnitHeader,
 ) -> Result<Base<'_>, DecodeError> {
     let state = |reference| {
         history.state(reference).ok_or(DecodeError::MissingReference { number, reference })
@@ -166,8 +166,8 @@ pub(crate) fn base(
 pub(crate) fn dequantized(
     profile: &Profile,
     is_key: bool,
-    state: &State,
-    previous: Option<&State>,
+    state: &UnitState,
+    previous: Option<&UnitState>,
     midpoints: Option<&MidpointLevels>,
 ) -> Option<Decoded> {
     let at = |positions: &[i32; FEATURE_DIMS]| {

@@ -4,11 +4,11 @@ use types::{FEATURE_DIMS, Feature, FeatureTimeline, MediaTime, Rate, UnitNumber}
 
 use crate::AccessUnit;
 use crate::decoder::{Decoded, base, dequantized};
-use crate::history::History;
+use crate::history::StateHistory;
 use crate::midpoints::{N_MIDPOINTS, midpoints};
 use crate::profile::Profile;
-use crate::rate_distortion::{EncodedLevels, Intermediates, Target, encode_levels};
-use crate::syntax::{Header, MAX_AGE, MAX_MOTION_SPAN};
+use crate::rate_distortion::{EncodedLevels, Intermediates, UnitTarget, encode_levels};
+use crate::syntax::{MAX_AGE, MAX_MOTION_SPAN, UnitHeader};
 
 /// Default number of units from key unit to key unit with [`Reference::Previous`].
 const KEY_INTERVAL: u32 = 125;
@@ -38,7 +38,7 @@ pub struct Encoder {
     profile: Profile,
     rate: Rate,
     reference: Reference,
-    history: History,
+    history: StateHistory,
     next: UnitNumber,
     /// Units in `history` that the peer has decoded, oldest first, none older than [`MAX_AGE`].
     acknowledged: VecDeque<UnitNumber>,
@@ -49,7 +49,7 @@ pub struct Encoder {
     redundancy: u32,
     /// The header of the last unit, and how many consecutive units before it its packet must
     /// repeat so that it decodes.
-    last_header: Option<(Header, u32)>,
+    last_header: Option<(UnitHeader, u32)>,
     /// The feature of the last unit, not quantized.
     last: Option<Feature>,
     /// Features of later frames that became no unit, oldest first.
@@ -94,7 +94,7 @@ impl Encoder {
             profile,
             rate: Rate::Normal,
             reference,
-            history: History::new(),
+            history: StateHistory::new(),
             next: UnitNumber::default(),
             acknowledged: VecDeque::new(),
             last_key: None,
@@ -179,7 +179,7 @@ impl Encoder {
     }
 
     #[cfg(test)]
-    pub(crate) fn history(&self) -> &History {
+    pub(crate) fn history(&self) -> &StateHistory {
         &self.history
     }
 
@@ -187,20 +187,20 @@ impl Encoder {
         if std::mem::take(&mut self.key_requested) {
             // A peer that requests a key unit may have lost the units it acknowledged.
             self.acknowledged.clear();
-            return self.encode_as(feature, Header::KEY);
+            return self.encode_as(feature, UnitHeader::KEY);
         }
         self.encode_as(feature, self.best_header())
     }
 
-    fn best_header(&self) -> Header {
+    fn best_header(&self) -> UnitHeader {
         let number = self.next;
         let since_key = self.last_key.map_or(i64::MAX, |key| number.since(key));
         let span = |units: u32| if units <= MAX_MOTION_SPAN { units } else { 0 };
         match self.reference {
             Reference::Previous if since_key < i64::from(self.key_interval) => {
-                Header { age: 1, motion_span: u32::from(since_key > 1) }
+                UnitHeader { age: 1, motion_span: u32::from(since_key > 1) }
             }
-            Reference::Previous => Header::KEY,
+            Reference::Previous => UnitHeader::KEY,
             Reference::Acknowledged => {
                 // The packet repeats the previous unit and those it needs, so it can be the
                 // reference, and its own reference the motion reference.
@@ -208,41 +208,42 @@ impl Encoder {
                     && n_needed < self.redundancy
                     && self.acknowledged.back() != Some(&number.offset(-1))
                 {
-                    return Header { age: 1, motion_span: span(last.age) };
+                    return UnitHeader { age: 1, motion_span: span(last.age) };
                 }
                 let mut newest_first = self.acknowledged.iter().rev();
-                let Some(reference) = newest_first.next() else { return Header::KEY };
+                let Some(reference) = newest_first.next() else { return UnitHeader::KEY };
                 let age = number.since(*reference) as u32;
                 let earlier = newest_first.next();
                 let motion_span =
                     earlier.map_or(0, |earlier| span(reference.since(*earlier) as u32));
-                Header { age, motion_span }
+                UnitHeader { age, motion_span }
             }
         }
     }
 
     /// Returns how many consecutive units before `number` its packet must repeat.
-    fn n_needed(&self, number: UnitNumber, header: Header) -> u32 {
+    fn n_needed(&self, number: UnitNumber, header: UnitHeader) -> u32 {
         let is_available =
             header.reference(number).is_none_or(|reference| self.acknowledged.contains(&reference));
         let of_last = self.last_header.map_or(0, |(_, n_needed)| n_needed);
         if is_available { 0 } else { of_last + 1 }
     }
 
-    fn encode_as(&mut self, feature: &Feature, header: Header) -> EncodedUnit {
+    fn encode_as(&mut self, feature: &Feature, header: UnitHeader) -> EncodedUnit {
         let number = self.next;
         let end = self.profile.positions(&feature.to_array());
-        let intermediates = if header == Header::KEY { None } else { self.intermediates(feature) };
+        let intermediates =
+            if header == UnitHeader::KEY { None } else { self.intermediates(feature) };
         // Fallbacks: the midpoints may take too many bytes, the positions may be out of range of
         // the prediction, and a feature at the limits may round to an impossible one.
-        let target = Target { end, intermediates };
-        let without_midpoints = Target { end, intermediates: None };
-        let mean = Target { end: [0; FEATURE_DIMS], intermediates: None };
+        let target = UnitTarget { end, intermediates };
+        let without_midpoints = UnitTarget { end, intermediates: None };
+        let mean = UnitTarget { end: [0; FEATURE_DIMS], intermediates: None };
         let attempts = [
             (header, &target),
             (header, &without_midpoints),
-            (Header::KEY, &without_midpoints),
-            (Header::KEY, &mean),
+            (UnitHeader::KEY, &without_midpoints),
+            (UnitHeader::KEY, &mean),
         ];
         let (header, coded, state, decoded) = attempts
             .into_iter()

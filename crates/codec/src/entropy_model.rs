@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
+use crate::range_coder::{InvalidSymbol, PRECISION, SymbolCoder, Table};
 use crate::trellis::Quantizer;
 
 /// Number of scale classes. Class `c` stands for an expected magnitude of `2^((c - 28) / 4)` levels.
@@ -149,7 +149,7 @@ pub(crate) fn code_level(
     kind: SymbolKind,
     class: i32,
     level: i32,
-) -> Result<i32, InvalidCode> {
+) -> Result<i32, InvalidSymbol> {
     let (n_low, table) = split(class);
     let table = &TABLES[kind.index()][table];
     let half = (1 << n_low) >> 1;
@@ -165,14 +165,14 @@ pub(crate) fn code_level(
         let excess = high.abs().saturating_sub(REACH + 1) as u32;
         let n_bits = coder.bits(ESCAPE_BITS, 32 - excess.leading_zeros())?;
         if n_bits > 20 {
-            return Err(InvalidCode);
+            return Err(InvalidSymbol);
         }
         let excess = coder.bits(n_bits, excess)?;
         clamped.signum() * (excess as i32 + REACH + 1)
     };
     let low = coder.bits(n_low, shifted as u32 & ((1 << n_low) - 1))?;
     let level = (i64::from(high) << n_low) + i64::from(low) - i64::from(half);
-    i32::try_from(level).ok().filter(|l| l.abs() <= MAX_LEVEL).ok_or(InvalidCode)
+    i32::try_from(level).ok().filter(|l| l.abs() <= MAX_LEVEL).ok_or(InvalidSymbol)
 }
 
 /// By kind and class.

@@ -5,7 +5,7 @@ use types::{FEATURE_DIMS, Feature, Rate};
 use crate::entropy_model::{LEVEL, class_of_magnitude};
 use crate::prediction::predicted_position;
 use crate::profile::{
-    AgeModel, ComponentModel, DimModel, Matrix, N_AGES, N_MIDPOINT_SPANS, PARTS, Profile,
+    AgeModel, ComponentModel, DimModel, FeatureMatrix, N_AGES, N_MIDPOINT_SPANS, PARTS, Profile,
     ProfileError, WEIGHT_ONE,
 };
 use crate::sensitivity::ErrorSensitivity;
@@ -57,7 +57,7 @@ impl Profile {
         // A square root of the metric: `metric = rootᵀ root`.
         let (values, vectors) = numerics::eigen(&metric);
         let floor = values[0].abs() * 1e-12;
-        let root: Matrix =
+        let root: FeatureMatrix =
             std::array::from_fn(|i| vectors[i].map(|v| v * values[i].max(floor).sqrt()));
         let interval = Rate::Normal.parameters().unit_interval as usize;
         let mut motion = numerics::zero();
@@ -85,7 +85,7 @@ impl Profile {
     /// scale, and with predictors fitted to `rows`.
     fn from_synthesis(
         mean: &[f64; FEATURE_DIMS],
-        synthesis: &Matrix,
+        synthesis: &FeatureMatrix,
         rows: &[[f64; FEATURE_DIMS]],
     ) -> Result<Self, ProfileError> {
         let rest = AgeModel {

@@ -1,30 +1,30 @@
 use types::UnitNumber;
 
-use crate::prediction::State;
+use crate::prediction::UnitState;
 
 /// Units that are remembered: more than the oldest reference and its motion reference need.
 const CAPACITY: usize = 64;
 
 /// The states of the most recent units.
 #[derive(Clone, Debug)]
-pub(crate) struct History {
+pub(crate) struct StateHistory {
     /// The state of unit `n`, if it is remembered, is at `n % CAPACITY`.
-    slots: Vec<Option<Entry>>,
+    slots: Vec<Option<RememberedState>>,
     newest: Option<UnitNumber>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct RememberedState {
     number: UnitNumber,
-    state: State,
+    state: UnitState,
 }
 
-impl History {
+impl StateHistory {
     pub(crate) fn new() -> Self {
         Self { slots: vec![None; CAPACITY], newest: None }
     }
 
-    pub(crate) fn state(&self, number: UnitNumber) -> Option<&State> {
+    pub(crate) fn state(&self, number: UnitNumber) -> Option<&UnitState> {
         let entry = self.slots[slot_of(number)].as_ref()?;
         (entry.number == number).then_some(&entry.state)
     }
@@ -33,7 +33,7 @@ impl History {
     ///
     /// A unit older than all that fit is dropped, unless it `restarts` the stream, as a key unit
     /// does.
-    pub(crate) fn insert(&mut self, number: UnitNumber, state: State, restarts: bool) {
+    pub(crate) fn insert(&mut self, number: UnitNumber, state: UnitState, restarts: bool) {
         let lead = self.newest.map_or(1, |newest| number.since(newest));
         if lead <= -(CAPACITY as i64) {
             if !restarts {
@@ -49,7 +49,7 @@ impl History {
                 slot.take_if(|entry| entry.number.since(oldest) < 0);
             }
         }
-        self.slots[slot_of(number)] = Some(Entry { number, state });
+        self.slots[slot_of(number)] = Some(RememberedState { number, state });
     }
 }
 
@@ -63,17 +63,17 @@ mod tests {
 
     use super::*;
 
-    fn insert(history: &mut History, number: u64, restarts: bool) {
-        history.insert(UnitNumber(number), State::rest(Rate::Normal), restarts);
+    fn insert(history: &mut StateHistory, number: u64, restarts: bool) {
+        history.insert(UnitNumber(number), UnitState::rest(Rate::Normal), restarts);
     }
 
-    fn has(history: &History, number: u64) -> bool {
+    fn has(history: &StateHistory, number: u64) -> bool {
         history.state(UnitNumber(number)).is_some()
     }
 
     #[test]
     fn only_the_last_64_units_are_remembered() {
-        let mut history = History::new();
+        let mut history = StateHistory::new();
         for number in 0..1000 {
             insert(&mut history, number, false);
         }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn units_before_a_gap_are_forgotten() {
-        let mut history = History::new();
+        let mut history = StateHistory::new();
         insert(&mut history, 10, true);
         insert(&mut history, 100, false);
         assert!(!has(&history, 10));
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_old_key_unit_starts_over() {
-        let mut history = History::new();
+        let mut history = StateHistory::new();
         insert(&mut history, 3000, true);
         insert(&mut history, 1500, false);
         assert!(has(&history, 3000) && !has(&history, 1500));

@@ -7,8 +7,8 @@ use constriction::stream::model::EncoderModel;
 use types::{FEATURE_DIMS, Feature, MediaTime, Rate, UnitNumber};
 
 use crate::decoder::base;
-use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, SymbolReader, Table};
-use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
+use crate::range_coder::{InvalidSymbol, PRECISION, SymbolCoder, SymbolReader, Table};
+use crate::syntax::{Levels, UnitHeader, code_header, code_levels, code_rate};
 use crate::{AccessUnit, Decoder, EncodedUnit, Encoder, ErrorSensitivity, Profile};
 
 const FEATURES: &[u8] = include_bytes!("../../../tests/fixtures/actor/features.bin");
@@ -54,14 +54,14 @@ struct InformationMeter {
 }
 
 impl SymbolCoder for InformationMeter {
-    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidCode> {
+    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidSymbol> {
         let symbol = self.reader.symbol(table, value)?;
-        let (_, frequency) = table.left_cumulative_and_probability(symbol).ok_or(InvalidCode)?;
+        let (_, frequency) = table.left_cumulative_and_probability(symbol).ok_or(InvalidSymbol)?;
         self.bits += PRECISION as f64 - f64::from(frequency.get()).log2();
         Ok(symbol)
     }
 
-    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidCode> {
+    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidSymbol> {
         self.bits += f64::from(n);
         self.reader.bits(n, value)
     }
@@ -70,7 +70,7 @@ impl SymbolCoder for InformationMeter {
 /// Returns the information in a unit, in bits. `decoder` must have its references.
 fn information(decoder: &Decoder, profile: &Profile, number: UnitNumber, unit: &AccessUnit) -> f64 {
     let mut meter = InformationMeter { reader: SymbolReader::new(unit.as_bytes()), bits: 0.0 };
-    let header = code_header(&mut meter, Header::KEY).unwrap();
+    let header = code_header(&mut meter, UnitHeader::KEY).unwrap();
     let base = base(decoder.history(), number, header).unwrap();
     let rate = code_rate(&mut meter, base, Rate::Normal).unwrap();
     code_levels(&mut meter, profile, base, rate, &Levels::ZERO).unwrap();

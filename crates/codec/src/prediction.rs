@@ -21,7 +21,7 @@ const MAX_RATIO: u64 = 1 << 24;
 /// It depends only on the unit's bytes and on the states of its references, so two peers that
 /// share the references agree on it, whatever else was lost.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct State {
+pub(crate) struct UnitState {
     /// Rate at which the unit was coded.
     pub(crate) rate: Rate,
     /// Positions of the components, in parts from the mean, within [`MAX_POSITION`].
@@ -34,7 +34,7 @@ pub(crate) struct State {
     pub(crate) has_midpoints: bool,
 }
 
-impl State {
+impl UnitState {
     /// Returns the state that a key unit starts from: the mean, at nominal activity.
     pub(crate) fn rest(rate: Rate) -> Self {
         let activity = [NOMINAL_ACTIVITY; FEATURE_DIMS];
@@ -50,7 +50,7 @@ pub(crate) enum Base<'a> {
     Rest,
     /// The state of the unit `age` units earlier and, for its motion, that of a unit another
     /// `motion_span` units earlier.
-    Reference { state: &'a State, age: u32, motion: Option<(&'a State, u32)> },
+    Reference { state: &'a UnitState, age: u32, motion: Option<(&'a UnitState, u32)> },
 }
 
 /// Returns the index of the age model for a reference `ticks` 25ths of a second earlier.

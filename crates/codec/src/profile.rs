@@ -3,7 +3,7 @@ use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
 use crate::entropy_model::N_CLASSES;
 
 /// Square matrix over the numbers of a feature.
-pub(crate) type Matrix = numerics::SquareMatrix<FEATURE_DIMS>;
+pub(crate) type FeatureMatrix = numerics::SquareMatrix<FEATURE_DIMS>;
 
 /// Version of the bitstream, and first byte of a profile.
 const VERSION: u8 = 4;
@@ -75,7 +75,7 @@ pub struct Profile {
     /// Number of components that are coded, from the first.
     n_coded: usize,
     /// Matrix from deviations from the mean to positions.
-    analysis: Box<Matrix>,
+    analysis: Box<FeatureMatrix>,
 }
 
 /// Why bytes or numbers are not a profile.
@@ -133,7 +133,7 @@ impl Profile {
                 }
             }
         }
-        let synthesis: Matrix = std::array::from_fn(|dim| {
+        let synthesis: FeatureMatrix = std::array::from_fn(|dim| {
             std::array::from_fn(|k| {
                 f64::from(dims[dim].scale) * f64::from(components[k].direction[dim])
             })

@@ -13,7 +13,7 @@ pub(crate) type Table = ContiguousCategoricalEntropyModel<u16, Vec<u16>, PRECISI
 
 /// The bytes are not a valid code, or a value is outside its table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct InvalidCode;
+pub(crate) struct InvalidSymbol;
 
 /// Writer or reader of symbols.
 ///
@@ -21,10 +21,10 @@ pub(crate) struct InvalidCode;
 /// that it reads. The syntax is thus written once for both directions.
 pub(crate) trait SymbolCoder {
     /// Codes a symbol of `table`, counted from 0.
-    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidCode>;
+    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidSymbol>;
 
     /// Codes `n <= 24` bits without a model, most significant first, in groups of up to eight.
-    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidCode>;
+    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidSymbol>;
 }
 
 /// Encodes symbols into bytes.
@@ -41,8 +41,8 @@ impl SymbolWriter {
         &mut self,
         value: usize,
         model: impl EncoderModel<PRECISION, Symbol = usize, Probability = u16>,
-    ) -> Result<(), InvalidCode> {
-        self.coder.encode_symbol(value, model).map_err(|_| InvalidCode)
+    ) -> Result<(), InvalidSymbol> {
+        self.coder.encode_symbol(value, model).map_err(|_| InvalidSymbol)
     }
 
     /// Returns the shortest bytes that, followed by zeros, lie in the final interval.
@@ -85,12 +85,12 @@ fn add_one(number: &mut [u8]) -> bool {
 }
 
 impl SymbolCoder for SymbolWriter {
-    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidCode> {
+    fn symbol(&mut self, table: &Table, value: usize) -> Result<usize, InvalidSymbol> {
         self.encode(value, table)?;
         Ok(value)
     }
 
-    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidCode> {
+    fn bits(&mut self, n: u32, value: u32) -> Result<u32, InvalidSymbol> {
         for (width, shift) in groups(n) {
             let group = value >> shift & ((1 << width) - 1);
             self.encode(group as usize, UniformModel::<u16, PRECISION>::new(1 << width))?;
@@ -116,15 +116,15 @@ impl SymbolReader {
 }
 
 impl SymbolCoder for SymbolReader {
-    fn symbol(&mut self, table: &Table, _: usize) -> Result<usize, InvalidCode> {
-        self.coder.decode_symbol(table).map_err(|_| InvalidCode)
+    fn symbol(&mut self, table: &Table, _: usize) -> Result<usize, InvalidSymbol> {
+        self.coder.decode_symbol(table).map_err(|_| InvalidSymbol)
     }
 
-    fn bits(&mut self, n: u32, _: u32) -> Result<u32, InvalidCode> {
+    fn bits(&mut self, n: u32, _: u32) -> Result<u32, InvalidSymbol> {
         let mut value = 0;
         for (width, _) in groups(n) {
             let model = UniformModel::<u16, PRECISION>::new(1 << width);
-            let group = self.coder.decode_symbol(model).map_err(|_| InvalidCode)?;
+            let group = self.coder.decode_symbol(model).map_err(|_| InvalidSymbol)?;
             value = value << width | group as u32;
         }
         Ok(value)

@@ -11,12 +11,12 @@ use types::{FEATURE_DIMS, MAX_UNIT_BYTES, Rate};
 use crate::entropy_model::{Costs, MAX_LEVEL, SymbolKind};
 use crate::midpoints::{Midpoint, MidpointLevels, N_MIDPOINTS, corrected_start, midpoints};
 use crate::prediction::{
-    Base, ExpectedMagnitude, MagnitudeRatio, Prediction, Predictor, State, magnitude_of_half_steps,
-    magnitude_of_level,
+    Base, ExpectedMagnitude, MagnitudeRatio, Prediction, Predictor, UnitState,
+    magnitude_of_half_steps, magnitude_of_level,
 };
 use crate::profile::{MAX_POSITION, Profile};
 use crate::range_coder::SymbolWriter;
-use crate::syntax::{Header, Levels, code_header, code_levels, code_rate};
+use crate::syntax::{Levels, UnitHeader, code_header, code_levels, code_rate};
 use crate::trellis::{Quantizer, Trellis};
 
 /// Factors of lambda that are tried, in 1/4.
@@ -33,7 +33,7 @@ const FRAME_WEIGHT: i64 = 4;
 const END_WEIGHT: i64 = 6;
 
 /// Positions that a unit should reproduce, in parts from the mean.
-pub(crate) struct Target {
+pub(crate) struct UnitTarget {
     /// Of the unit's own feature.
     pub(crate) end: [i32; FEATURE_DIMS],
     /// Of the frames before it, if the unit may code midpoints.
@@ -51,7 +51,7 @@ pub(crate) struct Intermediates {
 /// A coded unit and what it decodes to.
 pub(crate) struct EncodedLevels {
     pub(crate) coded: Vec<u8>,
-    pub(crate) state: State,
+    pub(crate) state: UnitState,
     pub(crate) midpoints: Option<MidpointLevels>,
 }
 
@@ -63,10 +63,10 @@ pub(crate) struct EncodedLevels {
 /// bytes.
 pub(crate) fn encode_levels(
     profile: &Profile,
-    header: Header,
+    header: UnitHeader,
     base: Base<'_>,
     rate: Rate,
-    target: &Target,
+    target: &UnitTarget,
 ) -> Option<EncodedLevels> {
     let predictor = Predictor::new(profile, base, rate);
     let candidates = Candidates::new(&predictor, profile.n_components(), rate, target);
@@ -136,7 +136,7 @@ impl Candidate {
         rate: Rate,
         quantizer: Quantizer,
         level: i32,
-        target: &Target,
+        target: &UnitTarget,
     ) -> Option<Self> {
         let half_steps = quantizer.half_steps(level);
         let position = prediction.position + half_steps * rate.parameters().half_step;
@@ -169,7 +169,7 @@ struct Candidates {
 impl Candidates {
     /// For each component: the levels next to the residual, those next to the residual of the best
     /// straight line through the intermediate frames, and 0.
-    fn new(predictor: &Predictor<'_>, n: usize, rate: Rate, target: &Target) -> Self {
+    fn new(predictor: &Predictor<'_>, n: usize, rate: Rate, target: &UnitTarget) -> Self {
         let step = rate.parameters().step();
         let mut expected = Vec::with_capacity(n);
         let mut all = Vec::with_capacity(8 * n);
@@ -212,7 +212,7 @@ impl Candidates {
 
 /// The best path to one state of the trellis.
 #[derive(Clone, Copy, Default)]
-struct Path {
+struct TrellisPath {
     ratio: MagnitudeRatio,
     midpoint_ratio: MagnitudeRatio,
     cost: i64,
@@ -220,7 +220,7 @@ struct Path {
 
 /// The last step of a path.
 #[derive(Clone, Copy)]
-struct Step<'a> {
+struct TrellisStep<'a> {
     from: Trellis,
     candidate: &'a Candidate,
     choice: Choice<ComponentLevels>,
@@ -255,8 +255,9 @@ impl RateDistortion {
         let n = candidates.expected.len();
         // The best path to each state, and its last step after each component.
         let mut paths = [None; Trellis::STATES];
-        paths[Trellis::default().index()] = Some(Path::default());
-        let mut steps: Vec<[Option<Step<'_>>; Trellis::STATES]> = vec![[None; Trellis::STATES]; n];
+        paths[Trellis::default().index()] = Some(TrellisPath::default());
+        let mut steps: Vec<[Option<TrellisStep<'_>>; Trellis::STATES]> =
+            vec![[None; Trellis::STATES]; n];
         for (k, (expected, best)) in candidates.expected.iter().zip(&mut steps).enumerate() {
             for (from, path) in Trellis::all().zip(&paths) {
                 let Some(path) = path else { continue };
@@ -270,18 +271,18 @@ impl RateDistortion {
                     let cost = path.cost.saturating_add(self.cost(choice.distortion, choice.bits));
                     let best = &mut best[from.after(candidate.level).index()];
                     if best.as_ref().is_none_or(|best| cost < best.cost) {
-                        *best = Some(Step { from, candidate, choice, cost });
+                        *best = Some(TrellisStep { from, candidate, choice, cost });
                     }
                 }
             }
             paths = best.each_ref().map(|step| {
-                let Step { from, candidate, choice, cost } = step.as_ref()?;
-                let Path { mut ratio, mut midpoint_ratio, .. } = paths[from.index()]?;
+                let TrellisStep { from, candidate, choice, cost } = step.as_ref()?;
+                let TrellisPath { mut ratio, mut midpoint_ratio, .. } = paths[from.index()]?;
                 ratio.update(candidate.residual, expected);
                 for (expected, level) in candidate.midpoints.iter().zip(choice.levels.1) {
                     midpoint_ratio.update(magnitude_of_level(level), expected);
                 }
-                Some(Path { ratio, midpoint_ratio, cost: *cost })
+                Some(TrellisPath { ratio, midpoint_ratio, cost: *cost })
             });
             let least = paths.iter().flatten().map(|path| path.cost).min();
             let most = least.unwrap_or(0).saturating_add(self.cost(0, PRUNING_MARGIN));
@@ -296,7 +297,7 @@ impl RateDistortion {
         let mut midpoints = [[0; FEATURE_DIMS]; N_MIDPOINTS];
         let mut distortion = 0_i64;
         for (k, steps) in steps.iter().enumerate().rev() {
-            let Some(Step { from, choice, .. }) = &steps[at.index()] else { break };
+            let Some(TrellisStep { from, choice, .. }) = &steps[at.index()] else { break };
             let (level, of_midpoints) = choice.levels;
             residuals[k] = level;
             midpoints.iter_mut().zip(of_midpoints).for_each(|(all, level)| all[k] = level);

@@ -1,13 +1,13 @@
 use types::{FEATURE_DIMS, FOCAL, Feature, LEARNED_DIMS, POSE_DIMS};
 
-use crate::profile::Matrix;
+use crate::profile::FeatureMatrix;
 
 /// Sensitivity of the rendered picture to errors in a feature.
 ///
 /// A symmetric matrix `M`: a small error `x` of a feature causes the mean squared error `xᵀ M x`
 /// in the picture, over all pixels and color channels with values in 0..=1. Pixels may be weighted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ErrorSensitivity(Matrix);
+pub struct ErrorSensitivity(FeatureMatrix);
 
 impl ErrorSensitivity {
     /// Returns the sensitivity `matrix`: the mean over features of `JᵀJ / n`, where `J` is the
@@ -66,7 +66,7 @@ impl ErrorSensitivity {
     }
 
     /// Returns the matrix, row by row.
-    pub(crate) fn matrix(&self) -> &Matrix {
+    pub(crate) fn matrix(&self) -> &FeatureMatrix {
         &self.0
     }
 }

@@ -8,11 +8,11 @@ use types::{FEATURE_DIMS, Rate, UnitNumber};
 use crate::entropy_model::{SymbolKind, code_level};
 use crate::midpoints::{MidpointLevels, N_MIDPOINTS, midpoints};
 use crate::prediction::{
-    Base, MagnitudeRatio, MidpointMagnitude, Predictor, State, magnitude_of_half_steps,
+    Base, MagnitudeRatio, MidpointMagnitude, Predictor, UnitState, magnitude_of_half_steps,
     magnitude_of_level,
 };
 use crate::profile::{MAX_POSITION, Profile};
-use crate::range_coder::{InvalidCode, PRECISION, SymbolCoder, Table};
+use crate::range_coder::{InvalidSymbol, PRECISION, SymbolCoder, Table};
 use crate::trellis::Trellis;
 
 /// Age of the oldest reference that a unit can name, in units.
@@ -22,14 +22,14 @@ pub(crate) const MAX_MOTION_SPAN: u32 = 7;
 
 /// References that a unit names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Header {
+pub(crate) struct UnitHeader {
     /// Units from this one back to its reference; 0 in a key unit.
     pub(crate) age: u32,
     /// Units from the reference back to the motion reference; 0 if there is none.
     pub(crate) motion_span: u32,
 }
 
-impl Header {
+impl UnitHeader {
     /// The header of a key unit.
     pub(crate) const KEY: Self = Self { age: 0, motion_span: 0 };
 
@@ -48,12 +48,12 @@ impl Header {
 /// Codes the header.
 pub(crate) fn code_header(
     coder: &mut impl SymbolCoder,
-    header: Header,
-) -> Result<Header, InvalidCode> {
+    header: UnitHeader,
+) -> Result<UnitHeader, InvalidSymbol> {
     let age = coder.symbol(&AGES, header.age as usize)? as u32;
     let motion_span =
         if age == 0 { 0 } else { coder.symbol(&MOTION_SPANS, header.motion_span as usize)? as u32 };
-    Ok(Header { age, motion_span })
+    Ok(UnitHeader { age, motion_span })
 }
 
 /// Codes the rate relative to the reference's, or to the normal rate in a key unit.
@@ -61,14 +61,14 @@ pub(crate) fn code_rate(
     coder: &mut impl SymbolCoder,
     base: Base<'_>,
     rate: Rate,
-) -> Result<Rate, InvalidCode> {
+) -> Result<Rate, InvalidSymbol> {
     let (table, expected) = match base {
         Base::Rest => (&KEY_RATE, Rate::Normal),
         Base::Reference { state, .. } => (&DELTA_RATE, state.rate),
     };
     let difference = (rate.index() + 3 - expected.index()) % 3;
     let difference = coder.symbol(table, difference)?;
-    Rate::ALL.get((expected.index() + difference) % 3).copied().ok_or(InvalidCode)
+    Rate::ALL.get((expected.index() + difference) % 3).copied().ok_or(InvalidSymbol)
 }
 
 /// Quantized residuals of a unit.
@@ -92,11 +92,11 @@ pub(crate) fn code_levels(
     base: Base<'_>,
     rate: Rate,
     levels: &Levels,
-) -> Result<(State, Option<MidpointLevels>), InvalidCode> {
+) -> Result<(UnitState, Option<MidpointLevels>), InvalidSymbol> {
     let midpoints = midpoints(rate);
     let predictor = Predictor::new(profile, base, rate);
     let (mut ratio, mut midpoint_ratio) = (MagnitudeRatio::default(), MagnitudeRatio::default());
-    let mut state = State::rest(rate);
+    let mut state = UnitState::rest(rate);
     if let Base::Reference { state: reference, .. } = base
         && !midpoints.is_empty()
     {
@@ -116,7 +116,7 @@ pub(crate) fn code_levels(
         // Below 2^20 and 2^25.
         let position = prediction.position + half_steps * rate.parameters().half_step;
         if position.abs() > MAX_POSITION {
-            return Err(InvalidCode);
+            return Err(InvalidSymbol);
         }
         let residual = magnitude_of_half_steps(half_steps);
         ratio.update(residual, expected);

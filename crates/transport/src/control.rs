@@ -1,5 +1,5 @@
 use crate::content_hash::ContentHash;
-use crate::wire::Reader;
+use crate::wire::FieldReader;
 
 /// Version of the protocol between connected peers. A call between different versions ends with
 /// [`Bye::OtherVersion`].
@@ -135,7 +135,7 @@ impl Control {
         if bytes.len() > MAX_CONTROL_BYTES {
             return Err(ControlError::TooLong(bytes.len()));
         }
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         let kind = reader.u8().ok_or(ControlError::WrongLength(0))?;
         let wrong_length = ControlError::WrongLength(kind);
         let text = |bytes: &[u8], limit: usize| {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use types::{MAX_UNIT_BYTES, MediaTime};
 
-use crate::wire::{MAX_VARINT, Reader, put_varint};
+use crate::wire::{FieldReader, MAX_VARINT, put_varint};
 
 /// Largest size of a packet, in bytes: with all headers it fits the minimum MTU of IPv6.
 pub const MAX_PACKET_BYTES: usize = 1100;
@@ -75,7 +75,7 @@ impl ReceiverReport {
         out.push(self.loss.min(127) << 1 | u8::from(self.key_requested));
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut FieldReader<'_>) -> Option<Self> {
         let (newest, decoded, held) = (reader.u16()?, reader.u16()?, reader.u8()?);
         let last = reader.u8()?;
         Some(Self { newest, decoded, held, loss: last >> 1, key_requested: last & 1 == 1 })
@@ -123,7 +123,7 @@ impl Packet {
         if bytes.len() > MAX_PACKET_BYTES {
             return Err(PacketError::TooLong(bytes.len()));
         }
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         let first = reader.u8().ok_or(PacketError::Truncated)?;
         if first & MARK_MASK != MARK {
             return Err(PacketError::NotAPacket);

@@ -1,11 +1,11 @@
 //! Reading of little-endian fields, variable-length integers and wrapped counters.
 
 /// Reader of the fields of a message. Returns `None` when a field is cut off.
-pub(crate) struct Reader<'a> {
+pub(crate) struct FieldReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -107,7 +107,7 @@ mod tests {
         fn a_varint_survives(value in 0..=MAX_VARINT) {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, value);
-            prop_assert_eq!(Reader::new(&bytes).varint(), Some(value));
+            prop_assert_eq!(FieldReader::new(&bytes).varint(), Some(value));
         }
 
         #[test]
