@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use call::replay::{Path, Wire};
+use call::{Path, SimulatedPath};
 use transport::{JitterBuffer, Packetizer, PacketizerSettings, Playout, PlayoutSource};
 use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime, UnitNumber};
 
@@ -66,8 +66,8 @@ impl SimulatedCall {
         let (mut packetizer, mut peer_packetizer) =
             (Packetizer::new(settings), Packetizer::new(settings));
         let (mut jitter_buffer, mut own_jitter_buffer) = (JitterBuffer::new(), JitterBuffer::new());
-        let mut there = Wire::new(self.path);
-        let mut back = Wire::new(Path { seed: self.path.seed + 1000, ..self.path });
+        let mut there = SimulatedPath::new(self.path);
+        let mut back = SimulatedPath::new(Path { seed: self.path.seed + 1000, ..self.path });
         let mut playout = Playout::new();
         let (mut sent, mut confirmed) = (0_u64, 0_u64);
         let (mut shown, mut frozen, mut longest) = (Vec::new(), 0_u64, 0_u64);
@@ -131,8 +131,8 @@ impl SimulatedCall {
             latency_p95: Duration::from_millis(ages[ages.len() * 95 / 100]),
             units_lost: stats.units_lost as f64 / sent as f64,
             worst_error,
-            packets_per_s: there.packets() as f64 / seconds as f64,
-            bytes_per_packet: there.bytes() as f64 / there.packets() as f64,
+            packets_per_s: there.stats().packets as f64 / seconds as f64,
+            bytes_per_packet: there.stats().bytes as f64 / there.stats().packets as f64,
             rtt: packetizer.rtt(),
             confirmed: confirmed as f64 / sent as f64,
         }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use call::replay::{Loss, Path, Replayed, replay};
+use call::{Loss, Path, SimulationReport, simulate};
 use transport::PlayoutSource;
 use types::{Feature, Rate};
 
@@ -14,16 +14,22 @@ fn millis(ms: u64) -> Duration {
 const RATES: [Rate; 3] = [Rate::Low, Rate::Normal, Rate::High];
 
 /// Half a minute of the actor at both ends; what one sees of the other, if it goes well.
-fn over(rate: Rate, loss: Loss, seed: u64) -> Replayed {
+fn over(rate: Rate, loss: Loss, seed: u64) -> SimulationReport {
     let features = tests::actor::features();
     check(rate, loss, seed, &features, &features)
 }
 
 /// What always holds, whatever is lost.
 #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
-fn check(rate: Rate, loss: Loss, seed: u64, features: &[Feature], answer: &[Feature]) -> Replayed {
+fn check(
+    rate: Rate,
+    loss: Loss,
+    seed: u64,
+    features: &[Feature],
+    answer: &[Feature],
+) -> SimulationReport {
     let path = Path { seed, ..Path::clean() }.with_jitter(millis(15)).with_loss(loss);
-    let seen = replay(Instant::now(), features, answer, &tests::actor::profile(), rate, path);
+    let seen = simulate(Instant::now(), features, answer, &tests::actor::profile(), rate, path);
     let name = format!("{rate:?}, {loss:?}, seed {seed}");
     let kbps = |bytes: usize| bytes as f64 * 0.2 / features.len() as f64;
     println!(
@@ -120,7 +126,7 @@ fn the_first_packet_after_an_outage_restores_the_face() {
 #[test]
 fn what_is_shown_under_loss_is_what_was_tracked() {
     let features = tests::actor::features();
-    let error = |seen: &Replayed| {
+    let error = |seen: &SimulationReport| {
         let pairs = features.iter().zip(&seen.shown).skip(50);
         let errors = pairs.filter_map(|(tracked, shown)| {
             let (shown, _) = (*shown)?;

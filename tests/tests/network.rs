@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call::replay::{Loss, Path};
+use call::{Loss, Path};
 use tests::netsim::{Seen, SimulatedCall};
 
 fn millis(ms: u64) -> Duration {

@@ -316,21 +316,24 @@ impl FromStr for Resolution {
     }
 }
 
-/// Something a person would do in a call, at a given time after it connected.
+/// A wish of the user at a given time after the peers were connected.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scripted {
     pub(crate) at: Duration,
     pub(crate) action: Action,
 }
 
+/// What the user wishes in a call, from a button or a script.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
+pub enum Action {
+    /// Something that concerns the call itself.
+    Call(call::Command),
+    /// Render the peer at another size.
     Resolution(Resolution),
+    /// Render something else behind the peer.
     Background(Background),
-    Rate(Rate),
-    Mute(bool),
-    Camera(bool),
-    HangUp,
+    /// Put the invite on the clipboard.
+    CopyLink,
 }
 
 impl FromStr for Scripted {
@@ -341,14 +344,12 @@ impl FromStr for Scripted {
         let action = match action.split_once(':').unwrap_or((action, "")) {
             ("resolution", side) => Action::Resolution(side.parse()?),
             ("background", what) => Action::Background(parse_background(what)?),
-            ("rate", rate) => {
-                Action::Rate(rate.parse().map_err(|e: ParseRateError| e.to_string())?)
-            }
-            ("mute", "") => Action::Mute(true),
-            ("unmute", "") => Action::Mute(false),
-            ("camera-off", "") => Action::Camera(false),
-            ("camera-on", "") => Action::Camera(true),
-            ("hang-up", "") => Action::HangUp,
+            ("rate", rate) => Action::Call(call::Command::SetRate(parse_rate(rate)?)),
+            ("mute", "") => Action::Call(call::Command::SetMuted(true)),
+            ("unmute", "") => Action::Call(call::Command::SetMuted(false)),
+            ("camera-off", "") => Action::Call(call::Command::SetCameraOn(false)),
+            ("camera-on", "") => Action::Call(call::Command::SetCameraOn(true)),
+            ("hang-up", "") => Action::Call(call::Command::HangUp),
             _ => {
                 return Err(
                     "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, hang-up"
@@ -358,6 +359,10 @@ impl FromStr for Scripted {
         };
         Ok(Self { at: parse_duration(time)?, action })
     }
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    text.parse().map_err(|error: ParseRateError| error.to_string())
 }
 
 /// `90s`, `1500ms`, `10m`, or plain seconds.
@@ -438,7 +443,8 @@ mod tests {
             action: Action::Resolution(Resolution::Side(512)),
         };
         assert_eq!("4s=resolution:512".parse(), Ok(want));
-        let want = Scripted { at: Duration::from_millis(500), action: Action::Rate(Rate::Low) };
+        let action = Action::Call(call::Command::SetRate(Rate::Low));
+        let want = Scripted { at: Duration::from_millis(500), action };
         assert_eq!("500ms=rate:low".parse(), Ok(want));
         for text in [
             "4s=rate",

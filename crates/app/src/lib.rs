@@ -21,7 +21,7 @@ use clap::Parser;
 
 pub use face::Background;
 pub use window::{
-    CallAction, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
+    Action, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
 };
 
 /// Runs the program: exit code 0 done, 1 failed with one line on standard error, 2 usage.

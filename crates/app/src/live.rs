@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use call::{Call, Command, End, Event, Stats};
+use call::{Call, Command, End, Event, LocalMedia, Stats};
 use face::{Background, FaceModel};
 use serde::Serialize;
-use types::{MediaTime, Rate};
+use types::MediaTime;
 
 use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
 use crate::painted::{Painted, PaintedRow};
@@ -24,7 +24,6 @@ pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     pub(crate) resolution: Resolution,
     pub(crate) background: Background,
-    pub(crate) rate: Rate,
     pub(crate) stats: Option<PathBuf>,
     /// Counted from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
@@ -40,6 +39,8 @@ struct Row {
     call_s: f64,
     #[serde(flatten)]
     stats: Stats,
+    /// Side in pixels at which the peer is rendered here.
+    resolution: u32,
     /// In a window what it shows, else what is recorded.
     #[serde(flatten)]
     painted: PaintedRow,
@@ -71,9 +72,6 @@ pub(crate) struct Live {
     /// Side in pixels of the place where a window shows the face.
     place_px: u32,
     max_fps: u32,
-    rate: Rate,
-    is_muted: bool,
-    is_camera_off: bool,
     newest: MediaTime,
     /// What a window has painted.
     painted: Painted,
@@ -110,9 +108,6 @@ impl Live {
             model: None,
             place_px: HEADLESS_SIDE,
             max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
-            rate: options.rate,
-            is_muted: false,
-            is_camera_off: false,
             newest: MediaTime::ZERO,
             painted: Painted::default(),
             painted_row: PaintedRow::default(),
@@ -181,7 +176,6 @@ impl Live {
                 let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
                 self.painted.ask(now, before, self.side());
-                self.call.command(Command::Resolution(self.side()));
                 if let Some(recorder) = &self.recorder {
                     recorder.resize(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
@@ -190,19 +184,10 @@ impl Live {
                 self.background.clone_from(background);
                 self.dress();
             }
-            &Action::Rate(rate) => {
-                self.rate = rate;
-                self.call.command(Command::Rate(rate));
-            }
-            &Action::Mute(is_muted) => {
-                self.is_muted = is_muted;
-                self.call.command(Command::Mute(is_muted));
-            }
-            &Action::Camera(is_on) => {
-                self.is_camera_off = !is_on;
-                self.call.command(Command::CameraOff(!is_on));
-            }
-            Action::HangUp => self.hang_up(),
+            Action::Call(Command::HangUp) => self.hang_up(),
+            Action::Call(command) => self.call.command(command.clone()),
+            // There is a clipboard in a window alone.
+            Action::CopyLink => {}
         }
     }
 
@@ -215,7 +200,7 @@ impl Live {
 
     fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
         let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
-        let row = Row::new(elapsed, self.call.stats(), &mut self.painted, recorder);
+        let row = Row::new(elapsed, self.call.stats(), self.side(), &mut self.painted, recorder);
         self.painted_row = row.painted.clone();
         append(&mut self.stats, &row)
     }
@@ -264,11 +249,7 @@ impl Live {
 
     /// The window shows the face in a place of another size, in physical pixels.
     pub(crate) fn set_place(&mut self, place_px: u32) {
-        let before = self.side();
         self.place_px = place_px;
-        if self.side() != before {
-            self.call.command(Command::Resolution(self.side()));
-        }
     }
 
     /// Most pictures a second in a window.
@@ -290,16 +271,8 @@ impl Live {
         self.resolution
     }
 
-    pub(crate) fn rate(&self) -> Rate {
-        self.rate
-    }
-
-    pub(crate) fn is_muted(&self) -> bool {
-        self.is_muted
-    }
-
-    pub(crate) fn is_camera_off(&self) -> bool {
-        self.is_camera_off
+    pub(crate) fn local_media(&self) -> LocalMedia {
+        self.call.local_media()
     }
 
     pub(crate) fn is_recording(&self) -> bool {
@@ -314,6 +287,7 @@ impl Live {
     pub(crate) fn finish(mut self) -> anyhow::Result<Summary> {
         self.hang_up();
         self.feed_recorder()?;
+        let side = self.side();
         let Self { call, recorder, mut painted, stats: mut file, connected, ended, .. } = self;
         let elapsed = connected.map(|connected| connected.elapsed()).unwrap_or_default();
         let stats = call.stats();
@@ -323,7 +297,7 @@ impl Live {
             None => (None, <_>::default()),
         };
         if connected.is_some() {
-            append(&mut file, &Row::new(elapsed, stats.clone(), &mut painted, row))?;
+            append(&mut file, &Row::new(elapsed, stats.clone(), side, &mut painted, row))?;
         }
         let ended = ended.unwrap_or(End::HungUp);
         let seconds = elapsed.as_secs_f64();
@@ -336,6 +310,7 @@ impl Row {
     fn new(
         elapsed: Duration,
         stats: Stats,
+        resolution: u32,
         painted: &mut Painted,
         (state, recorded): (RecorderState, PaintedRow),
     ) -> Self {
@@ -343,6 +318,7 @@ impl Row {
         Self {
             call_s: elapsed.as_secs_f64(),
             stats,
+            resolution,
             painted: if painted.is_used() { shown } else { recorded },
             recorded_frames: state.n_frames,
             recorded_media_time_s: state.time.as_secs_f64(),

@@ -1,9 +1,9 @@
 //! Does the button do it? The window's screens, driven as a person would, without a window.
 
 use app::{
-    Background, CallAction, CallView, Home, HomeAction, Resolution, apply_theme, show_call,
-    show_home,
+    Action, Background, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
 };
+use call::{Command, LocalMedia};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use types::Rate;
@@ -53,24 +53,25 @@ fn backgrounds() -> Vec<(&'static str, Background)> {
 #[test]
 fn every_control_of_a_call_does_what_it_says() {
     for (label, want) in [
-        ("Mute", CallAction::ToggleMute),
-        ("Camera off", CallAction::ToggleCamera),
-        ("512", CallAction::Resolution(Resolution::Side(512))),
-        ("low", CallAction::Rate(Rate::Low)),
-        ("own", CallAction::Background(Background::Own)),
-        ("blurred", CallAction::Background(Background::Blurred)),
-        ("Hang up", CallAction::HangUp),
-        ("Copy the link", CallAction::CopyLink),
+        ("Mute", Action::Call(Command::SetMuted(true))),
+        ("Camera off", Action::Call(Command::SetCameraOn(false))),
+        ("512", Action::Resolution(Resolution::Side(512))),
+        ("low", Action::Call(Command::SetRate(Rate::Low))),
+        ("own", Action::Background(Background::Own)),
+        ("blurred", Action::Background(Background::Blurred)),
+        ("Hang up", Action::Call(Command::HangUp)),
+        ("Copy the link", Action::CopyLink),
     ] {
         let view = CallView {
             status: "Waiting for your peer".into(),
             link: Some("feathercall://host/room#secret".into()),
             figures: vec![("down, wire", "5.1 kbit/s".into())],
             backgrounds: backgrounds(),
+            media: LocalMedia { camera_on: true, ..LocalMedia::default() },
             ..CallView::default()
         };
         let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
-            |ui, (view, all): &mut (CallView, Vec<CallAction>)| all.extend(show_call(ui, view).0),
+            |ui, (view, all): &mut (CallView, Vec<Action>)| all.extend(show_call(ui, view).0),
             (view, Vec::new()),
         );
         harness.run_steps(2);

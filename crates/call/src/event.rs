@@ -2,52 +2,51 @@ use std::fmt;
 
 use types::Rate;
 
-use crate::link::LinkError;
-
 /// What happens in a call, in order; see [`Call::next_event`](crate::Call::next_event).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Manual meeting, guest: hand this text back to the host.
+    /// Guest of a manual meeting: give this text to the host.
     AnswerReady(String),
-    /// Both ends are there and speak the same version.
+    /// Both ends are connected and use the same protocol version.
     Connected {
-        /// What the peer calls itself, perhaps empty.
+        /// Name of the peer; may be empty.
         peer_name: String,
     },
-    /// The peer's face model is coming: share that is here, 0..=1.
+    /// Share of the peer's face file that has arrived, 0..=1.
     ModelProgress(f32),
-    /// The peer's face can be drawn, or drawn better than before:
-    /// [`Call::remote_model`](crate::Call::remote_model) has it as its first `layers` layers say.
+    /// The peer's face can be rendered, or rendered better than before:
+    /// [`Call::remote_model`](crate::Call::remote_model) returns it.
     ModelReady {
-        /// Layers that are here, at least 1.
+        /// Layers that have arrived, at least 1.
         layers: usize,
-        /// Layers of the whole face.
+        /// Total number of layers.
         of: usize,
     },
-    /// The peer's face cannot be shown; the call goes on without.
+    /// The peer's face cannot be shown; the call goes on without it.
     ModelRefused(ModelRefusal),
-    /// What the peer sends.
+    /// State of the peer's microphone and camera.
     PeerMedia {
-        /// No sound.
+        /// Whether the peer sends no sound.
         muted: bool,
-        /// No features.
+        /// Whether the peer sends no features.
         camera_off: bool,
     },
-    /// The peer wrote a line.
+    /// A chat message of the peer.
     Chat(String),
     /// Our clip has ended, or the camera was lost; the call goes on.
     SourceEnded {
-        /// Why, if it was not simply over.
+        /// The error, unless the clip simply ended.
         error: Option<String>,
     },
-    /// There is no microphone, speaker or sound codec; the call goes on without.
+    /// There is no microphone, speaker or sound codec, for the given reason; the call goes on
+    /// without it.
     NoSound(String),
-    /// Nothing was heard of the peer for five seconds; it may come back.
+    /// The peer was silent for five seconds, or its link is being replaced. It may come back.
     PeerLost,
-    /// It has.
+    /// A lost peer has come back.
     PeerBack,
-    /// The last event.
+    /// The call is over. Always the last event.
     Ended(End),
 }
 
@@ -55,13 +54,13 @@ pub enum Event {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum End {
-    /// We hung up.
+    /// This end hung up.
     HungUp,
     /// The peer hung up.
     PeerHungUp,
-    /// Nothing was heard of the peer for twenty seconds.
+    /// The peer was silent for twenty seconds.
     PeerVanished,
-    /// It could not begin or go on.
+    /// The call could not begin or go on.
     Failed(CallFailure),
 }
 
@@ -76,69 +75,72 @@ impl fmt::Display for End {
     }
 }
 
-/// Why a call failed once it was under way. Show the message.
+/// Why a call failed after it was started. Show the message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallFailure {
-    /// One of the two must be updated.
+    /// The two ends use different protocol versions.
     #[error(
         "the other side runs another version of Feathercall (protocol {theirs}, here {ours}); \
          update the older one"
     )]
     OtherVersion {
-        /// Theirs.
+        /// Version of the peer; 0 if unknown.
         theirs: u16,
-        /// Ours.
+        /// Version of this end.
         ours: u16,
     },
-    /// Two peers are in the room already.
+    /// The room has two participants already.
     #[error("this invite is in use by somebody else; ask for a new one")]
     RoomIsFull,
     /// The connection could not be made or was torn down.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// No path was found.
+    /// No path to the peer was found.
     #[error("no way through the network to the other side; a STUN or TURN server may help (--ice)")]
     NoPath,
-    /// The text handed back is not this call's answer.
+    /// The text is not the answer to this call's invite, or the invite's offer is damaged.
     #[error("the answer does not belong to this invite; copy it again")]
     WrongAnswer,
-    /// The other side met an error of its own.
+    /// The peer has ended the call because of an error on its side.
     #[error("the other side could not go on with the call")]
     PeerFailed,
 }
 
-/// Why a peer's face model was refused.
+/// An operation that WebRTC refused.
+#[derive(Debug, thiserror::Error)]
+#[error("WebRTC: {0}")]
+pub struct LinkError(#[from] webrtc::error::Error);
+
+/// Why a peer's face file was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelRefusal {
     /// It did not arrive whole.
     #[error(transparent)]
     Transfer(#[from] transport::TransferError),
-    /// It is no face model.
+    /// It is not a face file.
     #[error("the peer's face model: {0}")]
     Face(#[from] face::FaceFileError),
-    /// Its codec profile is none.
+    /// Its codec profile is damaged.
     #[error("the peer's face model: {0}")]
     Profile(#[from] codec::ProfileError),
 }
 
-/// What the user wants.
+/// What the user wishes, from a button or a script; see [`Call::command`](crate::Call::command).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Stop or resume sending sound.
-    Mute(bool),
-    /// Stop or resume sending the face.
-    CameraOff(bool),
-    /// The peer's face is rendered here at this many pixels a side.
-    Resolution(u32),
-    /// Send at another rate from now on; no key unit is needed.
-    Rate(Rate),
-    /// Say something in writing.
-    Chat(String),
-    /// Manual meeting, host: the guest's answer.
-    Answer(String),
+    /// Stop (`true`) or resume sending sound.
+    SetMuted(bool),
+    /// Send our face (`true`) or stop sending it.
+    SetCameraOn(bool),
+    /// Send at another rate from now on.
+    SetRate(Rate),
+    /// Send a chat message; at most 2000 bytes of it are sent.
+    SendChat(String),
+    /// Host of a manual meeting: the guest's answer.
+    AcceptAnswer(String),
     /// End the call.
     HangUp,
 }

@@ -1,15 +1,18 @@
-//! A whole call without a window: sockets, threads and the clock around the pure rooms.
+//! A whole call without a window: the session of two peers, and the sockets, threads and clock
+//! around it.
 //!
 //! ```text
-//! Paced ─ PersonTracker ─ Encoder ─ Packetizer ┐            ┌ JitterBuffer ─ Decoder ─ Playout ─ feature_at
-//!          (a thread of its own)           └─ features ─┘           (the session, one task)
+//! face_sender ──> Session ──> link ═════ network ═════ link ──> Session ──> playout
+//!  (a thread)       └──────────── driver (one task) ────────────┘           (the window asks)
 //! ```
 //!
-//! [`Call::host`] gives an invite, [`Call::join`] takes one; [`Event`]s say what happens,
-//! [`Command`]s what the user wants, [`Stats`] what it costs. Nothing waits for anything: units
-//! that arrive before the peer's face model are kept and decoded when it is here.
-//! [`rendezvous::serve`] is the service two peers can meet at, [`replay::replay`] a call over a
-//! bad channel on a virtual clock.
+//! [`Call::host`] returns an invite link and [`Call::join`] follows one. [`Event`]s report what
+//! happens, [`Command`]s carry the user's wishes, [`Stats`] are the call in figures. Features that
+//! arrive before the peer's face are kept and decoded once its first layer is here.
+//!
+//! Inside, `session` is a state machine without I/O, and `driver.rs` connects it to the world.
+//! [`simulate`] runs two sessions over a bad network on a virtual clock. [`serve_rendezvous`] is
+//! the service at which peers meet. [`encode_stream`] and [`decode_stream`] work on files.
 //!
 //! ```no_run
 //! use std::time::{Duration, Instant};
@@ -26,32 +29,34 @@
 //! ```
 
 mod call;
+mod driver;
 mod event;
-mod face_coder;
+mod face_encoder;
+mod face_sender;
 mod link;
+mod load_estimator;
 mod offline;
-mod order;
-mod receiving;
-pub mod rendezvous;
-pub mod replay;
-mod sending;
+mod random;
+mod rendezvous;
 mod session;
 mod settings;
 mod shared;
-mod signaling;
+mod signaling_client;
+mod simulated_path;
+mod simulation;
 mod sound;
+mod sound_threads;
 mod stats;
-mod tally;
-mod wire;
+#[cfg(test)]
+mod wall_clock_tests;
+mod wire_meter;
 
 pub use call::{Call, StartError};
-pub use capture::SourceSpec;
-pub use codec::Profile;
-pub use event::{CallFailure, Command, End, Event, ModelRefusal};
-pub use link::LinkError;
+pub use event::{CallFailure, Command, End, Event, LinkError, ModelRefusal};
 pub use offline::{DecodeStreamError, EncodeStreamError, decode_stream, encode_stream};
-pub use rendezvous::ServeError;
-pub use settings::{IceServer, Meeting, Settings};
-pub use signaling::SignalingError;
+pub use rendezvous::{ServeError, serve_rendezvous};
+pub use settings::{IceServer, LocalMedia, Meeting, Settings};
+pub use signaling_client::SignalingError;
+pub use simulated_path::{Loss, Path, PathStats, SimulatedPath};
+pub use simulation::{SimulationReport, simulate};
 pub use stats::Stats;
-pub use transport::{Invite as InviteLink, InviteError, PlayoutSource};

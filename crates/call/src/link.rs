@@ -1,11 +1,10 @@
-//! One WebRTC connection: two data channels and a sound track between two peers, and the sockets
-//! under them.
+//! One WebRTC connection to the peer: two data channels and a sound track.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use rtc::data_channel::RTCDataChannelInit;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::media_stream::MediaStreamTrack;
@@ -16,6 +15,7 @@ use rtc::rtp_transceiver::rtp_sender::{
     RtpCodecKind,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
@@ -26,60 +26,122 @@ use webrtc::peer_connection::{
     RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
-use crate::session::random;
+use crate::event::LinkError;
+use crate::random::random;
+use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
 use crate::settings::IceServer;
 use crate::sound::SoundPacket;
-use crate::wire::{MeteredRuntime, WireMeter};
+use crate::wire_meter::{MeteredRuntime, WireMeter};
 
-/// Stream ids, agreed on beforehand: a channel announced in band would lose its reliability on
+/// SCTP stream ids. They are fixed, because a channel announced in band loses its reliability on
 /// the answering side.
 const FEATURES_ID: u16 = 0;
 const CONTROL_ID: u16 = 1;
 /// RTP payload type of Opus.
 const OPUS_PAYLOAD: u8 = 111;
-/// Events that wait for the session. Feature packets beyond this are lost, as on a bad network.
-const EVENTS: usize = 256;
-/// Control bytes that wait in the channel before `send_control` waits too.
+/// Events that wait to be forwarded. More feature and sound packets are lost, as on a bad network.
+const MAX_EVENTS: usize = 256;
+/// Commands that wait for a link.
+const MAX_COMMANDS: usize = 512;
+/// Bytes of control messages that wait in the channel before `send_control` waits too.
 const SEND_BUFFER: usize = 256 * 1024;
+/// How long a link that is closed may take to deliver what was sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(600);
+/// Interval at which delivery is checked meanwhile.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A STUN check keeps the path open this often: each costs 464 bytes, both ways and answers
-/// counted, so 2 s (the default) would be 0.9 kbit/s each way for nothing.
+/// Interval of the STUN checks that keep the path open. Each costs 464 bytes, both ways and
+/// answers counted, so the default of 2 s would cost 0.9 kbit/s each way for nothing.
 const KEEPALIVE: Duration = Duration::from_secs(3);
+/// Silence after which ICE calls a path disconnected.
 const DISCONNECTED: Duration = Duration::from_secs(8);
+/// Silence after which ICE gives a path up.
 const FAILED: Duration = Duration::from_secs(30);
 
-/// How to reach the other end.
+/// How to reach the peer.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkSettings {
     pub(crate) ice_servers: Vec<IceServer>,
-    /// Stay on this machine.
+    /// Whether to stay on this machine.
     pub(crate) loopback: bool,
-    /// Candidates found later than this are sent one by one.
+    /// How long a description waits for candidates. Later ones are sent one by one.
     pub(crate) gather_deadline: Duration,
-    /// Offer (or answer) a sound track.
+    /// Whether to offer, or accept, a sound track.
     pub(crate) audio: bool,
 }
 
-/// What happens on a link.
-#[derive(Debug)]
-pub(crate) enum LinkEvent {
-    /// Both channels can be written to once both have opened.
-    FeaturesOpen,
-    ControlOpen,
-    Features(Bytes),
-    Control(Bytes),
-    /// A candidate that was found after the description was sent.
-    Candidate(String),
-    Sound(SoundPacket),
-    Failed,
+/// Starts a task that owns a new link and carries out commands, in order, until the link is
+/// closed. Events go to `inputs`.
+pub(crate) fn spawn(
+    id: LinkId,
+    settings: LinkSettings,
+    meter: Arc<WireMeter>,
+    inputs: mpsc::Sender<Input>,
+) -> (mpsc::Sender<LinkCommand>, JoinHandle<()>) {
+    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+    (sender, tokio::spawn(run(id, settings, meter, inputs, commands)))
 }
 
-/// Why a link could not be made or go on.
-#[derive(Debug, thiserror::Error)]
-#[error("WebRTC: {0}")]
-pub struct LinkError(#[from] webrtc::error::Error);
+async fn run(
+    id: LinkId,
+    settings: LinkSettings,
+    meter: Arc<WireMeter>,
+    inputs: mpsc::Sender<Input>,
+    mut commands: mpsc::Receiver<LinkCommand>,
+) {
+    let report = async |event| {
+        // A session that has ended does not listen any more.
+        let _ = inputs.send(Input::Link(id, event)).await;
+    };
+    let (mut link, events) = match Link::new(&settings, meter).await {
+        Ok(link) => link,
+        Err(error) => return report(LinkEvent::Error(error)).await,
+    };
+    tokio::spawn(forward(id, events, inputs.clone()));
+    while let Some(command) = commands.recv().await {
+        let description = match command {
+            LinkCommand::Offer => link.offer().await.map(Some),
+            LinkCommand::Answer(offer) => link.answer(offer).await.map(Some),
+            LinkCommand::Accept(answer) => link.accept(answer).await.map(|()| None),
+            LinkCommand::AddCandidate(candidate) => {
+                // A candidate of an unknown kind is no reason to end a call.
+                let _ = link.add_candidate(candidate).await;
+                Ok(None)
+            }
+            LinkCommand::SendFeatures(packet) => {
+                link.send_features(&packet).await;
+                Ok(None)
+            }
+            LinkCommand::SendControl(message) => {
+                // If it cannot be sent, the link is broken and the session will notice.
+                let _ = link.send_control(&message).await;
+                Ok(None)
+            }
+            LinkCommand::SendSound(packet) => {
+                link.send_sound(&packet).await;
+                Ok(None)
+            }
+            LinkCommand::Close => break,
+        };
+        match description {
+            Ok(Some(description)) => report(LinkEvent::Described(description)).await,
+            Ok(None) => {}
+            Err(error) => report(LinkEvent::Error(error)).await,
+        }
+    }
+    link.close().await;
+}
 
-pub(crate) struct Link {
+async fn forward(id: LinkId, mut events: mpsc::Receiver<LinkEvent>, inputs: mpsc::Sender<Input>) {
+    while let Some(event) = events.recv().await {
+        if inputs.send(Input::Link(id, event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A WebRTC connection.
+struct Link {
     connection: Arc<dyn PeerConnection>,
     features: Arc<dyn DataChannel>,
     control: Arc<dyn DataChannel>,
@@ -89,12 +151,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link that has not been offered or answered yet, and its events.
-    pub(crate) async fn new(
+    /// Creates a link that was neither offered nor answered, and its events.
+    async fn new(
         settings: &LinkSettings,
         meter: Arc<WireMeter>,
     ) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
-        let (events, receiver) = mpsc::channel(EVENTS);
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let (gathered_tx, gathered) = watch::channel(false);
         let handler = Handler { events: events.clone(), gathered: gathered_tx };
         let ice_servers = settings
@@ -110,7 +172,7 @@ impl Link {
             .with_include_loopback_candidate(true)
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEPALIVE))
-            // 29 bytes of DTLS a record instead of 37: no explicit nonce.
+            // 29 bytes of DTLS per record instead of 37: ChaCha20 needs no explicit nonce.
             .with_dtls_cipher_suites(vec![
                 CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
                 CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
@@ -160,27 +222,27 @@ impl Link {
         Ok((link, receiver))
     }
 
-    /// An offer, with the candidates found before the deadline.
-    pub(crate) async fn offer(&mut self) -> Result<String, LinkError> {
+    /// Makes an offer, with the candidates found before the deadline.
+    async fn offer(&mut self) -> Result<String, LinkError> {
         let offer = self.connection.create_offer(None).await?;
         self.describe(offer).await
     }
 
-    /// The answer to an offer.
-    pub(crate) async fn answer(&mut self, offer: String) -> Result<String, LinkError> {
+    /// Answers an offer, with the candidates found before the deadline.
+    async fn answer(&mut self, offer: String) -> Result<String, LinkError> {
         self.connection.set_remote_description(RTCSessionDescription::offer(offer)?).await?;
         let answer = self.connection.create_answer(None).await?;
         self.describe(answer).await
     }
 
-    /// Takes the answer to our offer.
-    pub(crate) async fn accept(&self, answer: String) -> Result<(), LinkError> {
+    /// Accepts the answer to our offer.
+    async fn accept(&self, answer: String) -> Result<(), LinkError> {
         let answer = RTCSessionDescription::answer(answer)?;
         Ok(self.connection.set_remote_description(answer).await?)
     }
 
-    /// Takes a candidate of the peer.
-    pub(crate) async fn add_candidate(&self, candidate: String) -> Result<(), LinkError> {
+    /// Adds a candidate of the peer.
+    async fn add_candidate(&self, candidate: String) -> Result<(), LinkError> {
         let candidate = RTCIceCandidateInit {
             candidate,
             sdp_mline_index: Some(0),
@@ -189,30 +251,31 @@ impl Link {
         Ok(self.connection.add_ice_candidate(candidate).await?)
     }
 
+    /// Makes a description our own and returns it as SDP once candidates were gathered.
     async fn describe(&mut self, description: RTCSessionDescription) -> Result<String, LinkError> {
-        let bare = description.sdp.clone();
+        let without_candidates = description.sdp.clone();
         self.connection.set_local_description(description).await?;
         let _ = tokio::time::timeout(
             self.gather_deadline,
             self.gathered.wait_for(|gathered| *gathered),
         )
         .await;
-        Ok(self.connection.local_description().await.map_or(bare, |full| full.sdp))
+        Ok(self.connection.local_description().await.map_or(without_candidates, |full| full.sdp))
     }
 
-    /// Sends a packet, or drops it when the way out is full: a late face is of no use.
-    pub(crate) async fn send_features(&self, packet: &[u8]) -> bool {
-        self.features.try_send(BytesMut::from(packet)).await.is_ok()
+    /// Sends a packet, or drops it when the send buffer is full: late features are of no use.
+    async fn send_features(&self, packet: &[u8]) {
+        let _ = self.features.try_send(BytesMut::from(packet)).await;
     }
 
-    /// Sends a control message, in order and surely; waits while too much is under way.
-    pub(crate) async fn send_control(&self, message: &[u8]) -> Result<(), LinkError> {
+    /// Sends a control message reliably and in order. Waits while the send buffer is full.
+    async fn send_control(&self, message: &[u8]) -> Result<(), LinkError> {
         Ok(self.control.send(BytesMut::from(message)).await?)
     }
 
-    /// Sends a packet of sound, if both ends want any.
-    pub(crate) async fn send_sound(&self, sound: &SoundPacket) -> bool {
-        let Some((track, ssrc)) = &self.sound else { return false };
+    /// Sends a sound packet, if there is a sound track.
+    async fn send_sound(&self, sound: &SoundPacket) {
+        let Some((track, ssrc)) = &self.sound else { return };
         let header = rtp::Header {
             version: 2,
             payload_type: OPUS_PAYLOAD,
@@ -221,20 +284,24 @@ impl Link {
             ssrc: *ssrc,
             ..Default::default()
         };
-        track.write_rtp(rtp::Packet { header, payload: sound.opus.clone() }).await.is_ok()
+        let packet = rtp::Packet { header, payload: sound.opus.clone() };
+        // Without a connection, sound is lost, as on a bad network.
+        let _ = track.write_rtp(packet).await;
     }
 
-    /// Bytes of control messages the peer has not confirmed yet.
-    pub(crate) async fn control_under_way(&self) -> usize {
-        self.control.outstanding_bytes().await.unwrap_or(0)
-    }
-
-    /// Ends the link; what was not sent is lost.
-    pub(crate) async fn close(&self) {
+    /// Waits until the peer has confirmed all control messages, but not long, and closes.
+    async fn close(&self) {
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, async {
+            while self.control.outstanding_bytes().await.unwrap_or(0) > 0 {
+                tokio::time::sleep(FLUSH_INTERVAL).await;
+            }
+        })
+        .await;
         let _ = self.connection.close().await;
     }
 }
 
+/// Turns what the connection reports into events.
 struct Handler {
     events: mpsc::Sender<LinkEvent>,
     gathered: watch::Sender<bool>,
@@ -243,7 +310,7 @@ struct Handler {
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        // Until the deadline, candidates travel in the description; sending one twice is harmless.
+        // Candidates found before the deadline are in the description too, which is harmless.
         if let Ok(candidate) = event.candidate.to_json()
             && !candidate.candidate.is_empty()
         {
@@ -268,7 +335,7 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
-/// Opus as RFC 7587 wants it announced; it is mono all the same.
+/// Returns the description of Opus that RFC 7587 demands. The sound is mono nevertheless.
 fn opus() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.to_owned(),
@@ -338,7 +405,7 @@ async fn read_control(channel: Arc<dyn DataChannel>, events: mpsc::Sender<LinkEv
     }
 }
 
-/// Where to bind: a wildcard stands for every interface but loopback, which is named.
+/// Returns the addresses to bind to. A wildcard covers every interface but loopback.
 fn socket_addresses(loopback: bool) -> Vec<String> {
     let mut addresses = vec!["127.0.0.1:0".to_owned()];
     if !loopback {
@@ -352,98 +419,15 @@ fn socket_addresses(loopback: bool) -> Vec<String> {
     addresses
 }
 
-/// The address by which this machine would reach the world; nothing is sent to find out.
+/// Returns the address by which this machine would reach other networks. Nothing is sent.
 pub(crate) fn local_address(v6: bool) -> Option<IpAddr> {
-    let (any, far): (IpAddr, IpAddr) = if v6 {
+    let (any, remote): (IpAddr, IpAddr) = if v6 {
         (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
     } else {
         (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
     };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
-    socket.connect(SocketAddr::new(far, 9)).ok()?;
+    socket.connect(SocketAddr::new(remote, 9)).ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_unspecified() && !address.is_loopback()).then_some(address)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn next(events: &mut mpsc::Receiver<LinkEvent>) -> LinkEvent {
-        tokio::time::timeout(Duration::from_secs(30), events.recv())
-            .await
-            .expect("something happens within half a minute")
-            .expect("the link lives")
-    }
-
-    async fn open(events: &mut mpsc::Receiver<LinkEvent>) {
-        let mut missing = 2;
-        while missing > 0 {
-            if matches!(next(events).await, LinkEvent::FeaturesOpen | LinkEvent::ControlOpen) {
-                missing -= 1;
-            }
-        }
-    }
-
-    #[test]
-    fn two_links_on_one_machine_carry_packets_and_messages_and_count_them() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let settings = LinkSettings {
-                ice_servers: Vec::new(),
-                loopback: true,
-                gather_deadline: Duration::from_secs(5),
-                audio: true,
-            };
-            let (meter_a, meter_b) = (WireMeter::new(), WireMeter::new());
-            let (mut a, mut events_a) = Link::new(&settings, Arc::clone(&meter_a)).await.unwrap();
-            let (mut b, mut events_b) = Link::new(&settings, Arc::clone(&meter_b)).await.unwrap();
-            let answer = b.answer(a.offer().await.unwrap()).await.unwrap();
-            a.accept(answer).await.unwrap();
-            open(&mut events_a).await;
-            open(&mut events_b).await;
-
-            let before = meter_a.count();
-            let big: Vec<u8> = (0..16_000_u32).map(|i| (i % 251) as u8).collect();
-            a.send_control(&big).await.unwrap();
-            b.send_control(b"from b").await.unwrap();
-            assert!(b.send_features(b"packet").await);
-            let sound =
-                SoundPacket { sequence: 9, timestamp: 7, opus: Bytes::from_static(b"opus") };
-            assert!(b.send_sound(&sound).await);
-            let (mut got_control, mut got_features, mut got_sound) = (false, false, false);
-            while !(got_control && got_features && got_sound) {
-                match next(&mut events_a).await {
-                    LinkEvent::Control(message) => {
-                        assert_eq!(message, &b"from b"[..]);
-                        got_control = true;
-                    }
-                    LinkEvent::Features(packet) => {
-                        assert_eq!(packet, &b"packet"[..]);
-                        got_features = true;
-                    }
-                    LinkEvent::Sound(heard) => {
-                        assert_eq!(heard, sound);
-                        got_sound = true;
-                    }
-                    _ => {}
-                }
-            }
-            loop {
-                if let LinkEvent::Control(message) = next(&mut events_b).await {
-                    assert_eq!(message, &big[..]);
-                    break;
-                }
-            }
-            let sent = meter_a.count().bytes_out - before.bytes_out;
-            assert!(sent >= 16_000 + 13 * 28, "only {sent} bytes counted");
-            assert!(meter_b.count().bytes_in >= 16_000 && meter_b.last_in().is_some());
-            a.close().await;
-            b.close().await;
-        });
-    }
 }

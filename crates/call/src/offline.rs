@@ -1,4 +1,4 @@
-//! The same chain without a network: a clip becomes access units in a file, and features again.
+//! Streams in files: a clip becomes access units, and access units become features.
 
 use capture::{OpenError, ReadError, Source, SourceSpec};
 use codec::{Decoder, Encoder, Profile, ProfileError, Reference, Stream, StreamError};
@@ -6,7 +6,7 @@ use face::FaceFile;
 use track::{PersonError, PersonTracker, RefinementBudget};
 use types::{FeatureTimeline, Rate};
 
-use crate::face_coder::FaceCoder;
+use crate::face_encoder::FaceEncoder;
 
 /// Why a clip could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +18,13 @@ pub enum EncodeStreamError {
     /// The clip is damaged.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A face without its private part drives nothing.
+    /// The face file is a peer's copy, which can be shown but not sent.
     #[error("this face file has no private part, so it cannot be sent; use the one you enrolled")]
     NotOurFace,
-    /// The private part is damaged.
+    /// The private part of the face file is damaged.
     #[error("the private part of the face file: {0}")]
     Sender(#[from] PersonError),
-    /// The codec's part is damaged.
+    /// The codec profile of the face file is damaged.
     #[error("the face file: {0}")]
     Profile(#[from] ProfileError),
 }
@@ -33,35 +33,35 @@ pub enum EncodeStreamError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeStreamError {
-    /// The bytes are no stream.
+    /// The bytes are not a stream.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// The codec's part of the face is damaged.
+    /// The codec profile of the face file is damaged.
     #[error("the face file: {0}")]
     Profile(#[from] ProfileError),
-    /// What a code means is another thing for every face.
+    /// The stream belongs to another face. Codes have a meaning only for the face they were made with.
     #[error("it was made with another face: give the face file that it was encoded with")]
     OtherFace,
-    /// There is nothing to show or to send.
+    /// The stream contains no unit.
     #[error("it holds no face: encode a clip that shows one")]
     Empty,
     /// A unit is damaged.
     #[error("unit {index} does not decode: {reason}")]
     Unit {
-        /// Which.
+        /// Index of the unit, from 0.
         index: usize,
-        /// Why.
+        /// What is wrong with it.
         #[source]
         reason: codec::DecodeError,
     },
 }
 
-/// Runs a clip through tracker and encoder as a call does, each unit built on the one before.
+/// Encodes a clip as a call would, except that each unit references the one before it.
 ///
-/// `progress` is told the frames read so far. Frames without a face give no unit.
+/// `progress` receives the number of frames read so far. Frames without a face become no unit.
 ///
 /// # Errors
-/// If the clip or the face cannot be used.
+/// If the clip or the face file cannot be used.
 pub fn encode_stream(
     clip: &SourceSpec,
     face: &FaceFile,
@@ -73,47 +73,48 @@ pub fn encode_stream(
     let profile = Profile::parse(&face.codec_profile)?;
     let mut encoder = Encoder::with_reference(profile, Reference::Previous);
     encoder.set_rate(rate);
-    let mut coder = FaceCoder::new(tracker, encoder);
+    let mut encoder = FaceEncoder::new(tracker, encoder);
     let mut source = Source::open(clip)?;
     let (mut stream, mut n_frames) = (Stream { face: name_of(face), units: Vec::new() }, 0);
     let mut next = source.next_frame()?;
     while let Some(frame) = next {
         next = source.next_frame()?;
-        // A call goes on; a file ends with its last face.
-        let coded = coder.take(&frame, next.is_none(), RefinementBudget::Full).unit;
-        stream.units.extend(coded.map(|coded| (coded.time, coded.unit)));
+        // Other than a call, a file ends, and its last frame becomes a unit.
+        let unit = encoder.encode(&frame, next.is_none(), RefinementBudget::Full).unit;
+        stream.units.extend(unit.map(|unit| (unit.time, unit.unit)));
         n_frames += 1;
         progress(n_frames);
     }
     Ok(stream)
 }
 
-/// What a stream calls a face, public or one's own.
+/// Returns the name by which a stream refers to a face file: the first bytes of its content hash,
+/// which are the same with and without the private part.
 pub(crate) fn name_of(face: &FaceFile) -> [u8; 8] {
     let [a, b, c, d, e, f, g, h, ..] = face.content_hash();
     [a, b, c, d, e, f, g, h]
 }
 
-/// The features of a stream, in order: those of its units, and those on the way between them.
+/// Decodes a stream to its features in order of time: those of its units, and the intermediate
+/// ones.
 ///
 /// # Errors
-/// If the bytes are not a stream, or not of this face, or hold no feature.
+/// If the bytes are not a stream, belong to another face, or contain no feature.
 pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<FeatureTimeline, DecodeStreamError> {
     let stream = Stream::parse(bytes)?;
     if stream.face != name_of(face) {
         return Err(DecodeStreamError::OtherFace);
     }
-    let profile = Profile::parse(&face.codec_profile)?;
-    let mut decoder = Decoder::new(profile);
-    let mut features = FeatureTimeline::new();
+    let mut decoder = Decoder::new(Profile::parse(&face.codec_profile)?);
+    let mut timeline = FeatureTimeline::new();
     for (index, (number, time, unit)) in stream.numbered().enumerate() {
         let decoded = decoder
             .decode(number, unit)
             .map_err(|reason| DecodeStreamError::Unit { index, reason })?;
-        features.extend(decoded.features(features.newest_time(), time));
+        timeline.extend(decoded.features(timeline.newest_time(), time));
     }
-    if features.is_empty() {
+    if timeline.is_empty() {
         return Err(DecodeStreamError::Empty);
     }
-    Ok(features)
+    Ok(timeline)
 }

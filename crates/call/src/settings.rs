@@ -8,17 +8,17 @@ use types::Rate;
 /// How the two ends find each other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Meeting {
-    /// A rendezvous service inside the host, for a network both are on. `None` listens on every
-    /// interface (or on loopback alone, see [`Settings::loopback`]) at a free port.
+    /// At a rendezvous service inside the host, for peers on one network.
     Embedded {
-        /// Where to listen.
+        /// Address to listen on. `None` listens on a free port of every interface, or of loopback
+        /// alone under [`Settings::loopback`].
         listen: Option<SocketAddr>,
     },
-    /// The rendezvous service at `HOST:PORT` (`ws://` before it is understood).
+    /// At the rendezvous service at `HOST:PORT`, with or without `ws://`.
     Url(String),
-    /// None: the invite holds the offer, and the guest's answer is handed back by hand
-    /// ([`Event::AnswerReady`](crate::Event::AnswerReady),
-    /// [`Command::Answer`](crate::Command::Answer)).
+    /// Without a service: the invite contains the offer, and the users carry the guest's answer
+    /// back ([`Event::AnswerReady`](crate::Event::AnswerReady),
+    /// [`Command::AcceptAnswer`](crate::Command::AcceptAnswer)).
     Manual,
 }
 
@@ -31,43 +31,55 @@ impl Default for Meeting {
 /// A STUN or TURN server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port`.
+    /// `stun:HOST:PORT` or `turn:HOST:PORT`.
     pub url: String,
-    /// For TURN.
+    /// User name for a TURN server.
     pub username: String,
-    /// For TURN.
+    /// Password for a TURN server.
     pub credential: String,
 }
 
-/// Everything a call needs to know before it begins.
+/// State of this end's microphone and camera, and its rate.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LocalMedia {
+    /// Whether our sound is off.
+    pub muted: bool,
+    /// Whether our face is sent.
+    pub camera_on: bool,
+    /// How finely and how often features and sound are coded.
+    pub rate: Rate,
+}
+
+/// Everything a call needs to know at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Our face, with its private part; without one (or without a source) we only receive.
+    /// Our face file, with its private part. Without one, or without a source, this end only
+    /// receives.
     pub face: Option<FaceFile>,
-    /// What drives it; a file that ends in `.fcs` is a stream that was encoded before.
+    /// What drives the face: a camera, the actor, a clip, or a stream that was encoded before
+    /// (`.fcs`).
     pub source: Option<SourceSpec>,
     /// Whether sound is sent and played.
     pub audio: bool,
     /// Whether our face is sent.
     pub video: bool,
-    /// How to meet; for a guest the invite says it.
+    /// How to meet. A guest ignores it and follows the invite.
     pub rendezvous: Meeting,
-    /// Stay on this machine: sockets on 127.0.0.1 alone.
+    /// Whether to stay on this machine, with sockets on 127.0.0.1 alone.
     pub loopback: bool,
-    /// Servers that help through address translation; none by default.
+    /// Servers that help to traverse address translation.
     pub ice_servers: Vec<IceServer>,
-    /// Descriptions go out with the candidates found by then; later ones follow singly.
+    /// How long to gather candidates before a description is sent; later ones follow one by one.
     pub gather_deadline: Duration,
-    /// What the peer sees us called.
+    /// Name that the peer is told; at most 64 bytes of it are sent.
     pub name: String,
-    /// Delay against bytes.
+    /// How finely and how often features and sound are coded at first.
     pub rate: Rate,
-    /// Pixels a side in which the peer's face will be rendered here, at first.
-    pub resolution: u32,
 }
 
 impl Default for Settings {
-    /// No face, no source, sound and picture on, embedded rendezvous, no servers.
+    /// Returns settings with no face, no source, sound and face on, the embedded rendezvous
+    /// service and no servers.
     fn default() -> Self {
         Self {
             face: None,
@@ -80,7 +92,6 @@ impl Default for Settings {
             gather_deadline: Duration::from_millis(1500),
             name: String::new(),
             rate: Rate::default(),
-            resolution: 256,
         }
     }
 }

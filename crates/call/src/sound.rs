@@ -1,47 +1,31 @@
-//! Sound: Opus both ways, a microphone at one end and a speaker at the other.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+//! Opus in both directions.
 
 use bytes::Bytes;
-use capture::{Microphone, Speaker};
 use opusic_c::{Application, Bitrate, Channels, Decoder, Encoder, InbandFec, SampleRate};
-use tokio::sync::mpsc;
-use types::{Rate, RateParameters, Sound};
+use types::{Rate, Sound};
 
-use crate::session::Input;
-
-/// Largest Opus packet taken or made.
+/// Audio samples per second.
+const SAMPLE_RATE: u32 = 48_000;
+/// Largest Opus packet that is accepted or made, in bytes (RFC 6716, section 3.4).
 const MAX_PACKET: usize = 1275;
-/// Audio samples in the longest packet Opus knows.
+/// Audio samples in the longest Opus packet, 120 ms.
 const MAX_SAMPLES: usize = 5760;
-/// More packets missing in a row than this are an outage, not a gap to fill.
+/// Longest gap that is concealed, in packets. A longer one is an outage.
 const MAX_FILLED: u16 = 5;
-/// Packets that wait for the speaker's thread.
-const WAITING: usize = 64;
 
-/// One RTP packet's worth.
+/// Payload of one RTP packet, with the header fields that matter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SoundPacket {
     pub(crate) sequence: u16,
-    /// In audio samples.
+    /// Time of the first audio sample, in samples at 48 kHz, wrapping.
     pub(crate) timestamp: u32,
     pub(crate) opus: Bytes,
 }
 
-/// Returns the audio samples in an Opus frame and the bit rate in bit/s.
-fn frame_and_bit_rate(rate: Rate) -> (usize, u32) {
-    let RateParameters { opus_frame, opus_bits_per_s, .. } = rate.parameters();
-    let samples = opus_frame.as_millis() as usize * Sound::RATE as usize / 1000;
-    (samples, *opus_bits_per_s)
-}
-
-/// Sound in, packets out: mono, with forward error correction, and nothing for silence.
+/// Opus encoder: mono, with in-band forward error correction, and no packets for silence.
 pub(crate) struct SoundEncoder {
     opus: Encoder,
+    /// Audio samples per packet.
     frame: usize,
     pending: Vec<f32>,
     sequence: u16,
@@ -49,40 +33,40 @@ pub(crate) struct SoundEncoder {
 }
 
 impl SoundEncoder {
-    /// `None` if the codec cannot be set up.
+    /// Creates an encoder; `None` if libopus cannot be set up.
     pub(crate) fn new(rate: Rate) -> Option<Self> {
-        let (frame, bits_per_s) = frame_and_bit_rate(rate);
         let mut opus = Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).ok()?;
-        opus.set_bitrate(Bitrate::Value(bits_per_s)).ok()?;
         opus.set_inband_fec(InbandFec::Mode1).ok()?;
         opus.set_packet_loss(10).ok()?;
         opus.set_dtx(true).ok()?;
         opus.set_complexity(6).ok()?;
+        opus.set_bitrate(Bitrate::Value(rate.parameters().opus_bits_per_s)).ok()?;
+        let frame = frame_samples(rate);
         Some(Self { opus, frame, pending: Vec::new(), sequence: 0, timestamp: 0 })
     }
 
-    /// Frames of another length from now on, at another bit rate.
+    /// Changes frame length and bit rate, from the next packet on.
     pub(crate) fn set_rate(&mut self, rate: Rate) {
-        let (frame, bits_per_s) = frame_and_bit_rate(rate);
-        if self.opus.set_bitrate(Bitrate::Value(bits_per_s)).is_ok() {
-            self.frame = frame;
+        let bits_per_s = Bitrate::Value(rate.parameters().opus_bits_per_s);
+        if self.opus.set_bitrate(bits_per_s).is_ok() {
+            self.frame = frame_samples(rate);
         }
     }
 
-    /// Takes sound and gives the packets that are full; while `muted`, time passes and nothing is
-    /// sent.
-    pub(crate) fn encode(&mut self, sound: &Sound, muted: bool) -> Vec<SoundPacket> {
+    /// Appends audio samples and returns the packets that are full. With `is_silent`, time passes
+    /// but nothing is encoded.
+    pub(crate) fn encode(&mut self, sound: &Sound, is_silent: bool) -> Vec<SoundPacket> {
         self.pending.extend_from_slice(&sound.samples);
         let mut packets = Vec::new();
         while self.pending.len() >= self.frame {
             let frame: Vec<f32> = self.pending.drain(..self.frame).collect();
             let timestamp = self.timestamp;
             self.timestamp = timestamp.wrapping_add(self.frame as u32);
-            if muted {
+            if is_silent {
                 continue;
             }
             let mut out = [0; MAX_PACKET];
-            // Up to two bytes say that this is silence.
+            // Discontinuous transmission: a packet of at most two bytes means silence.
             if let Ok(length @ 3..) = self.opus.encode_float_to_slice(&frame, &mut out) {
                 let opus = Bytes::copy_from_slice(&out[..length]);
                 packets.push(SoundPacket { sequence: self.sequence, timestamp, opus });
@@ -93,19 +77,27 @@ impl SoundEncoder {
     }
 }
 
-/// Packets in, sound out: gaps are filled from what the next packet says of them.
+/// Returns the audio samples per packet at a rate.
+fn frame_samples(rate: Rate) -> usize {
+    let milliseconds = rate.parameters().opus_frame.as_millis() as usize;
+    milliseconds * (SAMPLE_RATE as usize / 1000)
+}
+
+/// Opus decoder that conceals gaps with the forward error correction of the next packet.
 pub(crate) struct SoundDecoder {
     opus: Decoder,
+    /// Sequence number of the last packet.
     last: Option<u16>,
 }
 
 impl SoundDecoder {
+    /// Creates a decoder; `None` if libopus cannot be set up.
     pub(crate) fn new() -> Option<Self> {
         let opus = Decoder::new(Channels::Mono, SampleRate::Hz48000).ok()?;
         Some(Self { opus, last: None })
     }
 
-    /// Takes a packet; one that is late, double or damaged gives nothing.
+    /// Decodes a packet to mono samples at 48 kHz. A late, repeated or damaged one gives none.
     pub(crate) fn decode(&mut self, packet: &SoundPacket) -> Vec<f32> {
         if packet.opus.is_empty() || packet.opus.len() > MAX_PACKET {
             return Vec::new();
@@ -124,100 +116,13 @@ impl SoundDecoder {
         sound
     }
 
-    fn append(&mut self, opus: &[u8], correction: bool, sound: &mut Vec<f32>) {
+    /// Decodes a packet, or what it knows of the packet before (`is_correction`).
+    fn append(&mut self, opus: &[u8], is_correction: bool, sound: &mut Vec<f32>) {
         let length = self.opus.get_nb_samples(opus).unwrap_or(0).min(MAX_SAMPLES);
         let mut out = vec![0.0; length];
-        if let Ok(n) = self.opus.decode_float_to_slice(opus, &mut out, correction) {
+        if let Ok(n) = self.opus.decode_float_to_slice(opus, &mut out, is_correction) {
             sound.extend_from_slice(&out[..n.min(length)]);
         }
-    }
-}
-
-/// The thread that plays what the peer says; it decodes even where there is no speaker.
-pub(crate) struct Playing {
-    packets: SyncSender<SoundPacket>,
-    samples: Arc<AtomicU64>,
-}
-
-impl Playing {
-    pub(crate) fn start(out: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let (packets, receiver) = sync_channel(WAITING);
-        let samples = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&samples);
-        std::thread::Builder::new()
-            .name("feathercall-play".to_owned())
-            .spawn(move || play(&receiver, &counted, &out))?;
-        Ok(Self { packets, samples })
-    }
-
-    /// Hands over a packet; one too many is lost.
-    pub(crate) fn push(&self, packet: SoundPacket) {
-        let _ = self.packets.try_send(packet);
-    }
-
-    /// Audio samples decoded so far.
-    pub(crate) fn samples(&self) -> u64 {
-        self.samples.load(Ordering::Relaxed)
-    }
-}
-
-fn play(packets: &Receiver<SoundPacket>, samples: &AtomicU64, out: &mpsc::Sender<Input>) {
-    let Some(mut decoder) = SoundDecoder::new() else { return };
-    let Ok(first) = packets.recv() else { return };
-    let mut speaker = match Speaker::open() {
-        Ok(speaker) => Some(speaker),
-        Err(error) => {
-            let _ = out.blocking_send(Input::NoSound(error.to_string()));
-            None
-        }
-    };
-    let mut next = Some(first);
-    while let Some(packet) = next {
-        let sound = decoder.decode(&packet);
-        samples.fetch_add(sound.len() as u64, Ordering::Relaxed);
-        if let Some(speaker) = &mut speaker {
-            speaker.push(&sound);
-        }
-        next = packets.recv().ok();
-    }
-}
-
-/// The thread that listens to the microphone.
-pub(crate) struct Listening {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Listening {
-    pub(crate) fn start(out: mpsc::Sender<Input>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread =
-            std::thread::Builder::new().name("feathercall-listen".to_owned()).spawn(move || {
-                let mut microphone = match Microphone::open() {
-                    Ok(microphone) => microphone,
-                    Err(error) => {
-                        let _ = out.blocking_send(Input::NoSound(error.to_string()));
-                        return;
-                    }
-                };
-                while !stopped.load(Ordering::Relaxed) {
-                    if let Some(sound) = microphone.next_sound(Duration::from_millis(100))
-                        && out.blocking_send(Input::Sounds(vec![sound])).is_err()
-                    {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // The thread ends by itself; waiting for it here could wait for our own queue.
-        drop(self.thread.take());
     }
 }
 
@@ -226,7 +131,7 @@ mod tests {
     use super::*;
     use types::MediaTime;
 
-    /// One second of something like a voice: its pitch wanders, or it would pass for noise.
+    /// One second of something like a voice. Its pitch varies; a steady tone would pass for noise.
     fn hum() -> Vec<Sound> {
         let sample = |n: u64| {
             let t = n as f32 / 48_000.0;
@@ -247,22 +152,22 @@ mod tests {
     }
 
     #[test]
-    fn a_hum_comes_out_as_a_hum_in_a_few_packets() {
+    fn a_hum_keeps_its_loudness_in_few_packets() {
         for (rate, n) in [(Rate::Low, 8), (Rate::Normal, 16), (Rate::High, 50)] {
             let packets = packets(rate);
             assert_eq!(packets.len(), n);
             let mut decoder = SoundDecoder::new().unwrap();
             let sound: Vec<f32> =
                 packets.iter().flat_map(|packet| decoder.decode(packet)).collect();
-            assert_eq!(sound.len(), n * frame_and_bit_rate(rate).0);
+            assert_eq!(sound.len(), n * frame_samples(rate));
             let power = |s: &[f32]| s.iter().map(|v| v * v).sum::<f32>() / s.len() as f32;
-            let (heard, said) = (power(&sound[24_000..]), power(&hum()[30].samples));
-            assert!((0.3..2.0).contains(&(heard / said)), "{rate:?}: {heard} of {said}");
+            let (decoded, original) = (power(&sound[24_000..]), power(&hum()[30].samples));
+            assert!((0.3..2.0).contains(&(decoded / original)), "{rate:?}: {decoded}, {original}");
         }
     }
 
     #[test]
-    fn a_lost_packet_is_filled_and_a_late_one_ignored() {
+    fn a_lost_packet_is_concealed_and_a_late_one_ignored() {
         let packets = packets(Rate::Normal);
         let mut decoder = SoundDecoder::new().unwrap();
         decoder.decode(&packets[0]);
@@ -272,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn another_rate_changes_the_frames_and_no_sound_is_lost() {
+    fn a_change_of_rate_changes_the_frames_and_loses_no_sound() {
         let mut encoder = SoundEncoder::new(Rate::Normal).unwrap();
         let mut decoder = SoundDecoder::new().unwrap();
         let mut sound = 0;
@@ -291,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_while_muted_and_time_goes_on() {
+    fn nothing_is_sent_while_muted_but_time_goes_on() {
         let mut encoder = SoundEncoder::new(Rate::Normal).unwrap();
         let sounds = hum();
         assert!(sounds[..30].iter().all(|sound| encoder.encode(sound, true).is_empty()));
@@ -300,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_packets_are_silence() {
+    fn damaged_packets_decode_to_bounded_sound() {
         let mut decoder = SoundDecoder::new().unwrap();
         for opus in [&b""[..], &[0xff; 3], &[0; 1300]] {
             let packet =

@@ -1,85 +1,84 @@
 use serde::{Serialize, Serializer};
 use types::Rate;
 
-/// A call in figures: totals since it began, and rates over its last full second.
+/// A call in figures: totals since it was set up, and rates over its last full second.
 ///
-/// Rates are in kbit/s (1000 bits). *Payload* is what the codec made; *wire* is every datagram on
-/// the call's UDP sockets with its IP and UDP headers: ICE, DTLS, SCTP and acknowledgements.
+/// Rates are in kbit/s (1000 bits). *Payload* is the output of the codec, each unit counted once;
+/// *wire* is every datagram on the call's UDP sockets, with its IP and UDP headers: ICE, DTLS,
+/// SCTP and acknowledgements included. *Out* is sent by this end, *in* received.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Seconds since the call was set up here.
     pub t_s: f64,
-    /// Both channels are open and the peer was heard of lately.
+    /// Whether the peer is connected and was heard of in the last five seconds.
     pub connected: bool,
-    /// Codec bytes sent, each unit counted once.
+    /// Payload sent, kbit/s.
     pub payload_kbps_out: f64,
-    /// Codec bytes received, each unit counted once.
+    /// Payload received, kbit/s.
     pub payload_kbps_in: f64,
-    /// On the wire.
+    /// Sent on the wire, kbit/s.
     pub wire_kbps_out: f64,
-    /// On the wire.
+    /// Received on the wire, kbit/s.
     pub wire_kbps_in: f64,
-    /// Codec bytes sent.
+    /// Payload bytes sent.
     pub payload_bytes_out: u64,
-    /// Codec bytes received.
+    /// Payload bytes received.
     pub payload_bytes_in: u64,
-    /// On the wire.
+    /// Bytes sent on the wire.
     pub wire_bytes_out: u64,
-    /// On the wire.
+    /// Bytes received on the wire.
     pub wire_bytes_in: u64,
-    /// On the wire.
+    /// Datagrams sent on the wire.
     pub datagrams_out: u64,
-    /// On the wire.
+    /// Datagrams received on the wire.
     pub datagrams_in: u64,
-    /// Messages on the features channel.
+    /// Messages sent on the features channel.
     pub packets_out: u64,
-    /// Messages on the features channel.
+    /// Messages received on the features channel.
     pub packets_in: u64,
-    /// Frames the source gave.
+    /// Frames of the source that were processed.
     pub frames_captured: u64,
-    /// Of these, frames in which no face was found.
+    /// Frames of these in which no face was found.
     pub frames_without_face: u64,
-    /// Features coded.
+    /// Features that went to the encoder.
     pub features_out: u64,
     /// Features decoded.
     pub features_in: u64,
-    /// Features decoded in the last second.
+    /// Features decoded per second.
     pub features_fps_in: f64,
-    /// Features that never came.
+    /// Units of the peer that never arrived.
     pub features_lost: u64,
-    /// Share of the peer's packets lost lately, 0..=1.
+    /// Share of the peer's recent packets that were lost, 0..=1.
     pub loss_in: f64,
-    /// Share of our packets lost lately, as the peer says.
+    /// Share of our recent packets that were lost, as the peer reports it, 0..=1.
     pub loss_out: f64,
-    /// Units that could not be decoded, for want of their reference or damaged.
+    /// Units that could not be decoded: damaged, or their reference is missing.
     pub decode_errors: u64,
-    /// Bytes that were no packet or no control message.
+    /// Messages that were not a valid packet or control message.
     pub bad_messages: u64,
-    /// Units the codec sent that stand alone, because the peer asked.
+    /// Key units that the peer requested.
     pub key_requests: u64,
-    /// Round trip of the features channel, milliseconds; none before the first report.
+    /// Round-trip time of the features channel, milliseconds; none before the first report.
     pub rtt_ms: Option<f64>,
-    /// What the peer's features are held before they are shown, milliseconds.
+    /// Playout delay, milliseconds: how long features are held before they are shown.
     pub playout_delay_ms: f64,
-    /// From the frame's arrival in the tracker to its unit, mean of the last second, milliseconds.
+    /// Mean time to track and encode a frame, milliseconds.
     pub track_encode_ms: f64,
-    /// Share of the peer's face model that is here; none before it was offered.
+    /// Share of the peer's face file that has arrived, 0..=1; none before it was offered.
     pub model_progress: Option<f64>,
-    /// Bytes of the peer's face model.
+    /// Size of the peer's face file, bytes; none before it was offered.
     pub model_bytes_in: Option<u64>,
-    /// Layers of the peer's face model that are drawn with,
+    /// Layers of the peer's face file that are used.
     pub model_layers: usize,
-    /// of so many; 0 before the first can be.
+    /// Total number of layers of the peer's face file; 0 until the first one can be used.
     pub model_layers_of: usize,
-    /// Seconds from the connection to the peer's first picture being possible.
+    /// Seconds from the connection until the peer's face could be rendered first.
     pub model_ready_s: Option<f64>,
-    /// Seconds from the connection to all layers of the peer's model.
+    /// Seconds from the connection until all layers of the peer's face file were used.
     pub model_whole_s: Option<f64>,
-    /// Pixels a side at which the peer's face is rendered here.
-    pub resolution: u32,
     /// How finely and how often our features are coded.
-    #[serde(serialize_with = "rate_name")]
+    #[serde(serialize_with = "by_name")]
     pub rate: Rate,
     /// Sound packets sent.
     pub sound_packets_out: u64,
@@ -87,17 +86,17 @@ pub struct Stats {
     pub sound_packets_in: u64,
     /// Audio samples decoded, at 48 kHz.
     pub sound_samples_in: u64,
-    /// Opus bytes sent in the last second.
+    /// Opus data sent, kbit/s.
     pub sound_kbps_out: f64,
-    /// Opus bytes received in the last second.
+    /// Opus data received, kbit/s.
     pub sound_kbps_in: f64,
-    /// Our sound is off.
+    /// Whether our sound is off.
     pub muted: bool,
-    /// Our face is off.
+    /// Whether our face is not sent.
     pub camera_off: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn rate_name<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn by_name<S: Serializer>(rate: &Rate, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(rate.name())
 }

@@ -30,7 +30,7 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
         eprintln!("send this link over; then paste the answer that comes back, and press Enter:");
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-        live.call().command(Command::Answer(answer.trim().to_owned()));
+        live.call().command(Command::AcceptAnswer(answer.trim().to_owned()));
     }
     report(&drive(live)?)
 }
@@ -45,7 +45,7 @@ pub(super) fn join(args: Join) -> anyhow::Result<()> {
 }
 
 pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
-    call::rendezvous::serve(listen, |address| {
+    call::serve_rendezvous(listen, |address| {
         println!("listening on {address}: start calls with --rendezvous {address}");
     })
     .with_context(|| format!("cannot serve on {listen}"))
@@ -71,7 +71,6 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
         video: !peer.no_video,
         rendezvous,
         ice_servers: peer.ice_server.iter().map(|url| ice_server(url)).collect(),
-        resolution: peer.resolution.side(256),
         rate: peer.rate,
         ..Settings::default()
     };
@@ -79,7 +78,6 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
         record: peer.record.clone(),
         resolution: peer.resolution,
         background: peer.background.clone(),
-        rate: peer.rate,
         stats: peer.stats.clone(),
         duration: peer.duration,
         script: peer.at.clone(),

@@ -25,7 +25,7 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     };
     let theirs = Settings { loopback: true, audio, ..Settings::default() };
     let (host, link) = Call::host(ours)?;
-    let guest = Call::join(&link.to_string(), theirs)?;
+    let guest = Call::join(&link, theirs)?;
     let duration = Duration::from_secs(args.seconds);
     let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
     let options = Options {

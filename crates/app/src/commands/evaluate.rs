@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use call::replay::{Loss, replay};
+use call::{Loss, Path as NetworkPath, simulate};
 use eval::Channel;
 use types::Rate;
 
@@ -66,12 +66,12 @@ pub(super) fn lossy(
     painter.resize(side);
     let mut progress = Progress::new(is_json);
     let over = |loss: Loss| {
-        move |features: &[types::Feature], profile: &call::Profile| {
-            let path = call::replay::Path { seed: 42, ..call::replay::Path::clean() }
+        move |features: &[types::Feature], profile: &_| {
+            let path = NetworkPath { seed: 42, ..NetworkPath::clean() }
                 .with_jitter(Duration::from_millis(15))
                 .with_loss(loss);
-            let seen = replay(Instant::now(), features, features, profile, rate, path);
-            seen.shown.into_iter().map(|shown| Some(shown?.0)).collect()
+            let report = simulate(Instant::now(), features, features, profile, rate, path);
+            report.shown.into_iter().map(|shown| Some(shown?.0)).collect()
         }
     };
     let channels = [

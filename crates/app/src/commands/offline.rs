@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use call::SourceSpec;
-use capture::Source;
+use capture::{Source, SourceSpec};
 use face::{Background, FaceFile};
 use types::{Feature, MediaTime, Rate};
 

@@ -1,12 +1,13 @@
 //! The call screen: the peer's face, the own preview, the live figures, the controls.
 
+use call::{Command, LocalMedia};
 use egui::{Align2, Color32, Key, Rect, TextureId, Vec2, WidgetInfo};
 use face::Background;
 use types::Rate;
 
 use super::blit::PeerPicture;
 use super::theme;
-use crate::cli::Resolution;
+use crate::cli::{Action, Resolution};
 
 /// Everything the screen shows.
 #[derive(Clone, Debug, Default)]
@@ -21,41 +22,18 @@ pub struct CallView {
     pub status: String,
     /// The invite link, while somebody has yet to join.
     pub link: Option<String>,
-    /// The own sound is off.
-    pub is_muted: bool,
-    /// The own face is off.
-    pub is_camera_off: bool,
+    /// State of the own microphone and camera, and the rate.
+    pub media: LocalMedia,
     /// What was chosen.
     pub resolution: Resolution,
     /// What is drawn behind the peer.
     pub background: Background,
     /// What may be, by name.
     pub backgrounds: Vec<(&'static str, Background)>,
-    /// How much is sent.
-    pub rate: Rate,
     /// Side at which the face is drawn now, pixels.
     pub rendered_side: u32,
     /// Name and value of each live figure.
     pub figures: Vec<(&'static str, String)>,
-}
-
-/// What the person asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CallAction {
-    /// Sound off or on.
-    ToggleMute,
-    /// Face off or on.
-    ToggleCamera,
-    /// Draw at another size.
-    Resolution(Resolution),
-    /// Draw something else behind the peer.
-    Background(Background),
-    /// Send more or less.
-    Rate(Rate),
-    /// Put the invite on the clipboard.
-    CopyLink,
-    /// End the call.
-    HangUp,
 }
 
 /// Width of the panel beside the face, points.
@@ -65,8 +43,8 @@ const VALUE_WIDTH: f32 = 110.0;
 
 /// Shows the screen; gives back what was asked for, and the side in physical pixels of the place
 /// where the face is shown.
-pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
-    let mut actions = shortcuts(ui);
+pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<Action>, u32) {
+    let mut actions = shortcuts(ui, view);
     egui::Panel::bottom("controls").exact_size(58.0).show(ui, |ui| {
         ui.horizontal_centered(|ui| controls(ui, view, &mut actions));
     });
@@ -78,15 +56,15 @@ pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<CallAction>, u32) {
     (actions, (side * ui.ctx().pixels_per_point()).round() as u32)
 }
 
-fn shortcuts(ui: &egui::Ui) -> Vec<CallAction> {
+fn shortcuts(ui: &egui::Ui, view: &CallView) -> Vec<Action> {
     if ui.ctx().egui_wants_keyboard_input() {
         return Vec::new();
     }
     ui.input(|input| {
         [
-            (Key::M, CallAction::ToggleMute),
-            (Key::V, CallAction::ToggleCamera),
-            (Key::Escape, CallAction::HangUp),
+            (Key::M, toggle_mute(view)),
+            (Key::V, toggle_camera(view)),
+            (Key::Escape, Action::Call(Command::HangUp)),
         ]
         .into_iter()
         .filter(|(key, _)| input.key_pressed(*key))
@@ -95,31 +73,39 @@ fn shortcuts(ui: &egui::Ui) -> Vec<CallAction> {
     })
 }
 
-fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
-    let mute = if view.is_muted { "Unmute" } else { "Mute" };
-    if ui.selectable_label(view.is_muted, mute).on_hover_text("M").clicked() {
-        actions.push(CallAction::ToggleMute);
+fn toggle_mute(view: &CallView) -> Action {
+    Action::Call(Command::SetMuted(!view.media.muted))
+}
+
+fn toggle_camera(view: &CallView) -> Action {
+    Action::Call(Command::SetCameraOn(!view.media.camera_on))
+}
+
+fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
+    let mute = if view.media.muted { "Unmute" } else { "Mute" };
+    if ui.selectable_label(view.media.muted, mute).on_hover_text("M").clicked() {
+        actions.push(toggle_mute(view));
     }
-    let camera = if view.is_camera_off { "Camera on" } else { "Camera off" };
-    if ui.selectable_label(view.is_camera_off, camera).on_hover_text("V").clicked() {
-        actions.push(CallAction::ToggleCamera);
+    let camera = if view.media.camera_on { "Camera off" } else { "Camera on" };
+    if ui.selectable_label(!view.media.camera_on, camera).on_hover_text("V").clicked() {
+        actions.push(toggle_camera(view));
     }
     ui.separator();
     ui.label("Resolution").on_hover_text("Yours alone: it changes nothing on the wire");
     for choice in Resolution::CHOICES {
         if ui.selectable_label(view.resolution == choice, choice.to_string()).clicked() {
-            actions.push(CallAction::Resolution(choice));
+            actions.push(Action::Resolution(choice));
         }
     }
     ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
         let text = egui::RichText::new("Hang up").color(Color32::WHITE).strong();
         if ui.add(egui::Button::new(text).fill(theme::DANGER)).on_hover_text("Esc").clicked() {
-            actions.push(CallAction::HangUp);
+            actions.push(Action::Call(Command::HangUp));
         }
     });
 }
 
-fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
+fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
     ui.label(egui::RichText::new("This call").strong());
     let grid = egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]);
     grid.max_col_width(VALUE_WIDTH).show(ui, |ui| {
@@ -136,8 +122,8 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
         ui.spacing_mut().button_padding.x = 10.0;
         ui.spacing_mut().item_spacing.x = 4.0;
         for choice in Rate::ALL {
-            if ui.selectable_label(view.rate == choice, choice.to_string()).clicked() {
-                actions.push(CallAction::Rate(choice));
+            if ui.selectable_label(view.media.rate == choice, choice.to_string()).clicked() {
+                actions.push(Action::Call(Command::SetRate(choice)));
             }
         }
     });
@@ -148,11 +134,11 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
         ui.spacing_mut().item_spacing.x = 4.0;
         for (name, choice) in &view.backgrounds {
             if ui.selectable_label(view.background == *choice, *name).clicked() {
-                actions.push(CallAction::Background(choice.clone()));
+                actions.push(Action::Background(choice.clone()));
             }
         }
     });
-    if let Some(preview) = view.preview.filter(|_| !view.is_camera_off) {
+    if let Some(preview) = view.preview {
         ui.with_layout(egui::Layout::bottom_up(egui::Align::Center), |ui| {
             ui.add_space(8.0);
             let size = Vec2::splat(ui.available_width().min(176.0));
@@ -164,7 +150,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) {
 }
 
 /// The peer's face as large as it fits, or what is being waited for. Returns its side in points.
-fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) -> f32 {
+fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) -> f32 {
     let side = ui.available_size().min_elem().max(1.0);
     let Some(remote) = &view.remote else {
         ui.vertical_centered(|ui| {
@@ -176,7 +162,7 @@ fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<CallAction>) -> f
                 ui.label("Send this link to the person you want to see:");
                 ui.label(egui::RichText::new(link).monospace().small());
                 if ui.add(theme::primary("Copy the link")).clicked() {
-                    actions.push(CallAction::CopyLink);
+                    actions.push(Action::CopyLink);
                 }
             }
         });

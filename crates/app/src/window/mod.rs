@@ -16,11 +16,10 @@ use call::{Call, Event, Settings};
 use capture::SourceSpec;
 
 pub use home::{Home, HomeAction, show as show_home};
-pub use in_call::{CallAction, CallView, show as show_call};
+pub use in_call::{CallView, show as show_call};
 pub use theme::apply as apply_theme;
 
-use crate::cli::Action;
-pub use crate::cli::Resolution;
+pub use crate::cli::{Action, Resolution};
 use crate::commands::face_or_demo;
 use crate::gpu::{Gpu, Trouble};
 use crate::live::{Live, Options};
@@ -131,7 +130,7 @@ impl Window {
     fn host(&mut self, settings: Settings, options: Options) -> anyhow::Result<()> {
         let (call, link) = Call::host(settings)?;
         let live = Live::new(call, options)?;
-        self.screen = Screen::Call(Box::new(CallScreen::new(live, Some(link.to_string()))));
+        self.screen = Screen::Call(Box::new(CallScreen::new(live, Some(link))));
         Ok(())
     }
 
@@ -274,28 +273,19 @@ impl CallScreen {
             preview_label: if self.companion.is_some() { "The camera's picture" } else { "You" },
             status: self.status.clone(),
             link: self.link.clone(),
-            is_muted: self.live.is_muted(),
-            is_camera_off: self.live.is_camera_off(),
+            media: self.live.local_media(),
             resolution: self.live.resolution(),
             background: self.live.background().clone(),
             backgrounds: self.live.backgrounds(),
             rendered_side: self.painter.as_ref().map_or(0, FacePainter::side),
-            rate: self.live.rate(),
             figures: self.figures.clone(),
         };
         let (actions, place_px) = in_call::show(ui, &view);
         self.live.set_place(place_px);
         for action in actions {
             match action {
-                CallAction::ToggleMute => self.live.act(&Action::Mute(!view.is_muted)),
-                CallAction::ToggleCamera => self.live.act(&Action::Camera(view.is_camera_off)),
-                CallAction::Resolution(choice) => self.live.act(&Action::Resolution(choice)),
-                CallAction::Background(choice) => self.live.act(&Action::Background(choice)),
-                CallAction::Rate(rate) => self.live.act(&Action::Rate(rate)),
-                CallAction::CopyLink => {
-                    ui.ctx().copy_text(self.link.clone().unwrap_or_default());
-                }
-                CallAction::HangUp => self.live.act(&Action::HangUp),
+                Action::CopyLink => ui.ctx().copy_text(self.link.clone().unwrap_or_default()),
+                action => self.live.act(&action),
             }
         }
         // The face moves at the display's rhythm or slower; a waiting screen only has to notice
@@ -346,7 +336,10 @@ impl CallScreen {
 
     fn update_preview(&mut self, ctx: &egui::Context) {
         let seen = self.companion.as_ref().unwrap_or(self.live.call());
-        let Some(frame) = seen.preview() else { return };
+        let Some(frame) = seen.preview() else {
+            self.preview = None;
+            return;
+        };
         if self.preview_time == Some(frame.time()) {
             return;
         }

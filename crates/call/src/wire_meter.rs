@@ -1,6 +1,6 @@
-//! The sockets of a call, with a meter on each: what the wire carries is counted where it is
-//! handed to the operating system.
-#![expect(clippy::disallowed_methods, reason = "a socket's arrivals are stamped here")]
+//! The UDP sockets of a call, with a meter on each: traffic is counted where it is handed to the
+//! operating system.
+#![expect(clippy::disallowed_methods, reason = "arrivals are stamped here")]
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
@@ -16,21 +16,14 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
-/// IPv4 and UDP headers of a datagram, without options.
+use crate::session::WireCount;
+
+/// IPv4 and UDP headers of a datagram, in bytes, without options.
 const HEADERS_V4: u64 = 28;
-/// IPv6 and UDP headers.
+/// IPv6 and UDP headers of a datagram, in bytes.
 const HEADERS_V6: u64 = 48;
 
-/// What crossed a call's UDP sockets so far, headers of IP and UDP included.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct WireCount {
-    pub(crate) bytes_out: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) datagrams_out: u64,
-    pub(crate) datagrams_in: u64,
-}
-
-/// The meter itself, shared by all sockets of a call.
+/// Traffic meter shared by all sockets of a call.
 #[derive(Debug)]
 pub(crate) struct WireMeter {
     start: Instant,
@@ -38,7 +31,7 @@ pub(crate) struct WireMeter {
     bytes_in: AtomicU64,
     datagrams_out: AtomicU64,
     datagrams_in: AtomicU64,
-    /// Milliseconds from `start` to the last arrival, plus one; 0 before the first.
+    /// Time of the last arrival: milliseconds from `start` plus one; 0 before the first.
     last_in: AtomicU64,
 }
 
@@ -54,29 +47,26 @@ impl WireMeter {
         })
     }
 
+    /// Returns the totals so far.
     pub(crate) fn count(&self) -> WireCount {
+        let last_in = self.last_in.load(Ordering::Relaxed).checked_sub(1);
         WireCount {
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             datagrams_out: self.datagrams_out.load(Ordering::Relaxed),
             datagrams_in: self.datagrams_in.load(Ordering::Relaxed),
+            last_in: last_in.map(|ms| self.start + Duration::from_millis(ms)),
         }
     }
 
-    /// When the last datagram came.
-    pub(crate) fn last_in(&self) -> Option<Instant> {
-        let ms = self.last_in.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.start + Duration::from_millis(ms))
-    }
-
-    fn sent(&self, transmit: &Transmit<'_>) {
+    fn record_sent(&self, transmit: &Transmit<'_>) {
         let n = datagrams(transmit.contents.len(), transmit.segment_size);
         let headers = headers(transmit.destination) * n;
         self.bytes_out.fetch_add(transmit.contents.len() as u64 + headers, Ordering::Relaxed);
         self.datagrams_out.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn received(&self, meta: &RecvMeta) {
+    fn record_received(&self, meta: &RecvMeta) {
         let n = datagrams(meta.len, Some(meta.stride));
         self.bytes_in.fetch_add(meta.len as u64 + headers(meta.addr) * n, Ordering::Relaxed);
         self.datagrams_in.fetch_add(n, Ordering::Relaxed);
@@ -85,10 +75,12 @@ impl WireMeter {
     }
 }
 
+/// Returns the number of datagrams in a buffer that the system cuts into segments.
 fn datagrams(len: usize, segment: Option<usize>) -> u64 {
     segment.map_or(1, |size| len.div_ceil(size.max(1)).max(1)) as u64
 }
 
+/// Returns the size of IP and UDP headers towards `peer`, in bytes.
 fn headers(peer: SocketAddr) -> u64 {
     match peer {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => HEADERS_V6,
@@ -96,7 +88,7 @@ fn headers(peer: SocketAddr) -> u64 {
     }
 }
 
-/// Tokio, with every UDP socket metered.
+/// Tokio runtime for WebRTC whose UDP sockets are metered.
 #[derive(Debug)]
 pub(crate) struct MeteredRuntime {
     tokio: TokioRuntime,
@@ -171,7 +163,7 @@ impl AsyncUdpSocket for MeteredSocket {
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let polled = self.inner.poll_send(cx, transmit);
         if let Poll::Ready(Ok(_)) = polled {
-            self.meter.sent(transmit);
+            self.meter.record_sent(transmit);
         }
         polled
     }
@@ -184,7 +176,7 @@ impl AsyncUdpSocket for MeteredSocket {
     ) -> Poll<io::Result<usize>> {
         let polled = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(n)) = polled {
-            meta.iter().take(n).for_each(|meta| self.meter.received(meta));
+            meta.iter().take(n).for_each(|meta| self.meter.record_received(meta));
         }
         polled
     }
@@ -212,12 +204,12 @@ mod tests {
             segment_size,
             src_ip: None,
         };
-        meter.sent(&transmit("127.0.0.1:9", None));
-        meter.sent(&transmit("127.0.0.1:9", Some(100)));
-        meter.sent(&transmit("[2001:db8::1]:9", None));
+        meter.record_sent(&transmit("127.0.0.1:9", None));
+        meter.record_sent(&transmit("127.0.0.1:9", Some(100)));
+        meter.record_sent(&transmit("[2001:db8::1]:9", None));
         let count = meter.count();
         assert_eq!(count.datagrams_out, 5);
         assert_eq!(count.bytes_out, (250 + 28) + (250 + 3 * 28) + (250 + 48));
-        assert_eq!((count.bytes_in, meter.last_in()), (0, None));
+        assert_eq!((count.bytes_in, count.last_in), (0, None));
     }
 }

@@ -1,0 +1,192 @@
+//! The driver of a call: gives a [`Session`] its inputs and the time, and carries out its outputs.
+//! It owns the link, the signaling connection, the threads and the clock, and decides nothing.
+#![expect(clippy::disallowed_methods, reason = "the clock of a call is read here")]
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::event::{End, Event};
+use crate::face_sender::FaceSender;
+use crate::link::{self, LinkSettings};
+use crate::session::{Input, LinkCommand, LinkId, Output, Session, SessionConfig};
+use crate::shared::{Shared, lock};
+use crate::signaling_client::RunningClient;
+use crate::sound_threads::{MicrophoneThread, PlaybackThread};
+use crate::stats::Stats;
+use crate::wire_meter::WireMeter;
+
+/// Inputs that wait for the session. When the queue is full, threads and links wait.
+pub(crate) const MAX_INPUTS: usize = 512;
+/// Inputs handled before the session may send.
+const MAX_BATCH: usize = 64;
+/// How long links may take to close at the end of a call.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Everything outside the session that a call consists of.
+pub(crate) struct Driver {
+    pub(crate) link_settings: LinkSettings,
+    pub(crate) signaling: Option<RunningClient>,
+    pub(crate) face_sender: Option<FaceSender>,
+    pub(crate) playback: Option<PlaybackThread>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) meter: Arc<WireMeter>,
+    pub(crate) events: SyncSender<Event>,
+    /// For the threads and tasks that the driver starts.
+    pub(crate) inputs: mpsc::Sender<Input>,
+    /// Receives the sealed offer for the invite of a manual call.
+    pub(crate) invite_offer: Option<oneshot::Sender<Vec<u8>>>,
+}
+
+/// A driver with its session and what it has started.
+struct Running {
+    session: Session,
+    driver: Driver,
+    link: Option<(LinkId, mpsc::Sender<LinkCommand>)>,
+    /// Tasks of all links, those that are closing included.
+    link_tasks: Vec<JoinHandle<()>>,
+    microphone: Option<MicrophoneThread>,
+}
+
+impl Driver {
+    /// Runs the session until it has ended, closes everything, and publishes how it ended.
+    pub(crate) async fn run(self, config: SessionConfig, mut inputs: mpsc::Receiver<Input>) {
+        let mut running = Running {
+            session: Session::new(config, Instant::now()),
+            driver: self,
+            link: None,
+            link_tasks: Vec::new(),
+            microphone: None,
+        };
+        loop {
+            if let Some(end) = running.carry_out_outputs().await {
+                // Threads that wait to hand over an input must not wait any longer.
+                drop(inputs);
+                return running.close(end).await;
+            }
+            running.handle_inputs(&mut inputs).await;
+        }
+    }
+}
+
+impl Running {
+    /// Waits for inputs or for the session's timeout, and hands over everything that has come.
+    async fn handle_inputs(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+        let session = &mut self.session;
+        let first = match session.poll_timeout() {
+            Some(due) => tokio::time::timeout_at(due.into(), inputs.recv()).await.ok().flatten(),
+            None => inputs.recv().await,
+        };
+        let now = Instant::now();
+        let others = std::iter::from_fn(|| inputs.try_recv().ok()).take(MAX_BATCH);
+        for input in first.into_iter().chain(others) {
+            session.handle(input, now);
+        }
+        session.handle(Input::Wire(self.driver.meter.count()), now);
+        session.handle(Input::Timeout, now);
+    }
+
+    /// Carries out the session's outputs. Returns how it has ended, once it has.
+    async fn carry_out_outputs(&mut self) -> Option<End> {
+        while let Some(output) = self.session.poll_output() {
+            let driver = &mut self.driver;
+            match output {
+                Output::Link(id, command) => self.command_link(id, command).await,
+                Output::Signal(sealed) => {
+                    if let Some(signaling) = &driver.signaling {
+                        signaling.send(sealed);
+                    }
+                }
+                Output::InviteOffer(sealed) => {
+                    if let Some(invite_offer) = driver.invite_offer.take() {
+                        let _ = invite_offer.send(sealed);
+                    }
+                }
+                Output::Encoder(command) => {
+                    if let Some(sender) = &driver.face_sender {
+                        sender.command(command);
+                    }
+                }
+                Output::StartMicrophone => {
+                    // Without a thread there is no sound, as without a microphone.
+                    self.microphone = MicrophoneThread::start(driver.inputs.clone()).ok();
+                }
+                Output::PlaySound(packet) => {
+                    if let Some(playback) = &driver.playback {
+                        playback.push(packet);
+                    }
+                }
+                Output::Features { arrived, features } => {
+                    lock(&driver.shared.playout).push(arrived, &features);
+                    lock(&driver.shared.received).extend(features);
+                }
+                Output::ReadFace(job) => {
+                    let inputs = driver.inputs.clone();
+                    tokio::task::spawn_blocking(move || {
+                        let _ = inputs.blocking_send(Input::FaceRead(Box::new(job.run())));
+                    });
+                }
+                Output::PeerFace(model) => *lock(&driver.shared.model) = Some(model),
+                Output::LocalMedia(media) => *lock(&driver.shared.media) = media,
+                Output::Stats(stats) => driver.publish(*stats),
+                Output::Event(event) => driver.emit(event),
+                Output::End(end) => return Some(end),
+            }
+        }
+        None
+    }
+
+    /// Passes a command to its link. The first command for a number creates the link.
+    async fn command_link(&mut self, id: LinkId, command: LinkCommand) {
+        if self.link.as_ref().is_none_or(|(current, _)| *current != id) {
+            let driver = &self.driver;
+            let (settings, meter) = (driver.link_settings.clone(), Arc::clone(&driver.meter));
+            let (commands, task) = link::spawn(id, settings, meter, driver.inputs.clone());
+            self.link = Some((id, commands));
+            self.link_tasks.retain(|task| !task.is_finished());
+            self.link_tasks.push(task);
+        }
+        let is_late_of_no_use =
+            matches!(command, LinkCommand::SendFeatures(_) | LinkCommand::SendSound(_));
+        if let Some((_, commands)) = &self.link {
+            if is_late_of_no_use {
+                let _ = commands.try_send(command);
+            } else {
+                let _ = commands.send(command).await;
+            }
+        }
+    }
+
+    async fn close(self, end: End) {
+        let Self { mut driver, link, link_tasks, microphone, .. } = self;
+        drop((link, microphone, driver.face_sender.take()));
+        let all_closed = async {
+            for task in link_tasks {
+                let _ = task.await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, all_closed).await;
+        if let Some(signaling) = driver.signaling.take() {
+            signaling.close().await;
+        }
+        *lock(&driver.shared.end) = Some(end);
+    }
+}
+
+impl Driver {
+    /// Publishes statistics, completed by what the session does not know.
+    fn publish(&self, mut stats: Stats) {
+        let delay = lock(&self.shared.playout).delay();
+        stats.playout_delay_ms = delay.as_secs_f64() * 1000.0;
+        stats.sound_samples_in = self.playback.as_ref().map_or(0, PlaybackThread::samples);
+        *lock(&self.shared.stats) = stats;
+    }
+
+    /// Queues an event, or drops it when a thousand others wait already.
+    fn emit(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+}

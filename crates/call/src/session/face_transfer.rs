@@ -1,0 +1,138 @@
+//! Exchange of face files over the reliable channel.
+
+use std::time::Instant;
+
+use face::FaceFile;
+use transport::{ContentHash, ModelReceiver, ModelSender, TransferError};
+
+use super::Session;
+use super::io::Output;
+use super::peer_face::{FaceReadJob, PeerFace, ReadFace};
+use crate::event::{Event, ModelRefusal};
+
+impl Session {
+    /// Offers our face file. A repeated offer on the same link continues the running transfer:
+    /// chunks that are under way must not be sent twice.
+    pub(super) fn offer_model(&mut self) {
+        if self.model_sender.is_none()
+            && let Some(face) = &self.face
+        {
+            // A file over the limit is not offered; the peer hears but does not see us.
+            self.model_sender = ModelSender::new(face.clone()).ok();
+        }
+        if let Some(model) = &self.model_sender {
+            let offer = model.offer();
+            self.send_control(&offer);
+        }
+    }
+
+    pub(super) fn handle_model_offer(&mut self, n_bytes: u32, hash: ContentHash) {
+        if self.peer_face.hash != Some(hash) {
+            if self.peer_face.hash.is_some() {
+                self.receiver.clear_profile();
+            }
+            self.peer_face = PeerFace { hash: Some(hash), ..PeerFace::default() };
+        }
+        match ModelReceiver::new(n_bytes, hash, self.peer_face.transfer.take()) {
+            Ok((receiver, request)) => {
+                self.statistics.model_bytes_in = Some(u64::from(n_bytes));
+                self.peer_face.transfer = Some(receiver);
+                self.send_control(&request);
+                self.handle_model_progress();
+            }
+            Err(refusal) => self.refuse_model(refusal.into()),
+        }
+    }
+
+    pub(super) fn handle_model_request(&mut self, hash: ContentHash, from: u32) {
+        if let Some(model) = &mut self.model_sender {
+            model.handle_request(hash, from);
+        }
+    }
+
+    pub(super) fn handle_model_chunk(&mut self, offset: u32, bytes: &[u8]) {
+        let Some(receiver) = &mut self.peer_face.transfer else { return };
+        match receiver.handle_chunk(offset, bytes) {
+            Ok(reply) => {
+                if let Some(reply) = reply {
+                    self.send_control(&reply);
+                }
+                self.handle_model_progress();
+            }
+            // A repeated chunk: it is here already.
+            Err(TransferError::UnexpectedOffset { found, expected }) if found < expected => {}
+            Err(refusal) => {
+                self.peer_face.transfer = None;
+                self.refuse_model(refusal.into());
+            }
+        }
+    }
+
+    /// Sends the chunks that the peer has room for.
+    pub(super) fn send_chunks(&mut self) {
+        while let Some(chunk) = self.model_sender.as_mut().and_then(ModelSender::poll_chunk) {
+            self.send_control(&chunk);
+        }
+    }
+
+    /// Reports progress and starts reading the layers that are complete. One job runs at a time;
+    /// layers that complete meanwhile are read when it has finished.
+    fn handle_model_progress(&mut self) {
+        let Some(transfer) = &self.peer_face.transfer else { return };
+        let progress = transfer.progress();
+        let arrived = FaceFile::arrived(transfer.received());
+        let percent = (progress * 100.0) as u32;
+        self.statistics.model_progress = Some(f64::from(progress));
+        if self.peer_face.percent.is_none_or(|before| percent > before) {
+            self.peer_face.percent = Some(percent);
+            self.emit(Event::ModelProgress(progress));
+        }
+        let face = &mut self.peer_face;
+        match arrived {
+            Ok(Some(arrived))
+                if arrived.layers > face.layers_read && !face.is_reading && !face.is_refused =>
+            {
+                let (Some(transfer), Some(hash)) = (&face.transfer, face.hash) else { return };
+                let job = FaceReadJob {
+                    hash,
+                    bytes: transfer.received()[..arrived.bytes].to_vec(),
+                    layers: arrived.layers,
+                    total_layers: arrived.of,
+                };
+                face.layers_read = arrived.layers;
+                face.is_reading = true;
+                self.outputs.push_back(Output::ReadFace(job));
+            }
+            Ok(_) => {}
+            Err(refusal) => self.refuse_model(refusal.into()),
+        }
+    }
+
+    pub(super) fn handle_face_read(&mut self, now: Instant, read: ReadFace) {
+        if self.peer_face.hash != Some(read.hash) {
+            return;
+        }
+        self.peer_face.is_reading = false;
+        let ReadFace { layers, total_layers, face, .. } = read;
+        match face {
+            Ok((profile, model)) => {
+                self.outputs.push_back(Output::PeerFace(model));
+                if self.peer_face.profile.is_none() {
+                    self.peer_face.profile = Some(profile.clone());
+                    self.receiver.set_profile(profile);
+                }
+                self.statistics.record_model_layers(now, layers, total_layers);
+                self.emit(Event::ModelReady { layers, of: total_layers });
+                self.handle_model_progress();
+            }
+            Err(refusal) => self.refuse_model(refusal),
+        }
+    }
+
+    /// Reports the first reason for which the peer's face file cannot be shown.
+    fn refuse_model(&mut self, refusal: ModelRefusal) {
+        if !std::mem::replace(&mut self.peer_face.is_refused, true) {
+            self.emit(Event::ModelRefused(refusal));
+        }
+    }
+}

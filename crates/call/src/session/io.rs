@@ -1,0 +1,165 @@
+//! What goes into a session and what comes out of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use codec::{EncodedUnit, Encoder};
+use face::FaceModel;
+use types::{Feature, Rate, Sound, UnitNumber};
+
+use super::peer_face::{FaceReadJob, ReadFace};
+use crate::event::{Command, End, Event, LinkError};
+use crate::settings::LocalMedia;
+use crate::sound::SoundPacket;
+use crate::stats::Stats;
+
+/// Number of a link, counted from 1 by the session. Events of a replaced link are ignored.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct LinkId(pub(crate) u32);
+
+/// Everything that can happen to a session.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Time has passed. Due after every batch of other inputs and at [`Session::poll_timeout`]:
+    /// decodes, sends and watches deadlines.
+    ///
+    /// [`Session::poll_timeout`]: super::Session::poll_timeout
+    Timeout,
+    Link(LinkId, LinkEvent),
+    Signaling(SignalingEvent),
+    Command(Command),
+    /// The face sender has processed a frame.
+    Frame(Box<TrackedFrame>),
+    /// Audio samples from the microphone or the clip, in order.
+    Sounds(Vec<Sound>),
+    /// A sound device is missing; the text says why.
+    NoSound(String),
+    /// The source has ended, with the error if there was one.
+    SourceEnded(Option<String>),
+    /// A [`Output::ReadFace`] job has finished.
+    FaceRead(Box<ReadFace>),
+    /// Totals of the sockets, as of now.
+    Wire(WireCount),
+}
+
+/// What happens on a link.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// The offer or answer is ready to be sent: an SDP description.
+    Described(String),
+    FeaturesOpen,
+    ControlOpen,
+    /// A packet of access units or a report.
+    Features(Bytes),
+    /// A message of the reliable channel.
+    Control(Bytes),
+    Sound(SoundPacket),
+    /// A candidate that was found after the description was made: an SDP attribute.
+    Candidate(String),
+    /// No path was found, or it was lost for good.
+    Failed,
+    /// WebRTC refused an operation.
+    Error(LinkError),
+}
+
+/// What the rendezvous service delivers.
+#[derive(Clone, Debug)]
+pub(crate) enum SignalingEvent {
+    /// A sealed message of the other participant.
+    Sealed(Bytes),
+    /// The room has two participants already.
+    RoomIsFull,
+}
+
+/// Totals since the start of the call, IP and UDP headers included.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct WireCount {
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) datagrams_out: u64,
+    pub(crate) datagrams_in: u64,
+    /// When the last datagram arrived.
+    pub(crate) last_in: Option<Instant>,
+}
+
+/// Result of processing one frame of the source.
+#[derive(Debug)]
+pub(crate) struct TrackedFrame {
+    pub(crate) face_found: bool,
+    /// The unit that the frame completed, if any.
+    pub(crate) unit: Option<EncodedUnit>,
+    /// Time spent on tracking and encoding.
+    pub(crate) took: Duration,
+}
+
+/// Everything a session asks for, in the order in which it is to be done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// For the link of this number. The first command for a number creates the link.
+    Link(LinkId, LinkCommand),
+    /// A sealed message for the rendezvous service.
+    Signal(Vec<u8>),
+    /// The sealed offer that the invite of a manual call contains.
+    InviteOffer(Vec<u8>),
+    Encoder(EncoderCommand),
+    StartMicrophone,
+    PlaySound(SoundPacket),
+    /// Features decoded from a unit that arrived at `arrived`, oldest first.
+    Features {
+        arrived: Instant,
+        features: Vec<Feature>,
+    },
+    /// Run the job on another thread; its result is an [`Input::FaceRead`].
+    ReadFace(FaceReadJob),
+    /// A version of the peer's face with more layers.
+    PeerFace(Arc<FaceModel>),
+    LocalMedia(LocalMedia),
+    Stats(Box<Stats>),
+    Event(Event),
+    /// The call is over: send what waits, close everything. Always the last output.
+    End(End),
+}
+
+/// What a link is asked to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum LinkCommand {
+    /// Make an offer; it comes back as [`LinkEvent::Described`].
+    Offer,
+    /// Answer this offer; the answer comes back as [`LinkEvent::Described`].
+    Answer(String),
+    /// The peer's answer to our offer.
+    Accept(String),
+    /// A candidate of the peer.
+    AddCandidate(String),
+    SendFeatures(Vec<u8>),
+    SendControl(Vec<u8>),
+    SendSound(SoundPacket),
+    /// Deliver what was sent on the reliable channel, then close.
+    Close,
+}
+
+/// What the face sender is asked to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EncoderCommand {
+    /// The peer is connected: start a clip that waits, and begin with a key unit.
+    Start,
+    /// Track and encode frames, or leave the camera's frames alone.
+    SetCameraOn(bool),
+    SetRate(Rate),
+    /// The peer has decoded this unit, so later ones may reference it.
+    Acknowledge(UnitNumber),
+    RequestKey,
+}
+
+impl EncoderCommand {
+    /// Applies to the encoder what concerns it.
+    pub(crate) fn apply(self, encoder: &mut Encoder) {
+        match self {
+            Self::Start | Self::RequestKey => encoder.request_key(),
+            Self::Acknowledge(number) => encoder.acknowledge(number),
+            Self::SetRate(rate) => encoder.set_rate(rate),
+            Self::SetCameraOn(_) => {}
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Outgoing features and sound, and what the peer's reports mean for the encoder.
+
+use std::time::Instant;
+
+use codec::EncodedUnit;
+use transport::{PacketizerSettings, ReceiverReport};
+use types::{Rate, Sound};
+
+use super::Session;
+use super::io::{EncoderCommand, LinkCommand, Output, TrackedFrame};
+
+impl Session {
+    pub(super) fn handle_frame(&mut self, now: Instant, frame: TrackedFrame) {
+        self.statistics.record_frame(frame.took, frame.face_found);
+        if let Some(unit) = frame.unit
+            && self.is_link_ready()
+        {
+            self.push_unit(now, &unit);
+        }
+    }
+
+    fn push_unit(&mut self, now: Instant, unit: &EncodedUnit) {
+        // Packed as the rate it was encoded at needs, which may be the one before a change.
+        self.packetizer.set_settings(packetizer_settings(unit.decoded.rate));
+        let bytes = unit.unit.as_bytes();
+        if self.packetizer.push_unit(now, unit.number, unit.time, bytes).is_ok() {
+            self.statistics.payload_bytes_out += bytes.len() as u64;
+        }
+    }
+
+    /// Sends the packets that are due.
+    pub(super) fn send_packets(&mut self, now: Instant) {
+        loop {
+            let is_due = self.packetizer.is_due(now);
+            let report = self.receiver.jitter_buffer.poll_report(now, is_due);
+            let Some(packet) = self.packetizer.poll_packet(now, report) else { break };
+            self.statistics.packets_out += 1;
+            if let Some(link) = self.phase.link() {
+                let command = LinkCommand::SendFeatures(packet);
+                self.outputs.push_back(Output::Link(link.id, command));
+            }
+        }
+    }
+
+    pub(super) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        self.statistics.packets_in += 1;
+        if let Some(report) = self.receiver.handle_packet(now, packet) {
+            self.handle_report(now, report);
+        }
+    }
+
+    fn handle_report(&mut self, now: Instant, report: ReceiverReport) {
+        self.packetizer.handle_report(now, &report);
+        if report.key_requested() {
+            self.statistics.key_requests += 1;
+            self.outputs.push_back(Output::Encoder(EncoderCommand::RequestKey));
+        }
+        while let Some(number) = self.packetizer.poll_confirmed() {
+            self.outputs.push_back(Output::Encoder(EncoderCommand::Acknowledge(number)));
+        }
+    }
+
+    pub(super) fn handle_sounds(&mut self, sounds: &[Sound]) {
+        let is_silent = self.media.muted || !self.is_link_ready();
+        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, self.phase.link()) else {
+            return;
+        };
+        for packet in sounds.iter().flat_map(|sound| encoder.encode(sound, is_silent)) {
+            self.statistics.sound_packets_out += 1;
+            self.statistics.sound_bytes_out += packet.opus.len() as u64;
+            self.outputs.push_back(Output::Link(link.id, LinkCommand::SendSound(packet)));
+        }
+    }
+}
+
+/// Returns how units of a rate are packed: one per packet, because the encoder already produces
+/// no more units than are needed.
+pub(super) fn packetizer_settings(rate: Rate) -> PacketizerSettings {
+    let parameters = rate.parameters();
+    PacketizerSettings {
+        units_per_packet: 1,
+        // Units reference the redundant ones in their packet.
+        min_redundancy: parameters.redundancy as usize,
+        repeat_interval: parameters.repeat_interval,
+        ..PacketizerSettings::default()
+    }
+}

@@ -1,0 +1,108 @@
+//! Threads of the sound devices: a microphone at one end, a speaker at the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use capture::{Microphone, Speaker};
+use tokio::sync::mpsc;
+
+use crate::session::Input;
+use crate::sound::{SoundDecoder, SoundPacket};
+
+/// Packets that wait for the playback thread. More are dropped.
+const MAX_PACKETS: usize = 64;
+/// How long the microphone thread waits for sound before it looks whether to stop.
+const MICROPHONE_WAIT: Duration = Duration::from_millis(100);
+
+/// Thread that decodes the peer's sound and plays it. It decodes even without a speaker.
+pub(crate) struct PlaybackThread {
+    packets: SyncSender<SoundPacket>,
+    samples: Arc<AtomicU64>,
+}
+
+impl PlaybackThread {
+    /// Starts the thread; the speaker is opened when the first packet arrives.
+    pub(crate) fn start(inputs: mpsc::Sender<Input>) -> std::io::Result<Self> {
+        let (packets, receiver) = sync_channel(MAX_PACKETS);
+        let samples = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&samples);
+        std::thread::Builder::new()
+            .name("feathercall-play".to_owned())
+            .spawn(move || play(&receiver, &counter, &inputs))?;
+        Ok(Self { packets, samples })
+    }
+
+    /// Queues a packet, or drops it when the queue is full.
+    pub(crate) fn push(&self, packet: SoundPacket) {
+        let _ = self.packets.try_send(packet);
+    }
+
+    /// Returns the number of audio samples decoded so far, at 48 kHz.
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples.load(Ordering::Relaxed)
+    }
+}
+
+fn play(packets: &Receiver<SoundPacket>, samples: &AtomicU64, inputs: &mpsc::Sender<Input>) {
+    let Some(mut decoder) = SoundDecoder::new() else { return };
+    let Ok(first) = packets.recv() else { return };
+    let mut speaker = match Speaker::open() {
+        Ok(speaker) => Some(speaker),
+        Err(error) => {
+            let _ = inputs.blocking_send(Input::NoSound(error.to_string()));
+            None
+        }
+    };
+    let mut next = Some(first);
+    while let Some(packet) = next {
+        let sound = decoder.decode(&packet);
+        samples.fetch_add(sound.len() as u64, Ordering::Relaxed);
+        if let Some(speaker) = &mut speaker {
+            speaker.push(&sound);
+        }
+        next = packets.recv().ok();
+    }
+}
+
+/// Thread that reads the microphone. Dropping it stops the thread.
+pub(crate) struct MicrophoneThread {
+    stop: Arc<AtomicBool>,
+}
+
+impl MicrophoneThread {
+    /// Starts the thread.
+    pub(crate) fn start(inputs: mpsc::Sender<Input>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("feathercall-listen".to_owned())
+            .spawn(move || listen(&stopped, &inputs))?;
+        Ok(Self { stop })
+    }
+}
+
+impl Drop for MicrophoneThread {
+    fn drop(&mut self) {
+        // The thread ends by itself. Waiting for it here could wait for our own queue.
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
+    let mut microphone = match Microphone::open() {
+        Ok(microphone) => microphone,
+        Err(error) => {
+            let _ = inputs.blocking_send(Input::NoSound(error.to_string()));
+            return;
+        }
+    };
+    while !stopped.load(Ordering::Relaxed) {
+        if let Some(sound) = microphone.next_sound(MICROPHONE_WAIT)
+            && inputs.blocking_send(Input::Sounds(vec![sound])).is_err()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Tests that need real sockets and the wall clock. Everything else is tested on a virtual clock,
+//! in `session/tests`.
+#![expect(clippy::disallowed_methods, reason = "real calls take real time")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use capture::SourceSpec;
+use codec::{Encoder, Profile, Reference, Stream};
+use face::FaceFile;
+use tokio::sync::mpsc;
+use transport::InviteError;
+use types::{Code, Feature, HeadPose, MediaTime};
+
+use crate::link::{self, LinkSettings};
+use crate::offline::name_of;
+use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
+use crate::sound::SoundPacket;
+use crate::wire_meter::WireMeter;
+use crate::{Call, CallFailure, Command, End, Event, Meeting, Settings, StartError};
+
+/// Longest wait for anything. A test that waits longer is broken.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn settings(rendezvous: Meeting) -> Settings {
+    Settings { loopback: true, audio: false, rendezvous, ..Settings::default() }
+}
+
+/// Returns events up to the first that `is_last` accepts.
+fn events_until(call: &Call, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        events.push(call.next_event(PATIENCE).expect("something happens"));
+        let last = &events[events.len() - 1];
+        if is_last(last) {
+            return events;
+        }
+        assert!(!matches!(last, Event::Ended(_)), "{events:?}");
+    }
+}
+
+/// Waits for the connection and returns the peer's name.
+fn connected(call: &Call) -> String {
+    match events_until(call, |event| matches!(event, Event::Connected { .. })).pop() {
+        Some(Event::Connected { peer_name }) => peer_name,
+        _ => unreachable!(),
+    }
+}
+
+fn end_of(call: &Call) -> End {
+    match events_until(call, |event| matches!(event, Event::Ended(_))).pop() {
+        Some(Event::Ended(end)) => end,
+        _ => unreachable!(),
+    }
+}
+
+fn nod(frame: u64) -> Feature {
+    let angle = (frame as f32 * 0.3).sin() * 0.2;
+    Feature {
+        time: MediaTime::of_frame(frame, 25),
+        pose: HeadPose::from_array([angle, 0.0, 0.0, 0.0, 0.0, 1.0]).unwrap(),
+        code: Code::NEUTRAL,
+    }
+}
+
+fn demo_face() -> FaceFile {
+    FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap()
+}
+
+/// Writes a stream to a file of its own.
+fn stream_file(name: &str, stream: &Stream) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("{}-{name}", std::process::id()));
+    std::fs::write(&path, stream.to_bytes()).unwrap();
+    path
+}
+
+#[test]
+fn a_recorded_stream_and_its_face_reach_the_peer() {
+    let face = demo_face();
+    let profile = Profile::parse(&face.codec_profile).unwrap();
+    let mut encoder = Encoder::with_reference(profile, Reference::Previous);
+    let units = (0..20).filter_map(|i| encoder.push(&nod(2 * i), false));
+    let units = units.map(|unit| (unit.time, unit.unit)).collect();
+    let path = stream_file("recorded.fcs", &Stream { face: name_of(&face), units });
+    let source = Some(SourceSpec::Clip(path.clone()));
+    let model = face.model.clone();
+    let host = Settings { face: Some(face), source, ..settings(Meeting::default()) };
+    let (host, invite) = Call::host(host).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let guest = Call::join(&invite, settings(Meeting::default())).unwrap();
+    events_until(&host, |event| matches!(event, Event::SourceEnded { error: None }));
+    events_until(&guest, |event| matches!(event, Event::ModelReady { layers, of } if layers == of));
+    assert_eq!(*guest.remote_model().unwrap(), model);
+    let deadline = Instant::now() + PATIENCE;
+    let mut received = Vec::new();
+    while received.last().is_none_or(|last: &Feature| last.time < nod(38).time) {
+        assert!(Instant::now() < deadline, "{} features", received.len());
+        received.extend(guest.take_received());
+        std::thread::yield_now();
+    }
+    for feature in received {
+        let frame = feature.time.as_micros() / 40_000;
+        let error = feature.pose.rotation().x - nod(frame).pose.rotation().x;
+        // Quantized twice.
+        assert!(error.abs() < 0.03, "{error} at frame {frame}");
+    }
+    assert!(guest.feature_at(Instant::now()).is_some());
+    host.command(Command::HangUp);
+    assert!(matches!(end_of(&guest), End::PeerHungUp));
+    let stats = guest.stats();
+    assert!(stats.features_in >= 20 && stats.decode_errors == 0, "{stats:?}");
+    assert!(stats.wire_bytes_in > stats.payload_bytes_in && stats.datagrams_in > 0);
+}
+
+#[test]
+fn two_peers_meet_chat_and_part() {
+    let host_settings = Settings { name: "Ada".into(), ..settings(Meeting::default()) };
+    let (host, invite) = Call::host(host_settings).unwrap();
+    let guest = Call::join(&invite, settings(Meeting::default())).unwrap();
+    assert_eq!(connected(&guest), "Ada");
+    connected(&host);
+    guest.command(Command::SendChat("hello".into()));
+    let events = events_until(&host, |event| matches!(event, Event::Chat(_)));
+    assert!(matches!(events.last(), Some(Event::Chat(text)) if text == "hello"));
+    drop(guest);
+    assert!(matches!(end_of(&host), End::PeerHungUp));
+    assert!(host.next_event(Duration::ZERO).is_none(), "nothing follows the end");
+}
+
+#[test]
+fn two_peers_meet_without_a_service() {
+    let (host, invite) = Call::host(settings(Meeting::Manual)).unwrap();
+    let guest = Call::join(&invite, settings(Meeting::Manual)).unwrap();
+    let ready = events_until(&guest, |event| matches!(event, Event::AnswerReady(_))).pop();
+    let Some(Event::AnswerReady(answer)) = ready else { unreachable!() };
+    host.command(Command::AcceptAnswer(answer));
+    connected(&host);
+    connected(&guest);
+}
+
+#[test]
+fn a_third_peer_is_turned_away() {
+    let (host, invite) = Call::host(settings(Meeting::default())).unwrap();
+    let guest = Call::join(&invite, settings(Meeting::default())).unwrap();
+    connected(&host);
+    let third = Call::join(&invite, settings(Meeting::default())).unwrap();
+    assert!(matches!(end_of(&third), End::Failed(CallFailure::RoomIsFull)));
+    connected(&guest);
+}
+
+#[test]
+fn a_mistyped_invite_is_refused_at_once() {
+    let (_host, mut invite) = Call::host(settings(Meeting::default())).unwrap();
+    invite.pop();
+    let refused = Call::join(&invite, settings(Meeting::default()));
+    assert!(matches!(refused, Err(StartError::Invite(InviteError::Checksum))));
+}
+
+/// Returns why no call begins with this source.
+fn refusal(face: Option<FaceFile>, stream: PathBuf) -> StartError {
+    let source = Some(SourceSpec::Clip(stream));
+    let settings = Settings { face, source, ..settings(Meeting::default()) };
+    Call::host(settings).map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn a_stream_that_cannot_be_sent_is_refused_with_a_reason() {
+    let public = FaceFile::parse(&demo_face().public_bytes()).unwrap();
+    let other = stream_file("other.fcs", &Stream { face: [7; 8], units: Vec::new() });
+    let empty = Stream { face: name_of(&demo_face()), units: Vec::new() };
+    let empty = stream_file("empty.FCS", &empty);
+    for (face, stream, reason) in [
+        (None, "none.fcs".into(), "--face"),
+        (Some(demo_face()), "none.fcs".into(), "cannot read none.fcs"),
+        (Some(public), "none.fcs".into(), "no private part"),
+        (Some(demo_face()), other.clone(), "another face"),
+        (Some(demo_face()), empty.clone(), "no face"),
+    ] {
+        let refusal = refusal(face, stream).to_string();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+    std::fs::remove_file(other).unwrap();
+    std::fs::remove_file(empty).unwrap();
+}
+
+/// Returns the next event of a link.
+async fn next_event(inputs: &mut mpsc::Receiver<Input>) -> LinkEvent {
+    let input = tokio::time::timeout(PATIENCE, inputs.recv()).await;
+    match input.expect("something happens").expect("the link lives") {
+        Input::Link(_, event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until an event was picked, for each of `picks` once, in any order.
+async fn wait_for(inputs: &mut mpsc::Receiver<Input>, picks: &[&dyn Fn(&LinkEvent) -> bool]) {
+    let mut missing = picks.to_vec();
+    while !missing.is_empty() {
+        let event = next_event(inputs).await;
+        missing.retain(|pick| !pick(&event));
+    }
+}
+
+#[test]
+fn a_link_carries_packets_messages_and_sound_and_counts_them() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let settings = LinkSettings {
+            ice_servers: Vec::new(),
+            loopback: true,
+            gather_deadline: Duration::from_secs(5),
+            audio: true,
+        };
+        let spawn = || {
+            let (meter, (inputs, events)) = (WireMeter::new(), mpsc::channel(64));
+            let (commands, task) =
+                link::spawn(LinkId(1), settings.clone(), Arc::clone(&meter), inputs);
+            (commands, events, meter, task)
+        };
+        let described = async |events: &mut mpsc::Receiver<Input>| loop {
+            if let LinkEvent::Described(description) = next_event(events).await {
+                return description;
+            }
+        };
+        let (a, mut a_events, a_meter, a_task) = spawn();
+        let (b, mut b_events, b_meter, b_task) = spawn();
+        a.send(LinkCommand::Offer).await.unwrap();
+        b.send(LinkCommand::Answer(described(&mut a_events).await)).await.unwrap();
+        a.send(LinkCommand::Accept(described(&mut b_events).await)).await.unwrap();
+        let is_features_open = |event: &LinkEvent| matches!(event, LinkEvent::FeaturesOpen);
+        let is_control_open = |event: &LinkEvent| matches!(event, LinkEvent::ControlOpen);
+        for events in [&mut a_events, &mut b_events] {
+            wait_for(events, &[&is_features_open, &is_control_open]).await;
+        }
+
+        let before = a_meter.count();
+        let large: Vec<u8> = (0..16_000_u32).map(|i| (i % 251) as u8).collect();
+        let sound = SoundPacket { sequence: 9, timestamp: 7, opus: Bytes::from_static(b"opus") };
+        a.send(LinkCommand::SendControl(large.clone())).await.unwrap();
+        b.send(LinkCommand::SendControl(b"from b".to_vec())).await.unwrap();
+        b.send(LinkCommand::SendFeatures(b"packet".to_vec())).await.unwrap();
+        b.send(LinkCommand::SendSound(sound.clone())).await.unwrap();
+        let is_control = |want: Vec<u8>| {
+            move |event: &LinkEvent| matches!(event, LinkEvent::Control(got) if got[..] == want)
+        };
+        let is_packet =
+            |event: &LinkEvent| matches!(event, LinkEvent::Features(got) if got[..] == *b"packet");
+        let is_sound = |event: &LinkEvent| matches!(event, LinkEvent::Sound(got) if *got == sound);
+        let is_small = is_control(b"from b".to_vec());
+        wait_for(&mut a_events, &[&is_small, &is_packet, &is_sound]).await;
+        wait_for(&mut b_events, &[&is_control(large)]).await;
+        let sent = a_meter.count().bytes_out - before.bytes_out;
+        assert!(sent >= 16_000 + 13 * 28, "only {sent} bytes counted");
+        assert!(b_meter.count().bytes_in >= 16_000 && b_meter.count().last_in.is_some());
+        a.send(LinkCommand::Close).await.unwrap();
+        b.send(LinkCommand::Close).await.unwrap();
+        a_task.await.unwrap();
+        b_task.await.unwrap();
+    });
+}
