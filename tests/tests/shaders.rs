@@ -210,7 +210,7 @@ fn pictures_come_back_in_the_order_they_were_drawn() {
         renderer.render(device, queue, &model.frame_inputs(feature));
         renderer.start_read_back(device, queue, time(index));
     }
-    assert_eq!(renderer.read_backs_under_way(), 3);
+    assert_eq!(renderer.pending_read_backs(), 3);
     for (index, feature) in features.iter().enumerate() {
         let frame = renderer.finish_read_back(device).unwrap();
         assert_eq!(frame.time(), time(index));

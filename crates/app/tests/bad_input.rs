@@ -109,7 +109,7 @@ fn a_damaged_or_foreign_face_file_is_refused() {
     for (name, bytes, says) in [
         ("flipped.face", &flipped[..], "damaged"),
         ("newer.face", &newer[..], "version"),
-        ("short.face", &good[..good.len() / 3], "cut short"),
+        ("short.face", &good[..good.len() / 3], "truncated"),
         ("foreign.face", b"\x89PNG\r\n\x1a\n not a face", "not a face file"),
     ] {
         let path = folder.join(name);

@@ -1,6 +1,6 @@
 //! Definition of the baseline field: what one ray shows.
 
-use face::{Taps, exp, sigmoid};
+use face::{exp, sigmoid};
 use rayon::prelude::*;
 
 use crate::frame::{ClassicFrame, NetFrame};
@@ -172,8 +172,21 @@ pub(crate) fn integrate(
 /// Reads an `n` by `n` picture at an image point, bilinear and clamped at the edges; the centre of
 /// texel `i` lies at `(i + 0.5) / n`.
 pub(crate) fn read_picture(texels: &[[f32; 3]], n: usize, x: f32, y: f32) -> [f32; 3] {
-    let relative = |v: f32| (v * n as f32 - 0.5) / (n - 1) as f32;
-    Taps::new(relative(x), relative(y), n, n).read(texels)
+    let axis = |v: f32| {
+        let at = ((v * n as f32 - 0.5) / (n - 1) as f32 * (n - 1) as f32).clamp(0.0, (n - 1) as f32);
+        let low = (at as usize).min(n - 2);
+        (low, at - low as f32)
+    };
+    let ((x, fx), (y, fy)) = (axis(x), axis(y));
+    let shares = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
+    let first = y * n + x;
+    let mut sum = [0.0; 3];
+    for (at, share) in [first, first + 1, first + n, first + n + 1].into_iter().zip(shares) {
+        for (s, v) in sum.iter_mut().zip(texels[at]) {
+            *s += share * v;
+        }
+    }
+    sum
 }
 
 /// Encodes a vector as `[v, sin(2⁰v), cos(2⁰v), sin(2¹v), cos(2¹v), …]`, three axes each; the length

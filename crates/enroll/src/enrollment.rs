@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use codec::Profile;
-use face::{FaceFile, FaceModel, Sizes, ssim};
+use face::{FaceFile, FaceModel, PackedModel, Sizes, ssim};
 use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing, measuring_fingerprint};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
@@ -124,11 +124,10 @@ fn pack(
         torso: observations.torso.clone(),
         embedder: trained.embedding.to_bytes()?,
     };
-    let mut file = FaceFile::new(&trained.model, Vec::new(), Some(sender.to_bytes()))
-        .context("packing the face")?;
+    let packed = PackedModel::new(&trained.model).context("packing the face")?;
     let train = &observations.train;
     let last = &train[train.len().saturating_sub(n_profiled)..];
-    let mut refiner = PhotometricRefiner::new(file.model.clone());
+    let mut refiner = PhotometricRefiner::new(packed.model().clone());
     let mut features = Vec::with_capacity(last.len());
     for (measured, observed) in measured_features(&trained.embedding, last)?.iter().zip(last) {
         if features.len() >= MIN_PROFILED_LATE && clock.has_passed(LATE) {
@@ -138,8 +137,9 @@ fn pack(
     }
     let pictures: Vec<_> =
         last.iter().zip(&features).map(|(observed, feature)| (&observed.frame, *feature)).collect();
-    let profile = profile(&file.model, &features, &pictures)?;
-    file.codec_profile = profile.to_bytes();
+    let profile = profile(packed.model(), &features, &pictures)?;
+    let file = FaceFile::new(packed, profile.to_bytes(), Some(sender.to_bytes()))
+        .context("packing the face")?;
     Ok((file, profile))
 }
 

@@ -26,7 +26,6 @@
 
 mod adam;
 mod background;
-mod behind_pass;
 mod checkpoint;
 mod clock;
 mod code_corrections;
@@ -39,7 +38,6 @@ mod observations;
 mod options;
 mod pixels;
 mod pose_refinement;
-mod ray_pass;
 mod recording;
 mod regression;
 mod regularization;

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use face::{FaceModel, Layout, ModelError, Sizes};
+use face::{FaceModel, Field, Layout, ModelError, Sizes};
 use rayon::prelude::*;
 use types::LEARNED_DIMS;
 
 use crate::adam::{Adam, ParameterGroup};
-use crate::frame_pass::{FrameJob, FramePass, PassOptions, gather};
-use crate::ray_pass::LossWeights;
+use crate::frame_pass::{FrameJob, FramePass, LossWeights, PassOptions};
 use crate::regularization;
 use crate::schedule::{FRAMES_PER_STEP, learning_rate};
 
@@ -78,7 +77,6 @@ impl FieldTrainer {
         let ramp = (self.adam.steps as f32 / BINARY_RAMP_STEPS).min(1.0);
         let options = PassOptions {
             n_samples,
-            jitter: true,
             weights: LossWeights {
                 l1: 0.03,
                 hull: 0.05,
@@ -88,16 +86,13 @@ impl FieldTrainer {
             },
             scale: 1.0 / rays as f32,
         };
-        let (sizes, layout, params) = (&self.sizes, &self.layout, &self.params);
+        let (layout, field) = (&self.layout, Field::new(&self.sizes, &self.layout, &self.params));
         let passes = &mut self.passes[..jobs.len()];
-        passes
-            .par_iter_mut()
-            .zip(jobs)
-            .for_each(|(pass, job)| pass.run(sizes, layout, params, job, &options));
-        gather(passes, layout, &mut self.grads);
+        passes.par_iter_mut().zip(jobs).for_each(|(pass, job)| pass.run(field, job, &options));
+        FramePass::gather(passes, layout, &mut self.grads);
         let step = Step {
             squared_error: passes.iter().map(|p| p.squared_error).sum::<f64>() / rays as f64,
-            g_codes: passes.iter().map(|p| p.g_code).collect(),
+            g_codes: passes.iter().map(|p| *p.code_gradient()).collect(),
         };
         regularization::add_gradients(
             &self.sizes,

@@ -66,7 +66,7 @@ pub struct PictureRow {
 /// Work of one stage of a picture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageRow {
-    /// `fold`, `rays`, `march`, `samples`, `shade` or `behind`; see [`face::PictureWork`].
+    /// `fold`, `rays`, `march`, `samples`, `shade` or `backdrop`; see [`face::PictureWork`].
     pub stage: String,
     /// As in [`PictureRow`].
     pub gflop: f64,
@@ -84,7 +84,7 @@ impl PictureRow {
         (ms_median, gpu_ms_median): (f64, Option<f64>),
         (fma_gflop_per_s, read_gb_per_s): (f64, Option<f64>),
     ) -> Self {
-        let work = face::picture_work(sizes, rays, samples_per_ray);
+        let work = face::PictureWork::new(sizes, rays, samples_per_ray);
         let (giga, mega) = (|flops: u64| flops as f64 * 1e-9, |bytes: u64| bytes as f64 * 1e-6);
         let total = work.total();
         let gflop_per_s = giga(total.flops) / (gpu_ms_median.unwrap_or(ms_median) * 1e-3);

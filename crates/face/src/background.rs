@@ -4,11 +4,10 @@ use glam::Vec3;
 use rayon::prelude::*;
 use types::{Code, Feature, Frame, HeadPose, MediaTime};
 
-use crate::FaceModel;
-use crate::fold::FoldedField;
-use crate::inputs::FrameInputs;
-use crate::math::{Taps, add_scaled};
-use crate::ray::{DEFAULT_SAMPLES, read_torso, trace_head};
+use crate::frame_field::{DEFAULT_SAMPLES, FrameField};
+use crate::math::add_scaled;
+use crate::model::FaceModel;
+use crate::taps::Taps;
 
 /// What is drawn behind head and torso: a choice of whoever looks, nothing of it is sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -93,18 +92,12 @@ impl FaceModel {
         let rest = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
         let inputs = self.frame_inputs(&rest);
         let folded = self.fold(&inputs);
+        let frame = FrameField::new(self, &folded, &inputs);
         let seen = |i: usize| {
-            let [x, y] = [i % n, i / n].map(|at| (at as f32 + 0.5) / n as f32);
-            1.0 - self.alpha(&folded, &inputs, x, y)
+            let point = [i % n, i / n].map(|at| (at as f32 + 0.5) / n as f32);
+            1.0 - frame.alpha(point, DEFAULT_SAMPLES)
         };
         (0..n * n).into_par_iter().map(seen).collect()
-    }
-
-    /// How much of the background the person hides at an image point.
-    fn alpha(&self, folded: &FoldedField, inputs: &FrameInputs, x: f32, y: f32) -> f32 {
-        let (_, torso) = read_torso(self.sizes(), folded, inputs, x, y);
-        let head = trace_head(self, folded, inputs, x, y, DEFAULT_SAMPLES).map_or(0.0, |h| h.alpha);
-        head + (1.0 - head) * torso
     }
 }
 
@@ -168,11 +161,12 @@ mod tests {
             code: Code::NEUTRAL,
         });
         let folded = own.fold(&inputs);
+        let frame = FrameField::new(&own, &folded, &inputs);
         let mut hidden = [0, 0];
         for (i, (red, blue)) in red.iter().zip(&blue).enumerate() {
             let [x, y] = [i % 32, i / 32].map(|at| (at as f32 + 0.5) / 32.0);
             let shows = red[0] - blue[0];
-            let alpha = own.alpha(&folded, &inputs, x, y);
+            let alpha = frame.alpha([x, y], DEFAULT_SAMPLES);
             assert!((shows - (1.0 - alpha)).abs() < 0.05, "{x} {y}: {shows}, alpha {alpha}");
             hidden[usize::from(alpha > 0.5)] += 1;
         }

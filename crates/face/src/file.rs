@@ -1,29 +1,32 @@
+//! Face files: sections, table of contents, hashes. `docs/FACE_FILE.md` is the specification.
+
 use sha2::{Digest, Sha256};
 
 use crate::file_error::FaceFileError;
 use crate::info::{FaceInfo, LayerInfo, sums};
+use crate::layout::Layout;
+use crate::model::{FaceModel, ModelError};
 use crate::pack::{MAX_LAYERS, PartLengths, pack, unpack};
 use crate::size_table::{sizes_from_bytes, sizes_to_bytes};
-use crate::{FaceModel, Layout, ModelError};
 
 /// First bytes of every face file.
 const MAGIC: &[u8; 8] = b"FEATFACE";
-/// The only version of the format that is read.
+/// Version of the format; no other is read.
 const VERSION: u16 = 2;
-/// Largest face file that is read.
-pub const MAX_FACE_FILE: usize = 8 << 20;
-/// Most numbers of a field: several times what is shipped. It bounds what a short file can make a
-/// reader allocate, as many numbers may be coded in no bytes at all.
+/// Largest public part that is written, bytes: the largest that the transport carries to a peer.
+const MAX_PUBLIC_BYTES: usize = 4 << 20;
+/// Largest number of parameters, several times the default. Bounds what a short file can make a reader
+/// allocate, because the range coder can code many zeros in no bytes at all.
 const MAX_PARAMETERS: usize = 4 << 20;
-/// Largest codec profile that is read.
+/// Largest codec profile, bytes.
 const MAX_PROFILE: usize = 64 << 10;
-/// Most sections of a file; unknown ones are kept out, so that a later version may add some.
+/// Largest number of sections. Sections of unknown tags are skipped, so that a later version may add some.
 const MAX_SECTIONS: usize = 16;
-/// Tag, flags, length, SHA-256.
+/// Bytes of an entry of the table: tag, flags, length, SHA-256.
 const TABLE_ENTRY: usize = 4 + 4 + 4 + 32;
-/// Magic, version, number of sections.
+/// Bytes before the table: magic, version, number of sections.
 const FIXED: usize = MAGIC.len() + 4;
-/// Flag of a section that stays with its owner.
+/// Flag of a section that never leaves its owner's computer.
 const PRIVATE: u32 = 1;
 
 const SIZES: [u8; 4] = *b"SIZE";
@@ -31,45 +34,57 @@ const PROFILE: [u8; 4] = *b"PROF";
 const LAYER: [u8; 4] = *b"LAYR";
 const SENDER: [u8; 4] = *b"SNDR";
 
-/// A face file: what a peer needs to draw a person, and what the person needs to send.
+/// Face model as a face file stores it: in layers, coarse to fine, with quantized parameters.
 ///
-/// Little-endian throughout: the magic `FEATFACE`, version u16, number of sections u16, the table
-/// (tag, flags u32, length u32, SHA-256 of the section), the SHA-256 of all before it, then the
-/// sections in table order: sizes, codec profile, the layers from coarse to fine, and what is
-/// private (flag 1), which [`FaceFile::public_bytes`] leaves out. What each section holds is
-/// written in docs/MODEL.md.
+/// Packing quantizes, so [`PackedModel::model`] differs slightly from the model that was packed. A codec
+/// profile must be measured on the packed model, because that is the one a peer draws.
+#[derive(Clone, Debug)]
+pub struct PackedModel {
+    model: FaceModel,
+    sizes_bytes: Vec<u8>,
+    /// Layers that are present, coarse to fine.
+    layers: Vec<Layer>,
+    /// Layers that the table names and the file lacks.
+    missing: Vec<Entry>,
+}
+
+/// Face file: what a peer needs to draw a person, and what that person needs to send.
 ///
-/// A file that ends after one of its layers is a face as well, a coarser one of the same sizes;
-/// [`FaceFile::arrived`] tells how much of a file still coming is one.
+/// Little-endian: the magic `FEATFACE`, version u16, number of sections u16, the table (tag, flags u32,
+/// length u32, SHA-256 of the section), the SHA-256 of everything before it, then the sections in the order
+/// of the table: sizes, codec profile, layers from coarse to fine, and the sender's part, which is private
+/// (flag 1) and which [`FaceFile::public_bytes`] leaves out. `docs/FACE_FILE.md` specifies every section.
+///
+/// A file cut off at the end of a layer is a valid face file with a coarser model of the same sizes;
+/// [`FaceFile::progress`] tells how much of a file in transfer is usable.
 ///
 /// ```
-/// use face::{FaceFile, FaceModel, Sizes};
-/// let file = FaceFile::new(&FaceModel::untrained(Sizes::tiny(), 1), vec![1, 2], Some(vec![3]))?;
+/// use face::{FaceFile, FaceModel, PackedModel, Sizes};
+/// let packed = PackedModel::new(&FaceModel::untrained(Sizes::tiny(), 1))?;
+/// let file = FaceFile::new(packed, vec![1, 2], Some(vec![3]))?;
 /// let public = file.public_bytes();
-/// let seen_by_a_peer = FaceFile::parse(&public)?;
-/// assert_eq!(seen_by_a_peer.model, file.model);
-/// assert_eq!(seen_by_a_peer.content_hash(), file.content_hash());
-/// assert!(seen_by_a_peer.sender.is_none());
+/// let received = FaceFile::parse(&public)?;
+/// assert_eq!(received.model, file.model);
+/// assert_eq!(received.content_hash(), file.content_hash());
+/// assert!(received.sender.is_none());
 ///
-/// let arrived = FaceFile::arrived(&public[..public.len() - 1])?.expect("the table is there");
-/// assert_eq!((arrived.layers, arrived.of), (2, 3));
-/// let coarser = FaceFile::parse(&public[..arrived.bytes])?;
+/// let progress = FaceFile::progress(&public[..public.len() - 1])?.expect("the table is complete");
+/// assert_eq!((progress.layers, progress.total_layers), (2, 3));
+/// let coarser = FaceFile::parse(&public[..progress.usable_bytes])?;
 /// assert_eq!(coarser.model.sizes(), file.model.sizes());
 /// # Ok::<(), face::FaceFileError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct FaceFile {
-    /// The field, as its bytes say it, never finer.
+    /// Model that the layers decode to.
     pub model: FaceModel,
-    /// Bytes of the codec's profile; opaque here.
+    /// Bytes of the codec profile; opaque to this crate.
     pub codec_profile: Vec<u8>,
-    /// Bytes of the sender's part (identity, embedder, torso reference); opaque here.
+    /// Bytes of the sender's part (identity, embedder, torso reference); opaque to this crate. `None` in a
+    /// file received from a peer.
     pub sender: Option<Vec<u8>>,
-    /// The sections that `model` was read from.
     sizes_bytes: Vec<u8>,
-    /// From coarse to fine.
     layers: Vec<Layer>,
-    /// Layers that the table names and the file lacks.
     missing: Vec<Entry>,
 }
 
@@ -79,7 +94,7 @@ struct Layer {
     parts: PartLengths,
 }
 
-/// One line of the table.
+/// Entry of the table.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     tag: [u8; 4],
@@ -88,54 +103,98 @@ struct Entry {
     hash: [u8; 32],
 }
 
-/// How much of a face file that is still coming can be used.
+/// Progress of a face file in transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Arrived {
-    /// Layers that are whole.
+pub struct FileProgress {
+    /// Number of complete layers.
     pub layers: usize,
-    /// Layers in all.
-    pub of: usize,
-    /// Bytes up to the end of the last whole layer: what [`FaceFile::parse`] takes if `layers`
-    /// is at least 1.
-    pub bytes: usize,
+    /// Number of layers of the whole file.
+    pub total_layers: usize,
+    /// Bytes up to the end of the last complete layer: the prefix that [`FaceFile::parse`] accepts. 0
+    /// before the first layer is complete.
+    pub usable_bytes: usize,
+}
+
+impl PackedModel {
+    /// Packs a model.
+    ///
+    /// Renders a few hundred small images to measure how much each channel contributes to the image; takes
+    /// one to two seconds for the default sizes.
+    ///
+    /// # Errors
+    /// If the sizes have more parameters than the format allows.
+    pub fn new(model: &FaceModel) -> Result<Self, FaceFileError> {
+        Self::from_sections(sizes_to_bytes(model.sizes()), pack(model), Vec::new())
+    }
+
+    /// Returns the model that the layers decode to.
+    pub fn model(&self) -> &FaceModel {
+        &self.model
+    }
+
+    fn from_sections(
+        sizes_bytes: Vec<u8>,
+        layers: Vec<Vec<u8>>,
+        missing: Vec<Entry>,
+    ) -> Result<Self, FaceFileError> {
+        let n_layers = layers.len() + missing.len();
+        if layers.is_empty() || n_layers > MAX_LAYERS {
+            return Err(FaceFileError::Sections { part: "first layer", got: n_layers });
+        }
+        let sizes = sizes_from_bytes(&sizes_bytes)?;
+        let layout = Layout::new(&sizes);
+        if layout.len > MAX_PARAMETERS {
+            return Err(ModelError::Sizes.into());
+        }
+        let slices: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+        let (params, parts) = unpack(&sizes, &layout, &slices)?;
+        let model = FaceModel::new(sizes, params)?;
+        let layers =
+            layers.into_iter().zip(parts).map(|(bytes, parts)| Layer { bytes, parts }).collect();
+        Ok(Self { model, sizes_bytes, layers, missing })
+    }
 }
 
 impl FaceFile {
-    /// Packs a field into a file. The file's `model` is what remains after packing.
-    ///
-    /// Draws a few hundred small pictures to see what each part of the field is worth; a second or
-    /// two for the shipped sizes.
+    /// Largest face file, bytes, private part included.
+    pub const MAX_BYTES: usize = 8 << 20;
+
+    /// Joins a packed model, the bytes of its codec profile and, in the owner's own file, the bytes of the
+    /// sender's part.
     ///
     /// # Errors
-    /// If a section is over its limit.
+    /// If the codec profile is longer than 64 KiB, the public part than 4 MiB, or the file than
+    /// [`FaceFile::MAX_BYTES`].
     pub fn new(
-        model: &FaceModel,
+        packed: PackedModel,
         codec_profile: Vec<u8>,
         sender: Option<Vec<u8>>,
     ) -> Result<Self, FaceFileError> {
-        let layers = pack(model);
-        let sizes = sizes_to_bytes(model.sizes());
-        let file = Self::from_sections(sizes, codec_profile, layers, Vec::new(), sender)?;
-        let got = file.length(true);
-        if got > MAX_FACE_FILE {
-            return Err(FaceFileError::TooLong { part: "whole", got, limit: MAX_FACE_FILE });
+        check_profile(&codec_profile)?;
+        let file = Self::from_parts(packed, codec_profile, sender);
+        for (part, got, limit) in [
+            ("public part", file.length(false), MAX_PUBLIC_BYTES),
+            ("whole", file.length(true), Self::MAX_BYTES),
+        ] {
+            if got > limit {
+                return Err(FaceFileError::TooLong { part, got, limit });
+            }
         }
         Ok(file)
     }
 
-    /// Reads a face file, with or without its private part, or the beginning of one that ends
-    /// with a layer.
+    /// Reads a face file with or without its private part, or a prefix of one that ends with a layer.
     ///
     /// # Errors
-    /// If the bytes are no face file, of another version, cut short, damaged or out of bounds.
-    /// What is allocated is bounded whatever the bytes say.
+    /// If the bytes are not a face file, or one of another version, truncated, damaged, or with sizes out
+    /// of bounds. Memory use is bounded for any input.
     pub fn parse(bytes: &[u8]) -> Result<Self, FaceFileError> {
         if !bytes.starts_with(MAGIC) {
             return Err(FaceFileError::NotAFace);
         }
-        if bytes.len() > MAX_FACE_FILE {
+        if bytes.len() > Self::MAX_BYTES {
             let got = bytes.len();
-            return Err(FaceFileError::TooLong { part: "whole", got, limit: MAX_FACE_FILE });
+            return Err(FaceFileError::TooLong { part: "whole", got, limit: Self::MAX_BYTES });
         }
         let (entries, mut at) =
             table(bytes)?.ok_or(FaceFileError::Truncated { want: FIXED + 32, got: bytes.len() })?;
@@ -175,83 +234,59 @@ impl FaceFile {
         };
         let required =
             |tag| optional(tag)?.ok_or(FaceFileError::Sections { part: section_name(tag), got: 0 });
-        let (sizes, profile) = (required(SIZES)?, required(PROFILE)?);
-        Self::from_sections(sizes, profile, layers, missing, optional(SENDER)?)
+        let (sizes, profile, sender) = (required(SIZES)?, required(PROFILE)?, optional(SENDER)?);
+        check_profile(&profile)?;
+        Ok(Self::from_parts(PackedModel::from_sections(sizes, layers, missing)?, profile, sender))
     }
 
-    /// How much of a face file is there whose first bytes these are; `None` before its table is.
+    /// Returns how much of a face file the first bytes of a transfer hold, or `None` before its table is
+    /// complete.
     ///
     /// # Errors
     /// If they are not the first bytes of a face file of this version.
-    pub fn arrived(bytes: &[u8]) -> Result<Option<Arrived>, FaceFileError> {
+    pub fn progress(bytes: &[u8]) -> Result<Option<FileProgress>, FaceFileError> {
         let Some((entries, start)) = table(bytes)? else { return Ok(None) };
-        let mut arrived = Arrived { layers: 0, of: 0, bytes: 0 };
+        let mut progress = FileProgress { layers: 0, total_layers: 0, usable_bytes: 0 };
         let mut at = start;
         for entry in entries {
             at += entry.length;
             if entry.tag == LAYER {
-                arrived.of += 1;
+                progress.total_layers += 1;
                 if at <= bytes.len() {
-                    arrived.layers += 1;
-                    arrived.bytes = at;
+                    progress.layers += 1;
+                    progress.usable_bytes = at;
                 }
             }
         }
-        Ok(Some(arrived))
+        Ok(Some(progress))
     }
 
-    fn from_sections(
-        sizes_bytes: Vec<u8>,
-        codec_profile: Vec<u8>,
-        layers: Vec<Vec<u8>>,
-        missing: Vec<Entry>,
-        sender: Option<Vec<u8>>,
-    ) -> Result<Self, FaceFileError> {
-        if codec_profile.len() > MAX_PROFILE {
-            return Err(FaceFileError::TooLong {
-                part: "codec profile",
-                got: codec_profile.len(),
-                limit: MAX_PROFILE,
-            });
-        }
-        let n_layers = layers.len() + missing.len();
-        if layers.is_empty() || n_layers > MAX_LAYERS {
-            return Err(FaceFileError::Sections { part: "first layer", got: n_layers });
-        }
-        let sizes = sizes_from_bytes(&sizes_bytes)?;
-        let layout = Layout::new(&sizes);
-        if layout.len > MAX_PARAMETERS {
-            return Err(ModelError::Sizes.into());
-        }
-        let slices: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
-        let (params, parts) = unpack(&sizes, &layout, &slices)?;
-        let model = FaceModel::new(sizes, params)?;
-        let layers =
-            layers.into_iter().zip(parts).map(|(bytes, parts)| Layer { bytes, parts }).collect();
-        Ok(Self { model, codec_profile, sender, sizes_bytes, layers, missing })
+    fn from_parts(packed: PackedModel, codec_profile: Vec<u8>, sender: Option<Vec<u8>>) -> Self {
+        let PackedModel { model, sizes_bytes, layers, missing } = packed;
+        Self { model, codec_profile, sender, sizes_bytes, layers, missing }
     }
 
-    /// The whole file, private part included: for its owner only.
+    /// Returns the whole file including its private part, for its owner only.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.assemble(true)
     }
 
-    /// The file without its private part: what goes to a peer.
+    /// Returns the file without its private part: the bytes that are sent to a peer.
     pub fn public_bytes(&self) -> Vec<u8> {
         self.assemble(false)
     }
 
-    /// SHA-256 of [`FaceFile::public_bytes`]: the same with and without the private part.
+    /// Returns the SHA-256 of [`FaceFile::public_bytes`], which identifies the face.
     pub fn content_hash(&self) -> [u8; 32] {
         Sha256::digest(self.public_bytes()).into()
     }
 
-    /// The layers that are here, and how many the whole file has.
+    /// Returns the number of layers that are present, and of layers of the whole file.
     pub fn n_layers(&self) -> (usize, usize) {
         (self.layers.len(), self.layers.len() + self.missing.len())
     }
 
-    /// Numbers about the file.
+    /// Returns sizes in bytes of the file and its parts.
     pub fn info(&self) -> FaceInfo {
         let public_bytes = self.length(false);
         let mut to_here = public_bytes - self.layers.iter().map(|l| l.bytes.len()).sum::<usize>();
@@ -282,7 +317,7 @@ impl FaceFile {
         let mut sections =
             vec![(SIZES, 0, &self.sizes_bytes[..]), (PROFILE, 0, &self.codec_profile)];
         sections.extend(self.layers.iter().map(|layer| (LAYER, 0, &layer.bytes[..])));
-        // Of a face that is not whole nothing comes after the layers.
+        // Nothing follows the layers of an incomplete file.
         if let (true, true, Some(sender)) = (private, self.missing.is_empty(), &self.sender) {
             sections.push((SENDER, PRIVATE, sender));
         }
@@ -320,8 +355,16 @@ impl FaceFile {
     }
 }
 
-/// The table of a face file whose first bytes these are, and where it ends; `None` before it is
-/// all there.
+fn check_profile(profile: &[u8]) -> Result<(), FaceFileError> {
+    let (got, limit) = (profile.len(), MAX_PROFILE);
+    if got > limit {
+        return Err(FaceFileError::TooLong { part: "codec profile", got, limit });
+    }
+    Ok(())
+}
+
+/// Reads the table at the start of a face file. Returns its entries and the offset of the first section, or
+/// `None` before the table is complete.
 fn table(bytes: &[u8]) -> Result<Option<(Vec<Entry>, usize)>, FaceFileError> {
     let n = bytes.len().min(MAGIC.len());
     if bytes[..n] != MAGIC[..n] {
@@ -352,9 +395,9 @@ fn table(bytes: &[u8]) -> Result<Option<(Vec<Entry>, usize)>, FaceFileError> {
         };
         let tag = [entry[0], entry[1], entry[2], entry[3]];
         let length = number(8) as usize;
-        if length > MAX_FACE_FILE {
+        if length > FaceFile::MAX_BYTES {
             let part = section_name(tag);
-            return Err(FaceFileError::TooLong { part, got: length, limit: MAX_FACE_FILE });
+            return Err(FaceFileError::TooLong { part, got: length, limit: FaceFile::MAX_BYTES });
         }
         let mut hash = [0; 32];
         hash.copy_from_slice(&entry[12..]);
@@ -364,7 +407,7 @@ fn table(bytes: &[u8]) -> Result<Option<(Vec<Entry>, usize)>, FaceFileError> {
 }
 
 impl FaceModel {
-    /// The field of a face file; see [`FaceFile::parse`].
+    /// Reads the model of a face file; see [`FaceFile::parse`].
     ///
     /// # Errors
     /// As [`FaceFile::parse`].
@@ -372,12 +415,12 @@ impl FaceModel {
         Ok(FaceFile::parse(bytes)?.model)
     }
 
-    /// A face file of this field alone, with an empty codec profile and no private part.
+    /// Returns a face file of this model with an empty codec profile and no private part.
     ///
     /// # Errors
-    /// As [`FaceFile::new`].
+    /// As [`PackedModel::new`] and [`FaceFile::new`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, FaceFileError> {
-        Ok(FaceFile::new(self, Vec::new(), None)?.public_bytes())
+        Ok(FaceFile::new(PackedModel::new(self)?, Vec::new(), None)?.public_bytes())
     }
 }
 
@@ -396,19 +439,20 @@ mod tests {
     use super::*;
     use std::sync::LazyLock;
 
-    use crate::Sizes;
+    use crate::sizes::Sizes;
     use proptest::prelude::*;
 
     fn file() -> FaceFile {
         static FILE: LazyLock<FaceFile> = LazyLock::new(|| {
             let model = FaceModel::noise(Sizes::tiny(), 11);
-            FaceFile::new(&model, vec![7; 20], Some(vec![9; 30])).unwrap()
+            FaceFile::new(PackedModel::new(&model).unwrap(), vec![7; 20], Some(vec![9; 30]))
+                .unwrap()
         });
         FILE.clone()
     }
 
     #[test]
-    fn a_file_survives_its_bytes_to_the_bit() {
+    fn writing_and_parsing_returns_the_same_file() {
         let bytes = file().to_bytes();
         let again = FaceFile::parse(&bytes).unwrap();
         assert_eq!(again.to_bytes(), bytes);
@@ -418,19 +462,19 @@ mod tests {
     }
 
     #[test]
-    fn the_private_part_never_reaches_a_peer() {
+    fn public_bytes_hold_no_private_part() {
         let public = file().public_bytes();
         assert!(!public.windows(30).any(|w| w == [9; 30]));
         assert_eq!(FaceFile::parse(&public).unwrap().content_hash(), file().content_hash());
     }
 
     #[test]
-    fn every_flipped_byte_is_found() {
+    fn every_flipped_byte_is_detected() {
         let bytes = file().to_bytes();
         for at in (0..bytes.len()).step_by(37).chain(0..200) {
             let mut bad = bytes.clone();
             bad[at] ^= 0x10;
-            let error = FaceFile::parse(&bad).expect_err("a flipped byte must be found");
+            let error = FaceFile::parse(&bad).expect_err("a flipped byte must be detected");
             match at {
                 0..8 => assert_eq!(error, FaceFileError::NotAFace),
                 8..10 => assert!(matches!(error, FaceFileError::UnsupportedVersion { .. })),
@@ -441,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_short_says_so_except_after_a_layer() {
+    fn a_truncated_file_is_refused_except_at_the_end_of_a_layer() {
         let file = file();
         let bytes = file.to_bytes();
         assert_eq!(FaceFile::parse(b"GIF89a").unwrap_err(), FaceFileError::NotAFace);
@@ -468,22 +512,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_tells_which_of_its_layers_have_arrived() {
+    fn progress_counts_the_complete_layers() {
         let file = file();
         let bytes = file.public_bytes();
         let layers = file.info().layers;
-        assert_eq!(FaceFile::arrived(&bytes[..100]), Ok(None));
-        assert_eq!(FaceFile::arrived(&[]), Ok(None));
-        assert_eq!(FaceFile::arrived(b"GIF"), Err(FaceFileError::NotAFace));
+        assert_eq!(FaceFile::progress(&bytes[..100]), Ok(None));
+        assert_eq!(FaceFile::progress(&[]), Ok(None));
+        assert_eq!(FaceFile::progress(b"GIF"), Err(FaceFileError::NotAFace));
         let first = layers[0].bytes_to_here;
-        let none = Arrived { layers: 0, of: 3, bytes: 0 };
-        assert_eq!(FaceFile::arrived(&bytes[..first - 1]), Ok(Some(none)));
+        let none = FileProgress { layers: 0, total_layers: 3, usable_bytes: 0 };
+        assert_eq!(FaceFile::progress(&bytes[..first - 1]), Ok(Some(none)));
         for (idx, layer) in layers.iter().enumerate() {
-            let here = Arrived { layers: idx + 1, of: 3, bytes: layer.bytes_to_here };
-            assert_eq!(FaceFile::arrived(&bytes[..layer.bytes_to_here]), Ok(Some(here)));
+            let here = FileProgress {
+                layers: idx + 1,
+                total_layers: 3,
+                usable_bytes: layer.bytes_to_here,
+            };
+            assert_eq!(FaceFile::progress(&bytes[..layer.bytes_to_here]), Ok(Some(here)));
             let coarser = FaceFile::parse(&bytes[..layer.bytes_to_here]).unwrap();
             assert_eq!(coarser.n_layers(), (idx + 1, 3));
-            // What is kept of it is what came, to be gone on from.
+            // A coarser file keeps the bytes it was read from, so that the transfer can be resumed.
             assert_eq!(coarser.public_bytes(), bytes[..layer.bytes_to_here]);
         }
         assert_eq!(layers[2].bytes_to_here, bytes.len());
@@ -491,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_seen_on_the_way_change_nothing_about_the_end() {
+    fn reading_a_prefix_does_not_change_the_complete_model() {
         let file = file();
         let bytes = file.public_bytes();
         for layer in file.info().layers {
@@ -501,16 +549,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_first_version_says_what_to_do() {
+    fn the_error_for_version_1_says_what_to_do() {
         let mut bytes = file().to_bytes();
         bytes[8] = 1;
         let error = FaceFile::parse(&bytes).unwrap_err();
         assert_eq!(error, FaceFileError::UnsupportedVersion { found: 1, newest: 2 });
         assert!(error.to_string().contains("feathercall enroll"), "{error}");
-        assert_eq!(FaceFile::arrived(&bytes[..20]), Err(error));
+        assert_eq!(FaceFile::progress(&bytes[..20]), Err(error));
     }
 
-    /// Bytes with sound hashes, so that what lies behind them is reached.
+    /// Returns edited bytes with valid hashes, so that the checks behind the hashes are reached.
     fn resealed(sizes: &[(usize, u8)], layer: usize, edit: &[(usize, u8)]) -> Vec<u8> {
         let mut file = file();
         let change = |bytes: &mut Vec<u8>, edit: &[(usize, u8)]| {
@@ -532,25 +580,25 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn parsing_arbitrary_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut with_magic = MAGIC.to_vec();
             with_magic.extend(&bytes);
             prop_assert!(FaceFile::parse(&with_magic).is_err());
-            let _ = FaceFile::arrived(&with_magic);
+            let _ = FaceFile::progress(&with_magic);
         }
 
         #[test]
-        fn no_hostile_sizes_panic_or_allocate(edit in edits(1..4)) {
+        fn hostile_sizes_neither_panic_nor_allocate_without_bound(edit in edits(1..4)) {
             let _ = FaceFile::parse(&resealed(&edit, 0, &[]));
         }
 
         #[test]
-        fn no_hostile_layer_panics(layer in 0_usize..3, edit in edits(1..4)) {
+        fn a_hostile_layer_does_not_panic(layer in 0_usize..3, edit in edits(1..4)) {
             let _ = FaceFile::parse(&resealed(&[], layer, &edit));
         }
 
         #[test]
-        fn no_hostile_head_of_a_layer_panics(layer in 0_usize..3, at in 0_usize..400, value: u8) {
+        fn a_hostile_layer_header_does_not_panic(layer in 0_usize..3, at in 0_usize..400, value: u8) {
             let _ = FaceFile::parse(&resealed(&[], layer, &[(at, value)]));
         }
     }

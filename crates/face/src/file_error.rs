@@ -1,35 +1,35 @@
-use crate::ModelError;
+use crate::model::ModelError;
 
-/// Why bytes are not a face file. None of these changes anything on disk.
+/// Why a face file cannot be read or written. Nothing on disk has changed.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaceFileError {
-    /// Something else altogether. Choose another file.
+    /// The bytes are something else. Choose another file.
     #[error("not a face file; make one with `feathercall enroll`")]
     NotAFace,
-    /// Written by another version. Enroll again, or use that version.
+    /// The file was written by another version. Enroll again, or use that version.
     #[error(
         "face file version {found} cannot be read, only version {newest}; \
          make a new one with `feathercall enroll`"
     )]
     UnsupportedVersion { found: u16, newest: u16 },
-    /// Cut short, as by a full disk or a broken transfer. Copy or enroll again.
-    #[error("the face file is cut short: {want} bytes expected, {got} found")]
+    /// The file ends too early, as after a full disk or a broken transfer. Copy it again or enroll again.
+    #[error("the face file is truncated: {want} bytes expected, {got} found")]
     Truncated { want: usize, got: usize },
-    /// Larger than any face. Refuse it.
+    /// A part is longer than the format allows. Refuse the file.
     #[error("the face file's {part} is {got} bytes long, more than the {limit} allowed")]
     TooLong { part: &'static str, got: usize, limit: usize },
-    /// Its hash does not fit: a bit flipped. Copy or enroll again.
+    /// A hash does not match. Copy the file again or enroll again.
     #[error("the face file is damaged: the hash of its {part} does not match")]
     Damaged { part: &'static str },
-    /// A section is not there or there twice. Enroll again.
+    /// A section is missing or appears too often. Enroll again.
     #[error("the face file must have one {part}, found {got}")]
     Sections { part: &'static str, got: usize },
-    /// A packed part does not unpack to its size. Refuse it.
-    #[error("the face file's {part} cannot be unpacked")]
+    /// A layer does not decode. Refuse the file.
+    #[error("the face file's {part} cannot be decoded")]
     Unpack { part: &'static str },
-    /// The numbers do not make a field. Refuse it.
+    /// Sizes or parameters do not make a field. Refuse the file.
     #[error(transparent)]
     Model(#[from] ModelError),
 }

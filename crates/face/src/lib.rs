@@ -1,10 +1,16 @@
-//! The radiance field of one person: its file, its definition on the CPU, and how like the person it looks.
+//! Radiance field of one person: its definition on the CPU, its derivative, its file, and image metrics.
 //!
-//! A [`FaceModel`] is a head in canonical space (three planes of features, a density grid that is
-//! also the sampler, a warp, a small shading network), a torso texture and a background picture.
-//! For each frame the code is folded in once ([`FaceModel::frame_inputs`] makes the small vectors,
-//! [`fold`] mixes the planes); then every pixel is one [`render_ray`]. That function is the
-//! definition: the GPU and the trainer are faster ways to compute it, and are tested against it.
+//! A [`FaceModel`] is a head in canonical space (three feature planes, a density grid that is also the
+//! sampler, a warp, a small shading network), a torso texture and a background image. Once a frame,
+//! [`FaceModel::frame_inputs`] turns pose and code into small vectors and [`FaceModel::fold`] mixes the
+//! planes; then each pixel is one [`FrameField::render_ray`]. That function is the definition: every other
+//! renderer is a faster way to compute it and is tested against it.
+//!
+//! The definition owns its derivatives: [`FieldPass`] goes back from a loss to all parameters and to the
+//! code (enrollment), [`CodeDerivative`] from a ray's color to the code (refinement of a tracked feature).
+//!
+//! [`FaceFile`] stores a model in layers, coarse to fine, with the codec's profile and the owner's private
+//! part.
 //!
 //! ```
 //! use face::{FaceModel, Sizes, render_cpu};
@@ -13,8 +19,8 @@
 //! let model = FaceModel::untrained(Sizes::tiny(), 7);
 //! let pose = HeadPose::new(glam::Vec3::ZERO, glam::Vec3::new(0.0, 0.0, 1.2))?;
 //! let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
-//! let picture = render_cpu(&model, &model.frame_inputs(&feature), 16, face::DEFAULT_SAMPLES);
-//! assert_eq!(picture.len(), 16 * 16);
+//! let image = render_cpu(&model, &model.frame_inputs(&feature), 16, face::DEFAULT_SAMPLES);
+//! assert_eq!(image.len(), 16 * 16);
 //! # Ok::<(), types::FeatureError>(())
 //! ```
 #![expect(
@@ -22,49 +28,58 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
+mod backdrop;
 mod background;
 mod bit_coder;
+mod code_derivative;
+mod field_pass;
 mod file;
 mod file_error;
 mod fold;
+mod fold_gradient;
+mod frame_field;
+mod frame_inputs;
+mod gradients;
+mod head_tape;
 mod info;
-mod inputs;
+mod layout;
 mod levels;
+mod march;
 mod math;
 mod model;
 mod pack;
 mod parts;
 mod per_sample;
+mod planes;
 mod quality;
 mod ray;
+mod ray_gradient;
+mod shading;
 mod size_table;
 mod sizes;
 mod steps;
+mod taps;
+mod untrained;
 mod wavelet;
 mod work;
 
 pub use background::Background;
-pub use file::{Arrived, FaceFile, MAX_FACE_FILE};
+pub use code_derivative::CodeDerivative;
+pub use field_pass::FieldPass;
+pub use file::{FaceFile, FileProgress, PackedModel};
 pub use file_error::FaceFileError;
-pub use fold::{Between, FoldedField, Upsampling, clear_border, fold, fold_head, mix_torso};
+pub use fold::{FoldedField, Upsampling};
+pub use frame_field::{DEFAULT_SAMPLES, FrameField, HeadRay, HeadSample, MAX_SAMPLES, render_cpu};
+pub use frame_inputs::FrameInputs;
 pub use info::{FaceInfo, LayerInfo};
-pub use inputs::{
-    AFFINE_SCALE, DENSITY_MIX_SCALE, FLOW_SCALE, FrameInputs, SHIFT_SCALE, TORSO_INPUT_SCALE,
-    TorsoNet, frame_inputs,
-};
-pub use math::{Taps, Texel, add_scaled, between_texels, exp, sigmoid};
-pub use model::{FaceModel, ModelError};
-pub use per_sample::render_per_sample;
+pub use layout::Layout;
+pub use march::{BINS, LOG_DENSITY, MIN_MASS};
+pub use math::{add_scaled, exp, sigmoid};
+pub use model::{FaceModel, Field, ModelError};
+pub use planes::LOGIT_SCALE;
 pub use quality::{PSNR_MAX_DB, psnr_db, ssim};
-pub use ray::{
-    BINS, DEFAULT_SAMPLES, HeadRay, HeadSample, LOG_DENSITY, LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR,
-    MIN_MASS, March, Shading, at, background_taps, flow_taps, head_span, march, march_head,
-    place_samples, ray, read_background, read_behind, read_planes, read_torso, render_cpu,
-    render_ray, sample_opacity, shade, shade_head, shade_inputs, torso_edge, torso_position,
-    trace_head, unclamped_ray,
-};
-pub use sizes::{
-    BIAS_INPUTS, Bounds, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, Layout, SHADE_INPUTS,
-    SHARED_DIMS, Sizes, TORSO_FIXED_OUTPUTS, TORSO_INPUTS,
-};
-pub use work::{PictureWork, Rays, Work, count_rays, picture_work};
+pub use ray::Ray;
+pub use ray_gradient::RayOutput;
+pub use shading::MEAN_FLOOR;
+pub use sizes::{Bounds, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, SHADE_INPUTS, Sizes};
+pub use work::{PictureWork, Rays, Work};

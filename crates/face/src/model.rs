@@ -1,12 +1,13 @@
-use numerics::SplitMix64;
+use std::ops::Range;
 
-use crate::sizes::{CHANNELS, HIDDEN, SHADE_INPUTS, TORSO_INPUTS};
-use crate::{Layout, Sizes};
+use crate::layout::Layout;
+use crate::sizes::Sizes;
 
-/// The radiance field of one person: sizes and parameters.
+/// Radiance field of one person: sizes and parameters.
 ///
-/// Parameters are one array of f32; [`Layout`] says where each part lies. What they mean is
-/// defined by [`crate::FaceModel::frame_inputs`], [`crate::fold`] and [`crate::render_ray`].
+/// The parameters are one array of f32; [`Layout`] gives the range of each part. Their meaning is
+/// defined by [`FaceModel::frame_inputs`], [`FaceModel::fold`] and
+/// [`FrameField::render_ray`](crate::FrameField::render_ray).
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaceModel {
     sizes: Sizes,
@@ -14,29 +15,29 @@ pub struct FaceModel {
     params: Vec<f32>,
 }
 
-/// Why numbers do not make a [`FaceModel`].
+/// Why sizes and parameters do not make a [`FaceModel`].
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A size is outside what the format allows.
-    #[error("the face model's sizes are outside what this version can draw")]
+    /// A size is outside the limits of the file format.
+    #[error("a size of the face model is outside the limits of this version")]
     Sizes,
-    /// Parameters and sizes disagree.
+    /// The number of parameters does not match the sizes.
     #[error("a face model of these sizes has {want} parameters, got {got}")]
     Length { want: usize, got: usize },
-    /// A parameter is NaN or infinite: training went wrong.
-    #[error("parameter {index} of the face model is not a number")]
+    /// A parameter is NaN or infinite: training diverged.
+    #[error("parameter {index} of the face model is NaN or infinite")]
     NotFinite { index: usize },
 }
 
 impl FaceModel {
-    /// A model from its parameters, laid out as [`Layout::new`] of `sizes` says.
+    /// Makes a model from its parameters, laid out as [`Layout::new`] of `sizes`.
     ///
     /// # Errors
-    /// If a size is out of range, the parameters are too few or many, or one is not finite.
+    /// If a size is out of range, the number of parameters is wrong, or one of them is not finite.
     pub fn new(sizes: Sizes, params: Vec<f32>) -> Result<Self, ModelError> {
-        if !sizes.sound() {
+        if !sizes.is_valid() {
             return Err(ModelError::Sizes);
         }
         let layout = Layout::new(&sizes);
@@ -49,127 +50,68 @@ impl FaceModel {
         }
     }
 
-    /// The background's pixels, red, green and blue in 0..=1, row by row; finite.
-    pub(crate) fn background_mut(&mut self) -> &mut [f32] {
-        &mut self.params[self.layout.background.clone()]
-    }
-
-    /// A field before training: a soft ellipsoid of noise over a gray background.
-    ///
-    /// Deterministic in `seed`.
-    ///
-    /// # Panics
-    /// If a size is out of range.
-    pub fn untrained(sizes: Sizes, seed: u64) -> Self {
-        assert!(sizes.sound(), "sizes must be within the format's limits");
-        let layout = Layout::new(&sizes);
-        let mut params = vec![0.0; layout.len];
-        let mut noise = SplitMix64::new(seed);
-        let mut fill = |range: &std::ops::Range<usize>, mean: f32, deviation: f32| {
-            for p in &mut params[range.clone()] {
-                *p = mean + deviation * noise.normal();
-            }
-        };
-        fill(&layout.plane_xy, 0.0, 0.1);
-        fill(&layout.plane_xz, 1.0, 0.1);
-        fill(&layout.plane_yz, 1.0, 0.1);
-        fill(&layout.expression_xy, 0.0, 0.003);
-        fill(&layout.expression_xz, 0.0, 0.003);
-        fill(&layout.expression_yz, 0.0, 0.003);
-        fill(&layout.density_expression, 0.0, 0.003);
-        fill(&layout.torso_blend, 0.0, 0.003);
-        let he = |inputs: usize| (2.0 / inputs as f32).sqrt();
-        fill(&layout.opacity, 0.0, 0.3);
-        fill(&layout.shade_w1, 0.0, he(SHADE_INPUTS));
-        fill(&layout.shade_code, 0.0, 0.05);
-        fill(&layout.shade_w2, 0.0, he(HIDDEN));
-        fill(&layout.shade_w3, 0.0, he(HIDDEN) * 0.5);
-        fill(&layout.mix, 0.0, 0.2);
-        fill(&layout.density_mix, 0.0, 0.2);
-        fill(&layout.shared, 0.0, 0.1);
-        fill(&layout.torso_w1, 0.0, he(TORSO_INPUTS));
-        fill(&layout.torso_w2, 0.0, 1e-3);
-        fill(&layout.background, 0.5, 0.0);
-        params[layout.opacity.start + CHANNELS] = 3.0;
-        for (at, texel) in params[layout.torso.clone()].chunks_exact_mut(4).enumerate() {
-            // The lower the likelier torso; rows run from top to bottom.
-            let row = at / sizes.torso_width;
-            let down = row as f32 / (sizes.torso_height - 1) as f32;
-            texel.copy_from_slice(&[0.5, 0.5, 0.5, (6.0 * (down - 0.5)).clamp(-2.0, 2.0)]);
-        }
-        let mut at = layout.density.start;
-        let n = sizes.density;
-        let place = |i: usize, axis: usize| {
-            let (lo, hi) = (sizes.head.min[axis], sizes.head.max[axis]);
-            (lo + (hi - lo) * i as f32 / (n - 1) as f32 - ELLIPSOID_AT[axis]) / ELLIPSOID[axis]
-        };
-        for z in 0..n {
-            for y in 0..n {
-                for x in 0..n {
-                    let r =
-                        (place(x, 0).powi(2) + place(y, 1).powi(2) + place(z, 2).powi(2)).sqrt();
-                    params[at] = (4.0 * (1.05 - r)).clamp(-4.0, 1.0) / crate::LOGIT_SCALE;
-                    at += 1;
-                }
-            }
-        }
-        Self { sizes, layout, params }
-    }
-
-    /// A field of noise in which every part does something; for tests of the renderers.
-    ///
-    /// Deterministic in `seed`.
-    ///
-    /// # Panics
-    /// If a size is out of range.
-    pub fn noise(sizes: Sizes, seed: u64) -> Self {
-        let mut model = Self::untrained(sizes, seed);
-        let mut noise = SplitMix64::new(seed ^ 0x9e37);
-        let layout = model.layout.clone();
-        for (range, deviation) in [
-            (layout.plane_xy, 0.7),
-            (layout.expression_xy, 0.2),
-            (layout.expression_xz, 0.1),
-            (layout.expression_yz, 0.1),
-            (layout.density, 0.2),
-            (layout.density_expression, 0.2),
-            (layout.warp, 0.02),
-            (layout.torso, 0.3),
-            (layout.torso_blend, 0.1),
-            (layout.background, 0.1),
-            (layout.shade_code, 0.1),
-            (layout.torso_w2, 0.1),
-            (layout.torso_b2, 0.1),
-        ] {
-            for p in &mut model.params[range] {
-                *p += deviation * noise.normal();
-            }
-        }
-        model
-    }
-
-    /// Its sizes.
+    /// Returns the sizes.
     pub fn sizes(&self) -> &Sizes {
         &self.sizes
     }
 
-    /// Where its parts lie.
+    /// Returns the range of each part in [`FaceModel::params`].
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// All parameters.
+    /// Returns all parameters.
     pub fn params(&self) -> &[f32] {
         &self.params
     }
 
-    /// Sizes and parameters, to train on.
+    /// Borrows sizes, layout and parameters.
+    pub fn field(&self) -> Field<'_> {
+        Field { sizes: &self.sizes, layout: &self.layout, params: &self.params }
+    }
+
+    /// Returns sizes, layout and parameters, to train on; [`FaceModel::new`] makes a model of them.
     pub fn into_parts(self) -> (Sizes, Layout, Vec<f32>) {
         (self.sizes, self.layout, self.params)
     }
+
+    /// Returns the pixels of the background: sRGB in 0..=1, row by row. They must stay finite.
+    pub(crate) fn background_mut(&mut self) -> &mut [f32] {
+        &mut self.params[self.layout.background.clone()]
+    }
 }
 
-/// Half-axes of the ellipsoid that a field starts from, canonical space.
-const ELLIPSOID: [f32; 3] = [1.25, 1.6, 1.1];
-/// Its centre: the head reaches up and back from the middle of the face.
-const ELLIPSOID_AT: [f32; 3] = [0.0, -0.35, 0.55];
+/// Sizes, layout and parameters of a field, borrowed from a [`FaceModel`] or from a trainer.
+///
+/// The parameters of a trainer may be NaN or infinite when training diverges; every function of a
+/// field then returns numbers that are not finite either, and none panics.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    pub(crate) sizes: &'a Sizes,
+    pub(crate) layout: &'a Layout,
+    pub(crate) params: &'a [f32],
+}
+
+impl<'a> Field<'a> {
+    /// Borrows a field in training.
+    ///
+    /// # Panics
+    /// If `layout` is not that of `sizes`, or the number of parameters is wrong.
+    pub fn new(sizes: &'a Sizes, layout: &'a Layout, params: &'a [f32]) -> Self {
+        debug_assert_eq!(*layout, Layout::new(sizes));
+        assert_eq!(layout.len, params.len(), "parameters of another field");
+        Self { sizes, layout, params }
+    }
+
+    /// Returns the parameters of one part.
+    #[inline(always)]
+    pub(crate) fn part(&self, range: &Range<usize>) -> &'a [f32] {
+        &self.params[range.clone()]
+    }
+
+    /// Returns the parameters of one part as texels or rows of `N` numbers.
+    #[inline(always)]
+    pub(crate) fn rows<const N: usize>(&self, range: &Range<usize>) -> &'a [[f32; N]] {
+        self.part(range).as_chunks().0
+    }
+}

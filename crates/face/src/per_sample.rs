@@ -1,91 +1,81 @@
-//! The same field with its network at every sample: what deferred shading is compared with.
+//! The field with its shading network evaluated at every sample, to compare deferred shading with.
 
+use crate::frame_field::{FrameField, render_pixels};
+use crate::frame_inputs::FrameInputs;
 use crate::math::add_scaled;
-use crate::ray::{
-    march_head, picture, place_samples, read_behind, read_planes, sample_opacity, shade,
-    shade_inputs,
-};
-use crate::sizes::CHANNELS;
-use crate::{FaceModel, FoldedField, FrameInputs};
+use crate::model::FaceModel;
+use crate::planes::PlaneSample;
+use crate::shading::FeatureSum;
 
-/// [`render_cpu`](crate::render_cpu) of a field like ours whose shading network is asked at every sample and
-/// whose colors, not features, are added up along the ray: a variant for this comparison.
-pub fn render_per_sample(
-    model: &FaceModel,
-    inputs: &FrameInputs,
-    side: u32,
-    samples: u32,
-) -> Vec<[f32; 3]> {
-    let folded = &model.fold(inputs);
-    picture(
-        side,
-        #[inline(always)]
-        |x, y| ray_per_sample(model, folded, inputs, [x, y], samples),
-    )
+impl FaceModel {
+    /// Renders an image like [`render_cpu`](crate::render_cpu), but evaluates the shading network at
+    /// every sample and accumulates colors instead of features, as volume rendering does.
+    ///
+    /// For benchmarks of deferred shading only; with more than one sample the image differs.
+    pub fn render_per_sample(
+        &self,
+        inputs: &FrameInputs,
+        side: u32,
+        n_samples: u32,
+    ) -> Vec<[f32; 3]> {
+        let folded = self.fold(inputs);
+        let frame = FrameField::new(self, &folded, inputs);
+        render_pixels(
+            side,
+            #[inline(always)]
+            |point| ray_per_sample(&frame, point, n_samples),
+        )
+    }
 }
 
 #[inline(always)]
-fn ray_per_sample(
-    model: &FaceModel,
-    folded: &FoldedField,
-    inputs: &FrameInputs,
-    [x, y]: [f32; 2],
-    samples: u32,
-) -> [f32; 3] {
-    let (sizes, layout) = (model.sizes(), model.layout());
-    let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
-    let behind = read_behind(model, folded, inputs, x, y);
-    let Some(ray) = march_head(model, folded, inputs, x, y) else {
-        return behind.map(|v| v.clamp(0.0, 1.0));
+fn ray_per_sample(frame: &FrameField<'_>, point: [f32; 2], n_samples: u32) -> [f32; 3] {
+    let backdrop = frame.backdrop(point);
+    let Some(ray) = frame.march_head(point) else {
+        return backdrop.map(|v| v.clamp(0.0, 1.0));
     };
+    let network = frame.shading();
+    let opacity = frame.field.part(&frame.field.layout.opacity);
     let (mut color, mut alpha) = ([0.0; 3], 0.0);
-    place_samples(
-        &ray.march,
-        samples,
+    ray.march.place_samples(
+        n_samples,
+        || 0.5,
         #[inline(always)]
-        |t| {
-            let feature = read_planes(sizes, folded, ray.at(t).0);
-            let opacity = sample_opacity(part(&layout.opacity), &feature);
-            let mut seen = [0.0; CHANNELS];
-            add_scaled(&mut seen, opacity, &feature);
-            let shading = shade(
-                part(&layout.shade_w1),
-                &inputs.shade_bias,
-                part(&layout.shade_w2),
-                part(&layout.shade_b2),
-                part(&layout.shade_w3),
-                part(&layout.shade_b3),
-                &shade_inputs(&seen, opacity, ray.direction),
-            );
-            let share = opacity * ray.march.mass / samples as f32;
+        |bin| {
+            let p = ray.ray.at(ray.distance(bin));
+            let sample = PlaneSample::read(frame.field.sizes, frame.folded, p);
+            let opacity = sample.opacity(opacity);
+            let mut features = FeatureSum::EMPTY;
+            features.add(opacity, &sample.feature);
+            let shading = network.shade(&features.shading_inputs(ray.ray.direction));
+            let share = opacity * ray.march.mass / n_samples as f32;
             add_scaled(&mut color, share, &shading.rgb);
             alpha += share;
         },
     );
-    std::array::from_fn(|c| (color[c] + (1.0 - alpha) * behind[c]).clamp(0.0, 1.0))
+    std::array::from_fn(|c| (color[c] + (1.0 - alpha) * backdrop[c]).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use types::{Code, Feature, HeadPose, MediaTime};
 
-    /// With one sample a ray there is nothing to put off.
+    /// With one sample a ray, deferring the network to the end of the ray changes nothing but alpha,
+    /// which only the deferred network sees multiplied by the mass of the ray.
     #[test]
-    fn with_one_sample_a_ray_it_is_the_field_itself() {
+    fn with_one_sample_a_ray_it_nearly_equals_deferred_shading() {
         let file = crate::FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap();
         let pose = HeadPose::from_array([0.05, -0.1, 0.0, 0.0, 0.0, 1.2]).unwrap();
         let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
         let inputs = file.model.frame_inputs(&feature);
-        let far = |samples: u32| {
-            let ours = crate::render_cpu(&file.model, &inputs, 64, samples);
-            let variant = render_per_sample(&file.model, &inputs, 64, samples);
-            let pairs = ours.as_flattened().iter().zip(variant.as_flattened());
+        let difference = |n_samples: u32| {
+            let deferred = crate::render_cpu(&file.model, &inputs, 64, n_samples);
+            let per_sample = file.model.render_per_sample(&inputs, 64, n_samples);
+            let pairs = deferred.as_flattened().iter().zip(per_sample.as_flattened());
             pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
         };
-        // Alpha, which the network hears, is weighed by the ray's mass in one and not in the other.
-        let (one, more) = (far(1), far(6));
+        let (one, six) = (difference(1), difference(6));
         assert!(one < 0.1, "{one}");
-        assert!(more > 2.0 * one, "with more samples it is another: {more} and {one}");
+        assert!(six > 2.0 * one, "{six} with six samples, {one} with one");
     }
 }

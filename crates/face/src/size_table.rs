@@ -71,7 +71,7 @@ pub(crate) fn sizes_from_bytes(bytes: &[u8]) -> Result<Sizes, FaceFileError> {
         pose_mean: pose(15),
         pose_scale: pose(15 + POSE_DIMS),
     };
-    if n[0] != CHANNELS || n[1] != HIDDEN || !sizes.sound() {
+    if n[0] != CHANNELS || n[1] != HIDDEN || !sizes.is_valid() {
         return Err(ModelError::Sizes.into());
     }
     Ok(sizes)

@@ -1,43 +1,42 @@
-use std::ops::Range;
-
 use types::{CODE_DIMS, FOCAL, LEARNED_DIMS, POSE_DIMS};
 
-/// Feature channels of a plane: one 256-bit lane, two `vec4`s.
+/// Feature channels of a plane: one 256-bit register, two `vec4`s of a shader.
 pub const CHANNELS: usize = 8;
-/// Width of the two hidden layers of the shading network and of the torso network.
+/// Width of the hidden layers of the shading network (two) and of the torso network (one).
 pub const HIDDEN: usize = 32;
-/// Inputs of the shading network: [`CHANNELS`] features, alpha, view `x`, view `y`.
+/// Inputs of the shading network: [`CHANNELS`] mean features, alpha, ray direction `x` and `y`.
 pub const SHADE_INPUTS: usize = CHANNELS + 3;
-/// Numbers of the learnable consistency code, which both the head and the torso hear.
-pub const SHARED_DIMS: usize = 16;
-/// Columns of the torso's flow grid.
+/// Numbers of the consistency code: learned parameters that feed both the head and the torso.
+pub(crate) const SHARED_DIMS: usize = 16;
+/// Columns of the grid of torso flow.
 pub const FLOW_WIDTH: usize = 8;
-/// Rows of the torso's flow grid.
+/// Rows of the grid of torso flow.
 pub const FLOW_HEIGHT: usize = 6;
-/// Inputs of the torso network: code, normalised pose, consistency code.
-pub const TORSO_INPUTS: usize = CODE_DIMS + POSE_DIMS + SHARED_DIMS;
-/// Inputs of the shading bias: learned code, consistency code.
-pub const BIAS_INPUTS: usize = LEARNED_DIMS + SHARED_DIMS;
-/// Fixed numbers at the start of the torso network's output: 6 affine, 2 background shift.
-pub const TORSO_FIXED_OUTPUTS: usize = 8;
+/// Inputs of the torso network: code, normalized pose, consistency code.
+pub(crate) const TORSO_INPUTS: usize = CODE_DIMS + POSE_DIMS + SHARED_DIMS;
+/// Inputs of the linear layer that makes the shading bias: learned code, consistency code.
+pub(crate) const BIAS_INPUTS: usize = LEARNED_DIMS + SHARED_DIMS;
+/// Outputs of the torso network whose number does not depend on [`Sizes`]: 6 affine, 2 background
+/// shift.
+pub(crate) const TORSO_FIXED_OUTPUTS: usize = 8;
 
-/// An axis-aligned box, in the space its user names.
+/// Axis-aligned box. The field that holds it names the space.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds<const N: usize> {
-    /// The corner with the smallest coordinates.
+    /// Corner with the smallest coordinates.
     pub min: [f32; N],
-    /// The corner with the largest coordinates.
+    /// Corner with the largest coordinates.
     pub max: [f32; N],
 }
 
 impl<const N: usize> Bounds<N> {
-    /// 0 at `min`, 1 at `max`, beyond that outside.
+    /// Returns the position of `value` along `axis`: 0 at `min`, 1 at `max`.
     #[inline(always)]
     pub fn relative(&self, axis: usize, value: f32) -> f32 {
         (value - self.min[axis]) / (self.max[axis] - self.min[axis])
     }
 
-    pub(crate) fn sound(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         (0..N).all(|i| {
             self.min[i].is_finite()
                 && self.max[i].is_finite()
@@ -48,61 +47,64 @@ impl<const N: usize> Bounds<N> {
     }
 }
 
-/// Every size of a field. They live in the file, so that faces of several sizes play on one renderer.
+/// Largest number of expression planes that the file format allows.
+pub(crate) const MAX_EXPRESSION: usize = 32;
+
+/// Sizes of a field. A face file carries them, so one renderer draws fields of different sizes.
 ///
-/// Counts are of texels along one side. [`CHANNELS`], [`HIDDEN`] and the widths of the small
-/// networks are the same for all faces.
+/// A side is in texels. [`CHANNELS`], [`HIDDEN`] and the widths of the small networks are the same
+/// for all fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sizes {
     /// Side of the base plane over `x, y`.
     pub plane_xy: usize,
-    /// Side of the base planes over `x, z` and over `y, z`.
+    /// Side of the base planes over `x, z` and `y, z`.
     pub plane_z: usize,
-    /// Expression planes of each orientation (K).
+    /// Number of expression planes for each of the three orientations (K).
     pub n_expression: usize,
     /// Side of an expression plane over `x, y`.
     pub expression_xy: usize,
-    /// Side of an expression plane over `x, z` and over `y, z`.
+    /// Side of an expression plane over `x, z` or `y, z`.
     pub expression_z: usize,
     /// Side of the density grid.
     pub density: usize,
-    /// Expression grids of the density.
+    /// Number of expression grids of the density.
     pub n_density: usize,
     /// Side of an expression grid of the density.
     pub density_expression: usize,
-    /// Side of a warp plane; there are 24, one for each learned number of the code.
+    /// Side of a warp plane. There are 24, one for each learned number of the code.
     pub warp: usize,
     /// Width of the torso texture.
     pub torso_width: usize,
     /// Height of the torso texture.
     pub torso_height: usize,
-    /// Additive planes of the torso.
+    /// Number of additive torso planes.
     pub n_torso: usize,
-    /// Width of an additive plane of the torso.
+    /// Width of an additive torso plane.
     pub torso_blend_width: usize,
-    /// Height of an additive plane of the torso.
+    /// Height of an additive torso plane.
     pub torso_blend_height: usize,
-    /// Side of the background picture.
+    /// Side of the background image.
     pub background: usize,
-    /// Where the head is, canonical space. Rays are marched between its walls.
+    /// Head box, canonical space: a ray is marched from where it enters to where it leaves.
     pub head: Bounds<3>,
-    /// Where the face may be warped, `x, y` of canonical space.
+    /// Box in which the warp applies, `x, y` of canonical space.
     pub face: Bounds<2>,
-    /// The part of the reference picture that the torso texture covers, image space.
+    /// Box that the torso texture covers in the reference image, image space.
     pub torso: Bounds<2>,
-    /// Focal length in sides of the picture.
+    /// Focal length, in sides of the image.
     pub focal: f32,
     /// Mean of the enrolled poses: rotation vector, translation in meters.
     pub pose_mean: [f32; POSE_DIMS],
-    /// One over the spread of the enrolled poses.
+    /// Reciprocal of the standard deviation of the enrolled poses, number by number.
     pub pose_scale: [f32; POSE_DIMS],
 }
 
 impl Sizes {
-    /// The shipped sizes, for pictures of `side` pixels.
+    /// Returns the default sizes for images of `side` x `side` pixels.
     pub fn for_side(side: u32) -> Self {
         let side = side as usize;
-        // Seen through a bilinear reading: sharper than the picture.
+        // Bilinear reading blurs, so the texture is finer than the image.
         let torso_width = (side * 7 / 4).clamp(32, 448);
         Self {
             plane_xy: 128,
@@ -129,7 +131,7 @@ impl Sizes {
         }
     }
 
-    /// Sizes for a thin line: about half the bytes of [`Sizes::for_side`], for the same pictures.
+    /// Returns sizes for a slow link: about half the file of [`Sizes::for_side`] for the same images.
     pub fn small_for_side(side: u32) -> Self {
         let torso_width = (side as usize * 3 / 4).clamp(32, 216);
         Self {
@@ -152,7 +154,7 @@ impl Sizes {
         }
     }
 
-    /// Small sizes for tests.
+    /// Returns very small sizes, for tests.
     pub fn tiny() -> Self {
         Self {
             plane_xy: 8,
@@ -174,17 +176,18 @@ impl Sizes {
         }
     }
 
-    /// Numbers the torso network gives: affine, background shift, blends, flow.
+    /// Returns the number of outputs of the torso network: affine, background shift, weights of the
+    /// additive planes, flow.
     pub fn torso_outputs(&self) -> usize {
         TORSO_FIXED_OUTPUTS + self.n_torso + FLOW_WIDTH * FLOW_HEIGHT * 2
     }
 
-    /// Whether a renderer should take it: every side inside what the format allows.
-    pub(crate) fn sound(&self) -> bool {
+    /// Returns whether every size is within the limits of the file format.
+    pub(crate) fn is_valid(&self) -> bool {
         let side = |n: usize, max: usize| (2..=max).contains(&n);
         side(self.plane_xy, 512)
             && side(self.plane_z, 256)
-            && (1..=32).contains(&self.n_expression)
+            && (1..=MAX_EXPRESSION).contains(&self.n_expression)
             && side(self.expression_xy, 128)
             && side(self.expression_z, 64)
             && side(self.density, 128)
@@ -197,116 +200,10 @@ impl Sizes {
             && side(self.torso_blend_width, 64)
             && side(self.torso_blend_height, 64)
             && side(self.background, 1024)
-            && self.head.sound()
-            && self.face.sound()
-            && self.torso.sound()
+            && self.head.is_valid()
+            && self.face.is_valid()
+            && self.torso.is_valid()
             && (0.5..=20.0).contains(&self.focal)
             && self.pose_mean.iter().chain(&self.pose_scale).all(|v| v.is_finite())
-    }
-}
-
-/// Where each part of a field lies in its one array of parameters.
-///
-/// All arrays are row-major, the last index fastest; planes have the second coordinate of their
-/// name as rows (`plane_xz[z][x]`, `plane_yz[z][y]`, `density[z][y][x]`). Weights of a layer are
-/// `[inputs][outputs]`, but for `shade_w3`, which is `[3][HIDDEN]`.
-#[expect(missing_docs, reason = "the shapes are the documentation, one a line")]
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
-    /// `[plane_xy][plane_xy][CHANNELS]`
-    pub plane_xy: Range<usize>,
-    /// `[plane_z][plane_z][CHANNELS]`
-    pub plane_xz: Range<usize>,
-    /// `[plane_z][plane_z][CHANNELS]`
-    pub plane_yz: Range<usize>,
-    /// `[n_expression][expression_xy][expression_xy][CHANNELS]`
-    pub expression_xy: Range<usize>,
-    /// `[n_expression][expression_z][expression_z][CHANNELS]`
-    pub expression_xz: Range<usize>,
-    /// `[n_expression][expression_z][expression_z][CHANNELS]`
-    pub expression_yz: Range<usize>,
-    /// `[density][density][density]`
-    pub density: Range<usize>,
-    /// `[n_density][density_expression; 3]`
-    pub density_expression: Range<usize>,
-    /// `[24][warp][warp][2]`
-    pub warp: Range<usize>,
-    /// `[torso_height][torso_width][4]`
-    pub torso: Range<usize>,
-    /// `[n_torso][torso_blend_height][torso_blend_width][4]`
-    pub torso_blend: Range<usize>,
-    /// `[background][background][3]`
-    pub background: Range<usize>,
-    /// `[CHANNELS]` weights, then the bias.
-    pub opacity: Range<usize>,
-    /// `[SHADE_INPUTS][HIDDEN]`
-    pub shade_w1: Range<usize>,
-    /// `[HIDDEN]`
-    pub shade_b1: Range<usize>,
-    /// `[BIAS_INPUTS][HIDDEN]`
-    pub shade_code: Range<usize>,
-    /// `[HIDDEN][HIDDEN]`
-    pub shade_w2: Range<usize>,
-    /// `[HIDDEN]`
-    pub shade_b2: Range<usize>,
-    /// `[3][HIDDEN]`
-    pub shade_w3: Range<usize>,
-    /// `[3]`
-    pub shade_b3: Range<usize>,
-    /// `[24 + 1][n_expression]`, the last row the bias.
-    pub mix: Range<usize>,
-    /// `[24 + 1][n_density]`, the last row the bias.
-    pub density_mix: Range<usize>,
-    /// `[SHARED_DIMS]`
-    pub shared: Range<usize>,
-    /// `[TORSO_INPUTS][HIDDEN]`
-    pub torso_w1: Range<usize>,
-    /// `[HIDDEN]`
-    pub torso_b1: Range<usize>,
-    /// `[HIDDEN][torso_outputs]`
-    pub torso_w2: Range<usize>,
-    /// `[torso_outputs]`
-    pub torso_b2: Range<usize>,
-    pub len: usize,
-}
-
-impl Layout {
-    /// The layout of a field of these sizes.
-    pub fn new(s: &Sizes) -> Self {
-        let mut at = 0;
-        let mut take = |n: usize| {
-            at += n;
-            at - n..at
-        };
-        Self {
-            plane_xy: take(s.plane_xy * s.plane_xy * CHANNELS),
-            plane_xz: take(s.plane_z * s.plane_z * CHANNELS),
-            plane_yz: take(s.plane_z * s.plane_z * CHANNELS),
-            expression_xy: take(s.n_expression * s.expression_xy * s.expression_xy * CHANNELS),
-            expression_xz: take(s.n_expression * s.expression_z * s.expression_z * CHANNELS),
-            expression_yz: take(s.n_expression * s.expression_z * s.expression_z * CHANNELS),
-            density: take(s.density.pow(3)),
-            density_expression: take(s.n_density * s.density_expression.pow(3)),
-            warp: take(LEARNED_DIMS * s.warp * s.warp * 2),
-            torso: take(s.torso_height * s.torso_width * 4),
-            torso_blend: take(s.n_torso * s.torso_blend_height * s.torso_blend_width * 4),
-            background: take(s.background * s.background * 3),
-            opacity: take(CHANNELS + 1),
-            shade_w1: take(SHADE_INPUTS * HIDDEN),
-            shade_b1: take(HIDDEN),
-            shade_code: take(BIAS_INPUTS * HIDDEN),
-            shade_w2: take(HIDDEN * HIDDEN),
-            shade_b2: take(HIDDEN),
-            shade_w3: take(3 * HIDDEN),
-            shade_b3: take(3),
-            mix: take((LEARNED_DIMS + 1) * s.n_expression),
-            density_mix: take((LEARNED_DIMS + 1) * s.n_density),
-            shared: take(SHARED_DIMS),
-            torso_w1: take(TORSO_INPUTS * HIDDEN),
-            torso_b1: take(HIDDEN),
-            torso_w2: take(HIDDEN * s.torso_outputs()),
-            torso_b2: take(s.torso_outputs()),
-            len: at,
-        }
     }
 }

@@ -1,8 +1,8 @@
-// Adds an upsampled small picture to a base: out = base + up(small), bilinear, align-corners.
+// Adds an upsampled small plane to its base: result = base + up(small), bilinear, align-corners.
 //
-// One invocation a texel, workgroup 8x8x1, one workgroup layer a picture layer.
-// Bindings: 0 base `[layer][y][x]` of vec4, 1 the small picture, 2 linear sampler, 3 the result.
-// Rust twin: `face::fold` (its `add_upsampled`). Pieces: lib/float or lib/half.
+// One invocation a texel, workgroup 8x8x1, one workgroup layer a texture layer.
+// Bindings: 0 base `[layer][y][x]` of vec4, 1 the small plane, 2 linear sampler, 3 the result.
+// Rust twin: `face::FaceModel::fold` (`add_upsampled`). Pieces: lib/float or lib/half.
 
 @group(0) @binding(0) var<storage, read> base: array<vec4f>;
 @group(0) @binding(1) var small: texture_2d_array<f32>;
@@ -16,7 +16,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let n = vec2f(textureDimensions(small));
-    // Texel middles at both ends: 0 is the middle of the first texel, 1 of the last.
+    // Align-corners: 0 is the center of the first texel, 1 the center of the last.
     let relative = vec2f(id.xy) / vec2f(size - 1u);
     let uv = (relative * (n - 1.0) + 0.5) / n;
     let added = textureSampleLevel(small, linear, uv, id.z, 0.0);

@@ -1,8 +1,8 @@
-// Adds an upsampled small volume to a base: out = base + up(small), trilinear, align-corners.
+// Adds an upsampled small volume to its base: result = base + up(small), trilinear, align-corners.
 //
 // One invocation a cell, workgroup 8x8x1, one workgroup layer a slice.
 // Bindings: 0 base `[z][y][x]` of f32, 1 the small volume, 2 linear sampler, 3 the result.
-// Rust twin: `face::fold` (the density). Pieces: lib/float or lib/half.
+// Rust twin: `face::FaceModel::fold` (the density). Pieces: lib/float or lib/half.
 
 @group(0) @binding(0) var<storage, read> base: array<f32>;
 @group(0) @binding(1) var small: texture_3d<f32>;

@@ -1,8 +1,8 @@
-// Mixes K small pictures of texels into one: Σₖ weight k · picture k.
+// Mixes K small planes: Σₖ weight k · plane k.
 //
-// One invocation a texel, workgroup 8x8x1, one workgroup layer a picture layer.
-// Bindings: 0 `Mix`, 1 pictures `[k][layer][y][x]` of vec4, 2 weights, 3 the mixture.
-// Rust twin: `face::fold` (its `mix`). Pieces: lib/float or lib/half, lib/mix.
+// One invocation a texel, workgroup 8x8x1, one workgroup layer a texture layer.
+// Bindings: 0 `Mix`, 1 planes `[k][layer][y][x]` of vec4, 2 weights, 3 the mixture.
+// Rust twin: `face::FaceModel::fold` (`mix`). Pieces: lib/float or lib/half, lib/mix.
 
 @group(0) @binding(3) var mixture: PictureOut;
 

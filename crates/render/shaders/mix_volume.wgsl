@@ -1,9 +1,9 @@
-// Mixes K small volumes of logits into one: Σₖ weight k · volume k.
+// Mixes K small volumes of density logits: Σₖ weight k · volume k.
 //
 // One invocation a cell, workgroup 8x8x1, one workgroup layer a slice.
-// Bindings: 0 `Mix`, 1 volumes `[k][z][y][x]` of vec4 (the first channel counts), 2 weights,
+// Bindings: 0 `Mix`, 1 volumes `[k][z][y][x]` of vec4, of which the first channel is used, 2 weights,
 // 3 the mixture.
-// Rust twin: `face::fold` (its `mix`). Pieces: lib/float or lib/half, lib/mix.
+// Rust twin: `face::FaceModel::fold` (`mix`). Pieces: lib/float or lib/half, lib/mix.
 
 @group(0) @binding(3) var mixture: VolumeOut;
 

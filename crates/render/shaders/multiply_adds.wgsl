@@ -1,8 +1,8 @@
-// Nothing but multiply-adds: how fast the device can do them at all.
+// Peak rate of multiply-adds: nothing else is computed.
 //
-// One invocation an element, workgroup 64x1x1. Bindings: 0 the results, so that nothing is left
-// out. Eight chains of vec4 an invocation, ROUNDS long: no chain waits for itself.
-// Rust twin: `MultiplyAdds`, which counts them.
+// One invocation an element, workgroup 64x1x1. Bindings: 0 the results, written so that no operation is
+// optimized away. Eight independent chains of vec4 an invocation, ROUNDS long, hide the latency.
+// Rust twin: `MultiplyAdds`, which counts the operations.
 
 override ROUNDS: u32 = 256u;
 
@@ -10,7 +10,7 @@ override ROUNDS: u32 = 256u;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    // Between 0 and 1 and different everywhere, so that no result is known beforehand.
+    // Values in 0..1 that differ between invocations, so that no result is known at compile time.
     let seed = f32(id.x % 1024u) / 1024.0;
     let scale = vec4f(0.5 + 0.25 * seed);
     let offset = vec4f(seed);

@@ -1,52 +1,54 @@
+//! Folding on the GPU.
+
 use bytemuck::cast_slice;
 use face::{CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, FaceModel, FrameInputs};
 use types::LEARNED_DIMS;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu::{
-    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferUsages,
-    CommandEncoderDescriptor, ComputePass, ComputePassDescriptor, ComputePipeline, Device,
-    Extent3d, Queue, Sampler, TextureDescriptor, TextureDimension, TextureUsages, TextureView,
-    TextureViewDescriptor, TextureViewDimension,
+    BindGroup, BindingResource, Buffer, BufferUsages, CommandEncoderDescriptor, ComputePass,
+    ComputePassDescriptor, ComputePipeline, Device, Extent3d, Queue, Sampler, TextureDescriptor,
+    TextureDimension, TextureUsages, TextureView, TextureViewDescriptor, TextureViewDimension,
 };
 
-use crate::Precision;
 use crate::gpu_layout::{MixUniform, layers_of_four};
-use crate::mixed::Mixed;
+use crate::mixed::MixedWeights;
+use crate::pipeline::{bind, compute_pipeline};
+use crate::precision::Precision;
 use crate::shaders::{ADD_PICTURES, ADD_VOLUME, MIX_PICTURES, MIX_VOLUME, Shader};
 
-/// Mixes the frame's code into the textures of the field: `face::fold` on the GPU.
+/// Mixes the field of a frame into textures: [`face::FaceModel::fold`] on the GPU.
 ///
-/// First the small pictures of each part are summed with the frame's weights, then the sums are
-/// upsampled and added to the base. Parts whose weights have not moved stay as they are.
+/// The small planes of each part are mixed with the weights of the frame; then the mixtures are upsampled and
+/// added to the bases. Parts whose weights have not changed stay as they are.
 pub(crate) struct Folding {
-    /// `[1, plane mix, density mix, warp mix, torso mix]`; the leading one copies.
+    /// `[1, plane mix, density mix, warp mix, torso mix]`; the leading 1 serves jobs that copy.
     weights: Buffer,
     n_weights: usize,
     /// `[FLOW_HEIGHT][FLOW_WIDTH]` of vec4.
     flow: Buffer,
-    /// In order: what comes later may read what earlier ones wrote.
+    /// In the order of execution: a job may read what earlier ones write.
     jobs: Vec<(Part, Job)>,
-    /// What each of [`MIXES`] was mixed with.
-    mixed: [Mixed; MIXES.len()],
-    /// Parts to mix for the next picture.
-    moved: Vec<Part>,
+    /// Weights that each of [`MIXES`] was mixed with.
+    mixed: [MixedWeights; MIXES.len()],
+    /// Parts to mix for the next image.
+    changed: Vec<Part>,
 }
 
-/// What is mixed with weights of its own.
+/// Part of the field with its own weights.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Part {
     Planes,
     Density,
     Warp,
     Torso,
-    /// Where the torso lies: with the pose it changes in every picture.
+    /// Offsets of the torso position, copied for every image: they change with the pose.
     Flow,
 }
 
 /// Parts in the order of their weights.
 const MIXES: [Part; 4] = [Part::Planes, Part::Density, Part::Warp, Part::Torso];
 
-/// The textures a frame's field is read from.
+/// Textures that the field of a frame is read from.
 pub(crate) struct FoldedTextures {
     pub(crate) density: TextureView,
     pub(crate) plane_xy: TextureView,
@@ -64,12 +66,12 @@ struct Job {
     workgroups: [u32; 3],
 }
 
-/// A texture of the field, seen in the ways the passes need it.
+/// Texture of the field, with the views that the passes need.
 struct FieldTexture {
     size: [u32; 3],
-    /// All layers, or the whole volume: to write, and to read from.
+    /// All layers, or the whole volume: for writing and reading.
     all: TextureView,
-    /// The first layer alone.
+    /// Only the first layer, or the whole volume.
     first: TextureView,
 }
 
@@ -95,7 +97,7 @@ impl Folding {
         let first_warp = first_density + s.n_density;
         let first_torso = first_warp + LEARNED_DIMS;
 
-        // Small pictures.
+        // Mixtures of small planes and grids.
         let k = s.n_expression;
         let small_xy = maker.pictures("small xy", s.expression_xy, s.expression_xy, 2);
         let small_z = maker.pictures("small z", s.expression_z, s.expression_z, 4);
@@ -158,7 +160,7 @@ impl Folding {
             (Part::Flow, maker.mix_pictures(&flow_pictures, &flow, (1, 0))),
         ];
 
-        // Bases.
+        // Bases, to which the mixtures are added.
         let xy = maker.pictures("xy", s.plane_xy, s.plane_xy, 2);
         let z = maker.pictures("z", s.plane_z, s.plane_z, 4);
         let torso = maker.pictures("torso", s.torso_width, s.torso_height, 1);
@@ -194,7 +196,7 @@ impl Folding {
             ),
         ];
 
-        // The background never changes: it is copied here, once.
+        // The background never changes, so it is copied once, here.
         let background = maker.pictures("background", s.background, s.background, 1);
         let copy =
             maker.mix_pictures(&layered(&[part(&layout.background)], 1, 3), &background, (1, 0));
@@ -218,20 +220,20 @@ impl Folding {
             flow: flow_pictures,
             jobs: mixing.into_iter().chain(adding).collect(),
             mixed: Default::default(),
-            moved: Vec::new(),
+            changed: Vec::new(),
         };
         (folding, textures)
     }
 
-    /// Uploads what a frame changes, and finds what [`Folding::encode`] must do. Inputs of another
-    /// model's sizes are cut or padded with zeros.
+    /// Uploads the weights and the flow of a frame and selects the parts that [`Folding::encode`] mixes. Inputs
+    /// of a model with other sizes are truncated or padded with zeros.
     pub(crate) fn write(&mut self, queue: &Queue, inputs: &FrameInputs) {
         let mixes: [&[f32]; MIXES.len()] =
             [&inputs.plane_mix, &inputs.density_mix, &inputs.warp_mix, &inputs.torso_mix];
-        self.moved = vec![Part::Flow];
+        self.changed = vec![Part::Flow];
         for ((part, mixed), mix) in MIXES.into_iter().zip(&mut self.mixed).zip(mixes) {
-            if mixed.moves_to(mix) {
-                self.moved.push(part);
+            if mixed.update(mix) {
+                self.changed.push(part);
             }
         }
         let mut weights = vec![1.0_f32];
@@ -243,8 +245,9 @@ impl Folding {
         queue.write_buffer(&self.flow, 0, cast_slice(&flow));
     }
 
+    /// Encodes the jobs of the selected parts.
     pub(crate) fn encode(&self, pass: &mut ComputePass<'_>) {
-        for (_, job) in self.jobs.iter().filter(|(part, _)| self.moved.contains(part)) {
+        for (_, job) in self.jobs.iter().filter(|(part, _)| self.changed.contains(part)) {
             job.encode(pass);
         }
     }
@@ -259,7 +262,7 @@ impl Job {
     }
 }
 
-/// Makes jobs and textures of one precision.
+/// Makes the jobs and textures of one precision.
 struct Maker<'a> {
     device: &'a Device,
     precision: Precision,
@@ -352,7 +355,7 @@ impl<'a> Maker<'a> {
         self.mix(&self.mix_pictures, from, to, weights, false)
     }
 
-    /// Also clears the outermost texels.
+    /// Also sets the outermost texels to zero.
     fn mix_warp(&self, from: &Buffer, to: &FieldTexture, weights: (usize, usize)) -> Job {
         self.mix(&self.mix_pictures, from, to, weights, true)
     }
@@ -422,52 +425,8 @@ impl<'a> Maker<'a> {
         Job {
             pipeline: pipeline.clone(),
             bindings: bind(self.device, pipeline, 0, resources),
-            // Workgroups are 8x8x1.
+            // The shaders' workgroups are 8x8x1.
             workgroups: [size[0].div_ceil(8), size[1].div_ceil(8), size[2]],
         }
     }
-}
-
-/// Bindings 0, 1, 2... of a group.
-pub(crate) fn bind(
-    device: &Device,
-    pipeline: &ComputePipeline,
-    group: u32,
-    resources: &[BindingResource<'_>],
-) -> BindGroup {
-    let entries: Vec<_> = resources
-        .iter()
-        .enumerate()
-        .map(|(i, resource)| BindGroupEntry { binding: i as u32, resource: resource.clone() })
-        .collect();
-    device.create_bind_group(&BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(group),
-        entries: &entries,
-    })
-}
-
-/// A pipeline with the layout its shader asks for.
-pub(crate) fn compute_pipeline(
-    device: &Device,
-    shader: &Shader,
-    precision: Precision,
-    constants: &[(&str, f64)],
-) -> ComputePipeline {
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(shader.name),
-        source: wgpu::ShaderSource::Wgsl(shader.text(precision).into()),
-    });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(shader.name),
-        layout: None,
-        module: &module,
-        entry_point: Some("main"),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants,
-            // Every shader writes its workgroup memory before it reads it.
-            zero_initialize_workgroup_memory: false,
-        },
-        cache: None,
-    })
 }

@@ -1,31 +1,34 @@
+//! Quality governor: keeps rendering in step with the display.
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use face::DEFAULT_SAMPLES;
 
-/// With how much work pictures are drawn.
+/// Settings of the next image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Effort {
-    /// Samples a ray.
+pub struct RenderSettings {
+    /// Samples on a ray.
     pub n_samples: u32,
-    /// Side of the picture, pixels; where it is less than what was asked for, it is shown larger.
+    /// Side of the image, pixels. If it is less than the side asked for, the image is shown enlarged.
     pub side: u32,
-    /// A picture each so many beats.
-    pub beats: u32,
+    /// Interval between images, in refresh intervals of the display.
+    pub refreshes: u32,
 }
 
-/// An effort given up for another.
+/// Change of quality.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Shift {
-    /// Before.
-    pub from: Effort,
-    /// After.
-    pub to: Effort,
+pub struct QualityStep {
+    /// Settings before the change.
+    pub from: RenderSettings,
+    /// Settings after the change.
+    pub to: RenderSettings,
 }
 
-/// What may be given up, in this order: samples a ray, eighths of the side, beats between pictures.
+/// Quality levels, best first: samples on a ray, eighths of the side, refresh intervals between images.
 ///
-/// Fewer samples are seen least, a smaller picture is soft, fewer pictures a second are seen most.
+/// Fewer samples are the least visible, a smaller image is soft, and fewer images a second are the most
+/// visible.
 const LEVELS: [(u32, u32, u32); 8] = [
     (DEFAULT_SAMPLES, 8, 1),
     (4, 8, 1),
@@ -36,34 +39,33 @@ const LEVELS: [(u32, u32, u32); 8] = [
     (3, 4, 3),
     (3, 4, 4),
 ];
-/// What a ray costs besides its samples, in samples: 14 to 36 were measured by 6 and 12 samples,
-/// on the CPU and on a software adapter (docs/PERFORMANCE.md).
-const RAY: f64 = 20.0;
-/// Pictures that take more than this share of the time between them are too much: the rest of the
-/// program needs the machine too.
-const TOO_MUCH: f64 = 0.85;
-/// An effort is raised if pictures would then take less than this share: well under [`TOO_MUCH`],
-/// so that it is not given up again at once.
-const ROOM: f64 = 0.6;
-/// Pictures whose median is judged.
-const JUDGED: usize = 9;
-/// Fewest pictures to judge by.
-const FEWEST: usize = 3;
-/// After a shift, times that may still be those of pictures before it.
+/// Cost of a ray beside its samples, in samples. Comparing 6 with 12 samples gave 14 to 36, on the CPU and
+/// on a software adapter (docs/PERFORMANCE.md).
+const RAY_COST: f64 = 20.0;
+/// Quality is lowered when rendering takes a larger share of the interval than this: the rest of the
+/// program needs the machine, too.
+const MAX_LOAD: f64 = 0.85;
+/// Quality is raised when rendering would then take a smaller share than this, far enough below
+/// [`MAX_LOAD`] that it is not lowered again at once.
+const RAISE_LOAD: f64 = 0.6;
+/// Number of render times of which the median is taken.
+const WINDOW: usize = 9;
+/// Smallest number of render times that is judged.
+const MIN_WINDOW: usize = 3;
+/// Number of render times after a change that may still belong to images before it.
 const STALE: u32 = 3;
-/// There must be room for this long before an effort is raised,
-const PATIENCE: Duration = Duration::from_secs(2);
-/// twice as long after each raised one that had to be given up within this time, but at most
-const TRIAL: Duration = Duration::from_secs(10);
-/// this.
-const MOST_PATIENCE: Duration = Duration::from_mins(1);
+/// Quality is raised after there has been room for this long.
+const MIN_PATIENCE: Duration = Duration::from_secs(2);
+/// The patience doubles, up to this, each time a raise has to be taken back.
+const MAX_PATIENCE: Duration = Duration::from_mins(1);
+/// A raise that lasts this long, and twice the patience, resets the patience.
+const MIN_TRIAL: Duration = Duration::from_secs(10);
 
-/// Keeps pictures in step with the display: draws with less work when they take too long, and with
-/// more when there is room again.
+/// Chooses samples, size and interval of images so that rendering keeps up with the display.
 ///
-/// It is told the time and how long pictures take, and decides nothing by chance: the same calls
-/// give the same efforts. No picture is drawn more often than the rate it was made with, which
-/// spares the battery.
+/// Lowers the quality when images take too long to render and raises it when there is room again. It is
+/// given the time and is deterministic: the same calls give the same settings. Images are never rendered
+/// more often than the maximum rate, which saves power.
 ///
 /// # Examples
 /// ```
@@ -74,83 +76,85 @@ const MOST_PATIENCE: Duration = Duration::from_mins(1);
 /// for _ in 0..30 {
 ///     now += Duration::from_millis(50);
 ///     if governor.begin(now) {
-///         // Draw `governor.effort()`; here that takes 40 ms.
-///         governor.took(now, Duration::from_millis(40));
+///         // Render with `governor.settings()`; here that takes 40 ms.
+///         governor.record(now, Duration::from_millis(40));
 ///     }
 /// }
-/// assert!(governor.effort().n_samples < face::DEFAULT_SAMPLES);
+/// assert!(governor.settings().n_samples < face::DEFAULT_SAMPLES);
 /// ```
 #[derive(Debug)]
 pub struct Governor {
-    asked: u32,
-    beat: Duration,
+    /// Side asked for, pixels.
+    side: u32,
+    refresh_interval: Duration,
+    /// Index into [`LEVELS`].
     level: usize,
-    /// At this level, newest last; at most [`JUDGED`].
-    took: VecDeque<Duration>,
+    /// Render times at this level, newest last; at most [`WINDOW`].
+    times: VecDeque<Duration>,
     n_stale: u32,
     room_since: Option<Instant>,
     patience: Duration,
-    raised: Option<Instant>,
+    raised_at: Option<Instant>,
     due: Option<Instant>,
 }
 
 impl Governor {
-    /// For pictures of `side` pixels, at most `max_rate` (at least one) a second.
+    /// Returns a governor for images of `side` pixels, at most `max_rate` (at least one) a second.
     pub fn new(side: u32, max_rate: u32) -> Self {
         Self {
-            asked: side,
-            beat: Duration::from_secs(1) / max_rate.max(1),
+            side,
+            refresh_interval: Duration::from_secs(1) / max_rate.max(1),
             level: 0,
-            took: VecDeque::with_capacity(JUDGED),
+            times: VecDeque::with_capacity(WINDOW),
             n_stale: 0,
             room_since: None,
-            patience: PATIENCE,
-            raised: None,
+            patience: MIN_PATIENCE,
+            raised_at: None,
             due: None,
         }
     }
 
-    /// What the next picture is drawn with.
-    pub fn effort(&self) -> Effort {
-        effort(self.asked, self.level)
+    /// Returns the settings of the next image.
+    pub fn settings(&self) -> RenderSettings {
+        settings(self.side, self.level)
     }
 
-    /// Time between two pictures at this effort.
+    /// Returns the time between two images at these settings.
     pub fn interval(&self) -> Duration {
-        interval(self.beat, self.level)
+        interval(self.refresh_interval, self.level)
     }
 
-    /// Asks for pictures of another size. The effort is the first that should fit, judged by how
-    /// long pictures have taken so far.
-    pub fn set_side(&mut self, side: u32) -> Option<Shift> {
-        if side == self.asked {
+    /// Changes the side asked for. The quality becomes the best that should keep up, judged by the render
+    /// times so far; returns the change, if any.
+    pub fn set_side(&mut self, side: u32) -> Option<QualityStep> {
+        if side == self.side {
             return None;
         }
-        let from = self.effort();
+        let from = self.settings();
         let fits = self.median().map(|median| {
-            let took = median.as_secs_f64() / cost(from);
+            let unit = median.as_secs_f64() / cost(from);
             (0..LEVELS.len())
                 .find(|&level| {
-                    let share =
-                        took * cost(effort(side, level)) / interval(self.beat, level).as_secs_f64();
-                    share <= TOO_MUCH
+                    let load = unit * cost(settings(side, level))
+                        / interval(self.refresh_interval, level).as_secs_f64();
+                    load <= MAX_LOAD
                 })
                 .unwrap_or(LEVELS.len() - 1)
         });
-        self.asked = side;
+        self.side = side;
         let to_level = fits.unwrap_or(self.level);
-        let is_shift = to_level != self.level;
+        let is_step = to_level != self.level;
         self.enter(to_level);
-        is_shift.then(|| Shift { from, to: self.effort() })
+        is_step.then(|| QualityStep { from, to: self.settings() })
     }
 
-    /// Whether a picture is due at `now`; if so, it counts as begun.
+    /// Returns whether an image is due at `now`, and if so schedules the next one.
     pub fn begin(&mut self, now: Instant) -> bool {
-        if self.wait(now) > Duration::ZERO {
+        if self.time_until_due(now) > Duration::ZERO {
             return false;
         }
         let interval = self.interval();
-        // In step with the beats before, unless one was missed altogether.
+        // Stays in phase with the images before, unless one was missed altogether.
         self.due = Some(match self.due {
             Some(due) if due + interval > now => due + interval,
             _ => now + interval,
@@ -158,40 +162,42 @@ impl Governor {
         true
     }
 
-    /// How long after `now` the next picture is due. A display's beat that comes a little early is
-    /// taken, because the one after it would be much too late.
-    pub fn wait(&self, now: Instant) -> Duration {
+    /// Returns how long after `now` the next image is due. A refresh of the display that comes up to a
+    /// quarter of an interval early counts as on time, because the next one would be much too late.
+    pub fn time_until_due(&self, now: Instant) -> Duration {
         let early = self.interval() / 4;
         self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now + early))
     }
 
-    /// Takes note, at `now`, of how long a recent picture took. Gives back what changed by it.
-    pub fn took(&mut self, now: Instant, took: Duration) -> Option<Shift> {
+    /// Records, at `now`, how long a recent image took to render. Returns the change of quality that
+    /// follows, if any.
+    pub fn record(&mut self, now: Instant, render_time: Duration) -> Option<QualityStep> {
         if self.n_stale > 0 {
             self.n_stale -= 1;
             return None;
         }
-        if self.took.len() == JUDGED {
-            self.took.pop_front();
+        if self.times.len() == WINDOW {
+            self.times.pop_front();
         }
-        self.took.push_back(took);
+        self.times.push_back(render_time);
         self.end_trial(now);
         let median = self.median()?;
-        let from = self.effort();
-        if median > self.interval().mul_f64(TOO_MUCH) {
+        let from = self.settings();
+        if median > self.interval().mul_f64(MAX_LOAD) {
             self.room_since = None;
             if self.level + 1 == LEVELS.len() {
                 return None;
             }
-            if self.raised.take().is_some() {
-                self.patience = (2 * self.patience).min(MOST_PATIENCE);
+            if self.raised_at.take().is_some() {
+                self.patience = (2 * self.patience).min(MAX_PATIENCE);
             }
             self.enter(self.first_to_fit(self.level + 1, median, from));
-            return Some(Shift { from, to: self.effort() });
+            return Some(QualityStep { from, to: self.settings() });
         }
         let level = self.level.checked_sub(1)?;
-        let above = effort(self.asked, level);
-        if median.mul_f64(cost(above) / cost(from)) > interval(self.beat, level).mul_f64(ROOM) {
+        let above = settings(self.side, level);
+        let limit = interval(self.refresh_interval, level).mul_f64(RAISE_LOAD);
+        if median.mul_f64(cost(above) / cost(from)) > limit {
             self.room_since = None;
             return None;
         }
@@ -200,119 +206,118 @@ impl Governor {
             return None;
         }
         self.enter(level);
-        self.raised = Some(now);
-        Some(Shift { from, to: above })
+        self.raised_at = Some(now);
+        Some(QualityStep { from, to: above })
     }
 
-    /// The first level from `level` on at which pictures should not take too much, if they take
-    /// `median` at the effort `at`.
-    fn first_to_fit(&self, level: usize, median: Duration, at: Effort) -> usize {
+    /// Returns the first level from `level` on that should keep up, if images with settings `at` take
+    /// `median`.
+    fn first_to_fit(&self, level: usize, median: Duration, at: RenderSettings) -> usize {
         let last = LEVELS.len() - 1;
         (level..last)
             .find(|&level| {
-                let takes = median.mul_f64(cost(effort(self.asked, level)) / cost(at));
-                takes <= interval(self.beat, level).mul_f64(TOO_MUCH)
+                let time = median.mul_f64(cost(settings(self.side, level)) / cost(at));
+                time <= interval(self.refresh_interval, level).mul_f64(MAX_LOAD)
             })
             .unwrap_or(last)
     }
 
-    /// An effort that was raised and has lasted restores the patience.
+    /// Resets the patience when the last raise has lasted.
     fn end_trial(&mut self, now: Instant) {
-        let trial = TRIAL.max(2 * self.patience);
-        if self.raised.is_some_and(|raised| now.saturating_duration_since(raised) >= trial) {
-            self.patience = PATIENCE;
-            self.raised = None;
+        let trial = MIN_TRIAL.max(2 * self.patience);
+        if self.raised_at.is_some_and(|raised| now.saturating_duration_since(raised) >= trial) {
+            self.patience = MIN_PATIENCE;
+            self.raised_at = None;
         }
     }
 
     fn enter(&mut self, level: usize) {
         self.level = level;
-        self.took.clear();
+        self.times.clear();
         self.n_stale = STALE;
         self.room_since = None;
     }
 
-    /// Median of the judged pictures, if there are enough.
+    /// Returns the median render time, if there are enough.
     fn median(&self) -> Option<Duration> {
-        let mut sorted: Vec<_> = self.took.iter().copied().collect();
+        let mut sorted: Vec<_> = self.times.iter().copied().collect();
         sorted.sort_unstable();
-        (sorted.len() >= FEWEST).then(|| sorted[sorted.len() / 2])
+        (sorted.len() >= MIN_WINDOW).then(|| sorted[sorted.len() / 2])
     }
 }
 
-fn effort(asked: u32, level: usize) -> Effort {
-    let (n_samples, eighths, beats) = LEVELS[level];
-    Effort { n_samples, side: asked * eighths / 8, beats }
+fn settings(side: u32, level: usize) -> RenderSettings {
+    let (n_samples, eighths, refreshes) = LEVELS[level];
+    RenderSettings { n_samples, side: side * eighths / 8, refreshes }
 }
 
-fn interval(beat: Duration, level: usize) -> Duration {
-    beat * LEVELS[level].2
+fn interval(refresh_interval: Duration, level: usize) -> Duration {
+    refresh_interval * LEVELS[level].2
 }
 
-/// Work of a picture, in samples.
-fn cost(effort: Effort) -> f64 {
-    f64::from(effort.side).powi(2) * (f64::from(effort.n_samples) + RAY)
+/// Returns the work of an image, in samples.
+fn cost(settings: RenderSettings) -> f64 {
+    f64::from(settings.side).powi(2) * (f64::from(settings.n_samples) + RAY_COST)
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test's time has to begin somewhere")]
+#[expect(clippy::disallowed_methods, reason = "the virtual clock of a test starts at some instant")]
 mod tests {
     use super::*;
 
-    const ASKED: u32 = 512;
+    const SIDE: u32 = 512;
 
-    /// A display of 60 beats a second in front of a machine on which a whole picture of
-    /// [`ASKED`] pixels takes some milliseconds.
+    /// A simulated display that refreshes 60 times a second, and a machine that renders for it.
     struct Machine {
         now: Instant,
         governor: Governor,
-        n_pictures: u32,
-        shifts: Vec<Shift>,
+        n_images: u32,
+        steps: Vec<QualityStep>,
     }
 
     impl Machine {
         fn new(max_rate: u32) -> Self {
-            let governor = Governor::new(ASKED, max_rate);
-            Self { now: Instant::now(), governor, n_pictures: 0, shifts: Vec::new() }
+            let governor = Governor::new(SIDE, max_rate);
+            Self { now: Instant::now(), governor, n_images: 0, steps: Vec::new() }
         }
 
-        /// Runs for a while; `whole(i)` is how many milliseconds picture `i` would take whole.
-        fn run(&mut self, seconds: u64, whole: impl Fn(u32) -> f64) -> &mut Self {
+        /// Runs for some seconds; image `i` takes `full_ms(i)` milliseconds at full quality.
+        fn run(&mut self, seconds: u64, full_ms: impl Fn(u32) -> f64) -> &mut Self {
             let end = self.now + Duration::from_secs(seconds);
-            let beat = Duration::from_secs(1) / 60;
+            let refresh = Duration::from_secs(1) / 60;
             while self.now < end {
                 if self.governor.begin(self.now) {
-                    let share = cost(self.governor.effort()) / cost(effort(ASKED, 0));
-                    let ms = whole(self.n_pictures) * share;
-                    let took = Duration::from_secs_f64(ms * 1e-3);
-                    self.n_pictures += 1;
-                    self.shifts.extend(self.governor.took(self.now + took, took));
-                    // The next beat of the display after the picture is done.
-                    let beats = (took.as_secs_f64() / beat.as_secs_f64()).floor() as u32;
-                    self.now += beat * beats;
+                    let share = cost(self.governor.settings()) / cost(settings(SIDE, 0));
+                    let ms = full_ms(self.n_images) * share;
+                    let time = Duration::from_secs_f64(ms * 1e-3);
+                    self.n_images += 1;
+                    self.steps.extend(self.governor.record(self.now + time, time));
+                    // The next refresh after the image is done.
+                    let refreshes = (time.as_secs_f64() / refresh.as_secs_f64()).floor() as u32;
+                    self.now += refresh * refreshes;
                 }
-                self.now += beat;
+                self.now += refresh;
             }
             self
         }
     }
 
     #[test]
-    fn with_room_nothing_is_given_up() {
+    fn a_fast_machine_keeps_full_quality() {
         let mut machine = Machine::new(60);
         machine.run(60, |_| 9.0);
-        assert_eq!(machine.shifts, []);
-        assert!((3590..=3601).contains(&machine.n_pictures), "{}", machine.n_pictures);
+        assert_eq!(machine.steps, []);
+        assert!((3590..=3601).contains(&machine.n_images), "{}", machine.n_images);
     }
 
     #[test]
-    fn samples_go_first_then_size_then_rate() {
+    fn quality_falls_in_samples_then_size_then_rate() {
         let mut machine = Machine::new(60);
-        for whole in [15.0, 15.8, 25.0, 50.0, 100.0, 150.0, 230.0, 1000.0] {
-            machine.run(5, |_| whole);
+        for full_ms in [15.0, 15.8, 25.0, 50.0, 100.0, 150.0, 230.0, 1000.0] {
+            machine.run(5, |_| full_ms);
         }
-        let efforts: Vec<_> =
-            machine.shifts.iter().map(|s| (s.to.n_samples, s.to.side, s.to.beats)).collect();
+        let settings: Vec<_> =
+            machine.steps.iter().map(|s| (s.to.n_samples, s.to.side, s.to.refreshes)).collect();
         let want = [
             (4, 512, 1),
             (3, 512, 1),
@@ -322,67 +327,67 @@ mod tests {
             (3, 256, 3),
             (3, 256, 4),
         ];
-        assert_eq!(efforts, want, "and then there is nothing more to give");
-        let chained = machine.shifts.windows(2).all(|pair| pair[0].to == pair[1].from);
+        assert_eq!(settings, want, "and then the lowest quality stays");
+        let chained = machine.steps.windows(2).all(|pair| pair[0].to == pair[1].from);
         assert!(chained);
     }
 
     #[test]
-    fn far_too_much_is_given_up_in_one_go() {
+    fn a_much_too_slow_machine_drops_to_the_lowest_quality_in_one_step() {
         let mut machine = Machine::new(60);
         machine.run(4, |_| 500.0);
-        assert_eq!(machine.shifts.len(), 1, "{:?}", machine.shifts);
-        assert_eq!(machine.governor.effort(), effort(ASKED, LEVELS.len() - 1));
+        assert_eq!(machine.steps.len(), 1, "{:?}", machine.steps);
+        assert_eq!(machine.governor.settings(), settings(SIDE, LEVELS.len() - 1));
     }
 
     #[test]
-    fn it_finds_an_effort_that_fits_and_stays_there() {
-        // Whole pictures of 25 ms on a beat of 16.7: what 512 pixels take on two cores.
+    fn it_finds_settings_that_keep_up_and_stays_there() {
+        // 25 ms at full quality with a refresh interval of 16.7 ms: 512 pixels on two cores.
         let mut machine = Machine::new(60);
         machine.run(20, |_| 25.0);
-        let found = machine.governor.effort();
-        assert_eq!((found.side, found.beats), (384, 1), "{found:?}");
-        let (n_shifts, n_pictures) = (machine.shifts.len(), machine.n_pictures);
+        let found = machine.governor.settings();
+        assert_eq!((found.side, found.refreshes), (384, 1), "{found:?}");
+        let (n_steps, n_images) = (machine.steps.len(), machine.n_images);
         machine.run(120, |_| 25.0);
-        assert_eq!(machine.shifts.len(), n_shifts, "{:?}", machine.shifts);
-        assert!(machine.n_pictures - n_pictures > 119 * 60);
+        assert_eq!(machine.steps.len(), n_steps, "{:?}", machine.steps);
+        assert!(machine.n_images - n_images > 119 * 60);
     }
 
     #[test]
-    fn a_machine_that_trembles_does_not_make_it_waver() {
+    fn jittery_render_times_do_not_make_it_oscillate() {
         let noise = |i: u32| f64::from((i.wrapping_mul(2_654_435_761)) >> 16) / 65_536.0;
-        for whole in [12.0, 14.0, 16.0, 20.0, 30.0, 45.0] {
+        for full_ms in [12.0, 14.0, 16.0, 20.0, 30.0, 45.0] {
             let mut machine = Machine::new(60);
-            // Now and then one takes five times as long.
-            let ms = |i| whole * (0.8 + 0.4 * noise(i)) * if i % 23 == 0 { 5.0 } else { 1.0 };
+            // Every 23rd image takes five times as long.
+            let ms = |i| full_ms * (0.8 + 0.4 * noise(i)) * if i % 23 == 0 { 5.0 } else { 1.0 };
             machine.run(20, ms);
-            let n_shifts = machine.shifts.len();
+            let n_steps = machine.steps.len();
             machine.run(300, ms);
-            let more = machine.shifts.len() - n_shifts;
-            assert!(more <= 6, "{more} shifts in 5 min at {whole} ms: {:?}", machine.shifts);
+            let more = machine.steps.len() - n_steps;
+            assert!(more <= 6, "{more} steps in 5 min at {full_ms} ms: {:?}", machine.steps);
         }
     }
 
     #[test]
-    fn room_that_comes_back_is_used() {
+    fn quality_returns_when_there_is_room() {
         let mut machine = Machine::new(60);
         machine.run(10, |_| 60.0);
-        assert!(machine.governor.effort().side < ASKED);
+        assert!(machine.governor.settings().side < SIDE);
         machine.run(20, |_| 6.0);
-        assert_eq!(machine.governor.effort(), effort(ASKED, 0));
+        assert_eq!(machine.governor.settings(), settings(SIDE, 0));
     }
 
     #[test]
-    fn what_had_to_be_given_up_again_is_tried_more_and_more_rarely() {
-        // Room whenever the effort is low, none once it is raised: something else takes turns.
-        let mut governor = Governor::new(ASKED, 60);
+    fn a_raise_that_fails_is_tried_less_and_less_often() {
+        // There is room at low quality and none at full quality.
+        let mut governor = Governor::new(SIDE, 60);
         let mut now = Instant::now();
         let mut raises = Vec::new();
         for _ in 0..20_000 {
             now += Duration::from_millis(17);
             let ms = if governor.level == 0 { 20 } else { 1 };
-            if let Some(shift) = governor.took(now, Duration::from_millis(ms))
-                && shift.to.n_samples == DEFAULT_SAMPLES
+            if let Some(step) = governor.record(now, Duration::from_millis(ms))
+                && step.to.n_samples == DEFAULT_SAMPLES
             {
                 raises.push(now);
             }
@@ -392,44 +397,44 @@ mod tests {
     }
 
     #[test]
-    fn pictures_come_no_faster_than_the_cap() {
+    fn images_come_no_faster_than_the_maximum_rate() {
         for (max_rate, most) in [(30, 300), (20, 200), (15, 150), (60, 600), (120, 600)] {
             let mut machine = Machine::new(max_rate);
             machine.run(10, |_| 1.0);
-            let n = machine.n_pictures;
-            assert!((most - 2..=most + 2).contains(&n), "{n} pictures in 10 s at {max_rate}");
+            let n = machine.n_images;
+            assert!((most - 2..=most + 2).contains(&n), "{n} images in 10 s at {max_rate}");
         }
     }
 
     #[test]
-    fn it_says_how_long_nothing_is_due() {
-        let mut governor = Governor::new(ASKED, 10);
+    fn it_returns_the_time_until_an_image_is_due() {
+        let mut governor = Governor::new(SIDE, 10);
         let now = Instant::now();
-        assert_eq!(governor.wait(now), Duration::ZERO);
+        assert_eq!(governor.time_until_due(now), Duration::ZERO);
         assert!(governor.begin(now) && !governor.begin(now));
         // A quarter of the interval early is not too early.
-        assert_eq!(governor.wait(now), Duration::from_millis(75));
+        assert_eq!(governor.time_until_due(now), Duration::from_millis(75));
         assert!(governor.begin(now + Duration::from_millis(75)));
     }
 
     #[test]
-    fn a_larger_picture_starts_with_an_effort_that_fits() {
+    fn a_larger_image_starts_with_settings_that_keep_up() {
         let mut machine = Machine::new(60);
         machine.run(1, |_| 7.0);
-        let shift = machine.governor.set_side(1024).expect("28 ms are too much");
-        assert_eq!(shift.from, effort(512, 0));
-        assert_eq!(shift.to, machine.governor.effort());
-        let share = cost(shift.to) / cost(shift.from);
-        assert!(7.0 * share < 1000.0 / 60.0 && shift.to.side > 512, "{shift:?}");
+        let step = machine.governor.set_side(1024).expect("28 ms are too long");
+        assert_eq!(step.from, settings(512, 0));
+        assert_eq!(step.to, machine.governor.settings());
+        let share = cost(step.to) / cost(step.from);
+        assert!(7.0 * share < 1000.0 / 60.0 && step.to.side > 512, "{step:?}");
         assert_eq!(machine.governor.set_side(1024), None);
     }
 
     #[test]
-    fn a_smaller_picture_is_drawn_whole_at_once() {
+    fn a_smaller_image_is_rendered_at_full_quality_at_once() {
         let mut machine = Machine::new(60);
         machine.run(20, |_| 30.0);
-        assert!(machine.governor.effort().side < ASKED);
+        assert!(machine.governor.settings().side < SIDE);
         machine.governor.set_side(128);
-        assert_eq!(machine.governor.effort(), effort(128, 0));
+        assert_eq!(machine.governor.settings(), settings(128, 0));
     }
 }

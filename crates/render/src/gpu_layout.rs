@@ -1,3 +1,5 @@
+//! Memory layouts that the shaders share with Rust.
+
 use bytemuck::{Pod, Zeroable};
 use face::{
     CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, FaceModel, FrameInputs, HIDDEN, MAX_SAMPLES, SHADE_INPUTS,
@@ -7,16 +9,16 @@ type Vec4 = [f32; 4];
 
 /// Blocks of four in a hidden layer.
 const BLOCKS: usize = HIDDEN / 4;
-/// 4x4 blocks of the shading network; `NETWORK_MATRICES` of lib/shade.wgsl.
+/// Number of 4x4 blocks of the shading network: `NETWORK_MATRICES` of lib/shade.wgsl.
 pub(crate) const NETWORK_MATRICES: usize = BLOCKS * INPUT_BLOCKS + BLOCKS * BLOCKS + BLOCKS;
-/// Blocks of four of the shading inputs, the last padded.
+/// Blocks of four of the shading inputs, the last one padded.
 const INPUT_BLOCKS: usize = SHADE_INPUTS.div_ceil(4);
 
 // The shaders are unrolled for these sizes.
 const _: () = assert!(CHANNELS == 8 && HIDDEN == 32 && SHADE_INPUTS == 11 && face::BINS == 32);
 const _: () = assert!(NETWORK_MATRICES == 96);
 
-/// `Field` of lib/field.wgsl: what the picture pass knows of the field, made once.
+/// `Field` of lib/field.wgsl: the constants of the field, uploaded once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct FieldUniform {
@@ -39,7 +41,7 @@ pub(crate) struct FieldUniform {
 }
 const _: () = assert!(size_of::<FieldUniform>() == (14 + 8 + 1) * 16);
 
-/// `Frame` of lib/field.wgsl: what the picture pass knows of the frame.
+/// `Frame` of lib/field.wgsl: the inputs of a frame.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct FrameUniform {
@@ -55,7 +57,7 @@ pub(crate) struct FrameUniform {
 }
 const _: () = assert!(size_of::<FrameUniform>() == (6 + 8 + 1) * 16);
 
-/// `Mix` of lib/mix.wgsl: one mixing job.
+/// `Mix` of lib/mix.wgsl: the parameters of a mixing job.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct MixUniform {
@@ -68,22 +70,22 @@ pub(crate) struct MixUniform {
 }
 const _: () = assert!(size_of::<MixUniform>() == 32);
 
-/// Scale and offset from a coordinate to a texture coordinate: `min` falls on the middle of the
-/// first of `n` texels and `max` on the middle of the last.
+/// Returns scale and offset from a coordinate to a texture coordinate that maps `min` to the center of the first
+/// of `n` texels and `max` to the center of the last.
 fn align_corners(min: f32, max: f32, n: usize) -> (f32, f32) {
     let n = n as f32;
     let scale = (n - 1.0) / n / (max - min);
     (scale, 0.5 / n - min * scale)
 }
 
-/// [`align_corners`] of two axes as `(scale, scale, offset, offset)`.
+/// Returns [`align_corners`] of two axes as `(scale, scale, offset, offset)`.
 fn align_corners_2(min: [f32; 2], max: [f32; 2], n: [usize; 2]) -> Vec4 {
     let x = align_corners(min[0], max[0], n[0]);
     let y = align_corners(min[1], max[1], n[1]);
     [x.0, y.0, x.1, y.1]
 }
 
-/// [`align_corners`] of three axes as scales and offsets.
+/// Returns [`align_corners`] of three axes, scales and offsets.
 fn align_corners_3(min: [f32; 3], max: [f32; 3], n: usize) -> (Vec4, Vec4) {
     let axes: [_; 3] = std::array::from_fn(|i| align_corners(min[i], max[i], n));
     ([axes[0].0, axes[1].0, axes[2].0, 0.0], [axes[0].1, axes[1].1, axes[2].1, 0.0])
@@ -144,12 +146,12 @@ impl FrameUniform {
     }
 }
 
-/// The shading network as columns of 4x4 blocks, in the order lib/shade.wgsl reads them.
+/// Returns the shading network as columns of 4x4 blocks, in the order in which lib/shade.wgsl reads them.
 pub(crate) fn network_matrices(model: &FaceModel) -> Vec<[Vec4; 4]> {
     let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
     let layout = model.layout();
     let mut matrices = Vec::with_capacity(NETWORK_MATRICES);
-    // `[inputs][outputs]`: column j of a block is what input j adds to four outputs.
+    // `[inputs][outputs]`: column j of a block holds the weights of input j for four outputs.
     for (weights, input_blocks) in
         [(part(&layout.shade_w1), INPUT_BLOCKS), (part(&layout.shade_w2), BLOCKS)]
     {
@@ -173,14 +175,14 @@ pub(crate) fn network_matrices(model: &FaceModel) -> Vec<[Vec4; 4]> {
     matrices
 }
 
-/// Regroups pictures of `channels` floats a texel into layers of four, the last padded with zeros:
-/// from `[picture][texel][channels]` of each part to `[picture][part][layer][texel]`.
-pub(crate) fn layers_of_four(parts: &[&[f32]], n_pictures: usize, channels: usize) -> Vec<Vec4> {
+/// Regroups planes of `channels` floats a texel into layers of four, the last padded with zeros: from
+/// `[plane][texel][channels]` of each part to `[plane][part][layer][texel]`.
+pub(crate) fn layers_of_four(parts: &[&[f32]], n_planes: usize, channels: usize) -> Vec<Vec4> {
     let mut out = Vec::new();
-    for picture in 0..n_pictures {
+    for plane in 0..n_planes {
         for part in parts {
-            let len = part.len() / n_pictures;
-            let texels = &part[picture * len..(picture + 1) * len];
+            let len = part.len() / n_planes;
+            let texels = &part[plane * len..(plane + 1) * len];
             for layer in (0..channels).step_by(4) {
                 out.extend(texels.chunks_exact(channels).map(|texel| {
                     std::array::from_fn(|c| texel.get(layer + c).copied().unwrap_or(0.0))
@@ -195,12 +197,12 @@ fn extend(v: [f32; 3]) -> Vec4 {
     [v[0], v[1], v[2], 0.0]
 }
 
-/// Four numbers; missing ones are zero.
+/// Returns the first four numbers; missing ones are zero.
 fn block(v: &[f32]) -> Vec4 {
     std::array::from_fn(|c| v.get(c).copied().unwrap_or(0.0))
 }
 
-/// `N` blocks of four.
+/// Returns `N` blocks of four.
 fn blocks<const N: usize>(v: &[f32]) -> [Vec4; N] {
     std::array::from_fn(|i| block(&v[4 * i..]))
 }
@@ -211,7 +213,7 @@ mod tests {
     use face::Sizes;
 
     #[test]
-    fn corners_of_the_box_fall_on_texel_middles() {
+    fn corners_of_the_box_map_to_texel_centers() {
         let (scale, offset) = align_corners(-1.5, 2.5, 8);
         assert!((-1.5_f32).mul_add(scale, offset) - 0.5 / 8.0 < 1e-6);
         assert!(2.5_f32.mul_add(scale, offset) - 7.5 / 8.0 < 1e-6);
@@ -220,7 +222,7 @@ mod tests {
     #[test]
     fn channels_become_layers_of_four() {
         let numbers: Vec<f32> = (0..8).map(|v| v as f32).collect();
-        // One picture of two texels with two channels, twice.
+        // Two planes of two texels with two channels.
         let got = layers_of_four(&[&numbers], 2, 2);
         assert_eq!(
             got,
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_blocks_hold_every_weight_of_the_network_once() {
+    fn the_blocks_hold_every_weight_of_the_network_exactly_once() {
         let model = FaceModel::noise(Sizes::tiny(), 5);
         let layout = model.layout();
         let matrices = network_matrices(&model);

@@ -1,21 +1,19 @@
-//! Draws a face model: the field of `face`, in WGSL compute shaders, or in lanes on the CPU.
+//! Renders a face model: the field of crate `face` in WGSL compute shaders, or in SIMD lanes on the CPU.
 //!
-//! A [`Renderer`] belongs to one [`FaceModel`](face::FaceModel). It uploads the model once; then
-//! each [`Renderer::render`] folds the frame's code into the planes and casts one ray a pixel into
-//! an `rgba8unorm` texture of display sRGB, which a window shows through
-//! [`Renderer::texture_view`] and a recorder gets back through [`Renderer::read_back`].
+//! A [`Renderer`] belongs to one [`FaceModel`](face::FaceModel), which it uploads once. Each
+//! [`Renderer::render`] folds the frame's code into the planes and traces one ray for each pixel into an
+//! `rgba8unorm` texture of display sRGB. A window shows it through [`Renderer::texture_view`]; a recorder
+//! reads it back with [`Renderer::read_back`].
 //!
-//! Without a GPU a [`CpuRenderer`] draws the same picture, many times faster than
-//! [`face::render_cpu`] and faster than a software adapter runs the shaders.
+//! Without a GPU, [`CpuRenderer`] renders the same image, many times faster than [`face::render_cpu`] and
+//! faster than a software adapter runs the shaders.
 //!
-//! A [`Governor`] says with how many samples, at which size and how often to draw, so that pictures
-//! keep the display's rhythm on whatever draws them.
+//! A [`Governor`] chooses samples, size and interval of the images so that they keep up with the display.
 //!
-//! The crate is given a device and never makes one, reads no clock and waits for nothing but its
-//! own read-backs. What it computes is defined by [`face::render_ray`]; the tests compare the two.
-//! It runs on any adapter with WebGPU's default limits; give the device those of
-//! [`OPTIONAL_FEATURES`] that the adapter has and it is faster on software adapters and can time
-//! itself.
+//! The crate is given a device and never creates one, reads no clock, and waits only for its own
+//! read-backs. [`face::FrameField::render_ray`] defines what it computes, and tests compare the two. It runs
+//! on any adapter with WebGPU's default limits. If the device has those of [`OPTIONAL_FEATURES`] that the
+//! adapter supports, it is faster on software adapters and can measure GPU time.
 //!
 //! ```no_run
 //! # fn show(
@@ -40,8 +38,11 @@ mod error;
 mod folding;
 mod governor;
 mod gpu_layout;
+mod limits;
 mod mixed;
 mod multiply_adds;
+mod pipeline;
+mod precision;
 mod read_back;
 mod renderer;
 mod shaders;
@@ -49,7 +50,9 @@ mod timer;
 
 pub use cpu::CpuRenderer;
 pub use error::RenderError;
-pub use governor::{Effort, Governor, Shift};
+pub use governor::{Governor, QualityStep, RenderSettings};
+pub use limits::{MAX_SIDE, MIN_SIDE, OPTIONAL_FEATURES};
 pub use multiply_adds::{MultiplyAdds, cpu_multiply_adds, cpu_reads};
-pub use renderer::{MAX_SIDE, MIN_SIDE, OPTIONAL_FEATURES, Precision, Renderer};
+pub use precision::Precision;
+pub use renderer::Renderer;
 pub use shaders::shader_sources;

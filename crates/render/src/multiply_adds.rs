@@ -1,4 +1,4 @@
-//! Nothing but multiply-adds, nothing but reads: the rates that a picture is measured against.
+//! Peak rates of multiply-adds and of memory reads, to compare the time of an image with.
 
 use std::time::Duration;
 
@@ -7,25 +7,28 @@ use wgpu::{
     Device, Queue,
 };
 
-use crate::Precision;
-use crate::folding::{bind, compute_pipeline};
+use crate::pipeline::{bind, compute_pipeline};
+use crate::precision::Precision;
 use crate::shaders::MULTIPLY_ADDS;
 use crate::timer::GpuTimer;
 
-/// Invocations of a dispatch: enough to fill the largest GPU.
+/// Invocations of a dispatch, enough to fill the largest GPU.
 const INVOCATIONS: u32 = 1 << 18;
+/// Invocations of a workgroup; the shader's `workgroup_size`.
 const WORKGROUP: u32 = 64;
-/// Length of a chain in the shader.
+/// Multiply-adds of a chain in the shader.
 const ROUNDS: u32 = 256;
-/// Chains of an invocation, and numbers of each.
+/// Chains of an invocation times the numbers in each.
 const CHAINS: u64 = 8 * 4;
-/// Chains of a thread of the CPU: twice what hides the latency of a register, and few enough for
-/// sixteen registers.
+/// Independent chains of a CPU thread: enough to hide the latency of a multiply-add on two ports, few enough
+/// for sixteen registers.
 const CPU_CHAINS: usize = 10;
 
-/// Does multiply-adds on the CPU, `rounds` for each of ten chains of vectors on each of rayon's
-/// threads, in the widest vectors that the renderer uses. Gives back how many operations that were,
-/// two for each multiply-add, and a number that depends on all of them. The caller has the clock.
+/// Runs `rounds` multiply-adds in each of ten chains of vectors on each thread of rayon's pool, in the widest
+/// vectors that the CPU renderer uses.
+///
+/// Returns the number of floating-point operations, two for each multiply-add, and a number that depends on
+/// all of them, so that none is optimized away. The caller measures the time.
 ///
 /// ```
 /// let (flops, _) = render::cpu_multiply_adds(100);
@@ -58,9 +61,10 @@ impl pulp::WithSimd for Chains {
     }
 }
 
-/// Reads `numbers` over and over on each of rayon's threads, `rounds` times from end to end, in the
-/// widest vectors that the renderer uses. Gives back how many bytes that were, and a number that
-/// depends on all of them. The caller has the clock.
+/// Reads all of `numbers` `rounds` times on each thread of rayon's pool, in the widest vectors that the CPU
+/// renderer uses.
+///
+/// Returns the number of bytes read, and a number that depends on all of them. The caller measures the time.
 ///
 /// ```
 /// let (bytes, sum) = render::cpu_reads(&[0.25; 1024], 2);
@@ -95,7 +99,7 @@ impl pulp::WithSimd for Reads<'_> {
     }
 }
 
-/// Does multiply-adds on a graphics device.
+/// Benchmark of multiply-adds on a graphics device.
 pub struct MultiplyAdds {
     pipeline: ComputePipeline,
     bindings: BindGroup,
@@ -103,9 +107,9 @@ pub struct MultiplyAdds {
 }
 
 impl MultiplyAdds {
-    /// Makes the pipeline. Any device that a [`crate::Renderer`] can be made for will do.
+    /// Makes the pipeline. Works on any device that a [`crate::Renderer`] can be made for.
     pub fn new(device: &Device, queue: &Queue) -> Self {
-        // Which floats the field is kept in makes no difference here.
+        // The shader reads no textures, so the precision makes no difference.
         let constants = [("ROUNDS", f64::from(ROUNDS))];
         let pipeline = compute_pipeline(device, &MULTIPLY_ADDS, Precision::Half, &constants);
         let results = device.create_buffer(&wgpu::BufferDescriptor {
@@ -118,8 +122,8 @@ impl MultiplyAdds {
         Self { pipeline, bindings, timer: GpuTimer::new(device, queue) }
     }
 
-    /// Submits `n` dispatches and gives back how many operations they are, two for each
-    /// multiply-add. Waits for nothing.
+    /// Submits `n` dispatches without waiting. Returns their number of floating-point operations, two for
+    /// each multiply-add.
     pub fn submit(&mut self, device: &Device, queue: &Queue, n: u32) -> u64 {
         let mut encoder = device.create_command_encoder(&CommandEncoderDescriptor::default());
         {
@@ -138,12 +142,12 @@ impl MultiplyAdds {
         }
         queue.submit([encoder.finish()]);
         if let Some(timer) = &mut self.timer {
-            timer.submitted();
+            timer.handle_submission();
         }
         2 * u64::from(n) * u64::from(INVOCATIONS) * u64::from(ROUNDS) * CHAINS
     }
 
-    /// How long the GPU worked on a recent submission; see [`crate::Renderer::gpu_time`].
+    /// Returns how long the GPU worked on a recent submission; see [`crate::Renderer::gpu_time`].
     pub fn gpu_time(&mut self) -> Option<Duration> {
         self.timer.as_mut().and_then(GpuTimer::last)
     }

@@ -1,3 +1,5 @@
+//! Copies of rendered images from GPU memory.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +10,15 @@ use wgpu::{
     PollType, Queue, SubmissionIndex, TexelCopyBufferInfo, TexelCopyBufferLayout, Texture,
 };
 
-use crate::RenderError;
+use crate::error::RenderError;
 
-/// Bytes of a pixel of the picture.
+/// Bytes of a pixel of the texture.
 const PIXEL: u32 = 4;
 
-/// Pictures on their way from the GPU, oldest first. Buffers are used again.
+/// Read-backs in progress, oldest first. Buffers are reused.
 #[derive(Default)]
 pub(crate) struct ReadBacks {
-    under_way: VecDeque<ReadBack>,
+    pending: VecDeque<ReadBack>,
     spare: Vec<Buffer>,
 }
 
@@ -29,7 +31,7 @@ struct ReadBack {
 }
 
 impl ReadBacks {
-    /// Copies the picture as it is after everything submitted so far.
+    /// Starts to copy the texture as it is after everything submitted so far.
     pub(crate) fn start(
         &mut self,
         device: &Device,
@@ -68,13 +70,13 @@ impl ReadBacks {
         buffer.map_async(MapMode::Read, .., move |result| {
             flag.store(result.is_ok(), Ordering::Release);
         });
-        self.under_way.push_back(ReadBack { buffer, side, time, submission, mapped });
+        self.pending.push_back(ReadBack { buffer, side, time, submission, mapped });
     }
 
-    /// Waits for the oldest picture under way.
+    /// Waits for the oldest read-back.
     pub(crate) fn finish(&mut self, device: &Device) -> Result<SquareFrame, RenderError> {
         let ReadBack { buffer, side, time, submission, mapped } =
-            self.under_way.pop_front().ok_or(RenderError::NothingStarted)?;
+            self.pending.pop_front().ok_or(RenderError::NothingStarted)?;
         device.poll(PollType::Wait { submission_index: Some(submission), timeout: None })?;
         if !mapped.load(Ordering::Acquire) {
             return Err(RenderError::Map);
@@ -93,13 +95,13 @@ impl ReadBacks {
         Ok(SquareFrame::new(side, time, rgb).expect("a picture has three bytes for each pixel"))
     }
 
-    /// How many pictures are under way.
+    /// Returns the number of read-backs in progress.
     pub(crate) fn len(&self) -> usize {
-        self.under_way.len()
+        self.pending.len()
     }
 }
 
-/// Bytes of a row in a copy: rows begin at multiples of 256 bytes.
+/// Returns the bytes of a row in a copy, whose rows are aligned to 256 bytes.
 fn padded_row(side: u32) -> u32 {
     (side * PIXEL).next_multiple_of(COPY_BYTES_PER_ROW_ALIGNMENT)
 }

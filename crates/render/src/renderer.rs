@@ -1,3 +1,5 @@
+//! The field on the GPU.
+
 use std::time::Duration;
 
 use face::{FaceModel, FrameInputs};
@@ -10,66 +12,23 @@ use wgpu::{
     TextureUsages, TextureView, TextureViewDescriptor,
 };
 
-use crate::RenderError;
-use crate::folding::{Folding, bind, compute_pipeline};
-use crate::gpu_layout::{FieldUniform, FrameUniform, NETWORK_MATRICES, network_matrices};
+use crate::error::RenderError;
+use crate::folding::Folding;
+use crate::gpu_layout::{FieldUniform, FrameUniform, network_matrices};
+use crate::limits::{MAX_SIDE, MIN_SIDE, check_limits};
+use crate::pipeline::{bind, compute_pipeline};
+use crate::precision::Precision;
 use crate::read_back::ReadBacks;
 use crate::shaders::PICTURE;
 use crate::timer::GpuTimer;
 
-/// Smallest side of a picture, pixels.
-pub const MIN_SIDE: u32 = 16;
-/// Largest side of a picture, pixels.
-pub const MAX_SIDE: u32 = 2048;
-/// Side of the picture of a new renderer, pixels.
+/// Side of the image of a new renderer, pixels.
 const FIRST_SIDE: u32 = 256;
-/// Sides of a workgroup of the picture pass: rows of 16 neighbours read neighbouring texels, and
-/// 256 pixels share one copy of the network.
+/// Side of a workgroup of the picture pass: rows of 16 neighboring pixels read neighboring texels, and 256
+/// pixels share one copy of the network.
 const TILE: u32 = 16;
 
-/// Features that a device may have for this crate's sake; all work is possible without them.
-///
-/// `FLOAT32_FILTERABLE` allows [`Precision::Float`], `TIMESTAMP_QUERY` allows
-/// [`Renderer::gpu_time`]. Ask for `adapter.features() & OPTIONAL_FEATURES`.
-pub const OPTIONAL_FEATURES: Features =
-    Features::FLOAT32_FILTERABLE.union(Features::TIMESTAMP_QUERY);
-
-/// In which floats the folded field is kept on the GPU.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Precision {
-    /// 16 bits: works on every GPU, half the memory traffic; within two levels of 8-bit color.
-    Half,
-    /// 32 bits: faster on software adapters. Needs `FLOAT32_FILTERABLE`.
-    Float,
-}
-
-impl Precision {
-    /// The faster one of those a device can do.
-    pub fn best_for(device: &Device) -> Self {
-        let filterable = device.features().contains(Features::FLOAT32_FILTERABLE);
-        if filterable && device.adapter_info().device_type == DeviceType::Cpu {
-            Self::Float
-        } else {
-            Self::Half
-        }
-    }
-
-    pub(crate) fn picture_format(self) -> TextureFormat {
-        match self {
-            Self::Half => TextureFormat::Rgba16Float,
-            Self::Float => TextureFormat::Rgba32Float,
-        }
-    }
-
-    pub(crate) fn volume_format(self) -> TextureFormat {
-        match self {
-            Self::Half => TextureFormat::Rgba16Float,
-            Self::Float => TextureFormat::R32Float,
-        }
-    }
-}
-
-/// Draws one face model.
+/// Renderer of one face model on a GPU.
 pub struct Renderer {
     folding: Folding,
     pipeline: ComputePipeline,
@@ -78,13 +37,13 @@ pub struct Renderer {
     n_samples: u32,
     max_side: u32,
     picture: Picture,
-    /// What the next render draws into, if it has another size.
+    /// Target of the next render, if its size differs.
     next_picture: Option<Picture>,
     read_backs: ReadBacks,
     timer: Option<GpuTimer>,
 }
 
-/// What is drawn into.
+/// Target of the picture pass.
 pub(crate) struct Picture {
     texture: Texture,
     view: TextureView,
@@ -92,21 +51,20 @@ pub(crate) struct Picture {
 }
 
 impl Renderer {
-    /// Uploads a face model, in the precision that is [best](Precision::best_for) for the device.
+    /// Uploads a face model in the precision that is [fastest](Precision::best_for) on the device.
     ///
-    /// The first picture is 256 pixels a side (or what the adapter allows) and black.
+    /// The first image is black, with a side of 256 pixels or the adapter's maximum.
     ///
     /// # Errors
-    /// If the adapter's limits are too small for the model.
+    /// If a limit of the adapter is too low for the model.
     pub fn new(device: &Device, queue: &Queue, model: &FaceModel) -> Result<Self, RenderError> {
         Self::with_precision(device, queue, model, Precision::best_for(device))
     }
 
-    /// Uploads a face model.
+    /// Uploads a face model in a given precision.
     ///
     /// # Errors
-    /// If the adapter's limits are too small for the model, or the device cannot filter full
-    /// floats and they are asked for.
+    /// If a limit of the adapter is too low for the model, or the device does not support the precision.
     pub fn with_precision(
         device: &Device,
         queue: &Queue,
@@ -181,10 +139,10 @@ impl Renderer {
         })
     }
 
-    /// Asks for another picture size, from the next [`Renderer::render`] on. Until then the old
-    /// picture stays; after it [`Renderer::texture_view`] is another view.
+    /// Changes the side of the image, pixels, from the next [`Renderer::render`] on. Until then the old image
+    /// stays; afterwards [`Renderer::texture_view`] returns another view.
     ///
-    /// All that the new size needs is made here, so the next picture is not later than others.
+    /// Allocates everything the new size needs, so the next image is not delayed.
     ///
     /// # Errors
     /// If the side is outside [`MIN_SIDE`]..=[`MAX_SIDE`] or too large for the adapter.
@@ -200,16 +158,16 @@ impl Renderer {
         Ok(())
     }
 
-    /// Sets how many samples of equal mass a ray takes: clamped to 1..=[`face::MAX_SAMPLES`].
-    /// New renderers take [`face::DEFAULT_SAMPLES`].
+    /// Sets the number of samples on a ray, clamped to 1..=[`face::MAX_SAMPLES`]. Initially
+    /// [`face::DEFAULT_SAMPLES`].
     pub fn set_samples(&mut self, n_samples: u32) {
         self.n_samples = n_samples;
     }
 
-    /// Submits the drawing of one frame: folds its code into the field, then draws every pixel.
+    /// Submits the work of one image without waiting: folds the code into the field, then traces every pixel.
     ///
-    /// Waits for nothing. `inputs` must come from the model this renderer was made for; those of
-    /// another draw nonsense.
+    /// `inputs` must come from the model that this renderer was made for; those of another model give a
+    /// meaningless image.
     pub fn render(&mut self, device: &Device, queue: &Queue, inputs: &FrameInputs) {
         if let Some(picture) = self.next_picture.take() {
             self.picture = picture;
@@ -236,29 +194,29 @@ impl Renderer {
         }
         queue.submit([encoder.finish()]);
         if let Some(timer) = &mut self.timer {
-            timer.submitted();
+            timer.handle_submission();
         }
     }
 
-    /// Side of the picture, pixels.
+    /// Returns the side of the image, pixels.
     pub fn side(&self) -> u32 {
         self.picture.side()
     }
 
-    /// The picture: `rgba8unorm`, display sRGB values, alpha one; row 0 on top.
+    /// Returns the image: `rgba8unorm`, display sRGB values, alpha one, row 0 at the top.
     ///
-    /// May be bound as a texture and copied from. Another one after a [`Renderer::resize`].
+    /// It can be bound as a texture and copied from. A [`Renderer::resize`] replaces it.
     pub fn texture(&self) -> &Texture {
         &self.picture.texture
     }
 
-    /// A view of [`Renderer::texture`].
+    /// Returns a view of [`Renderer::texture`].
     pub fn texture_view(&self) -> &TextureView {
         &self.picture.view
     }
 
-    /// Brings the picture back as a frame that shows the moment `time`. Waits for the GPU.
-    /// Earlier read-backs still under way are dropped.
+    /// Reads the image back as a frame with media time `time`, waiting for the GPU. Earlier read-backs still
+    /// in progress are discarded.
     ///
     /// # Errors
     /// If the device is lost.
@@ -275,13 +233,13 @@ impl Renderer {
         self.read_backs.finish(device)
     }
 
-    /// Starts bringing the picture back, without waiting; [`Renderer::finish_read_back`] delivers.
-    /// Several may be under way, so that drawing goes on meanwhile.
+    /// Starts to read the image back without waiting; [`Renderer::finish_read_back`] returns it. Several
+    /// read-backs can be in progress while rendering continues.
     pub fn start_read_back(&mut self, device: &Device, queue: &Queue, time: MediaTime) {
         self.read_backs.start(device, queue, &self.picture.texture, time);
     }
 
-    /// Waits for the oldest read-back under way.
+    /// Waits for the oldest read-back in progress.
     ///
     /// # Errors
     /// If none was started, or the device is lost.
@@ -289,18 +247,18 @@ impl Renderer {
         self.read_backs.finish(device)
     }
 
-    /// Read-backs started and not finished.
-    pub fn read_backs_under_way(&self) -> usize {
+    /// Returns the number of read-backs started and not finished.
+    pub fn pending_read_backs(&self) -> usize {
         self.read_backs.len()
     }
 
-    /// Whether [`Renderer::gpu_time`] will know.
+    /// Returns whether the device supports [`Renderer::gpu_time`].
     pub fn can_time(&self) -> bool {
         self.timer.is_some()
     }
 
-    /// How long the GPU worked on a recent picture, folding included. `None` without
-    /// `TIMESTAMP_QUERY`, and before the first picture is known to be done.
+    /// Returns how long the GPU worked on a recent image, folding included, or `None` without
+    /// `TIMESTAMP_QUERY` or before the first image is known to be finished.
     pub fn gpu_time(&mut self) -> Option<Duration> {
         self.timer.as_mut().and_then(GpuTimer::last)
     }
@@ -342,48 +300,4 @@ fn picture_pipeline(device: &Device, precision: Precision) -> ComputePipeline {
         ("SHADE_ALL", f64::from(u8::from(device.adapter_info().device_type == DeviceType::Cpu))),
     ];
     compute_pipeline(device, &PICTURE, precision, &constants)
-}
-
-/// Everything asked of an adapter, so that nothing fails later.
-fn check_limits(device: &Device, model: &FaceModel) -> Result<(), RenderError> {
-    let (limits, s) = (device.limits(), model.sizes());
-    let largest_picture = [s.plane_xy, s.torso_width, s.torso_height, s.background];
-    let largest_buffer = [
-        s.n_expression * s.expression_xy.pow(2) * 32,
-        s.n_expression * s.expression_z.pow(2) * 64,
-        s.n_density * s.density_expression.pow(3) * 16,
-        s.plane_xy.pow(2) * 32,
-        s.torso_width * s.torso_height * 16,
-        s.density.pow(3) * 4,
-        s.background.pow(2) * 16,
-    ];
-    let largest = |of: &[usize]| of.iter().copied().max().unwrap_or(0) as u64;
-    let network = (NETWORK_MATRICES * 64) as u64;
-    for (what, need, limit) in [
-        ("invocations in a workgroup", 256, limits.max_compute_invocations_per_workgroup.into()),
-        ("bytes of workgroup memory", network, limits.max_compute_workgroup_storage_size.into()),
-        ("storage textures", 1, limits.max_storage_textures_per_shader_stage.into()),
-        ("storage buffers", 2, limits.max_storage_buffers_per_shader_stage.into()),
-        ("sampled textures", 7, limits.max_sampled_textures_per_shader_stage.into()),
-        (
-            "pixels along a volume texture",
-            s.density.max(s.density_expression) as u64,
-            limits.max_texture_dimension_3d.into(),
-        ),
-        (
-            "pixels along a texture",
-            largest(&largest_picture).max(MIN_SIDE.into()),
-            limits.max_texture_dimension_2d.into(),
-        ),
-        (
-            "bytes in a storage buffer",
-            largest(&largest_buffer),
-            limits.max_storage_buffer_binding_size,
-        ),
-    ] {
-        if limit < need {
-            return Err(RenderError::Adapter { what, need, limit });
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,8 @@
-use crate::Precision;
+//! WGSL sources.
 
-/// A shader of the crate: the file of its entry point and its whole text.
+use crate::precision::Precision;
+
+/// Shader: the file of its entry point, and its complete source in each precision.
 pub(crate) struct Shader {
     pub(crate) name: &'static str,
     half: &'static str,
@@ -8,6 +10,7 @@ pub(crate) struct Shader {
 }
 
 impl Shader {
+    /// Returns the complete source.
     pub(crate) fn text(&self, precision: Precision) -> &'static str {
         match precision {
             Precision::Half => self.half,
@@ -16,7 +19,7 @@ impl Shader {
     }
 }
 
-/// Concatenates files of `shaders/`, once for each precision.
+/// Concatenates files of `shaders/`, once for each precision; WGSL has no includes.
 macro_rules! shader {
     ($name:literal; $($piece:literal),*) => {
         Shader {
@@ -42,11 +45,11 @@ pub(crate) const ADD_VOLUME: Shader = shader!("add_volume.wgsl";);
 pub(crate) const MULTIPLY_ADDS: Shader = shader!("multiply_adds.wgsl";);
 pub(crate) const PICTURE: Shader = shader!(
     "picture.wgsl";
-    "lib/field.wgsl", "lib/shade.wgsl", "lib/behind.wgsl", "lib/head.wgsl"
+    "lib/field.wgsl", "lib/shade.wgsl", "lib/backdrop.wgsl", "lib/head.wgsl"
 );
 
-/// Every shader of the crate: the file of its entry point and its whole text, once for each
-/// precision. For tools that check shaders without a GPU.
+/// Returns the file name and the complete source of every shader, once for each precision, for tools that
+/// check shaders without a GPU.
 pub fn shader_sources() -> Vec<(&'static str, &'static str)> {
     [&MIX_PICTURES, &MIX_VOLUME, &ADD_PICTURES, &ADD_VOLUME, &MULTIPLY_ADDS, &PICTURE]
         .into_iter()

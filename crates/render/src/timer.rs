@@ -1,3 +1,5 @@
+//! GPU time by timestamp queries.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -11,8 +13,8 @@ const IDLE: u8 = 0;
 const MAPPING: u8 = 1;
 const READY: u8 = 2;
 
-/// Times the GPU's own work on a picture, where the device can. Never waits: a result is there
-/// some frames later.
+/// Measures the GPU time of a pass, if the device supports timestamps. Never waits: a result is available a
+/// few frames later.
 pub(crate) struct GpuTimer {
     queries: QuerySet,
     resolved: Buffer,
@@ -23,6 +25,7 @@ pub(crate) struct GpuTimer {
 }
 
 impl GpuTimer {
+    /// Returns `None` if the device does not support timestamps.
     pub(crate) fn new(device: &Device, queue: &Queue) -> Option<Self> {
         if !device.features().contains(Features::TIMESTAMP_QUERY) {
             return None;
@@ -49,7 +52,7 @@ impl GpuTimer {
         })
     }
 
-    /// Takes the times of a pass.
+    /// Returns the timestamp writes of the pass to measure.
     pub(crate) fn writes(&self) -> ComputePassTimestampWrites<'_> {
         ComputePassTimestampWrites {
             query_set: &self.queries,
@@ -58,7 +61,7 @@ impl GpuTimer {
         }
     }
 
-    /// After the pass: has its times copied, unless an earlier copy is still being read.
+    /// Encodes, after the pass, the copy of its timestamps, unless an earlier copy is still being read.
     pub(crate) fn resolve(&self, encoder: &mut CommandEncoder) {
         encoder.resolve_query_set(&self.queries, 0..2, &self.resolved, 0);
         if self.state.load(Ordering::Acquire) == IDLE {
@@ -66,8 +69,8 @@ impl GpuTimer {
         }
     }
 
-    /// After the submission.
-    pub(crate) fn submitted(&mut self) {
+    /// Starts to read the copy after the submission, or collects an earlier one.
+    pub(crate) fn handle_submission(&mut self) {
         match self.state.load(Ordering::Acquire) {
             IDLE => {
                 self.state.store(MAPPING, Ordering::Release);
@@ -76,20 +79,20 @@ impl GpuTimer {
                     state.store(if result.is_ok() { READY } else { IDLE }, Ordering::Release);
                 });
             }
-            READY => self.take(),
+            READY => self.collect(),
             _ => {}
         }
     }
 
-    /// The newest time there is.
+    /// Returns the newest available time.
     pub(crate) fn last(&mut self) -> Option<Duration> {
         if self.state.load(Ordering::Acquire) == READY {
-            self.take();
+            self.collect();
         }
         self.last
     }
 
-    fn take(&mut self) {
+    fn collect(&mut self) {
         if let Ok(bytes) = self.readable.get_mapped_range(..) {
             let ticks = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
             let nanoseconds =

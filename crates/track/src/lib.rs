@@ -26,7 +26,6 @@
     reason = "a ray is one loop body, compiled once per instruction set"
 )]
 
-mod code_slopes;
 mod convolution;
 mod crop;
 mod embedder;

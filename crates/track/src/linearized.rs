@@ -1,15 +1,11 @@
 //! How the picture of the enrolled face changes with each number of its feature.
 
-use face::{
-    FaceModel, FoldedField, FrameInputs, add_scaled, march_head, read_behind, shade_head,
-    unclamped_ray,
-};
+use face::{CodeDerivative, FaceModel, FoldedField, FrameField, FrameInputs, add_scaled};
 use glam::{Quat, Vec3};
 use numerics::Cholesky;
 use rayon::prelude::*;
 use types::{CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, POSE_DIMS, TORSO_DIMS};
 
-use crate::code_slopes::{BackwardShading, Colors, trace_slopes};
 use crate::photometric::{Exposure, Unknowns, stepped};
 use crate::targets::{GRID, Target};
 
@@ -55,7 +51,8 @@ pub(crate) struct Linearized {
     pub(crate) here: Compared,
 }
 
-type Slopes = [Colors; FEATURE];
+/// Red, green, blue, and a lane that fills the register; of each number of the feature.
+type Slopes = [[f32; 4]; FEATURE];
 
 /// How the field's picture differs from the frame.
 pub(crate) struct Compared {
@@ -76,7 +73,7 @@ struct Around<'a> {
     /// behind the head.
     nudged: Vec<(usize, f32, FrameInputs)>,
     unknowns: Unknowns,
-    backward: BackwardShading,
+    of_code: CodeDerivative,
     rotation: Quat,
     translation: Vec3,
 }
@@ -122,7 +119,7 @@ impl Linearized {
             inputs,
             nudged: nudged.ok()?,
             unknowns,
-            backward: BackwardShading::of(model),
+            of_code: CodeDerivative::new(model),
             rotation: feature.pose.quat(),
             translation: feature.pose.translation(),
         };
@@ -179,14 +176,13 @@ impl Linearized {
             .zip(self.slopes.par_chunks(n))
             .map(|(row, slopes)| {
                 let mut sums = Sums::NONE;
-                let (inputs, folded, out) = (&inputs, &*folded, &mut sums);
+                let (field, out) = (FrameField::new(model, folded, &inputs), &mut sums);
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
                     move || {
                         let sums = out;
                         for (target, slopes) in row.iter().zip(slopes) {
-                            let [x, y] = target.at;
-                            let color = unclamped_ray(model, folded, inputs, x, y, SAMPLES);
+                            let color = field.unclamped_color(target.at, SAMPLES);
                             sums.add(target, color, slopes, exposure, |_, _| {});
                         }
                     },
@@ -220,7 +216,7 @@ impl Linearized {
 
 fn folded_at(model: &FaceModel, feature: &Feature, folded: &mut FoldedField) -> FrameInputs {
     let inputs = model.frame_inputs(feature);
-    face::fold(model.sizes(), model.layout(), model.params(), &inputs, folded);
+    model.fold_into(&inputs, folded);
     inputs
 }
 
@@ -297,20 +293,21 @@ impl Around<'_> {
     /// The color at a point of the picture and, in `slopes`, how it changes.
     #[inline(always)]
     fn slopes(&self, [x, y]: [f32; 2], slopes: &mut Slopes) -> [f32; 3] {
-        let (model, folded, inputs) = (self.model, self.folded, &self.inputs);
-        let behind = read_behind(model, folded, inputs, x, y);
+        let (model, folded) = (self.model, self.folded);
+        let field = FrameField::new(model, folded, &self.inputs);
+        let behind = field.backdrop([x, y]);
         // Here, a little to the right, a little below; in a loop, so that it is inlined once.
         let (mut ray, mut heads) = (None, [None; 3]);
         let places = [[x, y], [x + IMAGE_NUDGE, y], [x, y + IMAGE_NUDGE]];
-        for (i, (head, [x, y])) in heads.iter_mut().zip(places).enumerate() {
-            let Some(found) = march_head(model, folded, inputs, x, y) else {
+        for (i, (head, place)) in heads.iter_mut().zip(places).enumerate() {
+            let Some(found) = field.march_head(place) else {
                 // Where the head is not, its picture does not move.
                 if i == 0 {
                     break;
                 }
                 continue;
             };
-            *head = Some(shade_head(model, folded, inputs, &found, SAMPLES));
+            *head = Some(field.shade_head(&found, SAMPLES));
             ray.get_or_insert(found);
         }
         let [here, right, below] = heads;
@@ -318,7 +315,7 @@ impl Around<'_> {
         // Above the torso only a background that is shifted changes, by next to nothing.
         if alpha < 0.98 && y > model.sizes().torso.min[1] {
             for (k, nudge, inputs) in &self.nudged {
-                let there = read_behind(model, folded, inputs, x, y);
+                let there = FrameField::new(model, folded, inputs).backdrop([x, y]);
                 let scale = (1.0 - alpha) / nudge;
                 let change = |c: usize| (there[c] - behind[c]) * scale;
                 slopes[*k] = [change(0), change(1), change(2), 0.0];
@@ -326,8 +323,7 @@ impl Around<'_> {
         }
         let (Some(here), Some(ray)) = (here, &ray) else { return behind };
         if self.unknowns == Unknowns::All {
-            let of_code =
-                trace_slopes(model, &self.backward, folded, inputs, ray, &behind, SLOPE_SAMPLES);
+            let of_code = self.of_code.of_ray(&field, ray, &behind, SLOPE_SAMPLES);
             for (slope, of_head) in slopes[POSE_DIMS..].iter_mut().zip(&of_code) {
                 add_scaled(slope, 1.0, of_head);
             }
@@ -355,8 +351,7 @@ impl Around<'_> {
     /// How the image point of what is seen at `depth` moves with each of the pose's numbers.
     #[inline(always)]
     fn moves(&self, x: f32, y: f32, depth: f32) -> [[f32; 2]; POSE_DIMS] {
-        let (origin, direction) = face::ray(&self.inputs, x, y);
-        let point = Vec3::from(face::at(origin, direction, depth)) * CANONICAL_M;
+        let point = Vec3::from(self.inputs.ray([x, y]).at(depth)) * CANONICAL_M;
         let lever = self.rotation * point;
         let p = lever + self.translation;
         let scale = self.inputs.focal / p.z.max(1e-3);
@@ -376,7 +371,7 @@ impl Around<'_> {
 mod tests {
     use super::*;
     use crate::targets::targets;
-    use face::{FaceFile, trace_head};
+    use face::FaceFile;
     use types::{Code, HeadPose, MediaTime, SquareFrame};
 
     fn demo() -> FaceModel {
@@ -423,9 +418,9 @@ mod tests {
             (inputs, folded)
         };
         let is_behind = |target: &&Target| {
-            let [x, y] = target.at;
-            let head = trace_head(&model, &folded, &inputs, x, y, SAMPLES);
-            head.is_none() && y > model.sizes().torso.min[1]
+            let field = FrameField::new(&model, &folded, &inputs);
+            let head = field.trace_head(target.at, SAMPLES);
+            head.is_none() && target.at[1] > model.sizes().torso.min[1]
         };
         for k in [0, POSE_DIMS, POSE_DIMS + 5, TORSO + 2, TORSO + 5] {
             let colors = |share: f32| -> Vec<[f32; 3]> {
@@ -433,7 +428,8 @@ mod tests {
                 step[k] = share * nudge(k);
                 let inputs = model.frame_inputs(&stepped(&feature, &step).unwrap());
                 let at = targets.iter().filter(is_behind).map(|target| target.at);
-                at.map(|[x, y]| read_behind(&model, &folded, &inputs, x, y)).collect()
+                let field = FrameField::new(&model, &folded, &inputs);
+                at.map(|point| field.backdrop(point)).collect()
             };
             let (there, here) = (colors(1.0), colors(0.0));
             let slopes = targets.iter().zip(&linearized.slopes);

@@ -124,7 +124,7 @@ fn render(
     samples: u32,
 ) -> anyhow::Result<Vec<BenchRow>> {
     let middle = model.frame_inputs(&features[features.len() / 2]);
-    let rays = face::count_rays(model, &middle, COUNTED);
+    let rays = face::Rays::count(model, &middle, COUNTED);
     let mut painters =
         vec![Painter::on_cpu(Arc::clone(model)), Painter::by_definition(Arc::clone(model))];
     match Gpu::headless() {

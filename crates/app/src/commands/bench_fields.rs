@@ -45,7 +45,7 @@ pub(super) fn fields(
             Ok(())
         })?,
         row("network at every sample", &mut |feature| {
-            face::render_per_sample(model, &model.frame_inputs(feature), SIDE, samples);
+            model.render_per_sample(&model.frame_inputs(feature), SIDE, samples);
             Ok(())
         })?,
     ])

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use face::FaceModel;
-use render::{Effort, Governor};
+use render::{Governor, RenderSettings};
 use types::Feature;
 
 use super::blit::{Blit, PeerPicture};
@@ -63,7 +63,7 @@ impl FacePainter {
 
     /// How long nothing is to be painted.
     pub(super) fn wait(&self, now: Instant) -> Duration {
-        self.governor.wait(now)
+        self.governor.time_until_due(now)
     }
 
     /// Paints a picture that is due.
@@ -73,7 +73,7 @@ impl FacePainter {
         feature: &Feature,
         painted: &mut Painted,
     ) -> anyhow::Result<()> {
-        let effort = self.governor.effort();
+        let effort = self.governor.settings();
         let side = effort.side;
         self.painter.resize(side);
         self.painter.set_samples(effort.n_samples);
@@ -95,17 +95,17 @@ impl FacePainter {
         }
         let (path, now) = (self.painter.name(), Instant::now());
         painted.picture(now, Drawn { path, asked: self.asked, effort: self.row(effort), took });
-        if let Some(shift) = took.and_then(|took| self.governor.took(now, took)) {
+        if let Some(shift) = took.and_then(|took| self.governor.record(now, took)) {
             painted.shift(self.row(shift.from), self.row(shift.to));
         }
         Ok(())
     }
 
-    fn row(&self, effort: Effort) -> EffortRow {
+    fn row(&self, effort: RenderSettings) -> EffortRow {
         EffortRow {
             samples_per_ray: effort.n_samples,
             rendered_resolution: effort.side,
-            pictures_per_s_limit: f64::from(self.max_fps) / f64::from(effort.beats),
+            pictures_per_s_limit: f64::from(self.max_fps) / f64::from(effort.refreshes),
         }
     }
 

@@ -80,7 +80,7 @@ impl Session {
     fn handle_model_progress(&mut self) {
         let Some(transfer) = &self.peer_face.transfer else { return };
         let progress = transfer.progress();
-        let arrived = FaceFile::arrived(transfer.received());
+        let arrived = FaceFile::progress(transfer.received());
         let percent = (progress * 100.0) as u32;
         self.statistics.model_progress = Some(f64::from(progress));
         if self.peer_face.percent.is_none_or(|before| percent > before) {
@@ -95,9 +95,9 @@ impl Session {
                 let (Some(transfer), Some(hash)) = (&face.transfer, face.hash) else { return };
                 let job = FaceReadJob {
                     hash,
-                    bytes: transfer.received()[..arrived.bytes].to_vec(),
+                    bytes: transfer.received()[..arrived.usable_bytes].to_vec(),
                     layers: arrived.layers,
-                    total_layers: arrived.of,
+                    total_layers: arrived.total_layers,
                 };
                 face.layers_read = arrived.layers;
                 face.is_reading = true;

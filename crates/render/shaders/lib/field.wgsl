@@ -1,12 +1,12 @@
-// What the picture pass knows of the field and of the frame.
+// Bindings of the picture pass: field, frame, network and folded textures.
 //
-// A position `p` in the space a texture covers is read at `p * scale + offset`, which the CPU
-// prepares so that texture coordinates come out align-corners (0 the middle of the first texel,
-// 1 of the last); the sampler clamps to the edge.
+// A position `p` in the space that a texture covers is read at `p * scale + offset`. The CPU chooses scale and
+// offset so that readings are align-corners (0 is the center of the first texel, 1 the center of the last); the
+// sampler clamps to the edge.
 
 // Rust twin: `gpu_layout::FieldUniform`.
 struct Field {
-    // Walls of the head box, canonical space.
+    // Corners of the head box, canonical space.
     head_min: vec4f,
     head_max: vec4f,
     // Canonical space to the density volume.
@@ -25,29 +25,29 @@ struct Field {
     torso_texels: vec4f,
     // Torso box to the flow texture: scale, offset.
     flow_texels: vec4f,
-    // Opacity: weights of the features, then (bias, rows of the torso texture - 1, 0, 0).
+    // Opacity: weights of features 0..4 and 4..8, then (bias, rows of the torso texture - 1, 0, 0).
     opacity_low: vec4f,
     opacity_high: vec4f,
     opacity_bias: vec4f,
-    // Biases of the second and third shading layer.
+    // Biases of the second and third layer of the shading network.
     shade_b2: array<vec4f, 8>,
     shade_b3: vec4f,
 }
 
-// Rust twin: `gpu_layout::FrameUniform`, made of `face::FrameInputs`.
+// Rust twin: `gpu_layout::FrameUniform`, made from `face::FrameInputs`.
 struct Frame {
-    // Camera centre, canonical space.
+    // Center of the camera, canonical space.
     origin: vec4f,
-    // Columns of `canonical_from_camera`, the first two over the focal length in sides.
+    // Columns of `canonical_from_camera`, the first two divided by the focal length in sides.
     axis_x: vec4f,
     axis_y: vec4f,
     axis_z: vec4f,
-    // (a, b, tx) and (c, d, ty) of the torso; in w the shift of the background, x and y.
+    // Affine map of the torso, (a, b, tx) and (c, d, ty); in w the background shift, x and y.
     torso_x: vec4f,
     torso_y: vec4f,
-    // Bias of the first shading layer.
+    // Bias of the first layer of the shading network.
     shade_bias: array<vec4f, 8>,
-    // Samples of equal mass along a ray.
+    // Number of samples on a ray.
     n_samples: u32,
     pad0: u32,
     pad1: u32,
@@ -73,7 +73,7 @@ struct Frame {
 @group(0) @binding(9) var background: texture_2d<f32>;
 @group(0) @binding(10) var linear: sampler;
 
-// `1 / (1 + e^-x)`; the exponent is bounded so that nothing becomes infinite.
+// Returns `1 / (1 + e^-x)`; the exponent is bounded so that nothing becomes infinite.
 fn sigmoid(x: f32) -> f32 {
     return 1.0 / (1.0 + exp(min(-x, 80.0)));
 }

@@ -7,11 +7,11 @@ override MIN_MASS: f32;
 override LOG_DENSITY_MIN: f32;
 override LOG_DENSITY_MAX: f32;
 override LOGIT_SCALE: f32;
-// The march stops here: what is left behind cannot be seen in 8 bits.
+// The march stops at this transmittance: what lies behind is not visible in 8 bits.
 const OPAQUE: f32 = 1e-4;
 
-// Where the ray enters and leaves the head box; leaves before it enters if it misses.
-// Rust twin: `face::head_span`.
+// Returns the distances at which the ray enters and leaves the head box. If it misses, it leaves before it enters.
+// Rust twin: `face::Ray::span`.
 fn head_span(origin: vec3f, direction: vec3f) -> vec2f {
     let inverse = 1.0 / select(direction, vec3f(1e-6), abs(direction) < vec3f(1e-6));
     let a = (field.head_min.xyz - origin) * inverse;
@@ -24,15 +24,15 @@ fn head_span(origin: vec3f, direction: vec3f) -> vec2f {
     );
 }
 
-// What a ray meets of the head: features weighted by alpha, and their alpha.
+// Features accumulated along a ray, weighted by alpha, and their alpha.
 struct Head {
     low: vec4f,
     high: vec4f,
     alpha: f32,
 }
 
-// Marches a ray and reads the features along it. Rust twins: `face::march`,
-// `face::place_samples`, `face::read_planes`, `face::sample_opacity`, in `face::render_ray`.
+// Marches a ray and accumulates the features of its samples.
+// Rust twin: steps 1 and 2 of `face::FrameField::render_ray`.
 fn read_head(origin: vec3f, direction: vec3f) -> Head {
     var head = Head(vec4f(0.0), vec4f(0.0), 0.0);
     let span = head_span(origin, direction);
@@ -41,7 +41,7 @@ fn read_head(origin: vec3f, direction: vec3f) -> Head {
         return head;
     }
 
-    // Mass passed at the end of each bin: one minus the transmittance.
+    // Accumulated mass at the end of each bin: one minus the transmittance.
     var passed: array<f32, BINS>;
     let step = length / f32(BINS);
     let start = (origin + direction * (span.x + 0.5 * step)) * field.density_scale.xyz + field.density_offset.xyz;
@@ -60,7 +60,7 @@ fn read_head(origin: vec3f, direction: vec3f) -> Head {
         return head;
     }
 
-    // One sample in the middle of each of n equal parts of the mass.
+    // One sample at the center of each of n equal parts of the mass.
     let share = mass / f32(frame.n_samples);
     var bin = 0u;
     var before = 0.0;

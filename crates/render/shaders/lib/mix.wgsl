@@ -1,13 +1,13 @@
-// What the two mixing passes share: their input and the sum. Rust twin: `gpu_layout::MixUniform`.
+// Bindings and the sum of the two mixing passes. Rust twin: `gpu_layout::MixUniform`.
 
 struct Mix {
-    // Width, height and layers (or depth) of one small picture.
+    // Width, height and layers (or depth) of one small plane or volume.
     size: vec3u,
-    // How many pictures are mixed.
+    // Number of planes or volumes.
     n_pictures: u32,
-    // Where their weights begin in `mix_weights`.
+    // Index of their first weight in `mix_weights`.
     first_weight: u32,
-    // 1: the outermost texels of each layer are zero (a warp must fade out at its border).
+    // 1: set the outermost texels of each layer to zero, because a warp must fade out at its border.
     clear_border: u32,
     pad0: u32,
     pad1: u32,
@@ -18,7 +18,7 @@ struct Mix {
 @group(0) @binding(1) var<storage, read> pictures: array<vec4f>;
 @group(0) @binding(2) var<storage, read> mix_weights: array<f32>;
 
-// Σₖ weight k · picture k at one texel.
+// Returns Σₖ weight k · plane k at one texel.
 fn mixed(at: vec3u) -> vec4f {
     let size = mixing.size;
     let border = at.x == 0u || at.y == 0u || at.x == size.x - 1u || at.y == size.y - 1u;

@@ -1,16 +1,16 @@
-// The shading network: 12 inputs (one of them zero) -> 32 -> 32 -> 3, unrolled, because arrays
-// indexed in loops cost four to six times as much on software adapters.
+// The shading network: 12 inputs (the last is zero) -> 32 -> 32 -> 3. Unrolled, because indexing arrays in loops
+// takes four to six times as long on software adapters.
 //
-// Weights are 4x4 blocks in workgroup memory, output block by output block, in each the input
-// blocks in order: 24 of layer 1, 64 of layer 2, 8 of layer 3 (its fourth row zero).
-// Rust twins: `face::shade`, `gpu_layout::network_matrices`.
+// The weights are 4x4 blocks in workgroup memory, ordered by output block, then by input block: 24 of layer 1,
+// 64 of layer 2, 8 of layer 3 (whose fourth row is zero).
+// Rust twins: step 3 of `face::FrameField::render_ray`, `gpu_layout::network_matrices`.
 
 // Rust twin: `face::MEAN_FLOOR`; set when the pipeline is made.
 override MEAN_FLOOR: f32;
 const NETWORK_MATRICES: u32 = 96u;
 var<workgroup> network: array<mat4x4f, NETWORK_MATRICES>;
 
-// `sigmoid(w3 · relu(w2 · relu(w1 · inputs + b1) + b2) + b3)`.
+// Returns `sigmoid(w3 · relu(w2 · relu(w1 · inputs + b1) + b2) + b3)`.
 // Inputs: mean features `a`, `b`, then `c` = (alpha, direction.x, direction.y, 0).
 fn shade(a: vec4f, b: vec4f, c: vec4f) -> vec3f {
     let zero = vec4f(0.0);

@@ -1,33 +1,30 @@
-//! Mixes the field of a frame: [`face::fold`] on several threads into buffers that stay.
+//! Mixes the field of a frame: [`face::FaceModel::fold`] on several threads, into reused buffers.
 
-use face::{
-    Between, CHANNELS, FoldedField, FrameInputs, Layout, Sizes, Upsampling, between_texels,
-    clear_border,
-};
+use face::{CHANNELS, FoldedField, FrameInputs, Layout, Sizes, Upsampling};
 use rayon::prelude::*;
 
-use crate::mixed::Mixed;
+use crate::mixed::MixedWeights;
 
-/// Widest small plane and longest side of the density that the format allows, texels.
+/// Widest small plane that the file format allows, texels.
 const MAX_SMALL: usize = 128;
-/// Rows of a plane, or layers of the density, that one thread takes at a time.
+/// Rows of a plane, or slices of the density, that one task processes.
 const ROWS: usize = 8;
-/// Numbers that one thread mixes at a time.
+/// Numbers that one task mixes.
 const MIXED: usize = 4096;
 
-/// The field of the newest frame, and what it was mixed with.
+/// Field of the newest frame, and the weights it was mixed with.
 pub(super) struct Folding {
     field: FoldedField,
-    plane_mix: Mixed,
-    density_mix: Mixed,
-    torso_mix: Mixed,
-    warp_mix: Mixed,
-    /// Sums of the small planes.
+    plane_mix: MixedWeights,
+    density_mix: MixedWeights,
+    torso_mix: MixedWeights,
+    warp_mix: MixedWeights,
+    /// Mixtures of the small planes and grids.
     small: Small,
     xy: Upsampling,
     z: Upsampling,
     torso: Upsampling,
-    density: Between,
+    density: Upsampling,
 }
 
 #[derive(Default)]
@@ -36,7 +33,7 @@ struct Small {
     xz: Vec<f32>,
     yz: Vec<f32>,
     density: Vec<f32>,
-    /// `density`, upsampled along `x` alone.
+    /// `density`, upsampled along `x` only.
     density_wide: Vec<f32>,
     torso: Vec<f32>,
 }
@@ -54,10 +51,10 @@ impl Folding {
                 warp: vec![[0.0; 2]; s.warp * s.warp],
                 torso: vec![[0.0; 4]; s.torso_height * s.torso_width],
             },
-            plane_mix: Mixed::default(),
-            density_mix: Mixed::default(),
-            torso_mix: Mixed::default(),
-            warp_mix: Mixed::default(),
+            plane_mix: MixedWeights::default(),
+            density_mix: MixedWeights::default(),
+            torso_mix: MixedWeights::default(),
+            warp_mix: MixedWeights::default(),
             small: Small {
                 xy: vec![0.0; s.expression_xy * s.expression_xy * CHANNELS],
                 xz: vec![0.0; s.expression_z * s.expression_z * CHANNELS],
@@ -69,16 +66,16 @@ impl Folding {
             xy: Upsampling::xy(s),
             z: Upsampling::z(s),
             torso: Upsampling::torso(s),
-            density: (0..n).map(|i| between_texels(i as f32 / (n - 1) as f32, m)).collect(),
+            density: Upsampling::density(s),
         }
     }
 
-    /// The field as last mixed.
+    /// Returns the field as last mixed.
     pub(super) fn field(&self) -> &FoldedField {
         &self.field
     }
 
-    /// Mixes what has changed since the last time; whether that is the density, too.
+    /// Mixes the parts whose weights have changed. Returns whether the density is one of them.
     pub(super) fn update(
         &mut self,
         sizes: &Sizes,
@@ -87,7 +84,7 @@ impl Folding {
         inputs: &FrameInputs,
     ) -> bool {
         let p = |range: &std::ops::Range<usize>| &params[range.clone()];
-        if self.plane_mix.moves_to(&inputs.plane_mix) {
+        if self.plane_mix.update(&inputs.plane_mix) {
             let mix = &inputs.plane_mix;
             let (small, field) = (&mut self.small, &mut self.field);
             for (base, expression, up, small, out) in [
@@ -99,17 +96,17 @@ impl Folding {
                 add_upsampled(p(base), small.as_chunks().0, up, out);
             }
         }
-        if self.torso_mix.moves_to(&inputs.torso_mix) {
+        if self.torso_mix.update(&inputs.torso_mix) {
             mix_into(p(&layout.torso_blend), &inputs.torso_mix, &mut self.small.torso);
             let small = self.small.torso.as_chunks().0;
             add_upsampled(p(&layout.torso), small, &self.torso, &mut self.field.torso);
         }
-        if self.warp_mix.moves_to(&inputs.warp_mix) {
+        if self.warp_mix.update(&inputs.warp_mix) {
             let warp = &mut self.field.warp;
             mix_into(p(&layout.warp), &inputs.warp_mix, warp.as_flattened_mut());
-            clear_border(warp, sizes.warp);
+            self.field.clear_warp_border(sizes);
         }
-        let is_dense = self.density_mix.moves_to(&inputs.density_mix);
+        let is_dense = self.density_mix.update(&inputs.density_mix);
         if is_dense {
             mix_into(p(&layout.density_expression), &inputs.density_mix, &mut self.small.density);
             self.fold_density(p(&layout.density), sizes.density_expression);
@@ -117,9 +114,9 @@ impl Folding {
         is_dense
     }
 
-    /// `density = base + up(small)`: along `x` first, where there are few rows.
+    /// Computes `density = base + up(small)`, first along `x`, while there are few rows.
     fn fold_density(&mut self, base: &[f32], m: usize) {
-        let between = &self.density;
+        let between = &self.density.rows;
         let n = between.len();
         let lines = self.small.density_wide.chunks_exact_mut(n);
         for (line, small) in lines.zip(self.small.density.chunks_exact(m)) {
@@ -151,16 +148,16 @@ impl Folding {
     }
 }
 
-/// `out = Σₖ weights[k] · pictures[k]`.
-fn mix_into(pictures: &[f32], weights: &[f32], out: &mut [f32]) {
+/// Computes `out = Σₖ weights[k] · planes[k]`.
+fn mix_into(planes: &[f32], weights: &[f32], out: &mut [f32]) {
     let n = out.len();
     out.par_chunks_mut(MIXED).enumerate().for_each(|(chunk, out)| {
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 out.fill(0.0);
-                for (picture, weight) in pictures.chunks_exact(n).zip(weights) {
-                    for (o, v) in out.iter_mut().zip(&picture[chunk * MIXED..]) {
+                for (plane, weight) in planes.chunks_exact(n).zip(weights) {
+                    for (o, v) in out.iter_mut().zip(&plane[chunk * MIXED..]) {
                         *o += weight * v;
                     }
                 }
@@ -169,7 +166,7 @@ fn mix_into(pictures: &[f32], weights: &[f32], out: &mut [f32]) {
     });
 }
 
-/// `out = base + up(small)`.
+/// Computes `out = base + up(small)`.
 fn add_upsampled<const N: usize>(
     base: &[f32],
     small: &[[f32; N]],
@@ -217,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn it_mixes_what_the_definition_mixes_and_nothing_twice() {
+    fn the_mixture_equals_that_of_the_definition_and_is_made_once() {
         let model = FaceModel::noise(Sizes::tiny(), 5);
         let mut folding = Folding::new(model.sizes());
         for value in [0.0, 0.7, -0.4] {
@@ -230,7 +227,7 @@ mod tests {
             let close = |got: &[f32], want: &[f32]| {
                 assert_eq!(got.len(), want.len());
                 for (got, want) in got.iter().zip(want) {
-                    assert!((got - want).abs() < 1e-5, "{got} is not {want}");
+                    assert!((got - want).abs() < 1e-5, "{got} instead of {want}");
                 }
             };
             close(got.xy.as_flattened(), want.xy.as_flattened());

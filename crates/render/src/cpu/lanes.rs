@@ -1,12 +1,12 @@
-//! Eight neighbouring pixels at a time: plain arrays, which the compiler keeps in registers.
+//! Eight neighboring pixels at a time, as plain arrays that the compiler keeps in registers.
 
-/// Pixels of a row that are worked on together.
+/// Number of neighboring pixels of a row that are processed together.
 pub(super) const LANES: usize = 8;
 
-/// One number of each pixel.
+/// One number for each pixel.
 pub(super) type Lanes = [f32; LANES];
 
-/// `f` of each lane.
+/// Returns `f(i)` for each lane.
 #[inline(always)]
 pub(super) fn each(f: impl Fn(usize) -> f32) -> Lanes {
     let mut out = [0.0; LANES];
@@ -16,29 +16,30 @@ pub(super) fn each(f: impl Fn(usize) -> f32) -> Lanes {
     out
 }
 
-/// `a * b + c`, in one operation where `FUSED` says that the machine has it.
+/// Returns `a * b + c`, as one fused operation if `FUSED`.
 #[inline(always)]
 pub(super) fn fused<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// The larger of two numbers, neither of which is NaN: one instruction, where `max` takes three.
+/// Returns the larger of two numbers, neither of them NaN. One instruction, where `f32::max` takes three.
 #[inline(always)]
 pub(super) fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
-/// The smaller of two numbers, neither of which is NaN.
+/// Returns the smaller of two numbers, neither of them NaN.
 #[inline(always)]
 pub(super) fn smaller(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 
-/// The lower of the two texels around each position of `n`, and the share of the upper; positions
-/// in texels, clamped. A position on a texel may be all of the upper or none of it.
+/// Returns, for each position in texels, the lower of the two enclosing texels of `n`, and the share of the
+/// upper. Positions are clamped. A position exactly on a texel may have it as the lower (share 0) or as the
+/// upper (share 1).
 #[inline(always)]
 pub(super) fn cells(at: &Lanes, n: usize) -> ([u32; LANES], Lanes) {
-    /// Added to a number, it leaves no room for a fraction: the lowest bits are the integer.
+    /// 2^23: added to a number, it leaves the nearest integer in the lowest mantissa bits.
     const WHOLE: f32 = 8_388_608.0;
     let (last, most) = ((n - 1) as f32, (n - 2) as f32);
     let mut low = [0; LANES];
@@ -52,16 +53,16 @@ pub(super) fn cells(at: &Lanes, n: usize) -> ([u32; LANES], Lanes) {
     (low, share)
 }
 
-/// Texels around eight points of a picture and their shares.
+/// The four texels around each of eight positions in a grid, and their bilinear shares.
 pub(super) struct LaneTaps {
     at: [u32; LANES],
-    /// Of the upper row: left, right; of the lower row.
+    /// Shares of the upper left, upper right, lower left and lower right texel.
     shares: [Lanes; 4],
     stride: usize,
 }
 
 impl LaneTaps {
-    /// Of positions in texels (`x` columns, `y` rows), clamped.
+    /// Returns the taps of positions in texels (`x` columns, `y` rows), clamped.
     #[inline(always)]
     pub(super) fn new(x: &Lanes, y: &Lanes, width: usize, height: usize) -> Self {
         let (x, fx) = cells(x, width);
@@ -82,7 +83,7 @@ impl LaneTaps {
         }
     }
 
-    /// The bilinear reading of one lane.
+    /// Reads the grid bilinearly for one lane.
     #[inline(always)]
     pub(super) fn read<const FUSED: bool, const N: usize>(
         &self,

@@ -1,4 +1,4 @@
-//! The field on the CPU, without a GPU: the same picture as [`face::render_cpu`] in less time.
+//! The field on the CPU in SIMD lanes: the image of [`face::render_cpu`] in less time.
 
 mod fold;
 mod lanes;
@@ -12,19 +12,19 @@ use face::{DEFAULT_SAMPLES, FaceModel, FrameInputs};
 use rayon::prelude::*;
 use types::{MediaTime, SquareFrame};
 
-use crate::{MAX_SIDE, MIN_SIDE, RenderError};
+use crate::error::RenderError;
+use crate::limits::{MAX_SIDE, MIN_SIDE};
 use fold::Folding;
-use lanes::LANES;
 use occupancy::Occupancy;
 use tile::{TILE_ROWS, View};
 
-/// Draws one face model on the CPU.
+/// Renderer of one face model on the CPU.
 ///
-/// The picture is that of [`face::render_ray`], which defines it, up to what is left out because
-/// it does not show: bins where no density is near, what lies behind a bin that hides all but
-/// a ten-thousandth of the light, and torso and background where something hides them. Tests
-/// hold it to the definition. Instructions are chosen at run time, rows are shared between rayon's
-/// threads, and after the first picture of a size nothing is allocated but by [`CpuRenderer::frame`].
+/// The image is that of [`face::FrameField::render_ray`] except for what is not visible and therefore skipped:
+/// bins in empty regions, everything behind a point that less than one ten-thousandth of the light passes, and
+/// the backdrop where it is hidden. Tests compare it with the definition. It uses the widest vectors of the
+/// processor and the threads of rayon's pool, and after the first image of a size only
+/// [`CpuRenderer::frame`] allocates.
 ///
 /// # Examples
 /// ```
@@ -43,18 +43,18 @@ pub struct CpuRenderer {
     model: Arc<FaceModel>,
     side: u32,
     n_samples: u32,
-    /// The vectors of this processor.
+    /// Vector instructions of this processor.
     arch: pulp::Arch,
     folding: Folding,
     occupancy: Occupancy,
-    /// `[background][background]`: red, green, blue, nothing.
+    /// `[background][background]`: red, green, blue, padding.
     background: Vec<[f32; 4]>,
-    /// `[side][side]`, 3 bytes a pixel: the newest picture.
+    /// `[side][side]`, 3 bytes a pixel: the newest image.
     rgb: Vec<u8>,
 }
 
 impl CpuRenderer {
-    /// A renderer of pictures of 256 pixels a side, the first one black.
+    /// Returns a renderer of images of 256 pixels a side, the first one black.
     pub fn new(model: Arc<FaceModel>) -> Self {
         let background = model.params()[model.layout().background.clone()]
             .as_chunks::<3>()
@@ -76,7 +76,7 @@ impl CpuRenderer {
         new
     }
 
-    /// Sets the side of the pictures that follow, pixels. The picture becomes black.
+    /// Sets the side of the image, pixels. If it differs, the image becomes black.
     ///
     /// # Errors
     /// If the side is outside [`MIN_SIDE`]..=[`MAX_SIDE`].
@@ -96,15 +96,15 @@ impl CpuRenderer {
         }
     }
 
-    /// Sets how many samples of equal mass a ray takes: clamped to 1..=[`face::MAX_SAMPLES`].
-    /// New renderers take [`face::DEFAULT_SAMPLES`].
+    /// Sets the number of samples on a ray, clamped to 1..=[`face::MAX_SAMPLES`]. Initially
+    /// [`face::DEFAULT_SAMPLES`].
     pub fn set_samples(&mut self, n_samples: u32) {
         self.n_samples = n_samples.clamp(1, face::MAX_SAMPLES);
     }
 
-    /// Draws a picture: `[side][side]` pixels of red, green and blue, display sRGB.
+    /// Renders an image and returns its pixels, `[side][side]` of red, green and blue, display sRGB.
     ///
-    /// Parts of the field are mixed anew only where the code has moved since they were.
+    /// A part of the field is mixed again only if its weights have changed since it was mixed.
     pub fn render(&mut self, inputs: &FrameInputs) -> &[u8] {
         let (sizes, layout) = (self.model.sizes(), self.model.layout());
         if self.folding.update(sizes, layout, self.model.params(), inputs) {
@@ -129,15 +129,15 @@ impl CpuRenderer {
         &self.rgb
     }
 
-    /// The newest picture, as [`CpuRenderer::render`] gave it.
+    /// Returns the newest image, as [`CpuRenderer::render`] returned it.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
 
-    /// A copy of the newest picture, stamped with its media time.
+    /// Returns a copy of the newest image as a frame with media time `time`.
     ///
     /// # Errors
-    /// Never: the picture has the size its side says.
+    /// Never: the number of pixels always matches the side.
     pub fn frame(&self, time: MediaTime) -> Result<SquareFrame, types::FrameError> {
         SquareFrame::new(self.side, time, self.rgb.clone())
     }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_processor_without_vectors_draws_the_same() {
+    fn scalar_and_vector_instructions_give_the_same_image() {
         const SIDE: u32 = 48;
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 5));
         let pose = HeadPose::from_array([0.1, 0.3, -0.1, 0.01, 0.02, 1.0]).unwrap();

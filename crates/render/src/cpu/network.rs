@@ -5,7 +5,7 @@ use face::{FaceModel, HIDDEN, SHADE_INPUTS};
 /// Rays that share each load of a weight.
 pub(super) const BATCH: usize = 4;
 
-/// The weights of the shading network; see [`face::shade`].
+/// Weights of the shading network, step 3 of [`face::FrameField::render_ray`].
 pub(super) struct Network<'a> {
     w1: &'a [[f32; HIDDEN]],
     b1: &'a [f32; HIDDEN],
@@ -16,7 +16,7 @@ pub(super) struct Network<'a> {
 }
 
 impl<'a> Network<'a> {
-    /// That of a model, with the bias of a frame.
+    /// Borrows the network of a model, with the first layer's bias of one frame.
     pub(super) fn new(model: &'a FaceModel, bias: &'a [f32; HIDDEN]) -> Self {
         let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
         let layout = model.layout();
@@ -34,7 +34,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Colors of [`BATCH`] rays, before the sigmoid.
+    /// Returns the colors of [`BATCH`] rays before the sigmoid.
     #[inline(always)]
     pub(super) fn shade<S: pulp::Simd>(
         &self,
@@ -60,7 +60,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// `outputs = relu(bias + weights · inputs)`, two registers of outputs for each ray at a time.
+/// Computes `outputs = relu(bias + weights · inputs)`, two registers of outputs for each ray at a time.
 #[inline(always)]
 fn dense<S: pulp::Simd, const N: usize>(
     simd: S,
@@ -106,7 +106,7 @@ fn dense<S: pulp::Simd, const N: usize>(
     }
 }
 
-/// Halves added to halves, so that it takes three steps.
+/// Returns the sum of eight numbers, added in halves, which takes three steps.
 #[inline(always)]
 pub(super) fn sum_of_eight(v: &[f32; 8]) -> f32 {
     let four: [f32; 4] = [v[0] + v[4], v[1] + v[5], v[2] + v[6], v[3] + v[7]];

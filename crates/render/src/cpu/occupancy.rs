@@ -1,27 +1,28 @@
-//! Where in the head box something may be seen.
+//! Occupancy: the blocks of the head box that may be visible in the current frame.
 
-use face::{LOGIT_SCALE, Sizes};
+use face::{LOGIT_SCALE, Ray, Sizes};
 
-/// Vertices of the density grid along a side of a block.
+/// Cells of the density grid along a side of a block.
 const BLOCK: usize = 2;
-/// `ln(sigma)` under which a place counts as empty. A ray across the whole box of such places
-/// loses at most half a hundredth of its light; sigma in 1 / canonical unit.
+/// Logarithm of the density, per canonical unit, below which a point counts as empty. A ray through a whole box
+/// of such points loses at most 0.5 % of its light.
 const EMPTY_LOG_DENSITY: f32 = -7.0;
 
-/// Blocks of the head box that are not empty.
+/// Blocks of the head box that are not empty (occupancy grid: Müller et al. 2022, "Instant Neural Graphics
+/// Primitives", appendix C).
 pub(super) struct Occupancy {
-    /// Vertices of the density along a side.
+    /// Side of the density grid, vertices.
     n: usize,
     /// Blocks along a side.
     side: usize,
-    /// Size of a block, canonical units.
+    /// Size of a block along each axis, canonical units.
     block: [f32; 3],
-    /// `[side; 3]`: `z`, `y`, `x`; 1 where any reading inside the block may exceed the limit.
+    /// `[side; 3]`, indexed `z`, `y`, `x`: 1 where a reading inside the block can exceed the limit.
     raw: Vec<u8>,
-    /// As `raw`, 1 also where such a block is within `reach`.
+    /// `raw`, dilated by `reach`.
     wide: Vec<u8>,
     scratch: Vec<u8>,
-    /// Blocks along each axis by which `wide` is wider; `None` if `raw` has changed since.
+    /// Number of blocks along each axis by which `wide` is dilated; `None` if `raw` has changed since.
     reach: Option<[usize; 3]>,
 }
 
@@ -44,7 +45,7 @@ impl Occupancy {
         }
     }
 
-    /// Takes a new density, `[n; 3]` logits.
+    /// Updates the blocks for a new density, `[n; 3]` logits.
     pub(super) fn update(&mut self, density: &[f32]) {
         self.reach = None;
         let (n, side) = (self.n, self.side);
@@ -73,7 +74,7 @@ impl Occupancy {
         );
     }
 
-    /// Makes what [`Occupancy::find`] finds reach farther, by `reach` canonical units.
+    /// Dilates the blocks that [`Occupancy::find`] looks at by `reach` canonical units.
     pub(super) fn widen(&mut self, reach: f32) {
         let blocks = self.block.map(|block| (reach / block).ceil() as usize);
         if self.reach == Some(blocks) {
@@ -86,19 +87,18 @@ impl Occupancy {
         widen_axis(&self.scratch, &mut self.wide, s, s * s, blocks[2]);
     }
 
-    /// Smallest size of a block, canonical units.
+    /// Returns the smallest side of a block, canonical units: the step of [`Occupancy::find`].
     pub(super) fn step(&self) -> f32 {
         self.block.into_iter().fold(f32::MAX, f32::min)
     }
 
-    /// The first and the last of the distances `enter + (i + 0.5) * step` up to `leave` at which
-    /// the ray is within reach of something.
+    /// Returns the first and the last of the distances `enter + (i + 0.5) * step`, up to `leave`, at which the
+    /// ray is in a dilated block, or `None` if there is none.
     #[inline(always)]
     pub(super) fn find(
         &self,
         sizes: &Sizes,
-        origin: [f32; 3],
-        direction: [f32; 3],
+        ray: &Ray,
         (enter, leave): (f32, f32),
     ) -> Option<(f32, f32)> {
         let step = self.step();
@@ -107,8 +107,8 @@ impl Occupancy {
         let mut delta = [0.0; 3];
         for c in 0..3 {
             let scale = 1.0 / self.block[c];
-            start[c] = (origin[c] + direction[c] * enter - sizes.head.min[c]) * scale;
-            delta[c] = direction[c] * scale;
+            start[c] = (ray.origin[c] + ray.direction[c] * enter - sizes.head.min[c]) * scale;
+            delta[c] = ray.direction[c] * scale;
         }
         let is_near = |i: usize| {
             let t = (i as f32 + 0.5) * step;
@@ -125,12 +125,12 @@ impl Occupancy {
     }
 }
 
-/// `to[i] = max(from[j])` over the blocks `j` within `reach` of `i` along the axis of `stride`.
+/// Dilates along one axis: `to[i] = max(from[j])` over the blocks `j` within `reach` of `i`.
 fn widen_axis(from: &[u8], to: &mut [u8], side: usize, stride: usize, reach: usize) {
     to.copy_from_slice(from);
     let reach = reach.min(side);
     for by in 1..=reach {
-        // Along an axis only: what a shift would carry over its end is left out.
+        // Slab by slab, so that nothing is shifted beyond the end of the axis.
         for start in 0..from.len() / (side * stride) {
             let range = start * side * stride..(start + 1) * side * stride;
             let (from, to) = (&from[range.clone()], &mut to[range]);
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn something_reaches_as_far_as_asked_and_no_row_runs_into_the_next() {
+    fn blocks_are_dilated_by_the_reach_and_not_across_rows() {
         let side = 5;
         let mut from = vec![0; 125];
         from[(2 * side + 2) * side + 4] = 1;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ray_finds_the_one_vertex_that_is_not_empty() {
+    fn a_ray_finds_the_only_vertex_that_is_not_empty() {
         let sizes = Sizes::tiny();
         let n = sizes.density;
         let mut density = vec![-3.0; n.pow(3)];
@@ -178,14 +178,14 @@ mod tests {
         let place = |c: usize| {
             sizes.head.min[c] + (sizes.head.max[c] - sizes.head.min[c]) * 4.0 / (n - 1) as f32
         };
-        let origin = [place(0), place(1), -10.0];
+        let ray = Ray { origin: [place(0), place(1), -10.0], direction: [0.0, 0.0, 1.0] };
         let span = (10.0 + sizes.head.min[2], 10.0 + sizes.head.max[2]);
-        let found = occupancy.find(&sizes, origin, [0.0, 0.0, 1.0], span);
-        let (first, last) = found.expect("it points at the vertex");
+        let found = occupancy.find(&sizes, &ray, span);
+        let (first, last) = found.expect("the ray hits the vertex");
         assert!((first..=last).contains(&(10.0 + place(2))));
         assert!(last - first < span.1 - span.0);
         occupancy.update(&vec![-3.0; n.pow(3)]);
         occupancy.widen(0.0);
-        assert!(occupancy.find(&sizes, origin, [0.0, 0.0, 1.0], span).is_none());
+        assert!(occupancy.find(&sizes, &ray, span).is_none());
     }
 }

@@ -1,24 +1,23 @@
-//! Casts the rays of a picture, a few pixels at a time: [`face::render_ray`] in lanes.
+//! Traces the rays of an image tile by tile: [`face::FrameField::render_ray`] in lanes.
 
 use face::{
     BINS, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, FaceModel, FoldedField, FrameInputs, LOG_DENSITY,
     LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR, MIN_MASS, SHADE_INPUTS, Sizes, exp, sigmoid,
 };
 
-use super::LANES;
-use super::lanes::{LaneTaps, Lanes, cells, each, fused, larger, smaller};
+use super::lanes::{LANES, LaneTaps, Lanes, cells, each, fused, larger, smaller};
 use super::network::{BATCH, Network, sum_of_eight};
 use super::occupancy::Occupancy;
 
-/// Rows of a tile, whose rays are looked for in one go; it is [`LANES`] pixels wide.
+/// Rows of a tile, which is [`LANES`] pixels wide. Empty space is skipped for a tile as a whole.
 pub(super) const TILE_ROWS: usize = 4;
-/// A march ends where less than this much light is left.
+/// A march ends when all of its rays have a smaller transmittance than this.
 const OPAQUE: f32 = 0.0001;
-/// What shows through with less than this is not read: a quarter of a level of 8-bit color.
-const HIDDEN_BEHIND: f32 = 0.001;
+/// A layer whose visible share is smaller than this is not read: a quarter of a level of 8-bit color.
+const MIN_VISIBLE: f32 = 0.001;
 
-/// How far, canonical units, a ray of a tile may be from the middle ray of the tile where it
-/// passes the head, plus half of the steps in which that one looks.
+/// Returns the largest distance, canonical units, between a ray of a tile and the central ray of the tile where
+/// they pass the head, plus a margin for the step of the search.
 pub(super) fn reach(sizes: &Sizes, inputs: &FrameInputs, side: u32) -> f32 {
     let (mut to_box, mut diagonal) = (0.0_f32, 0.0_f32);
     for c in 0..3 {
@@ -34,7 +33,7 @@ pub(super) fn reach(sizes: &Sizes, inputs: &FrameInputs, side: u32) -> f32 {
     farthest * across / (side as f32 * inputs.focal) + steps
 }
 
-/// What all pixels of a picture share.
+/// Everything that the pixels of an image share.
 pub(super) struct View<'a> {
     sizes: &'a Sizes,
     field: &'a FoldedField,
@@ -42,11 +41,11 @@ pub(super) struct View<'a> {
     occupancy: &'a Occupancy,
     background: &'a [[f32; 4]],
     network: Network<'a>,
-    /// `w` then `b` of the opacity.
+    /// Weights and bias of the opacity.
     opacity: ([f32; CHANNELS], f32),
     side: usize,
     n_samples: usize,
-    /// Largest downward move of the torso's flow, sides of the picture.
+    /// Largest downward offset of the torso's flow, sides of the image.
     flow_down: f32,
     reach: f32,
 }
@@ -80,7 +79,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// [`TILE_ROWS`] rows of a picture, or what is left of them.
+/// [`TILE_ROWS`] rows of an image, or fewer at its end.
 pub(super) struct Band<'a> {
     pub(super) view: &'a View<'a>,
     /// The first row.
@@ -94,12 +93,12 @@ impl pulp::WithSimd for Band<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) {
-        // Every machine with vectors that pulp knows multiplies and adds in one operation.
+        // All vector instruction sets that pulp supports have fused multiply-adds.
         if S::F32_LANES > 1 { self.draw::<S, true>(simd) } else { self.draw::<S, false>(simd) }
     }
 }
 
-/// What eight rays meet of the head.
+/// The head as eight rays see it.
 struct Heads {
     /// Red, green, blue.
     rgb: [Lanes; 3],
@@ -124,7 +123,7 @@ impl Band<'_> {
             let n = LANES.min(view.side - left);
             for (row, line) in self.rows.chunks_exact_mut(stride).enumerate() {
                 let y = (self.top + row) as f32 * pixel + 0.5 * pixel;
-                // No closure: it would be compiled apart, for the least of machines.
+                // A `match` instead of `map`: a closure would be compiled separately, for the oldest processor.
                 let heads = match near {
                     Some(near) => view.trace::<S, FUSED>(simd, &x, y, near),
                     None => None,
@@ -142,10 +141,10 @@ impl Band<'_> {
     }
 }
 
-/// The nearest of the 256 levels of 8-bit color, 0..=1 being all of them.
+/// Returns the nearest levels of 8-bit color for colors in 0..=1, clamped.
 #[inline(always)]
 fn levels(color: &Lanes) -> [u32; LANES] {
-    /// Added to a number, it leaves no room for a fraction: the lowest bits are the integer.
+    /// 2^23: added to a number, it leaves the nearest integer in the lowest mantissa bits.
     const WHOLE: f32 = 8_388_608.0;
     let mut out = [0; LANES];
     for i in 0..LANES {
@@ -154,17 +153,18 @@ fn levels(color: &Lanes) -> [u32; LANES] {
     out
 }
 
-/// `a + (b - a) * share`.
+/// Returns `a + (b - a) * share`.
 #[inline(always)]
-fn between<const FUSED: bool>(a: &Lanes, b: &Lanes, share: &Lanes) -> Lanes {
+fn lerp<const FUSED: bool>(a: &Lanes, b: &Lanes, share: &Lanes) -> Lanes {
     each(|i| fused::<FUSED>(b[i] - a[i], share[i], a[i]))
 }
 
 impl View<'_> {
-    /// Distances between which the rays around an image point may meet something of the head.
+    /// Returns the distances between which the rays of the tile around an image point may hit the head, or
+    /// `None` if none can.
     #[inline(always)]
     fn find_head(&self, x: f32, y: f32) -> Option<(f32, f32)> {
-        // From so far away that a tile sees the whole head there is nothing to look for.
+        // If a tile covers the whole head, searching would exclude nothing.
         let largest = (0..3).map(|c| self.sizes.head.max[c] - self.sizes.head.min[c]);
         if self.reach > largest.fold(0.0, f32::max) {
             return Some((0.0, f32::MAX));
@@ -174,15 +174,15 @@ impl View<'_> {
             wide.min[c] -= self.reach;
             wide.max[c] += self.reach;
         }
-        let (origin, direction) = face::ray(self.inputs, x, y);
-        let span = face::head_span(&wide, origin, direction)?;
-        let (first, last) = self.occupancy.find(self.sizes, origin, direction, span)?;
+        let ray = self.inputs.ray([x, y]);
+        let span = ray.span(&wide)?;
+        let (first, last) = self.occupancy.find(self.sizes, &ray, span)?;
         let half = 0.5 * self.occupancy.step();
         Some((first - half, last + half))
     }
 
-    /// Steps 1 to 3 of [`face::render_ray`] between the distances `near`; `None` if no ray meets
-    /// the head.
+    /// Steps 1 to 3 of [`face::FrameField::render_ray`] between the distances `near`, or `None` if all rays
+    /// miss the head.
     #[inline(always)]
     fn trace<S: pulp::Simd, const FUSED: bool>(
         &self,
@@ -217,7 +217,7 @@ impl View<'_> {
                 leave[i] = smaller(leave[i], larger(a, b));
             }
         }
-        // A ray that misses the box takes no steps, so it gathers no mass.
+        // A ray that misses the box has steps of length zero and therefore no mass.
         let step = each(|i| {
             let length = leave[i] - enter[i];
             if length > 1e-4 { length * (1.0 / BINS as f32) } else { 0.0 }
@@ -279,8 +279,8 @@ impl View<'_> {
         Some(Heads { rgb: colors, alpha })
     }
 
-    /// Weighs the bins `first..last`; gives back the bin at which every ray had ended, and the
-    /// mass of each ray.
+    /// Writes the weights of the bins `first..last`. Returns the bin at which all rays have ended, and the mass
+    /// of each.
     #[inline(always)]
     fn march<const FUSED: bool>(
         &self,
@@ -329,13 +329,13 @@ impl View<'_> {
                 corners[7][i] = far[n + 1];
             }
             let [c0, c1, c2, c3, c4, c5, c6, c7] = &corners;
-            let l0 = between::<FUSED>(c0, c1, &fx);
-            let l1 = between::<FUSED>(c2, c3, &fx);
-            let l2 = between::<FUSED>(c4, c5, &fx);
-            let l3 = between::<FUSED>(c6, c7, &fx);
-            let near = between::<FUSED>(&l0, &l1, &fy);
-            let far = between::<FUSED>(&l2, &l3, &fy);
-            let logit = between::<FUSED>(&near, &far, &fz);
+            let l0 = lerp::<FUSED>(c0, c1, &fx);
+            let l1 = lerp::<FUSED>(c2, c3, &fx);
+            let l2 = lerp::<FUSED>(c4, c5, &fx);
+            let l3 = lerp::<FUSED>(c6, c7, &fx);
+            let near = lerp::<FUSED>(&l0, &l1, &fy);
+            let far = lerp::<FUSED>(&l2, &l3, &fy);
+            let logit = lerp::<FUSED>(&near, &far, &fz);
             let log =
                 each(|i| smaller(larger(LOGIT_SCALE * logit[i], LOG_DENSITY.0), LOG_DENSITY.1));
             let sigma = each(|i| exp(log[i]));
@@ -350,7 +350,7 @@ impl View<'_> {
         (last, mass)
     }
 
-    /// Adds one sample of each ray to its feature and its alpha.
+    /// Adds one sample of each ray to its features and its alpha.
     #[inline(always)]
     fn sample<const FUSED: bool>(
         &self,
@@ -410,7 +410,7 @@ impl View<'_> {
         }
     }
 
-    /// Whether the torso may show between the columns `x` and the rows `y`, sides of the picture.
+    /// Returns whether the torso can be visible between the columns `x` and the rows `y`, image space.
     #[inline(always)]
     fn may_show_torso(&self, x: [f32; 2], y: [f32; 2]) -> bool {
         let [_, _, _, c, d, ty] = self.inputs.torso_affine;
@@ -421,7 +421,7 @@ impl View<'_> {
         lowest + ty + self.flow_down > self.sizes.torso.min[1]
     }
 
-    /// Step 4 of [`face::render_ray`].
+    /// Step 4 of [`face::FrameField::render_ray`].
     #[inline(always)]
     fn composite<const FUSED: bool>(
         &self,
@@ -431,25 +431,25 @@ impl View<'_> {
         has_torso: bool,
     ) -> [Lanes; 3] {
         let head_alpha = heads.map_or([0.0; LANES], |heads| heads.alpha);
-        let mut behind = [[0.0; 4]; LANES];
-        if head_alpha.iter().any(|alpha| *alpha < 1.0 - HIDDEN_BEHIND) {
+        let mut backdrop = [[0.0; 4]; LANES];
+        if head_alpha.iter().any(|alpha| *alpha < 1.0 - MIN_VISIBLE) {
             let mut torso = [[0.0; 4]; LANES];
             let mut torso_alpha = [0.0; LANES];
             if has_torso {
                 self.read_torso::<FUSED>(x, y, &mut torso, &mut torso_alpha);
             }
-            if torso_alpha.iter().any(|alpha| *alpha < 1.0 - HIDDEN_BEHIND) {
-                self.read_background::<FUSED>(x, y, &mut behind);
+            if torso_alpha.iter().any(|alpha| *alpha < 1.0 - MIN_VISIBLE) {
+                self.read_background::<FUSED>(x, y, &mut backdrop);
             }
             for i in 0..LANES {
                 for c in 0..4 {
-                    behind[i][c] += (torso[i][c] - behind[i][c]) * torso_alpha[i];
+                    backdrop[i][c] += (torso[i][c] - backdrop[i][c]) * torso_alpha[i];
                 }
             }
         }
         let mut rgb = [[0.0; LANES]; 3];
         for c in 0..3 {
-            rgb[c] = each(|i| behind[i][c]);
+            rgb[c] = each(|i| backdrop[i][c]);
             if let Some(heads) = heads {
                 rgb[c] = each(|i| {
                     let alpha = heads.alpha[i];
@@ -516,8 +516,8 @@ impl View<'_> {
     }
 }
 
-/// Where [`face::place_samples`] puts the samples, in bins: `places` holds the first bin, and what
-/// lies before half of the mass of each part is added to it.
+/// Places one sample at the center of the mass of each part. `places` holds the first bin; the length of the
+/// bins, in whole and parts, before each sample is added to it.
 #[inline(always)]
 fn place_samples(weights: &[Lanes], mass: &Lanes, places: &mut [Lanes]) {
     let share = each(|i| mass[i] / places.len() as f32);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec::{Encoder, Profile};
-use face::{FaceFile, FaceModel, Sizes};
+use face::{FaceFile, FaceModel, PackedModel, Sizes};
 use transport::{Control, Role, Secret};
 use types::{Code, Feature, HeadPose, MediaTime, Rate};
 
@@ -129,8 +129,8 @@ pub(super) fn config(role: Role, salt: u8) -> SessionConfig {
 
 /// Returns a small face file with three layers.
 pub(super) fn face_file(seed: u64) -> FaceFile {
-    let model = FaceModel::untrained(Sizes::tiny(), seed);
-    FaceFile::new(&model, Profile::default().to_bytes(), None).unwrap()
+    let packed = PackedModel::new(&FaceModel::untrained(Sizes::tiny(), seed)).unwrap();
+    FaceFile::new(packed, Profile::default().to_bytes(), None).unwrap()
 }
 
 pub(super) fn nod(frame: u64) -> Feature {

@@ -1,82 +1,84 @@
-use glam::{Mat3, Quat, Vec3};
-use types::{CANONICAL_M, CODE_DIMS, Feature, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
+//! Small vectors made once a frame from pose and code.
 
+use glam::{Mat3, Quat, Vec3};
+use types::{CANONICAL_M, CODE_DIMS, FEATURE_DIMS, Feature, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
+
+use crate::model::{FaceModel, Field};
 use crate::sizes::{
     BIAS_INPUTS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, SHARED_DIMS, TORSO_FIXED_OUTPUTS, TORSO_INPUTS,
 };
-use crate::{FaceModel, Layout, Sizes};
 
-/// Scale of the torso network's affine numbers.
-pub const AFFINE_SCALE: f32 = 0.1;
-/// Scale of the torso network's flow, sides of the picture.
-pub const FLOW_SCALE: f32 = 0.05;
-/// Scale of the torso network's background shift, sides of the picture.
-pub const SHIFT_SCALE: f32 = 0.02;
-/// Scale of the code-mixed part of the density.
-pub const DENSITY_MIX_SCALE: f32 = 0.25;
+/// Scale of the torso network's affine outputs.
+pub(crate) const AFFINE_SCALE: f32 = 0.1;
+/// Scale of the torso network's flow outputs, in sides of the image.
+pub(crate) const FLOW_SCALE: f32 = 0.05;
+/// Scale of the torso network's background shift outputs, in sides of the image.
+pub(crate) const SHIFT_SCALE: f32 = 0.02;
+/// Scale of the weights of the density's expression grids.
+pub(crate) const DENSITY_MIX_SCALE: f32 = 0.25;
+/// Scale of the tracked affine numbers at the input of the torso network: brings them to the size of the
+/// learned numbers, which are a hundred times larger.
+pub(crate) const TORSO_INPUT_SCALE: f32 = 20.0;
 
-/// All that a frame's picture depends on besides the field itself: small vectors, made once a
-/// frame on the CPU by [`FaceModel::frame_inputs`] and handed to every renderer.
+/// Everything the image of a frame depends on besides the field: small vectors, computed once a frame by
+/// [`FaceModel::frame_inputs`] and handed to every renderer.
 ///
-/// The laws that use them are in [`crate::fold`] (mixing) and [`crate::render_ray`] (the rest).
+/// [`FaceModel::fold`] and [`FrameField::render_ray`](crate::FrameField::render_ray) define their use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrameInputs {
-    /// Camera centre, canonical space.
+    /// Center of the camera, canonical space.
     pub origin: [f32; 3],
-    /// The ray through image point `x, y` has the direction
-    /// `normalize(axes[0] * (x - 0.5) / focal + axes[1] * (y - 0.5) / focal + axes[2])`,
-    /// canonical space: `axes[i]` is column `i` of the rotation `canonical_from_camera`.
+    /// Columns of the rotation `canonical_from_camera`. The ray through image point `x, y` has the
+    /// direction `normalize(axes[0] * (x - 0.5) / focal + axes[1] * (y - 0.5) / focal + axes[2])`.
     pub axes: [[f32; 3]; 3],
-    /// Focal length in sides of the picture.
+    /// Focal length, in sides of the image.
     pub focal: f32,
     /// `[n_expression]` weights of the expression planes.
     pub plane_mix: Vec<f32>,
     /// `[n_density]` weights of the density's expression grids.
     pub density_mix: Vec<f32>,
-    /// Weights of the warp planes: the learned code.
+    /// Weights of the warp planes: the learned numbers of the code.
     pub warp_mix: [f32; LEARNED_DIMS],
-    /// Bias of the first shading layer: its own, and what code and consistency code add.
+    /// Bias of the first layer of the shading network, including the contributions of the learned
+    /// numbers and the consistency code.
     pub shade_bias: [f32; HIDDEN],
-    /// `[a, b, tx, c, d, ty]`: where image point `p` lies in the torso's reference picture,
-    /// `p + [[a, b], [c, d]] * (p - 0.5) + [tx, ty]`, before the flow. Tracked plus learned.
+    /// `[a, b, tx, c, d, ty]`, tracked plus learned: before the flow, image point `p` shows the point
+    /// `p + [[a, b], [c, d]] * (p - 0.5) + [tx, ty]` of the torso's reference image.
     pub torso_affine: [f32; TORSO_DIMS],
-    /// `[n_torso]` weights of the torso's additive planes.
+    /// `[n_torso]` weights of the additive torso planes.
     pub torso_mix: Vec<f32>,
-    /// `[FLOW_HEIGHT][FLOW_WIDTH]` offsets in image space, added to the torso position; read
-    /// bilinearly (align-corners) over the torso box at the image point.
+    /// `[FLOW_HEIGHT][FLOW_WIDTH]` offsets of the torso position, image space. The grid covers the torso
+    /// box and is read bilinearly (align-corners) at the image point.
     pub flow: Vec<[f32; 2]>,
-    /// Added to the image point at which the background is read.
+    /// Offset of the image point at which the background is read.
     pub background_shift: [f32; 2],
 }
 
-/// The hidden state of the torso network, which training needs to go back through it.
+/// Activations of the torso network, which its derivative needs.
 #[derive(Clone, Debug)]
-pub struct TorsoNet {
-    /// Code, normalised pose, consistency code.
-    pub inputs: [f32; TORSO_INPUTS],
-    /// After the rectifier.
-    pub hidden: [f32; HIDDEN],
-    /// `[torso_outputs]`: affine, background shift, blends, flow; not yet scaled.
-    pub outputs: Vec<f32>,
+pub(crate) struct TorsoNet {
+    /// Code, normalized pose, consistency code.
+    pub(crate) inputs: [f32; TORSO_INPUTS],
+    /// Hidden layer, rectified.
+    pub(crate) hidden: [f32; HIDDEN],
+    /// `[torso_outputs]`: affine, background shift, weights of the additive planes, flow; unscaled.
+    outputs: Vec<f32>,
 }
 
 impl FaceModel {
-    /// What the renderers need to draw `feature`.
+    /// Returns the vectors that renderers need to draw `feature`.
     pub fn frame_inputs(&self, feature: &Feature) -> FrameInputs {
-        frame_inputs(self.sizes(), self.layout(), self.params(), &feature.to_array()).0
+        frame_inputs(self.field(), &feature.to_array()).0
     }
 }
 
-/// [`FaceModel::frame_inputs`] over bare parameters; `feature` as [`Feature::to_array`] gives it.
-///
-/// # Panics
-/// If `layout` is not that of `sizes`, or `params` are too few for it.
-pub fn frame_inputs(
-    sizes: &Sizes,
-    layout: &Layout,
-    params: &[f32],
-    feature: &[f32; POSE_DIMS + CODE_DIMS],
+/// Computes the inputs of a frame and the activations behind them. `feature` is a head pose followed by a
+/// code, as [`Feature::to_array`] returns them.
+pub(crate) fn frame_inputs(
+    field: Field<'_>,
+    feature: &[f32; FEATURE_DIMS],
 ) -> (FrameInputs, TorsoNet) {
+    let Field { sizes, layout, params } = field;
     let (pose, code) = feature.split_at(POSE_DIMS);
     let learned: &[f32; LEARNED_DIMS] =
         code[..LEARNED_DIMS].try_into().expect("a code is longer than its learned part");
@@ -103,7 +105,7 @@ pub fn frame_inputs(
     bias_inputs[LEARNED_DIMS..].copy_from_slice(shared);
     layer(&params[layout.shade_code.clone()], &bias_inputs, &mut shade_bias);
 
-    let torso = torso_net(sizes, layout, params, pose, code, shared);
+    let torso = torso_net(field, pose, code, shared);
     let out = &torso.outputs;
     let mut torso_affine = [0.0; TORSO_DIMS];
     for (i, a) in torso_affine.iter_mut().enumerate() {
@@ -129,17 +131,10 @@ pub fn frame_inputs(
     (inputs, torso)
 }
 
-fn torso_net(
-    sizes: &Sizes,
-    layout: &Layout,
-    params: &[f32],
-    pose: &[f32],
-    code: &[f32],
-    shared: &[f32],
-) -> TorsoNet {
+fn torso_net(field: Field<'_>, pose: &[f32], code: &[f32], shared: &[f32]) -> TorsoNet {
+    let Field { sizes, layout, params } = field;
     let mut inputs = [0.0; TORSO_INPUTS];
     inputs[..CODE_DIMS].copy_from_slice(code);
-    // The tracked affine numbers are a hundred times smaller than the learned ones.
     inputs[LEARNED_DIMS..CODE_DIMS].iter_mut().for_each(|v| *v *= TORSO_INPUT_SCALE);
     for i in 0..POSE_DIMS {
         inputs[CODE_DIMS + i] =
@@ -157,10 +152,7 @@ fn torso_net(
     TorsoNet { inputs, hidden, outputs }
 }
 
-/// Brings the tracked affine numbers to the size of the learned ones before the torso network.
-pub const TORSO_INPUT_SCALE: f32 = 20.0;
-
-/// `outputs += inputs * weights`, `weights` being `[inputs][outputs]`.
+/// Computes `outputs += inputs · weights`, weights `[inputs][outputs]`.
 fn layer(weights: &[f32], inputs: &[f32], outputs: &mut [f32]) {
     for (row, value) in weights.chunks_exact(outputs.len()).zip(inputs) {
         for (o, w) in outputs.iter_mut().zip(row) {
@@ -172,17 +164,17 @@ fn layer(weights: &[f32], inputs: &[f32], outputs: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Sizes;
     use types::{Code, HeadPose, MediaTime};
 
     #[test]
-    fn a_ray_through_a_projected_point_meets_that_point() {
+    fn a_ray_through_a_projected_point_hits_that_point() {
         let pose = HeadPose::new(Vec3::new(0.2, -0.4, 0.1), Vec3::new(0.05, -0.02, 1.1)).unwrap();
         let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
         let inputs = FaceModel::noise(Sizes::tiny(), 1).frame_inputs(&feature);
         let point = Vec3::new(0.3, -0.5, 0.2);
-        let [x, y] = pose.image_from_head(point * CANONICAL_M);
-        let (origin, direction) = crate::ray::ray(&inputs, x, y);
-        let to = point - Vec3::from(origin);
-        assert!(to.cross(Vec3::from(direction)).length() < 1e-4 * to.length());
+        let ray = inputs.ray(pose.image_from_head(point * CANONICAL_M));
+        let to = point - Vec3::from(ray.origin);
+        assert!(to.cross(Vec3::from(ray.direction)).length() < 1e-4 * to.length());
     }
 }
