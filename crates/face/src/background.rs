@@ -1,4 +1,4 @@
-//! What is drawn behind a person.
+//! Replacement of the background.
 
 use glam::Vec3;
 use rayon::prelude::*;
@@ -9,32 +9,32 @@ use crate::math::add_scaled;
 use crate::model::FaceModel;
 use crate::taps::Taps;
 
-/// What is drawn behind head and torso: a choice of whoever looks, nothing of it is sent.
+/// What is shown behind head and torso. A choice of the viewer; nothing about it is sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Background {
-    /// The person's own.
+    /// The background of the face file.
     #[default]
     Own,
-    /// The person's own, out of focus.
+    /// The background of the face file, blurred.
     Blurred,
     /// One sRGB color.
     Color([u8; 3]),
-    /// The middle of a picture.
+    /// The central square of an image.
     Picture(Frame),
 }
 
-/// Standard deviation of the blur, sides of the picture.
+/// Standard deviation of the blur, sides of the image.
 const BLUR: f32 = 0.04;
-/// Largest side at which it is made.
+/// Largest side at which the blur is computed, pixels.
 const BLURRED_SIDE: usize = 128;
-/// What of the own background is never seen weighs this much: the person left no trace there but
-/// their own color.
-const UNSEEN: f32 = 1e-3;
+/// Smallest weight of a background pixel in the blur. Pixels that the person always hides hold no background, only the
+/// color of the person.
+const MIN_WEIGHT: f32 = 1e-3;
 
 impl FaceModel {
-    /// The same person in front of another background.
+    /// Returns the model with another background.
     ///
-    /// Head and torso have an alpha of their own, so nothing is cut out of a picture.
+    /// Head and torso have an alpha of their own, so no image is segmented.
     #[must_use]
     pub fn with_background(&self, background: &Background) -> Self {
         let n = self.sizes().background;
@@ -55,8 +55,8 @@ impl FaceModel {
         changed
     }
 
-    /// The own background, without the person and out of focus, `[n][n][3]`. Made small: a blur
-    /// has no detail, whatever size a peer's face says it is.
+    /// Returns the background blurred and without the person, `[n][n][3]`. Computed at a small size, because a blur has no
+    /// detail; this also bounds the work, whatever size a peer's file has.
     fn blurred_background(&self) -> Vec<f32> {
         let n = self.sizes().background;
         let small = n.min(BLURRED_SIDE);
@@ -71,7 +71,7 @@ impl FaceModel {
         for (pixel, count) in mean.iter_mut().zip(count) {
             *pixel = pixel.map(|v| v / count);
         }
-        let blurred = blurred(&mean, small, &self.seen_behind(small));
+        let blurred = blurred(&mean, small, &self.visible_background(small));
         let relative = |at: usize| {
             let middle = (at as f32 + 0.5) / n as f32;
             (middle * small as f32 - 0.5) / (small - 1) as f32
@@ -83,8 +83,8 @@ impl FaceModel {
         pixels.collect()
     }
 
-    /// How much of each of `n` by `n` places of the background shows beside a person at rest.
-    fn seen_behind(&self, n: usize) -> Vec<f32> {
+    /// Returns the visible share of each of `n` x `n` points of the background in front of which a person rests.
+    fn visible_background(&self, n: usize) -> Vec<f32> {
         let mean = self.sizes().pose_mean;
         let (turn, shift) = (Vec3::from_slice(&mean[..3]), Vec3::from_slice(&mean[3..]));
         let pose = HeadPose::new(turn, shift).or_else(|_| HeadPose::new(Vec3::ZERO, Vec3::Z));
@@ -93,23 +93,23 @@ impl FaceModel {
         let inputs = self.frame_inputs(&rest);
         let folded = self.fold(&inputs);
         let frame = FrameField::new(self, &folded, &inputs);
-        let seen = |i: usize| {
+        let visible = |i: usize| {
             let point = [i % n, i / n].map(|at| (at as f32 + 0.5) / n as f32);
             1.0 - frame.alpha(point, DEFAULT_SAMPLES)
         };
-        (0..n * n).into_par_iter().map(seen).collect()
+        (0..n * n).into_par_iter().map(visible).collect()
     }
 }
 
-/// Gaussian blur of what is seen: normalized convolution (Knutsson and Westin 1993), so that the
-/// person's own colors do not come out as a halo.
-fn blurred(pixels: &[[f32; 3]], n: usize, seen: &[f32]) -> Vec<[f32; 3]> {
+/// Returns the Gaussian blur of the visible pixels: normalized convolution (Knutsson and Westin 1993), so that the colors
+/// of the person do not appear as a halo.
+fn blurred(pixels: &[[f32; 3]], n: usize, visible: &[f32]) -> Vec<[f32; 3]> {
     let mut weighed: Vec<[f32; 4]> = pixels
         .iter()
-        .zip(seen)
-        .map(|([r, g, b], seen)| {
-            // A person at rest hides a little less than one that moves.
-            let w = seen.powi(4).max(UNSEEN);
+        .zip(visible)
+        .map(|([r, g, b], visible)| {
+            // A moving person hides more than one at rest.
+            let w = visible.powi(4).max(MIN_WEIGHT);
             [r * w, g * w, b * w, w]
         })
         .collect();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_behind_the_person_changes() {
+    fn only_pixels_beside_the_person_change() {
         let own = model();
         let (red, blue) = (Background::Color([255, 0, 0]), Background::Color([0, 0, 255]));
         let [red, blue] = [red, blue].map(|b| rendered(&own.with_background(&b)));
@@ -174,45 +174,48 @@ mod tests {
     }
 
     #[test]
-    fn the_own_background_is_the_model_as_it_was() {
+    fn the_own_background_leaves_the_model_unchanged() {
         assert_eq!(model().with_background(&Background::Own), model());
     }
 
     #[test]
-    fn a_blur_keeps_one_color_and_takes_what_is_hidden_from_beside_it() {
+    fn a_blur_keeps_a_constant_color_and_fills_hidden_pixels_from_beside() {
         let n = 24;
         let gray = vec![[0.5; 3]; n * n];
         assert!(
             blurred(&gray, n, &vec![1.0; n * n]).iter().flatten().all(|v| (v - 0.5).abs() < 1e-5)
         );
-        // A bright person in the middle of the gray, hidden behind themselves.
+        // A bright person in the middle of the gray, whose pixels are not visible background.
         let is_hidden = |i: usize| (10..14).contains(&(i % n)) && (10..14).contains(&(i / n));
         let pixels: Vec<_> =
             (0..n * n).map(|i| [if is_hidden(i) { 1.0 } else { 0.5 }; 3]).collect();
-        let seen: Vec<_> = (0..n * n).map(|i| if is_hidden(i) { 0.0 } else { 1.0 }).collect();
-        let most = blurred(&pixels, n, &seen).into_iter().flatten().fold(0.0, f32::max);
+        let visible: Vec<_> = (0..n * n).map(|i| if is_hidden(i) { 0.0 } else { 1.0 }).collect();
+        let most = blurred(&pixels, n, &visible).into_iter().flatten().fold(0.0, f32::max);
         assert!(most < 0.65, "{most}");
     }
 
     #[test]
-    fn the_own_background_out_of_focus_is_smoother_and_as_bright() {
+    fn the_blurred_background_is_smoother_and_as_bright() {
         for n in [16, 40, 300] {
             let sizes = Sizes { background: n, ..Sizes::tiny() };
             let own = FaceModel::noise(sizes, 5);
-            let of = |model: &FaceModel| {
+            let mean_and_roughness = |model: &FaceModel| {
                 let pixels = model.params()[model.layout().background.clone()].to_vec();
                 let mean = pixels.iter().sum::<f32>() / pixels.len() as f32;
                 let rough: f32 = pixels.windows(4).map(|w| (w[3] - w[0]).abs()).sum();
                 (mean, rough)
             };
-            let (sharp, soft) = (of(&own), of(&own.with_background(&Background::Blurred)));
+            let (sharp, soft) = (
+                mean_and_roughness(&own),
+                mean_and_roughness(&own.with_background(&Background::Blurred)),
+            );
             assert!((sharp.0 - soft.0).abs() < 0.1, "{n}: {} {}", sharp.0, soft.0);
             assert!(soft.1 < 0.5 * sharp.1, "{n}: {} {}", sharp.1, soft.1);
         }
     }
 
     #[test]
-    fn a_picture_of_any_size_is_cut_and_scaled() {
+    fn an_image_of_any_size_is_cropped_and_scaled() {
         let own = model();
         let n = own.sizes().background;
         for (width, height) in [(40, 20), (3, 3), (300, 500)] {

@@ -1,38 +1,40 @@
-/// What `feathercall model info` shows.
+//! Sizes of a face file and its parts.
+
+/// Sizes of a face file and its parts, for `feathercall model info`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaceInfo {
-    /// Format version.
+    /// Version of the format.
     pub version: u16,
-    /// Numbers in the field.
+    /// Number of parameters of the field.
     pub parameters: usize,
-    /// Bytes a peer downloads, of those that are here.
+    /// Bytes of the public part, as far as present.
     pub public_bytes: usize,
-    /// Bytes that stay with the sender.
+    /// Bytes of the private part.
     pub private_bytes: usize,
-    /// Bytes of the codec's profile.
+    /// Bytes of the codec profile.
     pub profile_bytes: usize,
-    /// The layers that are here, coarse to fine.
+    /// Layers that are present, coarse to fine.
     pub layers: Vec<LayerInfo>,
-    /// Layers of the whole file.
+    /// Number of layers of the whole file.
     pub n_layers: usize,
-    /// Bytes of each part of the field over all layers, compressed.
+    /// Compressed bytes of each part of the field in all layers present.
     pub parts: Vec<(&'static str, usize)>,
-    /// Identity of the public part.
+    /// SHA-256 of the public part.
     pub content_hash: [u8; 32],
 }
 
-/// One layer of a face file.
+/// Sizes of one layer of a face file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerInfo {
-    /// Its bytes.
+    /// Bytes of the layer.
     pub bytes: usize,
-    /// Bytes of the public file up to its end: what a peer needs to draw with it.
+    /// Bytes of the public part up to the end of the layer.
     pub bytes_to_here: usize,
-    /// Bytes of each part of the field in it.
+    /// Compressed bytes of each part of the field in the layer.
     pub parts: Vec<(&'static str, usize)>,
 }
 
-/// Bytes by name, in order of first appearance.
+/// Returns the sum of bytes for each name, in order of first appearance.
 pub(crate) fn sums(parts: &[(&'static str, usize)]) -> Vec<(&'static str, usize)> {
     let mut sums: Vec<(&'static str, usize)> = Vec::new();
     for &(name, bytes) in parts {

@@ -1,38 +1,45 @@
-//! The levels of one part, layer by layer, each finer than the one before.
+//! Coding of the levels of one part, layer by layer.
+//!
+//! Bit planes of wavelet coefficients in contexts of their neighbors and of their parent at the next coarser scale
+//! (Shapiro 1993, "Embedded image coding using zerotrees of wavelet coefficients"; Taubman 2000, "High performance
+//! scalable image compression with EBCOT").
 
-use crate::bit_coder::{BitCoder, Guess, InvalidCode};
+use crate::bin_coder::{BinCoder, Context, InvalidCode};
 use crate::wavelet::{Band, Dims, bands};
 
 /// Largest magnitude of a level.
 pub(crate) const MAX_LEVEL: i32 = (1 << 21) - 1;
 /// Bits of the largest magnitude.
 const MAX_BITS: usize = 21;
-/// Classes of what surrounds a level.
+/// Number of classes of a sum of neighboring magnitudes.
 const CLASSES: usize = 24;
-/// Band levels that are told apart; the coarser ones share.
-const FINENESSES: usize = 4;
-/// Questions about one magnitude: is it longer than `n` bits? And its second bit, by length.
-const QUESTIONS: usize = MAX_BITS + 10;
-/// Levels known from one layer are refined by so many bits at most in the next.
+/// Number of band levels with separate contexts; coarser levels share the last.
+const SCALES: usize = 4;
+/// Kinds of bins of one magnitude: "longer than `n` bits", and the second bit by length.
+const BIN_KINDS: usize = MAX_BITS + 10;
+/// Largest shift of a layer, bits.
 pub(crate) const MAX_SHIFT: u8 = 12;
 
-/// The grids of one part: `[images][channels]`, each `[depth][height][width]` in bands.
+/// Grids of one part: `[images][channels]`, each `[depth][height][width]`, transformed to bands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grids {
     pub(crate) images: usize,
     pub(crate) channels: usize,
     pub(crate) dims: Dims,
-    /// Halvings of the transform; 0 for numbers that were not transformed.
+    /// Levels of the wavelet transform; 0 for values that are not transformed.
     pub(crate) n_levels: usize,
 }
 
-/// Codes one layer of a part: brings `known` from what it was to `target >> shift`.
+/// Codes one layer of a part, which refines `known` to `target >> shift`.
 ///
-/// `known` are levels in units of `2^before` steps (of which nothing is known yet, all zero, if
-/// `before` is `None`) and leaves in units of `2^shift` steps; magnitudes are rounded down. The
-/// reader's `target` is empty. Every grid of a band is coded before the next finer band is.
+/// On entry `known` holds the levels in units of `2^before` steps, or zeros if `before` is `None`; on return, in units
+/// of `2^shift` steps, magnitudes rounded down. A reader passes an empty `target`. All grids of a band are coded
+/// before the next finer band.
+///
+/// # Errors
+/// If the stream does not decode.
 pub(crate) fn code_layer(
-    coder: &mut impl BitCoder,
+    coder: &mut impl BinCoder,
     grids: Grids,
     before: Option<u8>,
     shift: u8,
@@ -48,13 +55,13 @@ pub(crate) fn code_layer(
             *level <<= n_bits;
         }
     }
-    let mut walk = Walk { coder, contexts: Contexts::new(), n_bits };
+    let mut coder = LevelCoder { coder, contexts: Contexts::new(), n_bits };
     let [_, height, width] = grids.dims;
     let n = grids.dims.iter().product::<usize>();
     for band in bands(grids.dims, grids.n_levels) {
         for grid in 0..grids.images * grids.channels {
             let start = grid * n;
-            // The grid of the channel before, and that of the image before.
+            // Starts of the same grid one channel before and one image before.
             let channel = (grid % grids.channels > 0).then(|| start - n);
             let image = (grid >= grids.channels).then(|| start - n * grids.channels);
             for z in band.low[0]..band.high[0] {
@@ -72,8 +79,8 @@ pub(crate) fn code_layer(
                         });
                         let beside = 2 * channel.map_or(0, |grid| size(grid + offset))
                             + image.map_or(0, |grid| size(grid + offset));
-                        let situation = Situation {
-                            band: band.level.min(FINENESSES - 1) * 8 + band.direction,
+                        let neighborhood = Neighborhood {
+                            band: band.level.min(SCALES - 1) * 8 + band.direction,
                             classes: [
                                 class(near),
                                 class(near / 2 + 2 * above),
@@ -84,7 +91,7 @@ pub(crate) fn code_layer(
                             let size = (level.unsigned_abs() >> shift) as i32;
                             if *level < 0 { -size } else { size }
                         });
-                        known[at] = walk.level(&situation, known[at], want)?;
+                        known[at] = coder.level(&neighborhood, known[at], want)?;
                     }
                 }
             }
@@ -93,8 +100,8 @@ pub(crate) fn code_layer(
     Ok(())
 }
 
-/// Weighted magnitudes around a place, inside its band: 2 for those that share a side, 1 for those
-/// that share a corner in the picture. Those still to come count with what is known of them.
+/// Returns the weighted sum of magnitudes around a position, inside its band: weight 2 for neighbors along an axis, 1
+/// for diagonal neighbors in the same plane. Levels still to be coded count as known from the layers before.
 fn around(known: &[i32], dims: Dims, band: &Band, [z, y, x]: [usize; 3]) -> u32 {
     let [_, height, width] = dims;
     let size = |z: usize, y: usize, x: usize| known[(z * height + y) * width + x].unsigned_abs();
@@ -118,7 +125,7 @@ fn around(known: &[i32], dims: Dims, band: &Band, [z, y, x]: [usize; 3]) -> u32 
     sum
 }
 
-/// 0, 1, then two classes an octave.
+/// Returns the class of a sum of magnitudes: 0, 1, then two classes an octave.
 fn class(sum: u32) -> usize {
     let class = if sum < 2 {
         sum
@@ -129,92 +136,96 @@ fn class(sum: u32) -> usize {
     (class as usize).min(CLASSES - 1)
 }
 
-/// What is known about a level before it is coded.
-struct Situation {
+/// What selects the contexts of a level.
+struct Neighborhood {
     band: usize,
     classes: [usize; 3],
 }
 
-/// Every guess of one layer of one part.
+/// Contexts of one layer of one part.
 struct Contexts {
-    /// By what is asked and one of three views of what surrounds it: alone, with the parent, with
+    /// By band, class and kind of bin; with the class of the neighbors, of neighbors and parent, and of neighbors and
     /// the grids before.
-    sizes: [Vec<Guess>; 3],
-    /// By the bits known of a magnitude (1, 2, 3 or more) and the bits still to come.
-    more: [[Guess; MAX_SHIFT as usize + 1]; 4],
+    magnitudes: [Vec<Context>; 3],
+    /// By the magnitude so far (1, 2, 3 or more) and the number of bits that follow.
+    refinements: [[Context; MAX_SHIFT as usize + 1]; 4],
 }
 
 impl Contexts {
     fn new() -> Self {
-        let fresh = || vec![Guess::NEW; FINENESSES * 8 * CLASSES * QUESTIONS];
-        Self { sizes: [fresh(), fresh(), fresh()], more: [[Guess::NEW; MAX_SHIFT as usize + 1]; 4] }
+        let new = || vec![Context::NEW; SCALES * 8 * CLASSES * BIN_KINDS];
+        Self {
+            magnitudes: [new(), new(), new()],
+            refinements: [[Context::NEW; MAX_SHIFT as usize + 1]; 4],
+        }
     }
 }
 
-struct Walk<'a, C> {
+struct LevelCoder<'a, C> {
     coder: &'a mut C,
     contexts: Contexts,
-    /// Bits that this layer adds; in the first layer all that there may be.
+    /// Bits that this layer adds to a magnitude; in the first layer, the most it can have.
     n_bits: u32,
 }
 
-impl<C: BitCoder> Walk<'_, C> {
-    /// Codes one level; `known` is what the layers before say, in this layer's units.
-    fn level(&mut self, around: &Situation, known: i32, want: i32) -> Result<i32, InvalidCode> {
+impl<C: BinCoder> LevelCoder<'_, C> {
+    /// Codes one level. `known` is the level so far in units of this layer, `target` its value after this layer.
+    fn level(&mut self, near: &Neighborhood, known: i32, target: i32) -> Result<i32, InvalidCode> {
         if known == 0 {
-            let size = self.size(around, want.unsigned_abs())?;
+            let size = self.magnitude(near, target.unsigned_abs())?;
             if size == 0 {
                 return Ok(0);
             }
-            let negative = self.coder.even(want < 0)?;
+            let negative = self.coder.equiprobable(target < 0)?;
             return Ok(if negative { -(size as i32) } else { size as i32 });
         }
-        let (known_size, want) = (known.unsigned_abs(), want.unsigned_abs());
-        let mut size = known_size >> self.n_bits;
+        let target = target.unsigned_abs();
+        let mut size = known.unsigned_abs() >> self.n_bits;
         for bit in (0..self.n_bits).rev() {
-            let guess = &mut self.contexts.more[size.min(3) as usize][bit as usize];
-            let yes = self.coder.bit(Guess::together([*guess]), want >> bit & 1 == 1)?;
-            guess.learn(yes);
-            size = size << 1 | u32::from(yes);
+            let context = &mut self.contexts.refinements[size.min(3) as usize][bit as usize];
+            let bin = self.coder.bin(Context::mean([*context]), target >> bit & 1 == 1)?;
+            context.update(bin);
+            size = size << 1 | u32::from(bin);
         }
         Ok(size as i32 * known.signum())
     }
 
-    /// Codes a magnitude of at most `n_bits` bits: its length, then its bits from the second on.
-    fn size(&mut self, around: &Situation, want: u32) -> Result<u32, InvalidCode> {
-        let want_length = 32 - want.leading_zeros();
+    /// Codes a magnitude of at most `n_bits` bits: its length, then its bits from the second highest on.
+    fn magnitude(&mut self, near: &Neighborhood, target: u32) -> Result<u32, InvalidCode> {
+        let target_length = 32 - target.leading_zeros();
         let mut length = 0;
-        while length < self.n_bits && self.ask(around, length as usize, want_length > length)? {
+        while length < self.n_bits && self.bin(near, length as usize, target_length > length)? {
             length += 1;
         }
         if length < 2 {
             return Ok(length);
         }
-        let bit = |n: u32| want >> n & 1 == 1;
-        let question = MAX_BITS + (length as usize - 2).min(9);
-        let mut size = 2 | u32::from(self.ask(around, question, bit(length - 2))?);
+        let bit = |n: u32| target >> n & 1 == 1;
+        let kind = MAX_BITS + (length as usize - 2).min(9);
+        let mut size = 2 | u32::from(self.bin(near, kind, bit(length - 2))?);
         for n in (0..length - 2).rev() {
-            size = size << 1 | u32::from(self.coder.even(bit(n))?);
+            size = size << 1 | u32::from(self.coder.equiprobable(bit(n))?);
         }
         Ok(size)
     }
 
-    fn ask(&mut self, around: &Situation, question: usize, yes: bool) -> Result<bool, InvalidCode> {
-        let at = around.classes.map(|c| (around.band * CLASSES + c) * QUESTIONS + question);
-        let sizes = &mut self.contexts.sizes;
-        let chance = Guess::together([sizes[0][at[0]], sizes[1][at[1]], sizes[2][at[2]]]);
-        let yes = self.coder.bit(chance, yes)?;
-        for (guesses, at) in sizes.iter_mut().zip(at) {
-            guesses[at].learn(yes);
+    /// Codes a bin of a magnitude with the mean of three contexts.
+    fn bin(&mut self, near: &Neighborhood, kind: usize, bin: bool) -> Result<bool, InvalidCode> {
+        let at = near.classes.map(|c| (near.band * CLASSES + c) * BIN_KINDS + kind);
+        let contexts = &mut self.contexts.magnitudes;
+        let mean = Context::mean([contexts[0][at[0]], contexts[1][at[1]], contexts[2][at[2]]]);
+        let bin = self.coder.bin(mean, bin)?;
+        for (contexts, at) in contexts.iter_mut().zip(at) {
+            contexts[at].update(bin);
         }
-        Ok(yes)
+        Ok(bin)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bit_coder::{BitReader, BitWriter};
+    use crate::bin_coder::{BinReader, BinWriter};
     use crate::wavelet::n_levels;
     use numerics::SplitMix64;
 
@@ -222,7 +233,7 @@ mod tests {
         Grids { images: 2, channels: 3, dims, n_levels: n_levels(dims) }
     }
 
-    /// Levels with long tails, as bands have.
+    /// Returns levels with a heavy-tailed distribution, like those of wavelet bands.
     fn levels(grids: Grids, scale: f32) -> Vec<i32> {
         let mut noise = SplitMix64::new(9);
         let n = grids.images * grids.channels * grids.dims.iter().product::<usize>();
@@ -230,30 +241,30 @@ mod tests {
     }
 
     #[test]
-    fn levels_survive_in_one_layer_or_in_several() {
+    fn levels_round_trip_in_one_layer_or_several() {
         for (dims, scale) in [([1, 9, 20], 2.0), ([8, 8, 8], 40.0), ([1, 4, 3], 30_000.0)] {
             let grids = grids(dims);
             let target = levels(grids, scale);
             for shifts in [&[0_u8][..], &[4, 2, 0], &[12, 0]] {
-                let mut seen = vec![0; target.len()];
-                let mut told = seen.clone();
+                let mut decoded = vec![0; target.len()];
+                let mut written = decoded.clone();
                 let mut before = None;
                 for &shift in shifts {
-                    let mut writer = BitWriter::new();
-                    code_layer(&mut writer, grids, before, shift, &mut told, &target).unwrap();
+                    let mut writer = BinWriter::new();
+                    code_layer(&mut writer, grids, before, shift, &mut written, &target).unwrap();
                     let bytes = writer.finish();
-                    let mut reader = BitReader::new(&bytes);
-                    code_layer(&mut reader, grids, before, shift, &mut seen, &[]).unwrap();
-                    assert_eq!(seen, told, "{dims:?} at {shift}");
+                    let mut reader = BinReader::new(&bytes);
+                    code_layer(&mut reader, grids, before, shift, &mut decoded, &[]).unwrap();
+                    assert_eq!(decoded, written, "{dims:?} at {shift}");
                     before = Some(shift);
                 }
-                assert_eq!(seen, target, "{dims:?} {shifts:?}");
+                assert_eq!(decoded, target, "{dims:?} {shifts:?}");
             }
         }
     }
 
     #[test]
-    fn layers_cost_little_more_than_one() {
+    fn several_layers_take_hardly_more_bytes_than_one() {
         let grids = grids([1, 40, 40]);
         let target = levels(grids, 6.0);
         let cost = |shifts: &[u8]| {
@@ -261,7 +272,7 @@ mod tests {
             let mut before = None;
             let mut bytes = 0;
             for &shift in shifts {
-                let mut writer = BitWriter::new();
+                let mut writer = BinWriter::new();
                 code_layer(&mut writer, grids, before, shift, &mut known, &target).unwrap();
                 bytes += writer.finish().len();
                 before = Some(shift);
@@ -272,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_rise_with_what_surrounds() {
+    fn classes_increase_with_the_sum_of_magnitudes() {
         let classes: Vec<usize> = [0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 1 << 25].map(class).into();
         assert!(classes.is_sorted());
         assert_eq!(classes[..7], [0, 1, 2, 3, 4, 4, 5]);

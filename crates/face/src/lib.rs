@@ -30,7 +30,7 @@
 
 mod backdrop;
 mod background;
-mod bit_coder;
+mod bin_coder;
 mod code_derivative;
 mod field_pass;
 mod file;

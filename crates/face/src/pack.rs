@@ -1,44 +1,46 @@
-//! Parameters to layers and back: bands, levels, and the range coder, part by part.
+//! Layers: parameters to wavelet bands, levels and bits, and back, part by part.
 
 use rayon::prelude::*;
 
-use crate::bit_coder::{BitReader, BitWriter};
+use crate::bin_coder::{BinReader, BinWriter};
 use crate::file_error::FaceFileError;
+use crate::layout::Layout;
 use crate::levels::{MAX_LEVEL, MAX_SHIFT, code_layer};
+use crate::model::FaceModel;
 use crate::parts::{Part, parts};
+use crate::sizes::Sizes;
 use crate::steps::steps;
 use crate::wavelet::{forward, inverse};
-use crate::{FaceModel, Layout, Sizes};
 
-/// Layers that are written.
+/// Number of layers that are written.
 const LAYERS: usize = 3;
-/// Most layers that are read.
+/// Largest number of layers that are read.
 pub(crate) const MAX_LAYERS: usize = 8;
-/// What the first layer may take, in bytes, so that with sizes and codec profile it stays under
-/// 60 kB: what a line of 32 kbit/s brings in a quarter of a minute.
+/// Limit of the first layer, bytes. With sizes and codec profile it then ends before byte 60,000, which a link
+/// of 32 kbit/s transfers in 15 s.
 const FIRST_LAYER: usize = 54_000;
-/// The first layer leaves out at least so many bits of every level.
-const LEAST_SHIFT: u8 = 2;
-/// The first layer leaves out at most so many bits, even where it is then over its limit.
-const MOST_SHIFT: u8 = 8;
-/// Added to a magnitude in steps before it is rounded down: a little less than a half, because
-/// small numbers are likelier than large ones and cost less.
+/// Smallest shift of the first layer.
+const MIN_SHIFT: u8 = 2;
+/// Largest shift of the first layer, even if the layer then exceeds its limit.
+const MAX_FIRST_SHIFT: u8 = 8;
+/// Added to a magnitude in steps before it is rounded down: less than one half, because small levels are likelier
+/// and cost fewer bits.
 const ROUNDING: f32 = 0.42;
-/// Where in the range of a rounded-down magnitude its value is taken to be, in eighths.
+/// Position of the reconstructed value in the interval of a magnitude rounded down, 0..1: below the center,
+/// because small values are likelier.
 const WITHIN: f32 = 3.0 / 8.0;
-/// Shift and length of a part of a layer.
+/// Bytes before the stream of a part: shift and length.
 const PART_HEAD: usize = 5;
-/// No parameter is larger.
+/// Largest magnitude of a parameter.
 const MAX_VALUE: f32 = 6e4;
 
-/// Parts and the bytes they took.
+/// Bytes of each part, by name.
 pub(crate) type PartLengths = Vec<(&'static str, usize)>;
 
-/// A field in layers, coarse to fine.
+/// Returns the layers of a field, coarse to fine.
 ///
-/// The first layer: the step of every channel of every part (f32), then as all others for each
-/// part its shift (u8), a u32 length and that many bytes of the range coder. Weights are whole in
-/// the first layer.
+/// The first layer begins with the step of every channel of every part (f32). Each layer then holds for each part
+/// its shift (u8), a length (u32) and that many bytes of the range coder. Weights are complete in the first layer.
 pub(crate) fn pack(model: &FaceModel) -> Vec<Vec<u8>> {
     let parts = parts(model.layout(), model.sizes());
     let steps = steps(model, &parts);
@@ -69,24 +71,24 @@ pub(crate) fn pack(model: &FaceModel) -> Vec<Vec<u8>> {
     layers
 }
 
-/// One part of one layer.
+/// One part of one layer, as written.
 struct Written {
     shift: u8,
     stream: Vec<u8>,
-    /// What its reader knows by now.
+    /// Levels that a reader knows after this layer.
     known: Vec<i32>,
 }
 
 impl Written {
-    /// Brings what is known from `before` to `levels >> shift`.
+    /// Codes the levels from those known after `before` to `levels >> shift`.
     fn new(part: &Part, before: Option<Self>, shift: u8, levels: &[i32]) -> Self {
         let (before, mut known) = match before {
             Some(before) => (Some(before.shift), before.known),
             None => (None, vec![0; levels.len()]),
         };
-        let mut writer = BitWriter::new();
+        let mut writer = BinWriter::new();
         code_layer(&mut writer, part.grids, before, shift, &mut known, levels)
-            .expect("every answer has a chance");
+            .expect("no bin has probability zero");
         Self { shift, stream: writer.finish(), known }
     }
 
@@ -95,9 +97,9 @@ impl Written {
     }
 }
 
-/// The finest first layer of at most `most` bytes: one shift for all parts, and then one less for
-/// those, in file order, for which there is room.
-fn first_layer(parts: &[Part], levels: &[Vec<i32>], most: usize) -> Vec<Written> {
+/// Returns the finest first layer of at most `limit` bytes: the same shift for all parts, then a shift smaller by
+/// one for those, in file order, that still fit.
+fn first_layer(parts: &[Part], levels: &[Vec<i32>], limit: usize) -> Vec<Written> {
     let write = |shift: u8| -> Vec<Written> {
         parts
             .par_iter()
@@ -108,14 +110,14 @@ fn first_layer(parts: &[Part], levels: &[Vec<i32>], most: usize) -> Vec<Written>
             .collect()
     };
     let length = |written: &[Written]| written.iter().map(Written::len).sum::<usize>();
-    let mut shift = LEAST_SHIFT;
+    let mut shift = MIN_SHIFT;
     let mut written = write(shift);
-    while length(&written) > most && shift < MOST_SHIFT {
+    while length(&written) > limit && shift < MAX_FIRST_SHIFT {
         shift += 1;
         written = write(shift);
     }
-    let mut room = most.saturating_sub(length(&written));
-    if shift > LEAST_SHIFT {
+    let mut room = limit.saturating_sub(length(&written));
+    if shift > MIN_SHIFT {
         for ((part, levels), written) in parts.iter().zip(levels).zip(&mut written) {
             if part.is_weights() {
                 continue;
@@ -141,8 +143,11 @@ fn assemble(written: &[Written]) -> Vec<u8> {
     bytes
 }
 
-/// The field of the first layers; all of them give its final values. Also gives the bytes each
-/// part took, layer by layer.
+/// Decodes the parameters from the first layers of a field, or from all of them. Also returns the bytes of each
+/// part, layer by layer.
+///
+/// # Errors
+/// If a layer is truncated, corrupted, or out of order.
 pub(crate) fn unpack(
     sizes: &Sizes,
     layout: &Layout,
@@ -194,7 +199,7 @@ pub(crate) fn unpack(
         parts.par_iter().zip(&mut known).zip(&streams).zip(&mut shifts).try_for_each(
             |(((part, known), (shift, stream)), known_shift)| {
                 let before = known_shift.replace(*shift);
-                code_layer(&mut BitReader::new(stream), part.grids, before, *shift, known, &[])
+                code_layer(&mut BinReader::new(stream), part.grids, before, *shift, known, &[])
                     .map_err(|_| FaceFileError::Unpack { part: part.name })
             },
         )?;
@@ -210,7 +215,8 @@ pub(crate) fn unpack(
     Ok((values.concat(), lengths))
 }
 
-/// `[images][depth][height][width][channels]` to levels `[images][channels][..]`.
+/// Returns the levels, `[images][channels][depth][height][width]`, of values
+/// `[images][depth][height][width][channels]`.
 fn to_levels(part: &Part, steps: &[f32], values: &[f32]) -> Vec<i32> {
     let (n, channels) = (part.grid_len(), part.grids.channels);
     let mut levels = Vec::with_capacity(values.len());
@@ -227,7 +233,7 @@ fn to_levels(part: &Part, steps: &[f32], values: &[f32]) -> Vec<i32> {
     levels
 }
 
-/// The inverse of [`to_levels`], up to rounding, from levels in units of `2^shift` steps.
+/// Inverts [`to_levels`] up to rounding, for levels in units of `2^shift` steps.
 fn from_levels(part: &Part, steps: &[f32], shift: u8, levels: &[i32]) -> Vec<f32> {
     let (n, channels) = (part.grid_len(), part.grids.channels);
     let mut values = vec![0.0; levels.len()];
@@ -236,14 +242,14 @@ fn from_levels(part: &Part, steps: &[f32], shift: u8, levels: &[i32]) -> Vec<f32
         let (image, channel) = (idx / channels, idx % channels);
         let value = |level: &i32| {
             let size = (i64::from(level.abs()) << shift) as f32 + within;
-            // Zero stays zero.
+            // The sign of zero is zero.
             size * steps[channel] * level.signum() as f32
         };
         let mut grid: Vec<f32> = grid.iter().map(value).collect();
         inverse(&mut grid, part.grids.dims, part.grids.n_levels);
         let image = &mut values[image * n * channels..];
         for (v, out) in grid.iter().zip(image[channel..].iter_mut().step_by(channels)) {
-            // What no field holds is kept from the renderer.
+            // Protects renderers from values that no trained field has.
             *out = v.clamp(-MAX_VALUE, MAX_VALUE);
         }
     }
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn every_layer_brings_the_picture_closer() {
+    fn every_layer_improves_the_image() {
         let model = model();
         let layers = pack(&model);
         assert_eq!(layers.len(), LAYERS);
@@ -302,7 +308,7 @@ mod tests {
             unpack(model.sizes(), model.layout(), &layers).map(|_| ())
         };
         assert!(of(&[0, 1, 2]).is_ok());
-        // The second again, after the last: its levels are known already, finer.
+        // The second layer after the third: its levels are known already, and finer.
         assert!(of(&[0, 1, 2, 1]).is_err());
         assert!(of(&[1]).is_err());
         assert!(of(&[]).is_err());

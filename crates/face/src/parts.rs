@@ -1,27 +1,27 @@
-//! The parts of a field as its file has them.
+//! Parts of a field in the order of its file.
 
 use std::ops::Range;
 
 use types::LEARNED_DIMS;
 
+use crate::layout::Layout;
 use crate::levels::Grids;
-use crate::sizes::{BIAS_INPUTS, CHANNELS, HIDDEN, SHADE_INPUTS, SHARED_DIMS, TORSO_INPUTS};
+use crate::sizes::{BIAS_INPUTS, CHANNELS, HIDDEN, SHADE_INPUTS, SHARED_DIMS, Sizes, TORSO_INPUTS};
 use crate::wavelet::{Dims, n_levels};
-use crate::{Layout, Sizes};
 
-/// A picture, a volume, several of them, or the weights of one layer of a network.
+/// Part of a field: one or several planes or volumes, or the weights of one layer of a network.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    /// What `feathercall model info` calls it; several parts share one.
+    /// Name in `feathercall model info`; several parts share one.
     pub(crate) name: &'static str,
-    /// Where it lies among the parameters: `[images][depth][height][width][channels]`.
+    /// Range in the parameters, `[images][depth][height][width][channels]`.
     pub(crate) range: Range<usize>,
-    /// Its shape.
+    /// Shape.
     pub(crate) grids: Grids,
 }
 
 impl Part {
-    fn pictures(
+    fn planes(
         name: &'static str,
         range: &Range<usize>,
         images: usize,
@@ -32,7 +32,7 @@ impl Part {
         Self { name, range: range.clone(), grids }
     }
 
-    /// Not transformed, and whole in the first layer.
+    /// Weights are not transformed, and complete in the first layer.
     fn weights(range: &Range<usize>, inputs: usize, outputs: usize) -> Self {
         let grids = Grids { images: 1, channels: 1, dims: [1, inputs, outputs], n_levels: 0 };
         Self { name: "networks", range: range.clone(), grids }
@@ -42,33 +42,33 @@ impl Part {
         self.grids.n_levels == 0 && self.name == "networks"
     }
 
-    /// Numbers in one channel of one image.
+    /// Returns the number of values in one channel of one image.
     pub(crate) fn grid_len(&self) -> usize {
         self.grids.dims.iter().product()
     }
 }
 
-/// Every part in file order.
+/// Returns all parts in file order.
 pub(crate) fn parts(layout: &Layout, s: &Sizes) -> Vec<Part> {
     let (k, xy, z) = (s.n_expression, s.expression_xy, s.expression_z);
     let (d, e) = (s.density, s.density_expression);
     let square = |n: usize| [1, n, n];
     let torso = [1, s.torso_height, s.torso_width];
     let blend = [1, s.torso_blend_height, s.torso_blend_width];
-    let pictures = Part::pictures;
+    let planes = Part::planes;
     vec![
-        pictures("base planes", &layout.plane_xy, 1, square(s.plane_xy), CHANNELS),
-        pictures("base planes", &layout.plane_xz, 1, square(s.plane_z), CHANNELS),
-        pictures("base planes", &layout.plane_yz, 1, square(s.plane_z), CHANNELS),
-        pictures("expression planes", &layout.expression_xy, k, square(xy), CHANNELS),
-        pictures("expression planes", &layout.expression_xz, k, square(z), CHANNELS),
-        pictures("expression planes", &layout.expression_yz, k, square(z), CHANNELS),
-        pictures("density", &layout.density, 1, [d; 3], 1),
-        pictures("density", &layout.density_expression, s.n_density, [e; 3], 1),
-        pictures("warp", &layout.warp, LEARNED_DIMS, square(s.warp), 2),
-        pictures("torso", &layout.torso, 1, torso, 4),
-        pictures("torso", &layout.torso_blend, s.n_torso, blend, 4),
-        pictures("background", &layout.background, 1, square(s.background), 3),
+        planes("base planes", &layout.plane_xy, 1, square(s.plane_xy), CHANNELS),
+        planes("base planes", &layout.plane_xz, 1, square(s.plane_z), CHANNELS),
+        planes("base planes", &layout.plane_yz, 1, square(s.plane_z), CHANNELS),
+        planes("expression planes", &layout.expression_xy, k, square(xy), CHANNELS),
+        planes("expression planes", &layout.expression_xz, k, square(z), CHANNELS),
+        planes("expression planes", &layout.expression_yz, k, square(z), CHANNELS),
+        planes("density", &layout.density, 1, [d; 3], 1),
+        planes("density", &layout.density_expression, s.n_density, [e; 3], 1),
+        planes("warp", &layout.warp, LEARNED_DIMS, square(s.warp), 2),
+        planes("torso", &layout.torso, 1, torso, 4),
+        planes("torso", &layout.torso_blend, s.n_torso, blend, 4),
+        planes("background", &layout.background, 1, square(s.background), 3),
         Part::weights(&layout.opacity, 1, CHANNELS + 1),
         Part::weights(&layout.shade_w1, SHADE_INPUTS, HIDDEN),
         Part::weights(&layout.shade_b1, 1, HIDDEN),
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_are_all_there_is() {
+    fn the_parts_cover_all_parameters() {
         for sizes in [Sizes::tiny(), Sizes::for_side(256)] {
             let layout = Layout::new(&sizes);
             let mut at = 0;

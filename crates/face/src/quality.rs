@@ -1,21 +1,23 @@
+//! Image metrics.
+
 use types::Frame;
 
-/// What [`psnr_db`] gives for identical pictures, so that a mean over frames stays a number.
+/// PSNR of identical images, dB: finite, so that a mean over frames is, too.
 pub const PSNR_MAX_DB: f64 = 100.0;
 
-/// Standard deviation of the SSIM window, pixels.
+/// Standard deviation of the window of SSIM, pixels.
 const SIGMA: f32 = 1.5;
-/// Half width of the SSIM window: the Gaussian is cut at 3.5 standard deviations.
+/// Radius of the window, pixels: the Gaussian is truncated at 3.5 standard deviations.
 const RADIUS: usize = 5;
 const WINDOW: usize = 2 * RADIUS + 1;
 /// `(0.01 L)²` and `(0.03 L)²` for a data range `L` of one.
 const C1: f32 = 1e-4;
 const C2: f32 = 9e-4;
 
-/// Peak signal-to-noise ratio of two pictures of one size, in dB.
+/// Returns the peak signal-to-noise ratio of two images of the same size, dB.
 ///
-/// `10 log₁₀(255² / MSE)` with the mean over every pixel and all three sRGB channels; at most
-/// [`PSNR_MAX_DB`]. A clip's PSNR is the mean of its frames' values.
+/// `10 log₁₀(255² / MSE)`, with the mean squared error over all pixels and the three sRGB channels; at most
+/// [`PSNR_MAX_DB`]. The PSNR of a clip is the mean over its frames.
 ///
 /// # Panics
 /// If the sizes differ.
@@ -39,12 +41,11 @@ pub fn psnr_db(a: &Frame, b: &Frame) -> f64 {
     (10.0 * (255.0 * 255.0 / mse).log10()).min(PSNR_MAX_DB)
 }
 
-/// Structural similarity of two pictures of one size, at most 1 for equal ones.
+/// Returns the structural similarity of two images of the same size: 1 for equal images, less otherwise.
 ///
-/// Gaussian window of sigma 1.5 cut to 11 by 11 pixels, population covariance, data range 1,
-/// windows that lie wholly inside the picture, mean over the three sRGB channels. That is
-/// scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
-/// use_sample_covariance=False, channel_axis=2)`, to which it is tested.
+/// Gaussian window with a standard deviation of 1.5 pixels, truncated to 11 x 11; population covariance; data range 1;
+/// only windows that lie inside the image; mean over the three sRGB channels. Equals scikit-image's
+/// `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2)`.
 ///
 /// # Panics
 /// If the sizes differ or a side is under 11 pixels.
@@ -57,7 +58,7 @@ pub fn ssim(a: &Frame, b: &Frame) -> f64 {
     let (width, height) = (a.width() as usize, a.height() as usize);
     assert!(
         width >= WINDOW && height >= WINDOW,
-        "SSIM needs 11x11 pixels at least, got {width}x{height}"
+        "SSIM needs at least 11x11 pixels, got {width}x{height}"
     );
     let kernel = gaussian();
     let channel = |frame: &Frame, c: usize| -> Vec<f32> {
@@ -91,11 +92,11 @@ fn assert_same_size(a: &Frame, b: &Frame) {
     assert_eq!(
         (a.width(), a.height()),
         (b.width(), b.height()),
-        "pictures of two sizes cannot be compared"
+        "images of different sizes cannot be compared"
     );
 }
 
-/// The window, one axis, summing to one.
+/// Returns the window along one axis; its sum is one.
 fn gaussian() -> [f32; WINDOW] {
     let mut kernel: [f32; WINDOW] = std::array::from_fn(|i| {
         let x = i as f32 - RADIUS as f32;
@@ -108,8 +109,7 @@ fn gaussian() -> [f32; WINDOW] {
     kernel
 }
 
-/// Windowed means of a plane whose rows have `width` numbers, where the window lies inside:
-/// `[height - 10, width - 10]`.
+/// Returns the windowed means of a plane with rows of `width` numbers, `[height - 10][width - 10]`.
 fn blurred(plane: &[f32], width: usize, kernel: &[f32; WINDOW]) -> Vec<f32> {
     let narrow = width + 1 - WINDOW;
     let rows: Vec<f32> = plane
@@ -141,11 +141,11 @@ mod tests {
     use super::*;
     use types::MediaTime;
 
-    /// `tests/quality.py` with scikit-image 0.26.
+    /// Results of `tests/quality.py` with scikit-image 0.26.
     const PSNR: f64 = 19.973_320_796_892_185;
     const SSIM: f64 = 0.876_250_509_968_163_1;
 
-    /// Two 33x21 pictures by integer formulas; `tests/quality.py` states the same.
+    /// Returns two 33x21 images made by integer formulas, as in `tests/quality.py`.
     fn pair() -> (Frame, Frame) {
         let (width, height) = (33_u32, 21_u32);
         let make = |shift: u32, gain: u32| {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_like_itself() {
+    fn an_image_equals_itself() {
         let (a, _) = pair();
         assert!((psnr_db(&a, &a) - PSNR_MAX_DB).abs() < 1e-12);
         assert!((ssim(&a, &a) - 1.0).abs() < 1e-6);

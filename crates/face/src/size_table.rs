@@ -1,10 +1,13 @@
-//! The sizes of a field as bytes.
+//! Size table of a face file.
 
 use types::POSE_DIMS;
 
-use crate::{Bounds, CHANNELS, FaceFileError, HIDDEN, ModelError, Sizes};
+use crate::file_error::FaceFileError;
+use crate::model::ModelError;
+use crate::sizes::{Bounds, CHANNELS, HIDDEN, Sizes};
 
-/// 17 counts as u16 (the first two are [`CHANNELS`] and [`HIDDEN`]), then 27 f32.
+/// Returns the size table: 17 counts as u16, of which the first two are [`CHANNELS`] and [`HIDDEN`], then 27
+/// f32.
 pub(crate) fn sizes_to_bytes(s: &Sizes) -> Vec<u8> {
     let counts = [
         CHANNELS,
@@ -38,6 +41,10 @@ pub(crate) fn sizes_to_bytes(s: &Sizes) -> Vec<u8> {
 const COUNTS: usize = 17;
 const NUMBERS: usize = 6 + 8 + 1 + 2 * POSE_DIMS;
 
+/// Parses a size table.
+///
+/// # Errors
+/// If its length is wrong or a size is out of range.
 pub(crate) fn sizes_from_bytes(bytes: &[u8]) -> Result<Sizes, FaceFileError> {
     let want = COUNTS * 2 + NUMBERS * 4;
     if bytes.len() != want {
@@ -82,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_survive_their_bytes() {
+    fn sizes_round_trip_through_bytes() {
         for sizes in [Sizes::tiny(), Sizes::for_side(256), Sizes::for_side(64)] {
             assert_eq!(sizes_from_bytes(&sizes_to_bytes(&sizes)), Ok(sizes));
         }

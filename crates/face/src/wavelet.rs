@@ -1,49 +1,51 @@
-//! The transform between a picture or a volume and its bands: smooth fields become few numbers.
+//! Wavelet transform of planes and volumes, which turns smooth data into few large coefficients.
 
-/// Lifting steps of the 9/7 filters, in the order of the forward transform: on odd, even, odd,
-/// even numbers (Cohen, Daubechies and Feauveau 1992; ISO/IEC 15444-1, annex F).
+/// Lifting steps of the biorthogonal 9/7 wavelet in the order of the forward transform, on odd, even, odd, even
+/// numbers (Cohen, Daubechies and Feauveau 1992; ISO/IEC 15444-1, Annex F).
 const LIFTS: [f32; 4] = [-1.586_134_3, -0.052_980_118, 0.882_911_1, 0.443_506_85];
-/// Scale of the low band; with it a step in any band costs the picture about the same.
+/// Scale of the low-pass band, which makes the transform nearly orthonormal: a quantizer step causes about the same
+/// error in every band.
 const LOW: f32 = 1.149_604_4;
-/// A side this long or longer is halved once more.
-const HALVED_FROM: usize = 8;
-/// Most halvings.
-const MOST_LEVELS: usize = 5;
+/// A side at least this long is halved once more.
+const MIN_HALVED: usize = 8;
+/// Largest number of levels.
+const MAX_LEVELS: usize = 5;
 
-/// Depth, height and width; a picture has depth 1.
+/// Depth, height and width; a plane has depth 1.
 pub(crate) type Dims = [usize; 3];
 
-/// A box of numbers after the transform, all of one direction and fineness.
+/// Box of coefficients of one direction and scale.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Band {
-    /// Its first corner.
+    /// First corner.
     pub(crate) low: Dims,
-    /// One past its last.
+    /// One past the last corner.
     pub(crate) high: Dims,
-    /// 0 the finest; the coarsest band of all has the number of levels.
+    /// Scale: 0 is the finest. The band that is low-pass along all axes has the number of levels.
     pub(crate) level: usize,
-    /// Bit `2 - axis` is set where it holds the differences along `axis` (0 the depth).
+    /// Bit `2 - axis` is set if the band is high-pass along `axis` (0 is the depth).
     pub(crate) direction: usize,
-    /// The corners of the band of the same direction one level up, if there is one.
+    /// Corners of the band of the same direction at the next coarser scale, if there is one.
     pub(crate) parent: Option<(Dims, Dims)>,
 }
 
-/// How often the sides are halved: until the shorter one of height and width is under 8.
+/// Returns the number of levels: how often the sides are halved until the smaller of height and width is below 8.
 pub(crate) fn n_levels(dims: Dims) -> usize {
     let mut side = dims[1].min(dims[2]);
     let mut n = 0;
-    while side >= HALVED_FROM && n < MOST_LEVELS {
+    while side >= MIN_HALVED && n < MAX_LEVELS {
         side = side.div_ceil(2);
         n += 1;
     }
     n
 }
 
+/// Returns the sides of the low-pass box after `level` levels.
 fn sides(dims: Dims, level: usize) -> Dims {
     (0..level).fold(dims, |dims, _| dims.map(|n| n.div_ceil(2)))
 }
 
-/// All bands that hold anything, coarse to fine.
+/// Returns all bands that are not empty, coarse to fine.
 pub(crate) fn bands(dims: Dims, n_levels: usize) -> Vec<Band> {
     let corners = |level: usize, direction: usize| -> (Dims, Dims) {
         let (outer, inner) = (sides(dims, level), sides(dims, level + 1));
@@ -69,7 +71,7 @@ pub(crate) fn bands(dims: Dims, n_levels: usize) -> Vec<Band> {
     bands
 }
 
-/// Values to bands, in place; `values` is `[depth][height][width]`.
+/// Transforms `values`, `[depth][height][width]`, to bands in place.
 pub(crate) fn forward(values: &mut [f32], dims: Dims, n_levels: usize) {
     for level in 0..n_levels {
         for axis in 0..3 {
@@ -78,7 +80,7 @@ pub(crate) fn forward(values: &mut [f32], dims: Dims, n_levels: usize) {
     }
 }
 
-/// Bands to values, in place: the inverse of [`forward`] up to rounding of f32.
+/// Transforms bands to values in place: the inverse of [`forward`] up to rounding.
 pub(crate) fn inverse(values: &mut [f32], dims: Dims, n_levels: usize) {
     for level in (0..n_levels).rev() {
         for axis in (0..3).rev() {
@@ -87,7 +89,7 @@ pub(crate) fn inverse(values: &mut [f32], dims: Dims, n_levels: usize) {
     }
 }
 
-/// Calls `f` on every line along `axis` of the box of `sides` at the origin.
+/// Applies `f` to every line along `axis` of the box of `sides` at the origin; its second argument is scratch space.
 fn along(
     values: &mut [f32],
     dims: Dims,
@@ -117,8 +119,8 @@ fn along(
     }
 }
 
-/// Adds `factor` times its two neighbors to every second number; beyond the ends the line is
-/// mirrored.
+/// Adds `factor` times the sum of its two neighbors to every second number from `first` on. The line is mirrored about
+/// its ends.
 fn lift(line: &mut [f32], first: usize, factor: f32) {
     let n = line.len();
     for i in (first..n).step_by(2) {
@@ -128,6 +130,7 @@ fn lift(line: &mut [f32], first: usize, factor: f32) {
     }
 }
 
+/// Transforms a line to its low-pass half followed by its high-pass half.
 fn split(line: &mut [f32], spare: &mut Vec<f32>) {
     for (k, factor) in LIFTS.iter().enumerate() {
         lift(line, (k + 1) % 2, *factor);
@@ -138,6 +141,7 @@ fn split(line: &mut [f32], spare: &mut Vec<f32>) {
     line.copy_from_slice(spare);
 }
 
+/// Inverts [`split`].
 fn join(line: &mut [f32], spare: &mut Vec<f32>) {
     spare.clear();
     spare.extend_from_slice(line);
@@ -161,7 +165,7 @@ mod tests {
     const SHAPES: [Dims; 5] = [[1, 5, 3], [1, 18, 33], [1, 20, 36], [8, 8, 8], [9, 17, 16]];
 
     #[test]
-    fn values_survive_their_bands() {
+    fn inverse_undoes_forward() {
         for dims in SHAPES {
             let mut noise = SplitMix64::new(3);
             let values: Vec<f32> = (0..dims.iter().product()).map(|_| noise.normal()).collect();
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_lies_in_exactly_one_band() {
+    fn every_coefficient_is_in_exactly_one_band() {
         for dims in SHAPES {
             let mut times = vec![0; dims.iter().product()];
             for band in bands(dims, n_levels(dims)) {
@@ -193,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn a_smooth_picture_lives_in_its_coarsest_bands() {
+    fn a_smooth_plane_needs_only_its_coarsest_bands() {
         let dims = [1, 33, 33];
         let n = n_levels(dims);
         let wave = |i: usize| (std::f32::consts::PI * i as f32 / 32.0).cos();
-        let picture: Vec<f32> = (0..33 * 33).map(|at| wave(at % 33) + wave(at / 33)).collect();
-        let mut values = picture.clone();
+        let plane: Vec<f32> = (0..33 * 33).map(|at| wave(at % 33) + wave(at / 33)).collect();
+        let mut values = plane.clone();
         forward(&mut values, dims, n);
         for band in bands(dims, n).iter().filter(|band| band.level < 2) {
             for y in band.low[1]..band.high[1] {
@@ -206,7 +210,7 @@ mod tests {
             }
         }
         inverse(&mut values, dims, n);
-        for (got, want) in values.iter().zip(&picture) {
+        for (got, want) in values.iter().zip(&plane) {
             assert!((got - want).abs() < 0.02, "{got} for {want}");
         }
     }
