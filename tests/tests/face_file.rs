@@ -65,10 +65,11 @@ fn a_face_that_is_still_coming_can_be_drawn_and_nothing_comes_twice() {
             };
             crossed += bytes.len();
             reply = receiver.handle_chunk(offset, &bytes).unwrap();
-            if let Some(arrived) = FaceFile::arrived(receiver.received()).unwrap()
+            if let Some(arrived) = FaceFile::progress(receiver.received()).unwrap()
                 && arrived.layers > drawn.last().map_or(0, |(layers, _)| *layers)
             {
-                let model = FaceFile::parse(&receiver.received()[..arrived.bytes]).unwrap().model;
+                let model =
+                    FaceFile::parse(&receiver.received()[..arrived.usable_bytes]).unwrap().model;
                 drawn.push((arrived.layers, fingerprint(&model)));
             }
         }

@@ -173,7 +173,8 @@ pub(crate) fn integrate(
 /// texel `i` lies at `(i + 0.5) / n`.
 pub(crate) fn read_picture(texels: &[[f32; 3]], n: usize, x: f32, y: f32) -> [f32; 3] {
     let axis = |v: f32| {
-        let at = ((v * n as f32 - 0.5) / (n - 1) as f32 * (n - 1) as f32).clamp(0.0, (n - 1) as f32);
+        let at =
+            ((v * n as f32 - 0.5) / (n - 1) as f32 * (n - 1) as f32).clamp(0.0, (n - 1) as f32);
         let low = (at as usize).min(n - 2);
         (low, at - low as f32)
     };

@@ -86,8 +86,8 @@ impl FramePass {
     }
 }
 
-/// Returns the squared error of a ray, averaged over the channels, and the gradients of its loss times
-/// `options.scale`.
+/// Returns the squared error of a ray, averaged over the channels, and the gradients of its loss
+/// times `options.scale`.
 ///
 /// The loss is `mean((C - rgb)²) + l1 mean|C - rgb| + hull (1 - A)² + binary A (1 - A) + alpha A +
 /// torso_binary At (1 - At)`; see [`LossWeights`].

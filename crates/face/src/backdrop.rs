@@ -1,4 +1,5 @@
-//! Backdrop layer: what a ray sees behind the head, the torso over the background, and its derivative.
+//! Backdrop layer: what a ray sees behind the head, the torso over the background, and its
+//! derivative.
 
 use crate::frame_inputs::FrameInputs;
 use crate::gradients::{BackdropGradient, FrameGradients};
@@ -28,10 +29,10 @@ pub(crate) struct Backdrop {
 impl Backdrop {
     /// Reads the backdrop at image point `point`.
     ///
-    /// The torso texture is read bilinearly (align-corners, clamped) at the position that affine map and
-    /// flow give; alpha is the sigmoid of the fourth channel, faded in over the texture's first row.
-    /// `torso_texel` returns a texel of the folded torso. The color is
-    /// `background + (torso − background) · alpha`.
+    /// The torso texture is read bilinearly (align-corners, clamped) at the position that affine
+    /// map and flow give; alpha is the sigmoid of the fourth channel, faded in over the texture's
+    /// first row. `torso_texel` returns a texel of the folded torso. The color is `background +
+    /// (torso − background) · alpha`.
     #[inline(always)]
     pub(crate) fn read(
         field: Field<'_>,
@@ -64,8 +65,8 @@ impl Backdrop {
         }
     }
 
-    /// Adds the gradients of texels, affine map, flow and background shift to `grads`, given those of
-    /// the color and of the torso's alpha.
+    /// Adds the gradients of texels, affine map, flow and background shift to `grads`, given those
+    /// of the color and of the torso's alpha.
     #[inline(always)]
     pub(crate) fn backward(
         &self,

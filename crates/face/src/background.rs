@@ -27,8 +27,8 @@ pub enum Background {
 const BLUR: f32 = 0.04;
 /// Largest side at which the blur is computed, pixels.
 const BLURRED_SIDE: usize = 128;
-/// Smallest weight of a background pixel in the blur. Pixels that the person always hides hold no background, only the
-/// color of the person.
+/// Smallest weight of a background pixel in the blur. Pixels that the person always hides hold no
+/// background, only the color of the person.
 const MIN_WEIGHT: f32 = 1e-3;
 
 impl FaceModel {
@@ -55,8 +55,9 @@ impl FaceModel {
         changed
     }
 
-    /// Returns the background blurred and without the person, `[n][n][3]`. Computed at a small size, because a blur has no
-    /// detail; this also bounds the work, whatever size a peer's file has.
+    /// Returns the background blurred and without the person, `[n][n][3]`. Computed at a small
+    /// size, because a blur has no detail; this also bounds the work, whatever size a peer's file
+    /// has.
     fn blurred_background(&self) -> Vec<f32> {
         let n = self.sizes().background;
         let small = n.min(BLURRED_SIDE);
@@ -83,7 +84,8 @@ impl FaceModel {
         pixels.collect()
     }
 
-    /// Returns the visible share of each of `n` x `n` points of the background in front of which a person rests.
+    /// Returns the visible share of each of `n` x `n` points of the background in front of which a
+    /// person rests.
     fn visible_background(&self, n: usize) -> Vec<f32> {
         let mean = self.sizes().pose_mean;
         let (turn, shift) = (Vec3::from_slice(&mean[..3]), Vec3::from_slice(&mean[3..]));
@@ -101,8 +103,8 @@ impl FaceModel {
     }
 }
 
-/// Returns the Gaussian blur of the visible pixels: normalized convolution (Knutsson and Westin 1993), so that the colors
-/// of the person do not appear as a halo.
+/// Returns the Gaussian blur of the visible pixels: normalized convolution (Knutsson and Westin
+/// 1993), so that the colors of the person do not appear as a halo.
 fn blurred(pixels: &[[f32; 3]], n: usize, visible: &[f32]) -> Vec<[f32; 3]> {
     let mut weighed: Vec<[f32; 4]> = pixels
         .iter()

@@ -1,7 +1,8 @@
 //! Binary arithmetic coding: adaptive contexts, and the range coder of crate `constriction`.
 //!
-//! Context-adaptive binary coding as in CABAC (Marpe et al. 2003), with two adaptation rates for each context as in
-//! H.266; the range coder is that of Martin 1979 as implemented by Bamler 2022 (arXiv:2201.01741).
+//! Context-adaptive binary coding as in CABAC (Marpe et al. 2003), with two adaptation rates for
+//! each context as in H.266; the range coder is that of Martin 1979 as implemented by Bamler 2022
+//! (arXiv:2201.01741).
 
 use std::borrow::Borrow;
 use std::num::NonZeroU16;
@@ -58,8 +59,8 @@ impl DecoderModel<PRECISION> for BinProbability {
 
 /// Adaptive estimate of a bin's probability: a slow and a fast running mean, in integers.
 ///
-/// After `n` bins a mean moves by `2 / (2 n + 1)` of its error; `n` stops at 255 for the slow mean and at 24 for the
-/// fast one. Means are in units of `2^-16`.
+/// After `n` bins a mean moves by `2 / (2 n + 1)` of its error; `n` stops at 255 for the slow mean
+/// and at 24 for the fast one. Means are in units of `2^-16`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     slow: u16,
@@ -91,8 +92,8 @@ impl Context {
     }
 }
 
-/// Coder of bins, so that one traversal of the syntax serves writer and reader: the writer codes the bin it is given
-/// and returns it, the reader ignores it and returns the bin it reads.
+/// Coder of bins, so that one traversal of the syntax serves writer and reader: the writer codes
+/// the bin it is given and returns it, the reader ignores it and returns the bin it reads.
 pub(crate) trait BinCoder {
     /// Codes a bin with the given probability of a one.
     fn bin(&mut self, probability: BinProbability, bin: bool) -> Result<bool, InvalidCode>;
@@ -167,7 +168,8 @@ mod tests {
         assert!(coded(&vec![false; 20_000]).len() < 60);
     }
 
-    /// If this fails, existing face files no longer decode: fix the code, or raise the version of the format.
+    /// If this fails, existing face files no longer decode: fix the code, or raise the version of
+    /// the format.
     #[test]
     fn bins_have_exactly_these_bytes() {
         let bins: Vec<bool> = (0..40).map(|i| i % 5 == 0).collect();

@@ -23,8 +23,8 @@ type PlaneDerivatives = [[Colors; CHANNELS]; 3];
 
 /// Differentiates ray colors with respect to the learned numbers of the code.
 ///
-/// Holds the weights of the shading network transposed, as the backward pass reads them: a row for each
-/// output.
+/// Holds the weights of the shading network transposed, as the backward pass reads them: a row for
+/// each output.
 pub struct CodeDerivative {
     w2: [[f32; HIDDEN]; HIDDEN],
     w1: [[f32; PADDED_INPUTS]; HIDDEN],
@@ -55,13 +55,13 @@ impl CodeDerivative {
         new
     }
 
-    /// Returns the derivative of `alpha · rgb + (1 − alpha) · backdrop` of a ray that hits the head with
-    /// respect to each learned number: red, green, blue, 0.
+    /// Returns the derivative of `alpha · rgb + (1 − alpha) · backdrop` of a ray that hits the head
+    /// with respect to each learned number: red, green, blue, 0.
     ///
-    /// Reverse mode, with one pass for all three colors: through the shading network, then through warp
-    /// and expression planes at each sample. The cost is a few times that of the ray, whatever the number
-    /// of unknowns. The dependence of the density on the code is left out: it moves outlines, which the
-    /// pose moves far more. `n_samples` is clamped to 1..=8.
+    /// Reverse mode, with one pass for all three colors: through the shading network, then through
+    /// warp and expression planes at each sample. The cost is a few times that of the ray, whatever
+    /// the number of unknowns. The dependence of the density on the code is left out: it moves
+    /// outlines, which the pose moves far more. `n_samples` is clamped to 1..=8.
     #[inline(always)]
     pub fn of_ray(
         &self,
@@ -103,9 +103,9 @@ impl CodeDerivative {
         columns
     }
 
-    /// Goes back through compositing and the shading network. Returns the derivatives of the colors with
-    /// respect to the accumulated features and to alpha; writes those by way of the shading bias to
-    /// `columns`.
+    /// Goes back through compositing and the shading network. Returns the derivatives of the colors
+    /// with respect to the accumulated features and to alpha; writes those by way of the shading
+    /// bias to `columns`.
     #[inline(always)]
     fn through_shading(
         &self,
@@ -178,8 +178,8 @@ fn plane_derivatives(
     planes
 }
 
-/// Adds the derivatives of the colors with respect to the weight of each expression plane, by way of one
-/// sample.
+/// Adds the derivatives of the colors with respect to the weight of each expression plane, by way
+/// of one sample.
 #[inline(always)]
 fn add_mix(
     field: Field<'_>,
@@ -204,8 +204,8 @@ fn add_mix(
     }
 }
 
-/// Returns the derivatives of the colors with respect to the warp's offset at one sample, per canonical
-/// unit along `x` and `y`.
+/// Returns the derivatives of the colors with respect to the warp's offset at one sample, per
+/// canonical unit along `x` and `y`.
 #[inline(always)]
 fn offset_derivatives(
     field: Field<'_>,
@@ -232,7 +232,8 @@ fn offset_derivatives(
     along
 }
 
-/// Adds the derivatives of the colors with respect to the weight of each warp plane, by way of one sample.
+/// Adds the derivatives of the colors with respect to the weight of each warp plane, by way of one
+/// sample.
 #[inline(always)]
 fn add_warp(
     field: Field<'_>,

@@ -22,9 +22,9 @@ use crate::sizes::{CHANNELS, HIDDEN, SHARED_DIMS, Sizes, TORSO_FIXED_OUTPUTS, TO
 
 /// Forward and backward pass of one frame's rays, with buffers that are reused.
 ///
-/// A step of training runs one pass for each of its frames, in parallel if the caller likes, and then
-/// [`FieldPass::gather`]. Every sum is made in a fixed order, so the gradients do not depend on the
-/// number of threads.
+/// A step of training runs one pass for each of its frames, in parallel if the caller likes, and
+/// then [`FieldPass::gather`]. Every sum is made in a fixed order, so the gradients do not depend
+/// on the number of threads.
 ///
 /// ```
 /// use face::{FaceModel, Field, FieldPass, RayOutput, Sizes};
@@ -74,14 +74,15 @@ impl FieldPass {
         }
     }
 
-    /// Traces one ray through each of `points` (image space) and keeps the gradients of the summed loss.
+    /// Traces one ray through each of `points` (image space) and keeps the gradients of the summed
+    /// loss.
     ///
     /// `feature` is a head pose followed by a code, as [`types::Feature::to_array`] returns them.
-    /// `loss(i, output)` is called once for each point, in order, and returns the gradients of the loss
-    /// with respect to the outputs of ray `i`. With `jitter`, bins and samples are placed at random
-    /// positions of their intervals, which keeps training from fitting the sampling pattern; without,
-    /// as [`FrameField::render_ray`] places them. `n_samples` is clamped to 1..=16. Rays with a mass over
-    /// 1e-4 are traced, so that density can grow where renderers see none.
+    /// `loss(i, output)` is called once for each point, in order, and returns the gradients of the
+    /// loss with respect to the outputs of ray `i`. With `jitter`, bins and samples are placed at
+    /// random positions of their intervals, which keeps training from fitting the sampling pattern;
+    /// without, as [`FrameField::render_ray`] places them. `n_samples` is clamped to 1..=16. Rays
+    /// with a mass over 1e-4 are traced, so that density can grow where renderers see none.
     pub fn run(
         &mut self,
         field: Field<'_>,
@@ -223,7 +224,8 @@ impl FieldPass {
         transpose_grid_upsampling(&folded.density, &self.up[2], &mut small.density);
         g.folded.clear_warp_border(sizes);
 
-        // The gradient of a weight is the dot product of its plane with the gradient of the mixture.
+        // The gradient of a weight is the dot product of its plane with the gradient of the
+        // mixture.
         let against = |range: &Range<usize>, g: &[f32]| -> Vec<f32> {
             field.part(range).chunks_exact(g.len()).map(|k| dot(k, g)).collect()
         };
@@ -299,8 +301,8 @@ impl NetworkGradients<'_> {
         &mut self.grads[range.start - self.start..range.end - self.start]
     }
 
-    /// Goes back through `outputs = inputs · weights`, weights `[inputs][outputs]`: adds to the gradients
-    /// of the weights and of the inputs.
+    /// Goes back through `outputs = inputs · weights`, weights `[inputs][outputs]`: adds to the
+    /// gradients of the weights and of the inputs.
     fn layer(&mut self, range: &Range<usize>, inputs: &[f32], g_out: &[f32], g_in: &mut [f32]) {
         let params = self.params;
         for (row, g_in) in params[range.clone()].chunks_exact(g_out.len()).zip(&mut *g_in) {
@@ -349,8 +351,8 @@ mod tests {
         Job { feature, points, rgb }
     }
 
-    /// A loss of every output of a ray, and its gradients: squared error, `0.05 (1 - A)²` for every third
-    /// ray, `0.02 A (1 - A)`, `0.01 At (1 - At)`.
+    /// A loss of every output of a ray, and its gradients: squared error, `0.05 (1 - A)²` for every
+    /// third ray, `0.02 A (1 - A)`, `0.01 At (1 - At)`.
     fn loss(job: &Job, i: usize, ray: &RayOutput) -> (f32, RayOutput) {
         let (a, t) = (ray.head_alpha, ray.torso_alpha);
         let hull = if i.is_multiple_of(3) { 0.05 } else { 0.0 };
@@ -406,9 +408,9 @@ mod tests {
     #[test]
     fn parameter_gradients_match_finite_differences() {
         let (sizes, layout, mut params) = FaceModel::noise(Sizes::tiny(), 8).into_parts();
-        // Positions of samples are not differentiated. In planes that are constant the positions do not
-        // matter to the loss, so there the density can be checked, too; the gradients of the planes
-        // themselves do not depend on that.
+        // Positions of samples are not differentiated. In planes that are constant the positions do
+        // not matter to the loss, so there the density can be checked, too; the gradients of the
+        // planes themselves do not depend on that.
         let jobs = [job(21, 200), job(22, 200)];
         for flat in [false, true] {
             if flat {

@@ -15,12 +15,13 @@ const MAGIC: &[u8; 8] = b"FEATFACE";
 const VERSION: u16 = 2;
 /// Largest public part that is written, bytes: the largest that the transport carries to a peer.
 const MAX_PUBLIC_BYTES: usize = 4 << 20;
-/// Largest number of parameters, several times the default. Bounds what a short file can make a reader
-/// allocate, because the range coder can code many zeros in no bytes at all.
+/// Largest number of parameters, several times the default. Bounds what a short file can make a
+/// reader allocate, because the range coder can code many zeros in no bytes at all.
 const MAX_PARAMETERS: usize = 4 << 20;
 /// Largest codec profile, bytes.
 const MAX_PROFILE: usize = 64 << 10;
-/// Largest number of sections. Sections of unknown tags are skipped, so that a later version may add some.
+/// Largest number of sections. Sections of unknown tags are skipped, so that a later version may
+/// add some.
 const MAX_SECTIONS: usize = 16;
 /// Bytes of an entry of the table: tag, flags, length, SHA-256.
 const TABLE_ENTRY: usize = 4 + 4 + 4 + 32;
@@ -36,8 +37,8 @@ const SENDER: [u8; 4] = *b"SNDR";
 
 /// Face model as a face file stores it: in layers, coarse to fine, with quantized parameters.
 ///
-/// Packing quantizes, so [`PackedModel::model`] differs slightly from the model that was packed. A codec
-/// profile must be measured on the packed model, because that is the one a peer draws.
+/// Packing quantizes, so [`PackedModel::model`] differs slightly from the model that was packed. A
+/// codec profile must be measured on the packed model, because that is the one a peer draws.
 #[derive(Clone, Debug)]
 pub struct PackedModel {
     model: FaceModel,
@@ -50,13 +51,14 @@ pub struct PackedModel {
 
 /// Face file: what a peer needs to draw a person, and what that person needs to send.
 ///
-/// Little-endian: the magic `FEATFACE`, version u16, number of sections u16, the table (tag, flags u32,
-/// length u32, SHA-256 of the section), the SHA-256 of everything before it, then the sections in the order
-/// of the table: sizes, codec profile, layers from coarse to fine, and the sender's part, which is private
-/// (flag 1) and which [`FaceFile::public_bytes`] leaves out. `docs/FACE_FILE.md` specifies every section.
+/// Little-endian: the magic `FEATFACE`, version u16, number of sections u16, the table (tag, flags
+/// u32, length u32, SHA-256 of the section), the SHA-256 of everything before it, then the sections
+/// in the order of the table: sizes, codec profile, layers from coarse to fine, and the sender's
+/// part, which is private (flag 1) and which [`FaceFile::public_bytes`] leaves out.
+/// `docs/FACE_FILE.md` specifies every section.
 ///
-/// A file cut off at the end of a layer is a valid face file with a coarser model of the same sizes;
-/// [`FaceFile::progress`] tells how much of a file in transfer is usable.
+/// A file cut off at the end of a layer is a valid face file with a coarser model of the same
+/// sizes; [`FaceFile::progress`] tells how much of a file in transfer is usable.
 ///
 /// ```
 /// use face::{FaceFile, FaceModel, PackedModel, Sizes};
@@ -80,8 +82,8 @@ pub struct FaceFile {
     pub model: FaceModel,
     /// Bytes of the codec profile; opaque to this crate.
     pub codec_profile: Vec<u8>,
-    /// Bytes of the sender's part (identity, embedder, torso reference); opaque to this crate. `None` in a
-    /// file received from a peer.
+    /// Bytes of the sender's part (identity, embedder, torso reference); opaque to this crate.
+    /// `None` in a file received from a peer.
     pub sender: Option<Vec<u8>>,
     sizes_bytes: Vec<u8>,
     layers: Vec<Layer>,
@@ -110,16 +112,16 @@ pub struct FileProgress {
     pub layers: usize,
     /// Number of layers of the whole file.
     pub total_layers: usize,
-    /// Bytes up to the end of the last complete layer: the prefix that [`FaceFile::parse`] accepts. 0
-    /// before the first layer is complete.
+    /// Bytes up to the end of the last complete layer: the prefix that [`FaceFile::parse`] accepts.
+    /// 0 before the first layer is complete.
     pub usable_bytes: usize,
 }
 
 impl PackedModel {
     /// Packs a model.
     ///
-    /// Renders a few hundred small images to measure how much each channel contributes to the image; takes
-    /// one to two seconds for the default sizes.
+    /// Renders a few hundred small images to measure how much each channel contributes to the
+    /// image; takes one to two seconds for the default sizes.
     ///
     /// # Errors
     /// If the sizes have more parameters than the format allows.
@@ -159,8 +161,8 @@ impl FaceFile {
     /// Largest face file, bytes, private part included.
     pub const MAX_BYTES: usize = 8 << 20;
 
-    /// Joins a packed model, the bytes of its codec profile and, in the owner's own file, the bytes of the
-    /// sender's part.
+    /// Joins a packed model, the bytes of its codec profile and, in the owner's own file, the bytes
+    /// of the sender's part.
     ///
     /// # Errors
     /// If the codec profile is longer than 64 KiB, the public part than 4 MiB, or the file than
@@ -183,11 +185,12 @@ impl FaceFile {
         Ok(file)
     }
 
-    /// Reads a face file with or without its private part, or a prefix of one that ends with a layer.
+    /// Reads a face file with or without its private part, or a prefix of one that ends with a
+    /// layer.
     ///
     /// # Errors
-    /// If the bytes are not a face file, or one of another version, truncated, damaged, or with sizes out
-    /// of bounds. Memory use is bounded for any input.
+    /// If the bytes are not a face file, or one of another version, truncated, damaged, or with
+    /// sizes out of bounds. Memory use is bounded for any input.
     pub fn parse(bytes: &[u8]) -> Result<Self, FaceFileError> {
         if !bytes.starts_with(MAGIC) {
             return Err(FaceFileError::NotAFace);
@@ -239,8 +242,8 @@ impl FaceFile {
         Ok(Self::from_parts(PackedModel::from_sections(sizes, layers, missing)?, profile, sender))
     }
 
-    /// Returns how much of a face file the first bytes of a transfer hold, or `None` before its table is
-    /// complete.
+    /// Returns how much of a face file the first bytes of a transfer hold, or `None` before its
+    /// table is complete.
     ///
     /// # Errors
     /// If they are not the first bytes of a face file of this version.
@@ -363,8 +366,8 @@ fn check_profile(profile: &[u8]) -> Result<(), FaceFileError> {
     Ok(())
 }
 
-/// Reads the table at the start of a face file. Returns its entries and the offset of the first section, or
-/// `None` before the table is complete.
+/// Reads the table at the start of a face file. Returns its entries and the offset of the first
+/// section, or `None` before the table is complete.
 fn table(bytes: &[u8]) -> Result<Option<(Vec<Entry>, usize)>, FaceFileError> {
     let n = bytes.len().min(MAGIC.len());
     if bytes[..n] != MAGIC[..n] {
@@ -580,7 +583,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn parsing_arbitrary_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn parsing_arbitrary_bytes_does_not_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
             let mut with_magic = MAGIC.to_vec();
             with_magic.extend(&bytes);
             prop_assert!(FaceFile::parse(&with_magic).is_err());
@@ -598,7 +603,9 @@ mod tests {
         }
 
         #[test]
-        fn a_hostile_layer_header_does_not_panic(layer in 0_usize..3, at in 0_usize..400, value: u8) {
+        fn a_hostile_layer_header_does_not_panic(
+            layer in 0_usize..3, at in 0_usize..400, value: u8,
+        ) {
             let _ = FaceFile::parse(&resealed(&[], layer, &[(at, value)]));
         }
     }

@@ -14,7 +14,8 @@ pub enum FaceFileError {
          make a new one with `feathercall enroll`"
     )]
     UnsupportedVersion { found: u16, newest: u16 },
-    /// The file ends too early, as after a full disk or a broken transfer. Copy it again or enroll again.
+    /// The file ends too early, as after a full disk or a broken transfer. Copy it again or enroll
+    /// again.
     #[error("the face file is truncated: {want} bytes expected, {got} found")]
     Truncated { want: usize, got: usize },
     /// A part is longer than the format allows. Refuse the file.

@@ -38,8 +38,8 @@ impl Upsampling {
         Self::new((s.plane_z, s.plane_z), (s.expression_z, s.expression_z))
     }
 
-    /// Returns the upsampling of an expression grid of the density to the density, the same along all
-    /// three axes.
+    /// Returns the upsampling of an expression grid of the density to the density, the same along
+    /// all three axes.
     pub fn density(s: &Sizes) -> Self {
         Self::new((s.density, s.density), (s.density_expression, s.density_expression))
     }
@@ -85,7 +85,8 @@ pub struct FoldedField {
 }
 
 impl FoldedField {
-    /// Sets the outermost texels of the warp to zero, so that it fades out at the border of its box.
+    /// Sets the outermost texels of the warp to zero, so that it fades out at the border of its
+    /// box.
     pub fn clear_warp_border(&mut self, sizes: &Sizes) {
         let (side, last) = (sizes.warp, sizes.warp - 1);
         for i in 0..side {
@@ -105,8 +106,9 @@ impl FaceModel {
     /// - warp = Σₖ `warp_mix[k]` · warp plane k, and zero in the outermost texels;
     /// - torso = base + up(Σₖ `torso_mix[k]` · additive plane k).
     ///
-    /// Linear combination of basis volumes by expression: Gao et al. 2022, "Reconstructing Personalized
-    /// Semantic Facial `NeRF` Models From Monocular Video", section 3 (arXiv:2210.06108).
+    /// Linear combination of basis volumes by expression: Gao et al. 2022, "Reconstructing
+    /// Personalized Semantic Facial `NeRF` Models From Monocular Video", section 3
+    /// (arXiv:2210.06108).
     pub fn fold(&self, inputs: &FrameInputs) -> FoldedField {
         let mut folded = FoldedField::default();
         self.fold_into(inputs, &mut folded);

@@ -25,8 +25,8 @@ pub(crate) fn transpose_upsampling<const N: usize>(
     }
 }
 
-/// Writes the gradient of a small grid, `[m; 3]`, given that of the grid it is upsampled to along all
-/// three axes as `up` gives it for one.
+/// Writes the gradient of a small grid, `[m; 3]`, given that of the grid it is upsampled to along
+/// all three axes as `up` gives it for one.
 pub(crate) fn transpose_grid_upsampling(large: &[f32], up: &Upsampling, small: &mut [f32]) {
     let (taps, n, m) = (&up.rows, up.rows.len(), up.small_width);
     small.fill(0.0);

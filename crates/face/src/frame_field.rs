@@ -81,9 +81,9 @@ impl<'a> FrameField<'a> {
     /// 1. **March.** [`BINS`](crate::BINS) equal bins between the walls of the head box; density is
     ///    read trilinearly at their centers; `wᵢ = Tᵢ (1 − exp(−σᵢ δ))`, `W = Σ wᵢ`. If
     ///    `W <` [`MIN_MASS`], the ray misses the head: go to 4.
-    /// 2. **Samples.** The mass is split into `n_samples` equal parts, with one sample at the center of
-    ///    each part's mass. There, with x, y moved by the warp, the three planes are read and
-    ///    multiplied: `f = XY ⊙ XZ ⊙ YZ`; `a = sigmoid(4 w·f + b)`; `F += W/n · a · f`,
+    /// 2. **Samples.** The mass is split into `n_samples` equal parts, with one sample at the
+    ///    center of each part's mass. There, with x, y moved by the warp, the three planes are read
+    ///    and multiplied: `f = XY ⊙ XZ ⊙ YZ`; `a = sigmoid(4 w·f + b)`; `F += W/n · a · f`,
     ///    `A += W/n · a`.
     /// 3. **Shade**, once: `[F / (A + 0.05), A, direction.x, direction.y]` → 32 → 32 → 3 with
     ///    rectifiers, then a sigmoid. The code contributes [`FrameInputs::shade_bias`].
@@ -91,16 +91,17 @@ impl<'a> FrameField<'a> {
     ///    `A·rgb + (1 − A)(At·torso + (1 − At)·background)`, clamped to 0..=1.
     ///
     /// # Source
-    /// 1: Mildenhall et al. 2020 (arXiv:2003.08934), eq. 3. 2: tri-planes, Chan et al. 2022, "EG3D"; their
-    /// product, Fridovich-Keil et al. 2023, "K-Planes". 3: deferred shading, Hedman et al. 2021,
-    /// "Baking Neural Radiance Fields", and Reiser et al. 2023, "MERF". 4: Porter and Duff 1984.
+    /// 1: Mildenhall et al. 2020 (arXiv:2003.08934), eq. 3. 2: tri-planes, Chan et al. 2022,
+    /// "EG3D"; their product, Fridovich-Keil et al. 2023, "K-Planes". 3: deferred shading, Hedman
+    /// et al. 2021, "Baking Neural Radiance Fields", and Reiser et al. 2023, "MERF". 4: Porter and
+    /// Duff 1984.
     #[inline(always)]
     pub fn render_ray(&self, point: [f32; 2], n_samples: u32) -> [f32; 3] {
         self.unclamped_color(point, n_samples).map(|v| v.clamp(0.0, 1.0))
     }
 
-    /// Returns the color of [`FrameField::render_ray`] before it is clamped, which is differentiable
-    /// with respect to the feature.
+    /// Returns the color of [`FrameField::render_ray`] before it is clamped, which is
+    /// differentiable with respect to the feature.
     #[inline(always)]
     pub fn unclamped_color(&self, point: [f32; 2], n_samples: u32) -> [f32; 3] {
         let mut rgb = self.backdrop(point);
@@ -112,8 +113,8 @@ impl<'a> FrameField<'a> {
         rgb
     }
 
-    /// Returns color and alpha of the head at an image point, or `None` if the ray misses it: steps 1 to
-    /// 3 of [`FrameField::render_ray`].
+    /// Returns color and alpha of the head at an image point, or `None` if the ray misses it: steps
+    /// 1 to 3 of [`FrameField::render_ray`].
     #[inline(always)]
     pub fn trace_head(&self, point: [f32; 2], n_samples: u32) -> Option<HeadSample> {
         Some(self.shade_head(&self.march_head(point)?, n_samples))
@@ -127,8 +128,8 @@ impl<'a> FrameField<'a> {
         (ray.march.mass >= MIN_MASS).then_some(ray)
     }
 
-    /// Marches the ray through an image point if it hits the head box. The density is read at `offset`
-    /// of each bin, 0..=1.
+    /// Marches the ray through an image point if it hits the head box. The density is read at
+    /// `offset` of each bin, 0..=1.
     #[inline(always)]
     pub(crate) fn march_box(&self, point: [f32; 2], offset: f32) -> Option<HeadRay> {
         let sizes = self.field.sizes;
@@ -186,8 +187,8 @@ impl<'a> FrameField<'a> {
     }
 }
 
-/// Renders an image of `side` x `side` pixels, row by row: [`FrameField::render_ray`] through the center
-/// of each pixel, on all threads of rayon's pool.
+/// Renders an image of `side` x `side` pixels, row by row: [`FrameField::render_ray`] through the
+/// center of each pixel, on all threads of rayon's pool.
 ///
 /// This is the reference that the faster renderers are tested against.
 pub fn render_cpu(
@@ -205,8 +206,8 @@ pub fn render_cpu(
     )
 }
 
-/// Calls `color` for the center of each pixel of an image of `side` x `side` pixels, row by row, on all
-/// threads and compiled for the vector registers of this processor.
+/// Calls `color` for the center of each pixel of an image of `side` x `side` pixels, row by row, on
+/// all threads and compiled for the vector registers of this processor.
 pub(crate) fn render_pixels(
     side: u32,
     color: impl Fn([f32; 2]) -> [f32; 3] + Sync,

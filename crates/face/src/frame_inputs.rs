@@ -16,14 +16,15 @@ pub(crate) const FLOW_SCALE: f32 = 0.05;
 pub(crate) const SHIFT_SCALE: f32 = 0.02;
 /// Scale of the weights of the density's expression grids.
 pub(crate) const DENSITY_MIX_SCALE: f32 = 0.25;
-/// Scale of the tracked affine numbers at the input of the torso network: brings them to the size of the
-/// learned numbers, which are a hundred times larger.
+/// Scale of the tracked affine numbers at the input of the torso network: brings them to the size
+/// of the learned numbers, which are a hundred times larger.
 pub(crate) const TORSO_INPUT_SCALE: f32 = 20.0;
 
-/// Everything the image of a frame depends on besides the field: small vectors, computed once a frame by
-/// [`FaceModel::frame_inputs`] and handed to every renderer.
+/// Everything the image of a frame depends on besides the field: small vectors, computed once a
+/// frame by [`FaceModel::frame_inputs`] and handed to every renderer.
 ///
-/// [`FaceModel::fold`] and [`FrameField::render_ray`](crate::FrameField::render_ray) define their use.
+/// [`FaceModel::fold`] and [`FrameField::render_ray`](crate::FrameField::render_ray) define their
+/// use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FrameInputs {
     /// Center of the camera, canonical space.
@@ -42,13 +43,13 @@ pub struct FrameInputs {
     /// Bias of the first layer of the shading network, including the contributions of the learned
     /// numbers and the consistency code.
     pub shade_bias: [f32; HIDDEN],
-    /// `[a, b, tx, c, d, ty]`, tracked plus learned: before the flow, image point `p` shows the point
-    /// `p + [[a, b], [c, d]] * (p - 0.5) + [tx, ty]` of the torso's reference image.
+    /// `[a, b, tx, c, d, ty]`, tracked plus learned: before the flow, image point `p` shows the
+    /// point `p + [[a, b], [c, d]] * (p - 0.5) + [tx, ty]` of the torso's reference image.
     pub torso_affine: [f32; TORSO_DIMS],
     /// `[n_torso]` weights of the additive torso planes.
     pub torso_mix: Vec<f32>,
-    /// `[FLOW_HEIGHT][FLOW_WIDTH]` offsets of the torso position, image space. The grid covers the torso
-    /// box and is read bilinearly (align-corners) at the image point.
+    /// `[FLOW_HEIGHT][FLOW_WIDTH]` offsets of the torso position, image space. The grid covers the
+    /// torso box and is read bilinearly (align-corners) at the image point.
     pub flow: Vec<[f32; 2]>,
     /// Offset of the image point at which the background is read.
     pub background_shift: [f32; 2],
@@ -72,8 +73,8 @@ impl FaceModel {
     }
 }
 
-/// Computes the inputs of a frame and the activations behind them. `feature` is a head pose followed by a
-/// code, as [`Feature::to_array`] returns them.
+/// Computes the inputs of a frame and the activations behind them. `feature` is a head pose
+/// followed by a code, as [`Feature::to_array`] returns them.
 pub(crate) fn frame_inputs(
     field: Field<'_>,
     feature: &[f32; FEATURE_DIMS],

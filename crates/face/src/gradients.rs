@@ -13,7 +13,8 @@ use crate::taps::Taps;
 pub(crate) struct FrameGradients {
     /// The folded field except its torso.
     pub(crate) folded: FoldedField,
-    /// Torso and background, ray by ray: a frame's rays touch about one in a hundred of their texels.
+    /// Torso and background, ray by ray: a frame's rays touch about one in a hundred of their
+    /// texels.
     pub(crate) backdrop: Vec<BackdropGradient>,
     /// Parameters from `layout.opacity.start` on: all small networks.
     pub(crate) networks: Vec<f32>,

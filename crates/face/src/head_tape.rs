@@ -21,8 +21,9 @@ impl TapedSample {
         Self { point: [0.0; 3], planes: PlaneSample::EMPTY, opacity: 0.0 };
 }
 
-/// Steps 2 and 3 of [`FrameField::render_ray`] with all intermediate values: the starting point of both
-/// backward passes, to the parameters (`ray_gradient.rs`) and to the code (`code_derivative.rs`).
+/// Steps 2 and 3 of [`FrameField::render_ray`] with all intermediate values: the starting point of
+/// both backward passes, to the parameters (`ray_gradient.rs`) and to the code
+/// (`code_derivative.rs`).
 ///
 /// Weights each sample by `opacity · (W / n)`, where [`FrameField::shade_head`] computes
 /// `(opacity · W) / n`; the results differ in rounding only.

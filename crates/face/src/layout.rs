@@ -7,8 +7,9 @@ use crate::sizes::{BIAS_INPUTS, CHANNELS, HIDDEN, SHADE_INPUTS, SHARED_DIMS, Siz
 /// Range of each part of a field in its single array of parameters.
 ///
 /// The comment of a part gives its shape; the last index varies fastest. The rows of a plane run
-/// along the second coordinate of its name (`plane_xz[z][x]`, `plane_yz[z][y]`, `density[z][y][x]`).
-/// The weights of a layer are `[inputs][outputs]`, except `shade_w3`, which is `[3][HIDDEN]`.
+/// along the second coordinate of its name (`plane_xz[z][x]`, `plane_yz[z][y]`,
+/// `density[z][y][x]`). The weights of a layer are `[inputs][outputs]`, except `shade_w3`, which is
+/// `[3][HIDDEN]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     /// `[plane_xy][plane_xy][CHANNELS]`

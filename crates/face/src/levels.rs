@@ -1,8 +1,8 @@
 //! Coding of the levels of one part, layer by layer.
 //!
-//! Bit planes of wavelet coefficients in contexts of their neighbors and of their parent at the next coarser scale
-//! (Shapiro 1993, "Embedded image coding using zerotrees of wavelet coefficients"; Taubman 2000, "High performance
-//! scalable image compression with EBCOT").
+//! Bit planes of wavelet coefficients in contexts of their neighbors and of their parent at the
+//! next coarser scale (Shapiro 1993, "Embedded image coding using zerotrees of wavelet
+//! coefficients"; Taubman 2000, "High performance scalable image compression with EBCOT").
 
 use crate::bin_coder::{BinCoder, Context, InvalidCode};
 use crate::wavelet::{Band, Dims, bands};
@@ -32,9 +32,9 @@ pub(crate) struct Grids {
 
 /// Codes one layer of a part, which refines `known` to `target >> shift`.
 ///
-/// On entry `known` holds the levels in units of `2^before` steps, or zeros if `before` is `None`; on return, in units
-/// of `2^shift` steps, magnitudes rounded down. A reader passes an empty `target`. All grids of a band are coded
-/// before the next finer band.
+/// On entry `known` holds the levels in units of `2^before` steps, or zeros if `before` is `None`;
+/// on return, in units of `2^shift` steps, magnitudes rounded down. A reader passes an empty
+/// `target`. All grids of a band are coded before the next finer band.
 ///
 /// # Errors
 /// If the stream does not decode.
@@ -100,8 +100,9 @@ pub(crate) fn code_layer(
     Ok(())
 }
 
-/// Returns the weighted sum of magnitudes around a position, inside its band: weight 2 for neighbors along an axis, 1
-/// for diagonal neighbors in the same plane. Levels still to be coded count as known from the layers before.
+/// Returns the weighted sum of magnitudes around a position, inside its band: weight 2 for
+/// neighbors along an axis, 1 for diagonal neighbors in the same plane. Levels still to be coded
+/// count as known from the layers before.
 fn around(known: &[i32], dims: Dims, band: &Band, [z, y, x]: [usize; 3]) -> u32 {
     let [_, height, width] = dims;
     let size = |z: usize, y: usize, x: usize| known[(z * height + y) * width + x].unsigned_abs();
@@ -144,8 +145,8 @@ struct Neighborhood {
 
 /// Contexts of one layer of one part.
 struct Contexts {
-    /// By band, class and kind of bin; with the class of the neighbors, of neighbors and parent, and of neighbors and
-    /// the grids before.
+    /// By band, class and kind of bin; with the class of the neighbors, of neighbors and parent,
+    /// and of neighbors and the grids before.
     magnitudes: [Vec<Context>; 3],
     /// By the magnitude so far (1, 2, 3 or more) and the number of bits that follow.
     refinements: [[Context; MAX_SHIFT as usize + 1]; 4],
@@ -169,7 +170,8 @@ struct LevelCoder<'a, C> {
 }
 
 impl<C: BinCoder> LevelCoder<'_, C> {
-    /// Codes one level. `known` is the level so far in units of this layer, `target` its value after this layer.
+    /// Codes one level. `known` is the level so far in units of this layer, `target` its value
+    /// after this layer.
     fn level(&mut self, near: &Neighborhood, known: i32, target: i32) -> Result<i32, InvalidCode> {
         if known == 0 {
             let size = self.magnitude(near, target.unsigned_abs())?;
@@ -190,7 +192,8 @@ impl<C: BinCoder> LevelCoder<'_, C> {
         Ok(size as i32 * known.signum())
     }
 
-    /// Codes a magnitude of at most `n_bits` bits: its length, then its bits from the second highest on.
+    /// Codes a magnitude of at most `n_bits` bits: its length, then its bits from the second
+    /// highest on.
     fn magnitude(&mut self, near: &Neighborhood, target: u32) -> Result<u32, InvalidCode> {
         let target_length = 32 - target.leading_zeros();
         let mut length = 0;

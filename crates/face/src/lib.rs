@@ -1,16 +1,19 @@
-//! Radiance field of one person: its definition on the CPU, its derivative, its file, and image metrics.
+//! Radiance field of one person: its definition on the CPU, its derivative, its file, and image
+//! metrics.
 //!
-//! A [`FaceModel`] is a head in canonical space (three feature planes, a density grid that is also the
-//! sampler, a warp, a small shading network), a torso texture and a background image. Once a frame,
-//! [`FaceModel::frame_inputs`] turns pose and code into small vectors and [`FaceModel::fold`] mixes the
-//! planes; then each pixel is one [`FrameField::render_ray`]. That function is the definition: every other
-//! renderer is a faster way to compute it and is tested against it.
+//! A [`FaceModel`] is a head in canonical space (three feature planes, a density grid that is also
+//! the sampler, a warp, a small shading network), a torso texture and a background image. Once a
+//! frame, [`FaceModel::frame_inputs`] turns pose and code into small vectors and
+//! [`FaceModel::fold`] mixes the planes; then each pixel is one [`FrameField::render_ray`]. That
+//! function is the definition: every other renderer is a faster way to compute it and is tested
+//! against it.
 //!
-//! The definition owns its derivatives: [`FieldPass`] goes back from a loss to all parameters and to the
-//! code (enrollment), [`CodeDerivative`] from a ray's color to the code (refinement of a tracked feature).
+//! The definition owns its derivatives: [`FieldPass`] goes back from a loss to all parameters and
+//! to the code (enrollment), [`CodeDerivative`] from a ray's color to the code (refinement of a
+//! tracked feature).
 //!
-//! [`FaceFile`] stores a model in layers, coarse to fine, with the codec's profile and the owner's private
-//! part.
+//! [`FaceFile`] stores a model in layers, coarse to fine, with the codec's profile and the owner's
+//! private part.
 //!
 //! ```
 //! use face::{FaceModel, Sizes, render_cpu};

@@ -9,8 +9,8 @@ use crate::sizes::Sizes;
 pub const BINS: usize = 32;
 /// A ray whose bins weigh less than this in total misses the head.
 pub const MIN_MASS: f32 = 0.004;
-/// Range of the logarithm of the density: `sigma = exp(clamp(4 logit, LOG_DENSITY.0, LOG_DENSITY.1))`,
-/// per canonical unit.
+/// Range of the logarithm of the density: `sigma = exp(clamp(4 logit, LOG_DENSITY.0,
+/// LOG_DENSITY.1))`, per canonical unit.
 pub const LOG_DENSITY: (f32, f32) = (-8.0, 6.0);
 
 /// Result of a march, with the intermediate values that its derivative needs.
@@ -40,8 +40,8 @@ impl March {
     /// Marches through `density`, `[n; 3]` logits, between distances `enter` and `leave`.
     ///
     /// The density is read trilinearly at `offset` (0..=1, 0.5 in the definition) of each bin. With
-    /// bins of length δ, `αᵢ = 1 − exp(−σᵢ δ)`, `Tᵢ = Πⱼ₍ⱼ<ᵢ₎ (1 − αⱼ)` and `wᵢ = Tᵢ αᵢ` (Mildenhall et
-    /// al. 2020, arXiv:2003.08934, eq. 3).
+    /// bins of length δ, `αᵢ = 1 − exp(−σᵢ δ)`, `Tᵢ = Πⱼ₍ⱼ<ᵢ₎ (1 − αⱼ)` and `wᵢ = Tᵢ αᵢ`
+    /// (Mildenhall et al. 2020, arXiv:2003.08934, eq. 3).
     #[inline(always)]
     pub(crate) fn new(
         sizes: &Sizes,
@@ -80,12 +80,12 @@ impl March {
         Self { weights, mass: weights.iter().sum(), cells, log_density, sigma, alpha, step }
     }
 
-    /// Calls `sample` for each of `n` parts of equal mass, near to far, with the position of the sample
-    /// in bins, 0..=[`BINS`].
+    /// Calls `sample` for each of `n` parts of equal mass, near to far, with the position of the
+    /// sample in bins, 0..=[`BINS`].
     ///
     /// `within` gives the position of the sample in the mass of its part (0..=1, 0.5 in the
-    /// definition); inside a bin the mass is uniform. This is inverse transform sampling of the weights
-    /// (Mildenhall et al. 2020, arXiv:2003.08934, section 5.2), stratified.
+    /// definition); inside a bin the mass is uniform. This is inverse transform sampling of the
+    /// weights (Mildenhall et al. 2020, arXiv:2003.08934, section 5.2), stratified.
     #[inline(always)]
     pub(crate) fn place_samples(
         &self,
@@ -108,9 +108,9 @@ impl March {
 
     /// Adds the gradient of a loss to that of `density`, given the gradient of each part's mass.
     ///
-    /// Part k of the mass is `Σᵢ wᵢ · share(i, k)` with the shares held fixed, so a bin learns from the
-    /// samples that its mass went to; the positions of samples are not differentiated. For gradients
-    /// `g` of the weights, `∂L/∂σᵢ = δ (Tᵢ₊₁ gᵢ − Σⱼ₍ⱼ>ᵢ₎ wⱼ gⱼ)`.
+    /// Part k of the mass is `Σᵢ wᵢ · share(i, k)` with the shares held fixed, so a bin learns from
+    /// the samples that its mass went to; the positions of samples are not differentiated. For
+    /// gradients `g` of the weights, `∂L/∂σᵢ = δ (Tᵢ₊₁ gᵢ − Σⱼ₍ⱼ>ᵢ₎ wⱼ gⱼ)`.
     #[inline(always)]
     pub(crate) fn add_gradient(&self, n: usize, mass_gradients: &[f32], density: &mut [f32]) {
         let g_weights =
@@ -144,8 +144,8 @@ impl March {
 }
 
 impl Cells {
-    /// Returns the cells of positions `start + i · delta` in a grid of `n` vertices a side, clamped to
-    /// `0..=n - 1`.
+    /// Returns the cells of positions `start + i · delta` in a grid of `n` vertices a side, clamped
+    /// to `0..=n - 1`.
     #[inline(always)]
     fn new(n: usize, start: [f32; 3], delta: [f32; 3]) -> Self {
         let mut low = [[0_u32; BINS]; 3];
@@ -198,8 +198,8 @@ impl Cells {
     }
 }
 
-/// Returns the gradient of each bin's weight: the mean of the gradients of the parts, weighted by how
-/// much of the bin's mass lies in each.
+/// Returns the gradient of each bin's weight: the mean of the gradients of the parts, weighted by
+/// how much of the bin's mass lies in each.
 #[inline(always)]
 fn bin_gradients(weights: &[f32; BINS], share: f32, mass_gradients: &[f32]) -> [f32; BINS] {
     let n = mass_gradients.len();
@@ -274,7 +274,8 @@ mod tests {
         let mut weights = [0.0; BINS];
         weights[2] = 0.3;
         weights[3] = 0.1;
-        // Parts of 0.2: bin 2 gives 0.2 to the first and 0.1 to the second, bin 3 all to the second.
+        // Parts of 0.2: bin 2 gives 0.2 to the first and 0.1 to the second, bin 3 all to the
+        // second.
         let got = bin_gradients(&weights, 0.2, &[1.0, 4.0]);
         assert!((got[2] - 2.0).abs() < 1e-5 && (got[3] - 4.0).abs() < 1e-5);
         assert!((got[0] - 1.0).abs() < 1e-6 && (got[9] - 4.0).abs() < 1e-6);

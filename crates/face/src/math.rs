@@ -2,8 +2,8 @@
 
 /// Returns `e^x`, with bit-identical results on every machine.
 ///
-/// `x` is clamped to -87..=87. The relative error is at most `1e-6 + 1e-7 |x|`. Splits off the power of
-/// two and evaluates a polynomial of degree six on the rest, -0.5..=0.5 octaves.
+/// `x` is clamped to -87..=87. The relative error is at most `1e-6 + 1e-7 |x|`. Splits off the
+/// power of two and evaluates a polynomial of degree six on the rest, -0.5..=0.5 octaves.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 87.0) * std::f32::consts::LOG2_E;

@@ -16,18 +16,18 @@ use crate::wavelet::{forward, inverse};
 const LAYERS: usize = 3;
 /// Largest number of layers that are read.
 pub(crate) const MAX_LAYERS: usize = 8;
-/// Limit of the first layer, bytes. With sizes and codec profile it then ends before byte 60,000, which a link
-/// of 32 kbit/s transfers in 15 s.
+/// Limit of the first layer, bytes. With sizes and codec profile it then ends before byte 60,000,
+/// which a link of 32 kbit/s transfers in 15 s.
 const FIRST_LAYER: usize = 54_000;
 /// Smallest shift of the first layer.
 const MIN_SHIFT: u8 = 2;
 /// Largest shift of the first layer, even if the layer then exceeds its limit.
 const MAX_FIRST_SHIFT: u8 = 8;
-/// Added to a magnitude in steps before it is rounded down: less than one half, because small levels are likelier
-/// and cost fewer bits.
+/// Added to a magnitude in steps before it is rounded down: less than one half, because small
+/// levels are likelier and cost fewer bits.
 const ROUNDING: f32 = 0.42;
-/// Position of the reconstructed value in the interval of a magnitude rounded down, 0..1: below the center,
-/// because small values are likelier.
+/// Position of the reconstructed value in the interval of a magnitude rounded down, 0..1: below the
+/// center, because small values are likelier.
 const WITHIN: f32 = 3.0 / 8.0;
 /// Bytes before the stream of a part: shift and length.
 const PART_HEAD: usize = 5;
@@ -39,8 +39,9 @@ pub(crate) type PartLengths = Vec<(&'static str, usize)>;
 
 /// Returns the layers of a field, coarse to fine.
 ///
-/// The first layer begins with the step of every channel of every part (f32). Each layer then holds for each part
-/// its shift (u8), a length (u32) and that many bytes of the range coder. Weights are complete in the first layer.
+/// The first layer begins with the step of every channel of every part (f32). Each layer then holds
+/// for each part its shift (u8), a length (u32) and that many bytes of the range coder. Weights are
+/// complete in the first layer.
 pub(crate) fn pack(model: &FaceModel) -> Vec<Vec<u8>> {
     let parts = parts(model.layout(), model.sizes());
     let steps = steps(model, &parts);
@@ -97,8 +98,8 @@ impl Written {
     }
 }
 
-/// Returns the finest first layer of at most `limit` bytes: the same shift for all parts, then a shift smaller by
-/// one for those, in file order, that still fit.
+/// Returns the finest first layer of at most `limit` bytes: the same shift for all parts, then a
+/// shift smaller by one for those, in file order, that still fit.
 fn first_layer(parts: &[Part], levels: &[Vec<i32>], limit: usize) -> Vec<Written> {
     let write = |shift: u8| -> Vec<Written> {
         parts
@@ -143,8 +144,8 @@ fn assemble(written: &[Written]) -> Vec<u8> {
     bytes
 }
 
-/// Decodes the parameters from the first layers of a field, or from all of them. Also returns the bytes of each
-/// part, layer by layer.
+/// Decodes the parameters from the first layers of a field, or from all of them. Also returns the
+/// bytes of each part, layer by layer.
 ///
 /// # Errors
 /// If a layer is truncated, corrupted, or out of order.

@@ -8,8 +8,8 @@ use crate::planes::PlaneSample;
 use crate::shading::FeatureSum;
 
 impl FaceModel {
-    /// Renders an image like [`render_cpu`](crate::render_cpu), but evaluates the shading network at
-    /// every sample and accumulates colors instead of features, as volume rendering does.
+    /// Renders an image like [`render_cpu`](crate::render_cpu), but evaluates the shading network
+    /// at every sample and accumulates colors instead of features, as volume rendering does.
     ///
     /// For benchmarks of deferred shading only; with more than one sample the image differs.
     pub fn render_per_sample(
@@ -60,8 +60,8 @@ fn ray_per_sample(frame: &FrameField<'_>, point: [f32; 2], n_samples: u32) -> [f
 mod tests {
     use types::{Code, Feature, HeadPose, MediaTime};
 
-    /// With one sample a ray, deferring the network to the end of the ray changes nothing but alpha,
-    /// which only the deferred network sees multiplied by the mass of the ray.
+    /// With one sample a ray, deferring the network to the end of the ray changes nothing but
+    /// alpha, which only the deferred network sees multiplied by the mass of the ray.
     #[test]
     fn with_one_sample_a_ray_it_nearly_equals_deferred_shading() {
         let file = crate::FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap();

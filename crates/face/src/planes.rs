@@ -1,8 +1,8 @@
 //! Features of one sample: the product of three planes, read where the warp points.
 //!
-//! Planes over `x, y`, `x, z` and `y, z` of canonical space hold [`CHANNELS`] features a texel (Chan et
-//! al. 2022, "Efficient Geometry-aware 3D Generative Adversarial Networks", section 3). Readings are
-//! multiplied rather than added (Fridovich-Keil et al. 2023, "K-Planes", section 3.1).
+//! Planes over `x, y`, `x, z` and `y, z` of canonical space hold [`CHANNELS`] features a texel
+//! (Chan et al. 2022, "Efficient Geometry-aware 3D Generative Adversarial Networks", section 3).
+//! Readings are multiplied rather than added (Fridovich-Keil et al. 2023, "K-Planes", section 3.1).
 
 use crate::fold::FoldedField;
 use crate::math::sigmoid;

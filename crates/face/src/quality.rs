@@ -16,8 +16,8 @@ const C2: f32 = 9e-4;
 
 /// Returns the peak signal-to-noise ratio of two images of the same size, dB.
 ///
-/// `10 log₁₀(255² / MSE)`, with the mean squared error over all pixels and the three sRGB channels; at most
-/// [`PSNR_MAX_DB`]. The PSNR of a clip is the mean over its frames.
+/// `10 log₁₀(255² / MSE)`, with the mean squared error over all pixels and the three sRGB channels;
+/// at most [`PSNR_MAX_DB`]. The PSNR of a clip is the mean over its frames.
 ///
 /// # Panics
 /// If the sizes differ.
@@ -41,11 +41,13 @@ pub fn psnr_db(a: &Frame, b: &Frame) -> f64 {
     (10.0 * (255.0 * 255.0 / mse).log10()).min(PSNR_MAX_DB)
 }
 
-/// Returns the structural similarity of two images of the same size: 1 for equal images, less otherwise.
+/// Returns the structural similarity of two images of the same size: 1 for equal images, less
+/// otherwise.
 ///
-/// Gaussian window with a standard deviation of 1.5 pixels, truncated to 11 x 11; population covariance; data range 1;
-/// only windows that lie inside the image; mean over the three sRGB channels. Equals scikit-image's
-/// `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2)`.
+/// Gaussian window with a standard deviation of 1.5 pixels, truncated to 11 x 11; population
+/// covariance; data range 1; only windows that lie inside the image; mean over the three sRGB
+/// channels. Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
+/// use_sample_covariance=False, channel_axis=2)`.
 ///
 /// # Panics
 /// If the sizes differ or a side is under 11 pixels.

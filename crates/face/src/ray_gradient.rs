@@ -12,8 +12,8 @@ use crate::taps::Texel;
 
 /// Largest number of samples on a training ray.
 pub(crate) const MAX_TRAINING_SAMPLES: usize = 16;
-/// A training ray whose mass is less than this misses the head. Far less than the renderers' threshold,
-/// so that density can grow where there is none.
+/// A training ray whose mass is less than this misses the head. Far less than the renderers'
+/// threshold, so that density can grow where there is none.
 const MIN_TRAINING_MASS: f32 = 1e-4;
 
 /// Outputs of one training ray, or the gradients of a loss with respect to them.
@@ -27,12 +27,13 @@ pub struct RayOutput {
     pub torso_alpha: f32,
 }
 
-/// Traces the ray through `point`, asks `loss` for the gradients of its outputs, and adds those of the
-/// parameters to `grads`.
+/// Traces the ray through `point`, asks `loss` for the gradients of its outputs, and adds those of
+/// the parameters to `grads`.
 ///
-/// `random` gives numbers in 0..1: first the offset of the bins, then the position of each sample in its
-/// part of the mass; constant 0.5 gives the definition, [`FrameField::unclamped_color`]. `backdrop` is the
-/// backdrop at the point. Positions of samples are not differentiated; the mass of each is.
+/// `random` gives numbers in 0..1: first the offset of the bins, then the position of each sample
+/// in its part of the mass; constant 0.5 gives the definition, [`FrameField::unclamped_color`].
+/// `backdrop` is the backdrop at the point. Positions of samples are not differentiated; the mass
+/// of each is.
 #[inline(always)]
 pub(crate) fn trace_and_differentiate(
     frame: &FrameField<'_>,
@@ -118,8 +119,8 @@ fn head_gradient(
     }
 }
 
-/// Goes back through one sample: its opacity, the product of planes, the warp. `g_weight` is the gradient
-/// of the sample's weight, `g_sum` that of the accumulated features.
+/// Goes back through one sample: its opacity, the product of planes, the warp. `g_weight` is the
+/// gradient of the sample's weight, `g_sum` that of the accumulated features.
 #[inline(always)]
 fn sample_gradient(
     frame: &FrameField<'_>,

@@ -1,8 +1,8 @@
 //! The shading network and its derivative.
 //!
 //! Deferred shading: features are accumulated along the ray and one network turns their sum into a
-//! color (Hedman et al. 2021, "Baking Neural Radiance Fields", section 4; Reiser et al. 2023, "MERF",
-//! section 3).
+//! color (Hedman et al. 2021, "Baking Neural Radiance Fields", section 4; Reiser et al. 2023,
+//! "MERF", section 3).
 
 use crate::gradients::FrameGradients;
 use crate::math::{add_scaled, sigmoid};
@@ -105,8 +105,8 @@ impl<'a> ShadingNetwork<'a> {
         Shading { hidden1, hidden2, rgb }
     }
 
-    /// Adds the gradients of the weights to `grads` and returns the gradient of the inputs, given the
-    /// gradient of the three outputs before their sigmoid.
+    /// Adds the gradients of the weights to `grads` and returns the gradient of the inputs, given
+    /// the gradient of the three outputs before their sigmoid.
     #[inline(always)]
     pub(crate) fn backward(
         &self,

@@ -6,8 +6,8 @@ use crate::file_error::FaceFileError;
 use crate::model::ModelError;
 use crate::sizes::{Bounds, CHANNELS, HIDDEN, Sizes};
 
-/// Returns the size table: 17 counts as u16, of which the first two are [`CHANNELS`] and [`HIDDEN`], then 27
-/// f32.
+/// Returns the size table: 17 counts as u16, of which the first two are [`CHANNELS`] and
+/// [`HIDDEN`], then 27 f32.
 pub(crate) fn sizes_to_bytes(s: &Sizes) -> Vec<u8> {
     let counts = [
         CHANNELS,

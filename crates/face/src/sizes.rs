@@ -131,7 +131,8 @@ impl Sizes {
         }
     }
 
-    /// Returns sizes for a slow link: about half the file of [`Sizes::for_side`] for the same images.
+    /// Returns sizes for a slow link: about half the file of [`Sizes::for_side`] for the same
+    /// images.
     pub fn small_for_side(side: u32) -> Self {
         let torso_width = (side as usize * 3 / 4).clamp(32, 216);
         Self {

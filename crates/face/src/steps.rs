@@ -9,8 +9,8 @@ use crate::frame_field::{DEFAULT_SAMPLES, render_cpu};
 use crate::model::FaceModel;
 use crate::parts::Part;
 
-/// Mean squared error of the images that quantization may cause, colors in 0..=1. The actual error is smaller,
-/// because values near zero are rounded to zero.
+/// Mean squared error of the images that quantization may cause, colors in 0..=1. The actual error
+/// is smaller, because values near zero are rounded to zero.
 const IMAGE_ERROR: f32 = 2.0e-5;
 /// Side of the images, pixels. Each pixel is an independent ray, so few are enough.
 const SIDE: u32 = 14;
@@ -23,13 +23,15 @@ const AMPLITUDE: f32 = 0.1;
 /// Smallest and largest step, in standard deviations of the channel.
 const STEP_RANGE: (f32, f32) = (2e-4, 1.0);
 
-/// Returns the step of every channel of every part, in units of the parameters; positive and finite.
+/// Returns the step of every channel of every part, in units of the parameters; positive and
+/// finite.
 ///
-/// The error of the image is smallest for a number of bits if one more bit reduces it equally in every channel
-/// (reverse water-filling: Cover and Thomas 2006, section 10.3.3). An error of variance `v` in each of the `n`
-/// values of a channel adds `g² v` to the mean squared error of the image, and a step `s` causes `v = s² / 12`;
-/// so `s = a √n / g` with one `a` for all channels, and the error of the image is `a² / 12` times the number of
-/// parameters. `g` is measured by rendering images with noise in one channel at a time.
+/// The error of the image is smallest for a number of bits if one more bit reduces it equally in
+/// every channel (reverse water-filling: Cover and Thomas 2006, section 10.3.3). An error of
+/// variance `v` in each of the `n` values of a channel adds `g² v` to the mean squared error of the
+/// image, and a step `s` causes `v = s² / 12`; so `s = a √n / g` with one `a` for all channels, and
+/// the error of the image is `a² / 12` times the number of parameters. `g` is measured by rendering
+/// images with noise in one channel at a time.
 pub(crate) fn steps(model: &FaceModel, parts: &[Part]) -> Vec<Vec<f32>> {
     let features = features(model);
     let clean = images(model, &features);

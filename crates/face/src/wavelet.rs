@@ -1,10 +1,10 @@
 //! Wavelet transform of planes and volumes, which turns smooth data into few large coefficients.
 
-/// Lifting steps of the biorthogonal 9/7 wavelet in the order of the forward transform, on odd, even, odd, even
-/// numbers (Cohen, Daubechies and Feauveau 1992; ISO/IEC 15444-1, Annex F).
+/// Lifting steps of the biorthogonal 9/7 wavelet in the order of the forward transform, on odd,
+/// even, odd, even numbers (Cohen, Daubechies and Feauveau 1992; ISO/IEC 15444-1, Annex F).
 const LIFTS: [f32; 4] = [-1.586_134_3, -0.052_980_118, 0.882_911_1, 0.443_506_85];
-/// Scale of the low-pass band, which makes the transform nearly orthonormal: a quantizer step causes about the same
-/// error in every band.
+/// Scale of the low-pass band, which makes the transform nearly orthonormal: a quantizer step
+/// causes about the same error in every band.
 const LOW: f32 = 1.149_604_4;
 /// A side at least this long is halved once more.
 const MIN_HALVED: usize = 8;
@@ -29,7 +29,8 @@ pub(crate) struct Band {
     pub(crate) parent: Option<(Dims, Dims)>,
 }
 
-/// Returns the number of levels: how often the sides are halved until the smaller of height and width is below 8.
+/// Returns the number of levels: how often the sides are halved until the smaller of height and
+/// width is below 8.
 pub(crate) fn n_levels(dims: Dims) -> usize {
     let mut side = dims[1].min(dims[2]);
     let mut n = 0;
@@ -89,7 +90,8 @@ pub(crate) fn inverse(values: &mut [f32], dims: Dims, n_levels: usize) {
     }
 }
 
-/// Applies `f` to every line along `axis` of the box of `sides` at the origin; its second argument is scratch space.
+/// Applies `f` to every line along `axis` of the box of `sides` at the origin; its second argument
+/// is scratch space.
 fn along(
     values: &mut [f32],
     dims: Dims,
@@ -119,8 +121,8 @@ fn along(
     }
 }
 
-/// Adds `factor` times the sum of its two neighbors to every second number from `first` on. The line is mirrored about
-/// its ends.
+/// Adds `factor` times the sum of its two neighbors to every second number from `first` on. The
+/// line is mirrored about its ends.
 fn lift(line: &mut [f32], first: usize, factor: f32) {
     let n = line.len();
     for i in (first..n).step_by(2) {

@@ -13,9 +13,10 @@ use crate::sizes::{
 
 /// Floating-point operations and bytes moved.
 ///
-/// An addition, multiplication, division or square root counts as one operation, a multiply-add as two,
-/// an exponential as the 16 operations of [`exp`](crate::exp). Comparisons, conversions and addresses are
-/// free. Every `f32` of the field that is read or written counts as four bytes, cached or not.
+/// An addition, multiplication, division or square root counts as one operation, a multiply-add as
+/// two, an exponential as the 16 operations of [`exp`](crate::exp). Comparisons, conversions and
+/// addresses are free. Every `f32` of the field that is read or written counts as four bytes,
+/// cached or not.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Work {
     /// Floating-point operations.
@@ -52,7 +53,8 @@ pub struct Rays {
     pub on_head: u64,
 }
 
-/// Operations of [`exp`](crate::exp): four to split off the power of two, twelve for the polynomial.
+/// Operations of [`exp`](crate::exp): four to split off the power of two, twelve for the
+/// polynomial.
 const EXP: u64 = 16;
 /// Operations of [`sigmoid`](crate::sigmoid).
 const SIGMOID: u64 = EXP + 2;
@@ -68,8 +70,8 @@ const F32: u64 = 4;
 impl PictureWork {
     /// Counts the work of the definition for an image: see [`Work`] for what counts.
     ///
-    /// Renderers do less (they skip empty bins and hidden backdrops) and fuse multiply-adds, so this is the
-    /// nominal work of the image, not that of a machine.
+    /// Renderers do less (they skip empty bins and hidden backdrops) and fuse multiply-adds, so
+    /// this is the nominal work of the image, not that of a machine.
     pub fn new(sizes: &Sizes, rays: &Rays, n_samples: u32) -> Self {
         let (all, in_box, on_head) = (rays.all, rays.in_box, rays.on_head);
         let n_samples = u64::from(n_samples);
@@ -141,8 +143,8 @@ impl Rays {
 }
 
 fn ray_flops() -> u64 {
-    // Center of the pixel; `FrameInputs::ray`: 4 for u and v, 12 for the direction, 7 for its length, 3
-    // to scale it; `Ray::span`: 5 an axis, and the length.
+    // Center of the pixel; `FrameInputs::ray`: 4 for u and v, 12 for the direction, 7 for its
+    // length, 3 to scale it; `Ray::span`: 5 an axis, and the length.
     4 + (4 + 12 + 7 + 3) + (3 * 5 + 1)
 }
 
@@ -239,10 +241,11 @@ mod tests {
         assert_eq!(work.rays.flops, 46);
         // 32 bins: position 6, density 24, sigma and alpha 35, weight 4; setup 32.
         assert_eq!(work.march.flops, 32 * 69 + 32);
-        // Share and search 63; one sample: position 15, warp 32, planes 11 + 30 + 192 + 16, opacity 36,
-        // sums 21.
+        // Share and search 63; one sample: position 15, warp 32, planes 11 + 30 + 192 + 16, opacity
+        // 36, sums 21.
         assert_eq!(work.samples.flops, 63 + 353);
-        // Mean 10; layers 11 to 32 to 32 to 3, the last summed in eight lanes; sigmoids; compositing.
+        // Mean 10; layers 11 to 32 to 32 to 3, the last summed in eight lanes; sigmoids;
+        // compositing.
         assert_eq!(work.shade.flops, 10 + 704 + 2048 + 219 + 54 + 12);
         // Position 52, torso 62, background 42, compositing 9.
         assert_eq!(work.backdrop.flops, 165);
@@ -257,8 +260,8 @@ mod tests {
     #[test]
     fn the_work_of_folding_matches_a_count_by_hand() {
         let work = PictureWork::new(&Sizes::tiny(), &ONE, 1).fold;
-        // Three expressions of 4x4 and twice 3x3 texels, two torso planes of 4x3, 24 warps of 5x5, two
-        // grids of 4x4x4.
+        // Three expressions of 4x4 and twice 3x3 texels, two torso planes of 4x3, 24 warps of 5x5,
+        // two grids of 4x4x4.
         let mixed = 3 * 16 * 8 + 2 * 3 * 9 * 8 + 2 * 12 * 4 + 24 * 25 * 2 + 2 * 64;
         // xy 8x8, xz and yz 6x6, torso 12x7, density 8.
         let rows = 8 * 4 * 8 + 2 * 6 * 3 * 8 + 7 * 4 * 4 + 8 * (16 + 8 * 4);

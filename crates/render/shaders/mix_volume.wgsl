@@ -1,9 +1,8 @@
 // Mixes K small volumes of density logits: Σₖ weight k · volume k.
 //
-// One invocation a cell, workgroup 8x8x1, one workgroup layer a slice.
-// Bindings: 0 `Mix`, 1 volumes `[k][z][y][x]` of vec4, of which the first channel is used, 2 weights,
-// 3 the mixture.
-// Rust twin: `face::FaceModel::fold` (`mix`). Pieces: lib/float or lib/half, lib/mix.
+// One invocation a cell, workgroup 8x8x1, one workgroup layer a slice. Bindings: 0 `Mix`, 1 volumes
+// `[k][z][y][x]` of vec4, of which the first channel is used, 2 weights, 3 the mixture. Rust twin:
+// `face::FaceModel::fold` (`mix`). Pieces: lib/float or lib/half, lib/mix.
 
 @group(0) @binding(3) var mixture: VolumeOut;
 

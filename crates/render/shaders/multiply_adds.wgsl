@@ -1,8 +1,8 @@
 // Peak rate of multiply-adds: nothing else is computed.
 //
-// One invocation an element, workgroup 64x1x1. Bindings: 0 the results, written so that no operation is
-// optimized away. Eight independent chains of vec4 an invocation, ROUNDS long, hide the latency.
-// Rust twin: `MultiplyAdds`, which counts the operations.
+// One invocation an element, workgroup 64x1x1. Bindings: 0 the results, written so that no
+// operation is optimized away. Eight independent chains of vec4 an invocation, ROUNDS long, hide
+// the latency. Rust twin: `MultiplyAdds`, which counts the operations.
 
 override ROUNDS: u32 = 256u;
 

@@ -7,8 +7,8 @@
 
 override TILE_X: u32 = 16u;
 override TILE_Y: u32 = 16u;
-// Run the shading network for pixels without a head, too. Software adapters execute both sides of a branch
-// anyway and read the network four times as fast outside of one; hardware skips the work.
+// Run the shading network for pixels without a head, too. Software adapters execute both sides of a
+// branch anyway and read the network four times as fast outside of one; hardware skips the work.
 override SHADE_ALL: bool = false;
 
 @group(1) @binding(0) var picture: texture_storage_2d<rgba8unorm, write>;
@@ -20,7 +20,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_inde
     }
     workgroupBarrier();
 
-    // No early return for pixels outside the image: everything below would be in a branch (see SHADE_ALL).
+    // No early return for pixels outside the image: everything below would be in a branch (see
+    // SHADE_ALL).
     let size = textureDimensions(picture);
     let point = (vec2f(id.xy) + 0.5) / vec2f(size);
     let from_center = point - 0.5;

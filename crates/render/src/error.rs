@@ -15,7 +15,8 @@ pub enum RenderError {
     /// The device was lost or reset while it rendered. Make a new device and a new renderer.
     #[error("the graphics device did not finish the image: {0}")]
     Poll(#[from] wgpu::PollError),
-    /// The device was lost or reset while an image was read back. Make a new device and a new renderer.
+    /// The device was lost or reset while an image was read back. Make a new device and a new
+    /// renderer.
     #[error("the image could not be read back from the graphics device")]
     Map,
     /// No read-back was started. Start one first.

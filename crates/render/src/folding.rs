@@ -18,8 +18,8 @@ use crate::shaders::{ADD_PICTURES, ADD_VOLUME, MIX_PICTURES, MIX_VOLUME, Shader}
 
 /// Mixes the field of a frame into textures: [`face::FaceModel::fold`] on the GPU.
 ///
-/// The small planes of each part are mixed with the weights of the frame; then the mixtures are upsampled and
-/// added to the bases. Parts whose weights have not changed stay as they are.
+/// The small planes of each part are mixed with the weights of the frame; then the mixtures are
+/// upsampled and added to the bases. Parts whose weights have not changed stay as they are.
 pub(crate) struct Folding {
     /// `[1, plane mix, density mix, warp mix, torso mix]`; the leading 1 serves jobs that copy.
     weights: Buffer,
@@ -225,8 +225,8 @@ impl Folding {
         (folding, textures)
     }
 
-    /// Uploads the weights and the flow of a frame and selects the parts that [`Folding::encode`] mixes. Inputs
-    /// of a model with other sizes are truncated or padded with zeros.
+    /// Uploads the weights and the flow of a frame and selects the parts that [`Folding::encode`]
+    /// mixes. Inputs of a model with other sizes are truncated or padded with zeros.
     pub(crate) fn write(&mut self, queue: &Queue, inputs: &FrameInputs) {
         let mixes: [&[f32]; MIXES.len()] =
             [&inputs.plane_mix, &inputs.density_mix, &inputs.warp_mix, &inputs.torso_mix];

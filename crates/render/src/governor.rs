@@ -10,7 +10,8 @@ use face::DEFAULT_SAMPLES;
 pub struct RenderSettings {
     /// Samples on a ray.
     pub n_samples: u32,
-    /// Side of the image, pixels. If it is less than the side asked for, the image is shown enlarged.
+    /// Side of the image, pixels. If it is less than the side asked for, the image is shown
+    /// enlarged.
     pub side: u32,
     /// Interval between images, in refresh intervals of the display.
     pub refreshes: u32,
@@ -25,10 +26,11 @@ pub struct QualityStep {
     pub to: RenderSettings,
 }
 
-/// Quality levels, best first: samples on a ray, eighths of the side, refresh intervals between images.
+/// Quality levels, best first: samples on a ray, eighths of the side, refresh intervals between
+/// images.
 ///
-/// Fewer samples are the least visible, a smaller image is soft, and fewer images a second are the most
-/// visible.
+/// Fewer samples are the least visible, a smaller image is soft, and fewer images a second are the
+/// most visible.
 const LEVELS: [(u32, u32, u32); 8] = [
     (DEFAULT_SAMPLES, 8, 1),
     (4, 8, 1),
@@ -39,11 +41,11 @@ const LEVELS: [(u32, u32, u32); 8] = [
     (3, 4, 3),
     (3, 4, 4),
 ];
-/// Cost of a ray beside its samples, in samples. Comparing 6 with 12 samples gave 14 to 36, on the CPU and
-/// on a software adapter (docs/PERFORMANCE.md).
+/// Cost of a ray beside its samples, in samples. Comparing 6 with 12 samples gave 14 to 36, on the
+/// CPU and on a software adapter (docs/PERFORMANCE.md).
 const RAY_COST: f64 = 20.0;
-/// Quality is lowered when rendering takes a larger share of the interval than this: the rest of the
-/// program needs the machine, too.
+/// Quality is lowered when rendering takes a larger share of the interval than this: the rest of
+/// the program needs the machine, too.
 const MAX_LOAD: f64 = 0.85;
 /// Quality is raised when rendering would then take a smaller share than this, far enough below
 /// [`MAX_LOAD`] that it is not lowered again at once.
@@ -63,9 +65,9 @@ const MIN_TRIAL: Duration = Duration::from_secs(10);
 
 /// Chooses samples, size and interval of images so that rendering keeps up with the display.
 ///
-/// Lowers the quality when images take too long to render and raises it when there is room again. It is
-/// given the time and is deterministic: the same calls give the same settings. Images are never rendered
-/// more often than the maximum rate, which saves power.
+/// Lowers the quality when images take too long to render and raises it when there is room again.
+/// It is given the time and is deterministic: the same calls give the same settings. Images are
+/// never rendered more often than the maximum rate, which saves power.
 ///
 /// # Examples
 /// ```
@@ -124,8 +126,8 @@ impl Governor {
         interval(self.refresh_interval, self.level)
     }
 
-    /// Changes the side asked for. The quality becomes the best that should keep up, judged by the render
-    /// times so far; returns the change, if any.
+    /// Changes the side asked for. The quality becomes the best that should keep up, judged by the
+    /// render times so far; returns the change, if any.
     pub fn set_side(&mut self, side: u32) -> Option<QualityStep> {
         if side == self.side {
             return None;
@@ -162,15 +164,16 @@ impl Governor {
         true
     }
 
-    /// Returns how long after `now` the next image is due. A refresh of the display that comes up to a
-    /// quarter of an interval early counts as on time, because the next one would be much too late.
+    /// Returns how long after `now` the next image is due. A refresh of the display that comes up
+    /// to a quarter of an interval early counts as on time, because the next one would be much too
+    /// late.
     pub fn time_until_due(&self, now: Instant) -> Duration {
         let early = self.interval() / 4;
         self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now + early))
     }
 
-    /// Records, at `now`, how long a recent image took to render. Returns the change of quality that
-    /// follows, if any.
+    /// Records, at `now`, how long a recent image took to render. Returns the change of quality
+    /// that follows, if any.
     pub fn record(&mut self, now: Instant, render_time: Duration) -> Option<QualityStep> {
         if self.n_stale > 0 {
             self.n_stale -= 1;
@@ -210,8 +213,8 @@ impl Governor {
         Some(QualityStep { from, to: above })
     }
 
-    /// Returns the first level from `level` on that should keep up, if images with settings `at` take
-    /// `median`.
+    /// Returns the first level from `level` on that should keep up, if images with settings `at`
+    /// take `median`.
     fn first_to_fit(&self, level: usize, median: Duration, at: RenderSettings) -> usize {
         let last = LEVELS.len() - 1;
         (level..last)

@@ -70,8 +70,8 @@ pub(crate) struct MixUniform {
 }
 const _: () = assert!(size_of::<MixUniform>() == 32);
 
-/// Returns scale and offset from a coordinate to a texture coordinate that maps `min` to the center of the first
-/// of `n` texels and `max` to the center of the last.
+/// Returns scale and offset from a coordinate to a texture coordinate that maps `min` to the center
+/// of the first of `n` texels and `max` to the center of the last.
 fn align_corners(min: f32, max: f32, n: usize) -> (f32, f32) {
     let n = n as f32;
     let scale = (n - 1.0) / n / (max - min);
@@ -146,7 +146,8 @@ impl FrameUniform {
     }
 }
 
-/// Returns the shading network as columns of 4x4 blocks, in the order in which lib/shade.wgsl reads them.
+/// Returns the shading network as columns of 4x4 blocks, in the order in which lib/shade.wgsl reads
+/// them.
 pub(crate) fn network_matrices(model: &FaceModel) -> Vec<[Vec4; 4]> {
     let part = |range: &std::ops::Range<usize>| &model.params()[range.clone()];
     let layout = model.layout();
@@ -175,8 +176,8 @@ pub(crate) fn network_matrices(model: &FaceModel) -> Vec<[Vec4; 4]> {
     matrices
 }
 
-/// Regroups planes of `channels` floats a texel into layers of four, the last padded with zeros: from
-/// `[plane][texel][channels]` of each part to `[plane][part][layer][texel]`.
+/// Regroups planes of `channels` floats a texel into layers of four, the last padded with zeros:
+/// from `[plane][texel][channels]` of each part to `[plane][part][layer][texel]`.
 pub(crate) fn layers_of_four(parts: &[&[f32]], n_planes: usize, channels: usize) -> Vec<Vec4> {
     let mut out = Vec::new();
     for plane in 0..n_planes {

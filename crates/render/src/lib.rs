@@ -1,19 +1,22 @@
-//! Renders a face model: the field of crate `face` in WGSL compute shaders, or in SIMD lanes on the CPU.
+//! Renders a face model: the field of crate `face` in WGSL compute shaders, or in SIMD lanes on the
+//! CPU.
 //!
 //! A [`Renderer`] belongs to one [`FaceModel`](face::FaceModel), which it uploads once. Each
-//! [`Renderer::render`] folds the frame's code into the planes and traces one ray for each pixel into an
-//! `rgba8unorm` texture of display sRGB. A window shows it through [`Renderer::texture_view`]; a recorder
-//! reads it back with [`Renderer::read_back`].
+//! [`Renderer::render`] folds the frame's code into the planes and traces one ray for each pixel
+//! into an `rgba8unorm` texture of display sRGB. A window shows it through
+//! [`Renderer::texture_view`]; a recorder reads it back with [`Renderer::read_back`].
 //!
-//! Without a GPU, [`CpuRenderer`] renders the same image, many times faster than [`face::render_cpu`] and
-//! faster than a software adapter runs the shaders.
+//! Without a GPU, [`CpuRenderer`] renders the same image, many times faster than
+//! [`face::render_cpu`] and faster than a software adapter runs the shaders.
 //!
-//! A [`Governor`] chooses samples, size and interval of the images so that they keep up with the display.
+//! A [`Governor`] chooses samples, size and interval of the images so that they keep up with the
+//! display.
 //!
 //! The crate is given a device and never creates one, reads no clock, and waits only for its own
-//! read-backs. [`face::FrameField::render_ray`] defines what it computes, and tests compare the two. It runs
-//! on any adapter with WebGPU's default limits. If the device has those of [`OPTIONAL_FEATURES`] that the
-//! adapter supports, it is faster on software adapters and can measure GPU time.
+//! read-backs. [`face::FrameField::render_ray`] defines what it computes, and tests compare the
+//! two. It runs on any adapter with WebGPU's default limits. If the device has those of
+//! [`OPTIONAL_FEATURES`] that the adapter supports, it is faster on software adapters and can
+//! measure GPU time.
 //!
 //! ```no_run
 //! # fn show(

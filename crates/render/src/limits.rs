@@ -13,8 +13,9 @@ pub const MAX_SIDE: u32 = 2048;
 
 /// Optional device features that this crate uses. Everything works without them.
 ///
-/// `FLOAT32_FILTERABLE` enables [`Precision::Float`](crate::Precision::Float), `TIMESTAMP_QUERY` enables
-/// [`Renderer::gpu_time`](crate::Renderer::gpu_time). Request `adapter.features() & OPTIONAL_FEATURES`.
+/// `FLOAT32_FILTERABLE` enables [`Precision::Float`](crate::Precision::Float), `TIMESTAMP_QUERY`
+/// enables [`Renderer::gpu_time`](crate::Renderer::gpu_time). Request `adapter.features() &
+/// OPTIONAL_FEATURES`.
 pub const OPTIONAL_FEATURES: Features =
     Features::FLOAT32_FILTERABLE.union(Features::TIMESTAMP_QUERY);
 

@@ -1,8 +1,8 @@
 //! Decides whether a part of the field must be mixed again.
 
-/// A part stays as it is while none of its weights has changed by this much. The weights of the warp are the
-/// learned numbers of the code, which have unit variance and quantizer steps ten times as large; those of the
-/// other parts follow from code and pose through small networks.
+/// A part stays as it is while none of its weights has changed by this much. The weights of the
+/// warp are the learned numbers of the code, which have unit variance and quantizer steps ten times
+/// as large; those of the other parts follow from code and pose through small networks.
 const TOLERANCE: f32 = 0.01;
 
 /// Weights that a part of the field was last mixed with.
@@ -12,8 +12,8 @@ pub(crate) struct MixedWeights(Vec<f32>);
 impl MixedWeights {
     /// Returns whether the part must be mixed again for these `weights`, and if so remembers them.
     ///
-    /// Compares with the weights of the last mixture rather than of the last call, so that small changes do
-    /// not accumulate.
+    /// Compares with the weights of the last mixture rather than of the last call, so that small
+    /// changes do not accumulate.
     pub(crate) fn update(&mut self, weights: &[f32]) -> bool {
         let is_unchanged = self.0.len() == weights.len()
             && self.0.iter().zip(weights).all(|(was, is)| (is - was).abs() < TOLERANCE);

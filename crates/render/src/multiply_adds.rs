@@ -20,15 +20,15 @@ const WORKGROUP: u32 = 64;
 const ROUNDS: u32 = 256;
 /// Chains of an invocation times the numbers in each.
 const CHAINS: u64 = 8 * 4;
-/// Independent chains of a CPU thread: enough to hide the latency of a multiply-add on two ports, few enough
-/// for sixteen registers.
+/// Independent chains of a CPU thread: enough to hide the latency of a multiply-add on two ports,
+/// few enough for sixteen registers.
 const CPU_CHAINS: usize = 10;
 
-/// Runs `rounds` multiply-adds in each of ten chains of vectors on each thread of rayon's pool, in the widest
-/// vectors that the CPU renderer uses.
+/// Runs `rounds` multiply-adds in each of ten chains of vectors on each thread of rayon's pool, in
+/// the widest vectors that the CPU renderer uses.
 ///
-/// Returns the number of floating-point operations, two for each multiply-add, and a number that depends on
-/// all of them, so that none is optimized away. The caller measures the time.
+/// Returns the number of floating-point operations, two for each multiply-add, and a number that
+/// depends on all of them, so that none is optimized away. The caller measures the time.
 ///
 /// ```
 /// let (flops, _) = render::cpu_multiply_adds(100);
@@ -61,10 +61,11 @@ impl pulp::WithSimd for Chains {
     }
 }
 
-/// Reads all of `numbers` `rounds` times on each thread of rayon's pool, in the widest vectors that the CPU
-/// renderer uses.
+/// Reads all of `numbers` `rounds` times on each thread of rayon's pool, in the widest vectors that
+/// the CPU renderer uses.
 ///
-/// Returns the number of bytes read, and a number that depends on all of them. The caller measures the time.
+/// Returns the number of bytes read, and a number that depends on all of them. The caller measures
+/// the time.
 ///
 /// ```
 /// let (bytes, sum) = render::cpu_reads(&[0.25; 1024], 2);
@@ -122,8 +123,8 @@ impl MultiplyAdds {
         Self { pipeline, bindings, timer: GpuTimer::new(device, queue) }
     }
 
-    /// Submits `n` dispatches without waiting. Returns their number of floating-point operations, two for
-    /// each multiply-add.
+    /// Submits `n` dispatches without waiting. Returns their number of floating-point operations,
+    /// two for each multiply-add.
     pub fn submit(&mut self, device: &Device, queue: &Queue, n: u32) -> u64 {
         let mut encoder = device.create_command_encoder(&CommandEncoderDescriptor::default());
         {

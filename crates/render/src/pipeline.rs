@@ -44,7 +44,8 @@ pub(crate) fn compute_pipeline(
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions {
             constants,
-            // Every shader writes its workgroup memory before it reads it, so zeroing would be wasted.
+            // Every shader writes its workgroup memory before it reads it, so zeroing would be
+            // wasted.
             zero_initialize_workgroup_memory: false,
         },
         cache: None,

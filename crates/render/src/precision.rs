@@ -3,8 +3,8 @@ use wgpu::{Device, DeviceType, Features, TextureFormat};
 /// Floating-point format of the folded field on the GPU.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Precision {
-    /// 16 bits: supported by every GPU, half the memory traffic; the image is within two levels of 8-bit
-    /// color of the definition.
+    /// 16 bits: supported by every GPU, half the memory traffic; the image is within two levels of
+    /// 8-bit color of the definition.
     Half,
     /// 32 bits: faster on software adapters. Requires `FLOAT32_FILTERABLE`.
     Float,

@@ -24,8 +24,8 @@ use crate::timer::GpuTimer;
 
 /// Side of the image of a new renderer, pixels.
 const FIRST_SIDE: u32 = 256;
-/// Side of a workgroup of the picture pass: rows of 16 neighboring pixels read neighboring texels, and 256
-/// pixels share one copy of the network.
+/// Side of a workgroup of the picture pass: rows of 16 neighboring pixels read neighboring texels,
+/// and 256 pixels share one copy of the network.
 const TILE: u32 = 16;
 
 /// Renderer of one face model on a GPU.
@@ -64,7 +64,8 @@ impl Renderer {
     /// Uploads a face model in a given precision.
     ///
     /// # Errors
-    /// If a limit of the adapter is too low for the model, or the device does not support the precision.
+    /// If a limit of the adapter is too low for the model, or the device does not support the
+    /// precision.
     pub fn with_precision(
         device: &Device,
         queue: &Queue,
@@ -139,8 +140,8 @@ impl Renderer {
         })
     }
 
-    /// Changes the side of the image, pixels, from the next [`Renderer::render`] on. Until then the old image
-    /// stays; afterwards [`Renderer::texture_view`] returns another view.
+    /// Changes the side of the image, pixels, from the next [`Renderer::render`] on. Until then the
+    /// old image stays; afterwards [`Renderer::texture_view`] returns another view.
     ///
     /// Allocates everything the new size needs, so the next image is not delayed.
     ///
@@ -164,10 +165,11 @@ impl Renderer {
         self.n_samples = n_samples;
     }
 
-    /// Submits the work of one image without waiting: folds the code into the field, then traces every pixel.
+    /// Submits the work of one image without waiting: folds the code into the field, then traces
+    /// every pixel.
     ///
-    /// `inputs` must come from the model that this renderer was made for; those of another model give a
-    /// meaningless image.
+    /// `inputs` must come from the model that this renderer was made for; those of another model
+    /// give a meaningless image.
     pub fn render(&mut self, device: &Device, queue: &Queue, inputs: &FrameInputs) {
         if let Some(picture) = self.next_picture.take() {
             self.picture = picture;
@@ -215,8 +217,8 @@ impl Renderer {
         &self.picture.view
     }
 
-    /// Reads the image back as a frame with media time `time`, waiting for the GPU. Earlier read-backs still
-    /// in progress are discarded.
+    /// Reads the image back as a frame with media time `time`, waiting for the GPU. Earlier
+    /// read-backs still in progress are discarded.
     ///
     /// # Errors
     /// If the device is lost.
@@ -233,8 +235,8 @@ impl Renderer {
         self.read_backs.finish(device)
     }
 
-    /// Starts to read the image back without waiting; [`Renderer::finish_read_back`] returns it. Several
-    /// read-backs can be in progress while rendering continues.
+    /// Starts to read the image back without waiting; [`Renderer::finish_read_back`] returns it.
+    /// Several read-backs can be in progress while rendering continues.
     pub fn start_read_back(&mut self, device: &Device, queue: &Queue, time: MediaTime) {
         self.read_backs.start(device, queue, &self.picture.texture, time);
     }

@@ -48,8 +48,8 @@ pub(crate) const PICTURE: Shader = shader!(
     "lib/field.wgsl", "lib/shade.wgsl", "lib/backdrop.wgsl", "lib/head.wgsl"
 );
 
-/// Returns the file name and the complete source of every shader, once for each precision, for tools that
-/// check shaders without a GPU.
+/// Returns the file name and the complete source of every shader, once for each precision, for
+/// tools that check shaders without a GPU.
 pub fn shader_sources() -> Vec<(&'static str, &'static str)> {
     [&MIX_PICTURES, &MIX_VOLUME, &ADD_PICTURES, &ADD_VOLUME, &MULTIPLY_ADDS, &PICTURE]
         .into_iter()

@@ -13,8 +13,8 @@ const IDLE: u8 = 0;
 const MAPPING: u8 = 1;
 const READY: u8 = 2;
 
-/// Measures the GPU time of a pass, if the device supports timestamps. Never waits: a result is available a
-/// few frames later.
+/// Measures the GPU time of a pass, if the device supports timestamps. Never waits: a result is
+/// available a few frames later.
 pub(crate) struct GpuTimer {
     queries: QuerySet,
     resolved: Buffer,
@@ -61,7 +61,8 @@ impl GpuTimer {
         }
     }
 
-    /// Encodes, after the pass, the copy of its timestamps, unless an earlier copy is still being read.
+    /// Encodes, after the pass, the copy of its timestamps, unless an earlier copy is still being
+    /// read.
     pub(crate) fn resolve(&self, encoder: &mut CommandEncoder) {
         encoder.resolve_query_set(&self.queries, 0..2, &self.resolved, 0);
         if self.state.load(Ordering::Acquire) == IDLE {

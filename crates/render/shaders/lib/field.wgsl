@@ -1,8 +1,8 @@
 // Bindings of the picture pass: field, frame, network and folded textures.
 //
-// A position `p` in the space that a texture covers is read at `p * scale + offset`. The CPU chooses scale and
-// offset so that readings are align-corners (0 is the center of the first texel, 1 the center of the last); the
-// sampler clamps to the edge.
+// A position `p` in the space that a texture covers is read at `p * scale + offset`. The CPU
+// chooses scale and offset so that readings are align-corners (0 is the center of the first texel,
+// 1 the center of the last); the sampler clamps to the edge.
 
 // Rust twin: `gpu_layout::FieldUniform`.
 struct Field {

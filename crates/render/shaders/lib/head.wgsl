@@ -10,8 +10,8 @@ override LOGIT_SCALE: f32;
 // The march stops at this transmittance: what lies behind is not visible in 8 bits.
 const OPAQUE: f32 = 1e-4;
 
-// Returns the distances at which the ray enters and leaves the head box. If it misses, it leaves before it enters.
-// Rust twin: `face::Ray::span`.
+// Returns the distances at which the ray enters and leaves the head box. If it misses, it leaves
+// before it enters. Rust twin: `face::Ray::span`.
 fn head_span(origin: vec3f, direction: vec3f) -> vec2f {
     let inverse = 1.0 / select(direction, vec3f(1e-6), abs(direction) < vec3f(1e-6));
     let a = (field.head_min.xyz - origin) * inverse;

@@ -7,7 +7,8 @@ struct Mix {
     n_pictures: u32,
     // Index of their first weight in `mix_weights`.
     first_weight: u32,
-    // 1: set the outermost texels of each layer to zero, because a warp must fade out at its border.
+    // 1: set the outermost texels of each layer to zero, because a warp must fade out at its
+    // border.
     clear_border: u32,
     pad0: u32,
     pad1: u32,

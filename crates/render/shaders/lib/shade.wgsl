@@ -1,9 +1,9 @@
-// The shading network: 12 inputs (the last is zero) -> 32 -> 32 -> 3. Unrolled, because indexing arrays in loops
-// takes four to six times as long on software adapters.
+// The shading network: 12 inputs (the last is zero) -> 32 -> 32 -> 3. Unrolled, because indexing
+// arrays in loops takes four to six times as long on software adapters.
 //
-// The weights are 4x4 blocks in workgroup memory, ordered by output block, then by input block: 24 of layer 1,
-// 64 of layer 2, 8 of layer 3 (whose fourth row is zero).
-// Rust twins: step 3 of `face::FrameField::render_ray`, `gpu_layout::network_matrices`.
+// The weights are 4x4 blocks in workgroup memory, ordered by output block, then by input block: 24
+// of layer 1, 64 of layer 2, 8 of layer 3 (whose fourth row is zero). Rust twins: step 3 of
+// `face::FrameField::render_ray`, `gpu_layout::network_matrices`.
 
 // Rust twin: `face::MEAN_FLOOR`; set when the pipeline is made.
 override MEAN_FLOOR: f32;

@@ -22,7 +22,8 @@ pub(super) fn fused<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Returns the larger of two numbers, neither of them NaN. One instruction, where `f32::max` takes three.
+/// Returns the larger of two numbers, neither of them NaN. One instruction, where `f32::max` takes
+/// three.
 #[inline(always)]
 pub(super) fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
@@ -34,9 +35,9 @@ pub(super) fn smaller(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 
-/// Returns, for each position in texels, the lower of the two enclosing texels of `n`, and the share of the
-/// upper. Positions are clamped. A position exactly on a texel may have it as the lower (share 0) or as the
-/// upper (share 1).
+/// Returns, for each position in texels, the lower of the two enclosing texels of `n`, and the
+/// share of the upper. Positions are clamped. A position exactly on a texel may have it as the
+/// lower (share 0) or as the upper (share 1).
 #[inline(always)]
 pub(super) fn cells(at: &Lanes, n: usize) -> ([u32; LANES], Lanes) {
     /// 2^23: added to a number, it leaves the nearest integer in the lowest mantissa bits.

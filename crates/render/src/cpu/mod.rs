@@ -20,11 +20,11 @@ use tile::{TILE_ROWS, View};
 
 /// Renderer of one face model on the CPU.
 ///
-/// The image is that of [`face::FrameField::render_ray`] except for what is not visible and therefore skipped:
-/// bins in empty regions, everything behind a point that less than one ten-thousandth of the light passes, and
-/// the backdrop where it is hidden. Tests compare it with the definition. It uses the widest vectors of the
-/// processor and the threads of rayon's pool, and after the first image of a size only
-/// [`CpuRenderer::frame`] allocates.
+/// The image is that of [`face::FrameField::render_ray`] except for what is not visible and
+/// therefore skipped: bins in empty regions, everything behind a point that less than one
+/// ten-thousandth of the light passes, and the backdrop where it is hidden. Tests compare it with
+/// the definition. It uses the widest vectors of the processor and the threads of rayon's pool, and
+/// after the first image of a size only [`CpuRenderer::frame`] allocates.
 ///
 /// # Examples
 /// ```
@@ -102,7 +102,8 @@ impl CpuRenderer {
         self.n_samples = n_samples.clamp(1, face::MAX_SAMPLES);
     }
 
-    /// Renders an image and returns its pixels, `[side][side]` of red, green and blue, display sRGB.
+    /// Renders an image and returns its pixels, `[side][side]` of red, green and blue, display
+    /// sRGB.
     ///
     /// A part of the field is mixed again only if its weights have changed since it was mixed.
     pub fn render(&mut self, inputs: &FrameInputs) -> &[u8] {

@@ -60,7 +60,8 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Computes `outputs = relu(bias + weights · inputs)`, two registers of outputs for each ray at a time.
+/// Computes `outputs = relu(bias + weights · inputs)`, two registers of outputs for each ray at a
+/// time.
 #[inline(always)]
 fn dense<S: pulp::Simd, const N: usize>(
     simd: S,

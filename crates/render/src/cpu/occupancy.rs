@@ -4,12 +4,12 @@ use face::{LOGIT_SCALE, Ray, Sizes};
 
 /// Cells of the density grid along a side of a block.
 const BLOCK: usize = 2;
-/// Logarithm of the density, per canonical unit, below which a point counts as empty. A ray through a whole box
-/// of such points loses at most 0.5 % of its light.
+/// Logarithm of the density, per canonical unit, below which a point counts as empty. A ray through
+/// a whole box of such points loses at most 0.5 % of its light.
 const EMPTY_LOG_DENSITY: f32 = -7.0;
 
-/// Blocks of the head box that are not empty (occupancy grid: Müller et al. 2022, "Instant Neural Graphics
-/// Primitives", appendix C).
+/// Blocks of the head box that are not empty (occupancy grid: Müller et al. 2022, "Instant Neural
+/// Graphics Primitives", appendix C).
 pub(super) struct Occupancy {
     /// Side of the density grid, vertices.
     n: usize,
@@ -22,7 +22,8 @@ pub(super) struct Occupancy {
     /// `raw`, dilated by `reach`.
     wide: Vec<u8>,
     scratch: Vec<u8>,
-    /// Number of blocks along each axis by which `wide` is dilated; `None` if `raw` has changed since.
+    /// Number of blocks along each axis by which `wide` is dilated; `None` if `raw` has changed
+    /// since.
     reach: Option<[usize; 3]>,
 }
 
@@ -92,8 +93,8 @@ impl Occupancy {
         self.block.into_iter().fold(f32::MAX, f32::min)
     }
 
-    /// Returns the first and the last of the distances `enter + (i + 0.5) * step`, up to `leave`, at which the
-    /// ray is in a dilated block, or `None` if there is none.
+    /// Returns the first and the last of the distances `enter + (i + 0.5) * step`, up to `leave`,
+    /// at which the ray is in a dilated block, or `None` if there is none.
     #[inline(always)]
     pub(super) fn find(
         &self,

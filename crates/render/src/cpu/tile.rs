@@ -13,11 +13,12 @@ use super::occupancy::Occupancy;
 pub(super) const TILE_ROWS: usize = 4;
 /// A march ends when all of its rays have a smaller transmittance than this.
 const OPAQUE: f32 = 0.0001;
-/// A layer whose visible share is smaller than this is not read: a quarter of a level of 8-bit color.
+/// A layer whose visible share is smaller than this is not read: a quarter of a level of 8-bit
+/// color.
 const MIN_VISIBLE: f32 = 0.001;
 
-/// Returns the largest distance, canonical units, between a ray of a tile and the central ray of the tile where
-/// they pass the head, plus a margin for the step of the search.
+/// Returns the largest distance, canonical units, between a ray of a tile and the central ray of
+/// the tile where they pass the head, plus a margin for the step of the search.
 pub(super) fn reach(sizes: &Sizes, inputs: &FrameInputs, side: u32) -> f32 {
     let (mut to_box, mut diagonal) = (0.0_f32, 0.0_f32);
     for c in 0..3 {
@@ -123,7 +124,8 @@ impl Band<'_> {
             let n = LANES.min(view.side - left);
             for (row, line) in self.rows.chunks_exact_mut(stride).enumerate() {
                 let y = (self.top + row) as f32 * pixel + 0.5 * pixel;
-                // A `match` instead of `map`: a closure would be compiled separately, for the oldest processor.
+                // A `match` instead of `map`: a closure would be compiled separately, for the
+                // oldest processor.
                 let heads = match near {
                     Some(near) => view.trace::<S, FUSED>(simd, &x, y, near),
                     None => None,
@@ -160,8 +162,8 @@ fn lerp<const FUSED: bool>(a: &Lanes, b: &Lanes, share: &Lanes) -> Lanes {
 }
 
 impl View<'_> {
-    /// Returns the distances between which the rays of the tile around an image point may hit the head, or
-    /// `None` if none can.
+    /// Returns the distances between which the rays of the tile around an image point may hit the
+    /// head, or `None` if none can.
     #[inline(always)]
     fn find_head(&self, x: f32, y: f32) -> Option<(f32, f32)> {
         // If a tile covers the whole head, searching would exclude nothing.
@@ -181,8 +183,8 @@ impl View<'_> {
         Some((first - half, last + half))
     }
 
-    /// Steps 1 to 3 of [`face::FrameField::render_ray`] between the distances `near`, or `None` if all rays
-    /// miss the head.
+    /// Steps 1 to 3 of [`face::FrameField::render_ray`] between the distances `near`, or `None` if
+    /// all rays miss the head.
     #[inline(always)]
     fn trace<S: pulp::Simd, const FUSED: bool>(
         &self,
@@ -279,8 +281,8 @@ impl View<'_> {
         Some(Heads { rgb: colors, alpha })
     }
 
-    /// Writes the weights of the bins `first..last`. Returns the bin at which all rays have ended, and the mass
-    /// of each.
+    /// Writes the weights of the bins `first..last`. Returns the bin at which all rays have ended,
+    /// and the mass of each.
     #[inline(always)]
     fn march<const FUSED: bool>(
         &self,
@@ -410,7 +412,8 @@ impl View<'_> {
         }
     }
 
-    /// Returns whether the torso can be visible between the columns `x` and the rows `y`, image space.
+    /// Returns whether the torso can be visible between the columns `x` and the rows `y`, image
+    /// space.
     #[inline(always)]
     fn may_show_torso(&self, x: [f32; 2], y: [f32; 2]) -> bool {
         let [_, _, _, c, d, ty] = self.inputs.torso_affine;
@@ -516,8 +519,8 @@ impl View<'_> {
     }
 }
 
-/// Places one sample at the center of the mass of each part. `places` holds the first bin; the length of the
-/// bins, in whole and parts, before each sample is added to it.
+/// Places one sample at the center of the mass of each part. `places` holds the first bin; the
+/// length of the bins, in whole and parts, before each sample is added to it.
 #[inline(always)]
 fn place_samples(weights: &[Lanes], mass: &Lanes, places: &mut [Lanes]) {
     let share = each(|i| mass[i] / places.len() as f32);
