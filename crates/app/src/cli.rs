@@ -1,4 +1,4 @@
-//! The command line: a contract, because scripts and measurements use it.
+//! The command line. It is a contract: scripts and measurements rely on it.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use capture::SourceSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use face::Background;
 use types::{ParseRateError, Rate};
 
-/// A face-to-face call in the bandwidth of a phone call. Without a command: the window.
+/// Face-to-face calls in the bandwidth of a phone call. Without a command, opens the window.
 #[derive(Debug, Parser)]
 #[command(name = "feathercall", version, about)]
 pub(crate) struct Cli {
@@ -22,106 +23,121 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Two peers on this machine, real WebRTC on loopback, the built-in actor and its enrolled face
+    /// Call between two peers on this machine: real WebRTC on loopback, the built-in actor and its face
     Demo(Demo),
-    /// Learn a face from a camera, a clip or the actor
+    /// Enroll a face from a camera, a clip or the actor
     Enroll(Enroll),
-    /// Start a call: prints the invite link and waits
+    /// Start a call: print the invite link and wait for the peer
     Call(Host),
     /// Join a call by its invite link
     Join(Join),
-    /// Run the signaling service that peers meet at
+    /// Run the signaling service through which peers connect
     Rendezvous {
         /// Address to listen on, such as 0.0.0.0:7300
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Turn a clip into a stream of access units, as a call would send them
+    /// Encode a clip as a stream of access units, as a call would send them
     Encode {
+        /// The clip
         clip: PathBuf,
+        /// Face file of the person in the clip
         #[arg(long)]
         face: PathBuf,
+        /// The stream to write, such as OUT.fcs
         #[arg(long)]
         out: PathBuf,
+        /// How much is sent: less data, or more detail and less delay
         #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
         rate: Rate,
     },
     /// Render a stream of access units
     Decode {
+        /// The stream, made by `encode`
         stream: PathBuf,
+        /// Face file of the person in the stream
         #[arg(long)]
         face: PathBuf,
-        /// OUT.mp4, OUT.y4m, or a folder for PNG pictures
+        /// OUT.mp4, OUT.y4m, or a new folder for PNG pictures
         #[arg(long)]
         out: PathBuf,
+        /// Side of the pictures in pixels: 128, 256, 512, 1024, or auto for 256
         #[arg(long, default_value = "256")]
         resolution: Resolution,
-        /// Behind the person: own, blurred, a color such as #203040, or a picture
+        /// Background: own, blurred, a color such as #203040, or a picture
         #[arg(long, default_value = "own", value_parser = parse_background)]
         background: Background,
-        /// Pictures a second, 1 to 240
+        /// Pictures per second, 1 to 240
         #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=240))]
         fps: u32,
     },
-    /// Measure a face on a clip: quality, payload, pictures beside their originals
+    /// Evaluate a face on a clip: picture quality and bit rate
     Eval {
-        /// A clip, or actor for frames of the built-in actor
+        /// A clip, or actor for the built-in actor
         #[arg(long)]
         clip: PathBuf,
+        /// Face file of the person in the clip
         #[arg(long)]
         face: PathBuf,
-        /// Frames A..B of the clip, B not included; the whole clip unless given
+        /// Frames A..B, B excluded [default: the whole clip]
         #[arg(long, value_parser = parse_frames)]
         frames: Option<Range<u64>>,
+        /// Sides of the rendered pictures in pixels, separated by commas
         #[arg(long, value_delimiter = ',', default_value = "256")]
         resolutions: Vec<u32>,
         #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
         rate: Rate,
-        /// Samples on a ray
+        /// Samples per ray
         #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
         samples: u32,
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
-        /// Folder for the table and the pictures
+        /// Folder for the report with tables and pictures
         #[arg(long)]
         report: Option<PathBuf>,
-        /// Share of packets lost, such as 0.3: what that costs, instead of the usual figures
+        /// Measure the effect of packet loss instead: the share lost, such as 0.3
         #[arg(long, value_parser = parse_loss, conflicts_with_all = ["report", "curve"])]
         loss: Option<f64>,
-        /// They are lost in bursts this long, such as 400ms, instead of one by one
+        /// Lose packets in bursts of this length, such as 400ms, instead of independently
         #[arg(long, value_parser = parse_duration, requires = "loss")]
         burst: Option<Duration>,
-        /// Folder for rate-distortion curves: ours beside those of x264, x265, VP9 and AV1
+        /// Measure rate-distortion curves instead, beside x264, x265, VP9 and AV1; folder for the curves
         #[arg(long, conflicts_with = "report")]
         curve: Option<PathBuf>,
     },
     /// Write the 478 landmarks of every frame to a `NumPy` archive
     Track {
+        /// The clip
         clip: PathBuf,
+        /// The archive to write, such as OUT.npz
         #[arg(long)]
         landmarks: PathBuf,
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
     /// List cameras, microphones, speakers and graphics adapters
     Devices,
-    /// Look into a face file
+    /// Inspect a face file
     #[command(subcommand)]
     Model(Model),
-    /// Measure the speed of one part on this machine
+    /// Measure the speed of one part of the program on this machine
     Bench {
+        /// The part to measure
         #[arg(value_enum)]
         part: Part,
-        /// The built-in actor's face unless given
+        /// Face file [default: the built-in actor's]
         #[arg(long)]
         face: Option<PathBuf>,
-        /// A stream of that face, made by `encode`: `bench render` and `bench fields` paint what it
-        /// shows, 60 times a second (`fields` its first 20 pictures), in place of what the actor does
+        /// For `bench render` and `bench fields`: a stream of that face, made by `encode`, to render
+        /// at 60 pictures per second instead of the actor
         #[arg(long)]
         stream: Option<PathBuf>,
-        /// Samples a ray of the pictures of `bench render` and `bench fields`
+        /// For `bench render` and `bench fields`: samples per ray
         #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
         samples: u32,
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
@@ -129,56 +145,57 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// How long the call lasts
+    /// Duration of the call in seconds
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
-    /// No window even where there is a display
+    /// Run without a window
     #[arg(long)]
     pub(crate) headless: bool,
-    /// Where the call is recorded: FILE.mp4, FILE.y4m, or a folder
+    /// Record the call: OUT.mp4, OUT.y4m, or a new folder [default without a window: demo.mp4]
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Enroll {
-    /// camera, camera:NAME, actor, or a clip
+    /// What to learn from: camera, camera:NAME, actor, or a clip
     #[arg(long)]
     pub(crate) from: SourceSpec,
+    /// The face file to write, such as ME.face
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Side of the square picture that is learnt from, in pixels
+    /// Side of the square training pictures in pixels
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=512))]
     pub(crate) size: u32,
-    /// default, or small: about half the bytes for a peer to download
+    /// Size of the face: default, or small, about half the bytes to download
     #[arg(long, default_value = "default")]
     pub(crate) preset: enroll::Preset,
-    /// Wall-clock limit for everything, such as 90s or 10m
+    /// Time limit for the whole enrollment, such as 90s or 10m
     #[arg(long, value_parser = parse_duration, conflicts_with = "steps")]
     pub(crate) budget: Option<Duration>,
-    /// Training steps instead of a time limit: the result is then the same on every run
+    /// Number of training steps instead of a time limit, for reproducible results
     #[arg(long)]
     pub(crate) steps: Option<u32>,
-    /// Frames that are kept back to measure on: the last share (0.15) or every N-th (every:7)
+    /// Frames held out for measuring: the last share, such as 0.15, or every N-th, such as every:7
     #[arg(long, default_value = "0.15")]
     pub(crate) holdout: enroll::Holdout,
-    /// Leave out, to see what it is worth: embedding, consistency-code
+    /// Disable a part, to measure its benefit: embedding, consistency-code
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub(crate) without: Vec<enroll::Ablation>,
-    /// Go on from what an interrupted run left
+    /// Resume an interrupted enrollment
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Progress and result as JSON lines
+    /// Print progress and result as JSON lines
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Host {
-    /// URL of a rendezvous service; without it, one is run here for the local network
+    /// URL of a rendezvous service [default: run one here, for the local network]
     #[arg(long, conflicts_with = "manual")]
     pub(crate) rendezvous: Option<String>,
-    /// No service at all: copy a link over, copy an answer back
+    /// Connect without a service: exchange a link and an answer by hand
     #[arg(long)]
     pub(crate) manual: bool,
     #[command(flatten)]
@@ -193,47 +210,49 @@ pub(crate) struct Join {
     pub(crate) peer: Peer,
 }
 
-/// Pictures a second that a window draws unless told otherwise: the rhythm of most displays.
+/// Default limit of pictures per second in a window: the refresh rate of most displays.
 pub(crate) const DEFAULT_MAX_FPS: u32 = 60;
 
-/// What `call` and `join` share.
+/// Options that `call` and `join` share.
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
-    /// Your enrolled face; without it the peer hears but does not see you
+    /// Your face file; without it your peer only hears you
     #[arg(long)]
     pub(crate) face: Option<PathBuf>,
-    /// camera, camera:NAME, actor, a clip, or the .fcs stream that `encode` made of one
+    /// What animates your face: camera, camera:NAME, actor, a clip, or a .fcs stream made by `encode`
     #[arg(long)]
     pub(crate) source: Option<SourceSpec>,
-    /// No window
+    /// Run without a window
     #[arg(long)]
     pub(crate) headless: bool,
-    /// Record the peer: OUT.mp4, OUT.y4m, or a folder
+    /// Record the peer: OUT.mp4, OUT.y4m, or a new folder
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
-    /// Side of the peer's picture: 128, 256, 512, 1024 or auto
+    /// Side of the peer picture in pixels: 128, 256, 512, 1024, or auto to fit the window
     #[arg(long, default_value = "auto")]
     pub(crate) resolution: Resolution,
-    /// Behind the peer, as you see them: own, blurred, a color such as #203040, or a picture
+    /// Background of the peer picture: own, blurred, a color such as #203040, or a picture
     #[arg(long, default_value = "own", value_parser = parse_background)]
     pub(crate) background: Background,
-    /// Draw the peer's face at most so often a second in the window: fewer spare the battery
+    /// Limit of pictures per second in the window; fewer save power
     #[arg(long, default_value_t = DEFAULT_MAX_FPS, value_parser = clap::value_parser!(u32).range(1..=240))]
     pub(crate) max_fps: u32,
-    /// How much is sent: bytes against detail and delay
+    /// How much is sent: less data, or more detail and less delay
     #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
     pub(crate) rate: Rate,
-    /// Write figures once a second as JSON lines
+    /// Write statistics to this file once a second as JSON lines
     #[arg(long)]
     pub(crate) stats: Option<PathBuf>,
-    /// Hang up after this long, such as 10s
+    /// Hang up after this time, such as 10s
     #[arg(long, value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
+    /// Neither send nor play sound
     #[arg(long)]
     pub(crate) no_audio: bool,
+    /// Do not send your face
     #[arg(long)]
     pub(crate) no_video: bool,
-    /// A scripted action, such as 4s=resolution:512, 4s=rate:low, 2s=mute, 3s=camera-off, 9s=hang-up
+    /// Scripted action, such as 4s=resolution:512, 4s=rate:low, 2s=mute, 3s=camera-off, 9s=hang-up
     #[arg(long, value_name = "TIME=ACTION", num_args = 1..)]
     pub(crate) at: Vec<Scripted>,
     /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478
@@ -243,9 +262,11 @@ pub(crate) struct Peer {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Model {
-    /// Sizes, layers and hashes of a face file
+    /// Print the sizes, layers and hash of a face file
     Info {
+        /// The face file
         face: PathBuf,
+        /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
@@ -253,13 +274,13 @@ pub(crate) enum Model {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Part {
-    /// Pictures on every path this machine has.
+    /// Rendering, on every path of this machine
     Render,
-    /// The tracker.
+    /// The tracker
     Track,
-    /// Encoder and decoder.
+    /// Encoder and decoder
     Codec,
-    /// Pictures of this field beside those of fields that ask their networks more often.
+    /// Rendering this field and fields that evaluate their networks more often
     Fields,
 }
 
@@ -268,30 +289,29 @@ fn rate_parser() -> impl TypedValueParser<Value = Rate> {
     PossibleValuesParser::new(Rate::ALL.map(Rate::name)).try_map(|name| name.parse::<Rate>())
 }
 
-/// Side of the rendered picture.
+/// Requested side of the peer picture.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Resolution {
-    /// Follows the window, pixel for pixel; 256 where there is none.
+    /// The size of its area in the window, in physical pixels; 256 without a window.
     #[default]
     Auto,
-    /// So many pixels.
+    /// A fixed number of pixels.
     Side(u32),
 }
 
 impl Resolution {
-    /// All there are.
+    /// All choices.
     pub const CHOICES: [Self; 5] =
         [Self::Auto, Self::Side(128), Self::Side(256), Self::Side(512), Self::Side(1024)];
 
-    /// The side to render at in a place of `place_px` physical pixels.
+    /// Returns the side to render, pixels, for an area of `area_px` physical pixels.
     ///
-    /// [`Resolution::Auto`] is the place's own, in steps of 32 so that a window being dragged does
-    /// not ask for a new picture size at every pixel, and between the smallest and the largest
-    /// that can be chosen.
-    pub fn side(self, place_px: u32) -> u32 {
+    /// [`Resolution::Auto`] fits the area, within 128..=1024 and in steps of 32, so that the size
+    /// does not change at every pixel while the window is being resized.
+    pub fn side(self, area_px: u32) -> u32 {
         match self {
             Self::Side(side) => side,
-            Self::Auto => place_px.clamp(128, 1024).next_multiple_of(32),
+            Self::Auto => area_px.clamp(128, 1024).next_multiple_of(32),
         }
     }
 }
@@ -316,7 +336,7 @@ impl FromStr for Resolution {
     }
 }
 
-/// A wish of the user at a given time after the peers were connected.
+/// User action at a given time after the peers connected.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scripted {
     pub(crate) at: Duration,
@@ -365,7 +385,7 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     text.parse().map_err(|error: ParseRateError| error.to_string())
 }
 
-/// `90s`, `1500ms`, `10m`, or plain seconds.
+/// Parses `90s`, `1500ms`, `10m`, `1h`, or plain seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -374,15 +394,15 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err("a time is a number with ms, s, m or h behind it".to_owned()),
+        _ => return Err("a time is a number followed by ms, s, m or h".to_owned()),
     };
     let seconds =
         number.parse::<f64>().map_err(|_| "a time is a number, such as 10s".to_owned())?;
     Duration::try_from_secs_f64(seconds * scale)
-        .map_err(|_| "a time is not negative and not endless".to_owned())
+        .map_err(|_| "a time is neither negative nor infinite".to_owned())
 }
 
-/// `own`, `blurred`, a color in hexadecimal, or a PNG or JPEG picture.
+/// Parses `own`, `blurred`, a color such as `#203040`, or the path of a PNG or JPEG picture.
 fn parse_background(text: &str) -> Result<Background, String> {
     match text {
         "own" => return Ok(Background::Own),
@@ -390,12 +410,11 @@ fn parse_background(text: &str) -> Result<Background, String> {
         _ => {}
     }
     if let Some(digits) = text.strip_prefix('#') {
-        let wrong = || "a color is six hexadecimal digits, such as #203040".to_owned();
-        if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let [_, r, g, b] = u32::from_str_radix(digits, 16).map_err(|_| wrong())?.to_be_bytes();
-        return Ok(Background::Color([r, g, b]));
+        let color = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
+        return color
+            .and_then(|color| <[u8; 3]>::try_from(color).ok())
+            .map(Background::Color)
+            .ok_or_else(|| "a color is six hexadecimal digits, such as #203040".to_owned());
     }
     capture::read_picture(text.as_ref()).map(Background::Picture).map_err(|error| {
         format!(
@@ -404,11 +423,13 @@ fn parse_background(text: &str) -> Result<Background, String> {
     })
 }
 
+/// Parses a share from 0 to 0.95.
 fn parse_loss(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..=0.95).contains(share));
     share.ok_or_else(|| "loss is a share from 0 to 0.95, such as 0.3".to_owned())
 }
 
+/// Parses a range `A..B`.
 fn parse_frames(text: &str) -> Result<Range<u64>, String> {
     let wrong = || "write A..B, such as 170..200".to_owned();
     let (from, to) = text.split_once("..").ok_or_else(wrong)?;
@@ -427,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_units() {
+    fn durations_have_units() {
         for (text, ms) in [("10s", 10_000), ("1500ms", 1500), ("2m", 120_000), ("0.5", 500)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
@@ -437,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn scripted_actions_are_read() {
+    fn scripted_actions_are_parsed() {
         let want = Scripted {
             at: Duration::from_secs(4),
             action: Action::Resolution(Resolution::Side(512)),
@@ -483,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_as_large_as_the_place_and_never_smaller_by_choice() {
+    fn auto_fits_the_area_in_steps_of_32_pixels() {
         for (place, side) in
             [(0, 128), (90, 128), (200, 224), (512, 512), (700, 704), (1023, 1024), (3000, 1024)]
         {

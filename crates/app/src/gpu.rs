@@ -1,27 +1,27 @@
-//! The graphics device, for a window and without one.
+//! Graphics devices, with or without a window.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A device and what is known of it: one of its own, or the window's.
+/// Graphics device with its queue and adapter: the window's, or one without a window.
 #[derive(Clone)]
 pub(crate) struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) info: wgpu::AdapterInfo,
-    /// The first thing that went wrong on it for good.
-    trouble: Arc<Mutex<Option<Trouble>>>,
+    /// First unrecoverable failure.
+    failure: Arc<Mutex<Option<GpuFailure>>>,
 }
 
-/// Why nothing more is to be expected of a device.
+/// Why a device stopped working.
 #[derive(Clone, Debug)]
-pub(crate) enum Trouble {
-    /// It is gone for everybody: taken out, reset, or its driver crashed.
+pub(crate) enum GpuFailure {
+    /// It was lost: unplugged, reset, or its driver crashed.
     Lost(String),
-    /// It could not do what we asked of it: no memory, most likely.
+    /// It rejected an operation, most likely for lack of memory.
     Failed(String),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for GpuFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost(why) if why.is_empty() => f.write_str("the graphics device was lost"),
@@ -31,7 +31,7 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// Why there is no device to render with.
+/// Why no device could be opened.
 #[derive(Debug)]
 pub(crate) enum GpuError {
     NoAdapter,
@@ -44,15 +44,14 @@ impl std::fmt::Display for GpuError {
             Self::NoAdapter => f.write_str(
                 "no graphics adapter found: install a Vulkan driver (mesa-vulkan-drivers has a software one)",
             ),
-            Self::NoDevice(error) => write!(f, "the graphics adapter refused to work: {error}"),
+            Self::NoDevice(error) => write!(f, "the graphics adapter cannot be opened: {error}"),
         }
     }
 }
 
 impl std::error::Error for GpuError {}
 
-/// What to ask an adapter for: every limit it has, because a face and its picture are larger than
-/// the smallest defaults.
+/// Requests all limits of an adapter, since a face and its picture can exceed the defaults.
 fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     wgpu::DeviceDescriptor {
         label: Some("feathercall"),
@@ -63,7 +62,7 @@ fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static>
 }
 
 impl Gpu {
-    /// The fastest adapter there is; a software one if there is nothing else.
+    /// Opens the fastest adapter; a software one if there is nothing else.
     pub(crate) fn headless() -> Result<Self, GpuError> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
@@ -78,39 +77,39 @@ impl Gpu {
         Ok(Self::new(device, queue, adapter.get_info()))
     }
 
-    /// The window's own, so that its pictures need no read-back.
+    /// Shares the window's device, so that pictures need not be read back.
     pub(crate) fn of_window(state: &egui_wgpu::RenderState) -> Self {
         Self::new(state.device.clone(), state.queue.clone(), state.adapter.get_info())
     }
 
-    /// Watches a device: what goes wrong on it is kept for [`Gpu::trouble`] and is no panic.
+    /// Wraps a device. Its failures are kept for [`Gpu::failure`] instead of causing a panic.
     pub(crate) fn new(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Self {
-        let trouble = Arc::new(Mutex::new(None));
-        let lost = Arc::clone(&trouble);
+        let failure = Arc::new(Mutex::new(None));
+        let lost = Arc::clone(&failure);
         device.set_device_lost_callback(move |_, message| {
             let why = message.trim_end_matches(['.', ' ']).to_owned();
-            keep_first(&lost, Trouble::Lost(why));
+            keep_first(&lost, GpuFailure::Lost(why));
         });
-        let failed = Arc::clone(&trouble);
+        let failed = Arc::clone(&failure);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            keep_first(&failed, Trouble::Failed(error.to_string()));
+            keep_first(&failed, GpuFailure::Failed(error.to_string()));
         }));
-        Self { device, queue, info, trouble }
+        Self { device, queue, info, failure }
     }
 
-    /// Why nothing more is to be expected of the device, if so.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        // Waits for nothing; a loss is only told to who asks.
+    /// Returns why the device stopped working, if it has.
+    pub(crate) fn failure(&self) -> Option<GpuFailure> {
+        // Does not wait. Losses are only reported while polling.
         let _ = self.device.poll(wgpu::PollType::Poll);
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// No hardware: our shaders on it are slower than the CPU renderer.
+    /// Returns whether the adapter is software, on which shaders are slower than the CPU renderer.
     pub(crate) fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Every adapter of this computer, for `feathercall devices`.
+    /// Lists the adapters of this computer.
     pub(crate) fn list() -> Vec<wgpu::AdapterInfo> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
@@ -119,17 +118,17 @@ impl Gpu {
     }
 }
 
-/// A loss counts more than what failed before it.
-fn keep_first(trouble: &Mutex<Option<Trouble>>, what: Trouble) {
-    let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-    if !matches!(*trouble, Some(Trouble::Lost(_)))
-        && (trouble.is_none() || matches!(what, Trouble::Lost(_)))
+/// Keeps the first failure, but replaces a failed operation by a loss.
+fn keep_first(kept: &Mutex<Option<GpuFailure>>, failure: GpuFailure) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if !matches!(*kept, Some(GpuFailure::Lost(_)))
+        && (kept.is_none() || matches!(failure, GpuFailure::Lost(_)))
     {
-        *trouble = Some(what);
+        *kept = Some(failure);
     }
 }
 
-/// How a window makes its device: egui's own choice of adapter, with our features and limits.
+/// Configures the window's device: egui chooses the adapter, we the features and limits.
 pub(crate) fn window_setup() -> egui_wgpu::WgpuConfiguration {
     let mut configuration = egui_wgpu::WgpuConfiguration::default();
     if let egui_wgpu::WgpuSetup::CreateNew(setup) = &mut configuration.wgpu_setup {

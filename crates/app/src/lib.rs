@@ -1,17 +1,18 @@
-//! The `feathercall` program: the command line, the window, recordings.
+//! The `feathercall` program: command line, window, recordings.
 //!
-//! It owns the graphics device and the files; everything else is in the crates it joins. Start at
-//! `cli.rs` (what can be asked for), `commands/` (how it is done) or `window/`.
-#![expect(clippy::disallowed_methods, reason = "the program owns its clock and its threads")]
+//! It owns the graphics device and the files; the other crates do the rest. Start reading at
+//! `cli.rs` (the command line), `commands/` (what each command does) or `window/`.
+#![expect(clippy::disallowed_methods, reason = "the program owns the clock and its threads")]
 
 mod cli;
 mod commands;
+mod face_files;
+mod face_renderer;
 mod gpu;
 mod live;
-mod painted;
-mod painter;
 mod progress;
 mod recorder;
+mod render_stats;
 mod window;
 
 use std::ffi::OsString;
@@ -24,7 +25,9 @@ pub use window::{
     Action, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
 };
 
-/// Runs the program: exit code 0 done, 1 failed with one line on standard error, 2 usage.
+/// Runs the program with the given arguments, the first being its name.
+///
+/// Exit codes: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match cli::Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -36,7 +39,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The chain of causes on one line, each said once.
+            // The chain of causes on one line, without repetitions.
             let mut line = String::new();
             for cause in error.chain().map(ToString::to_string) {
                 if !line.contains(&cause) {

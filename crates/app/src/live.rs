@@ -1,5 +1,5 @@
-//! A running call with everything around it: recording, statistics, scripted actions. The window
-//! and the headless commands drive the same one.
+//! A running call with recording, statistics and scripted actions, for the window and the headless
+//! commands alike.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,46 +15,48 @@ use serde::Serialize;
 use types::MediaTime;
 
 use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
-use crate::painted::{Painted, PaintedRow};
 use crate::recorder::{Recorded, Recorder, RecorderState};
+use crate::render_stats::{RenderStats, RenderStatsRow};
 
-/// What a person may ask for around a call.
+/// Options around a call.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     pub(crate) resolution: Resolution,
     pub(crate) background: Background,
     pub(crate) stats: Option<PathBuf>,
-    /// Counted from the moment the peers are connected.
+    /// Time after which to hang up, from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
     pub(crate) script: Vec<Scripted>,
-    /// Most pictures a second in a window.
+    /// Limit of pictures per second in a window.
     pub(crate) max_fps: Option<u32>,
 }
 
 /// One line of `--stats`.
 #[derive(Serialize)]
 struct Row {
-    /// Seconds since the peers were connected; `t_s` counts from the setting up.
+    /// Seconds since the peers were connected; `t_s` of the statistics counts from the start.
     call_s: f64,
     #[serde(flatten)]
     stats: Stats,
-    /// Side in pixels at which the peer is rendered here.
+    /// Side of the peer picture, pixels.
     resolution: u32,
-    /// In a window what it shows, else what is recorded.
+    /// Rendering in the window, or else for the recording.
     #[serde(flatten)]
-    painted: PaintedRow,
-    /// Pictures recorded so far, and the media time and side of the newest.
+    rendering: RenderStatsRow,
+    /// Pictures recorded so far.
     recorded_frames: u64,
+    /// Media time of the newest one, and its side in pixels.
     recorded_media_time_s: f64,
     recorded_resolution: u32,
 }
 
-/// A calm color behind the peer.
+/// Color of the plain background, sRGB.
 const PLAIN: [u8; 3] = [0x2c, 0x38, 0x44];
-/// Recordings and headless calls have no window to follow.
+/// Side of recordings and headless calls if none is chosen, pixels.
 const HEADLESS_SIDE: u32 = 256;
 
+/// A call with everything that happens around it.
 pub(crate) struct Live {
     call: Call,
     record: Option<PathBuf>,
@@ -65,26 +67,26 @@ pub(crate) struct Live {
     connected: Option<Instant>,
     next_row: Duration,
     resolution: Resolution,
-    /// Drawn behind the peer now, and at the start.
+    /// Background behind the peer, now and at the start.
     background: Background,
-    chosen: Background,
+    initial_background: Background,
     model: Option<Arc<FaceModel>>,
-    /// Side in pixels of the place where a window shows the face.
-    place_px: u32,
+    /// Side of the area for the peer picture in a window, physical pixels.
+    area_px: u32,
     max_fps: u32,
     newest: MediaTime,
-    /// What a window has painted.
-    painted: Painted,
-    painted_row: PaintedRow,
+    /// Statistics of rendering in a window.
+    render_stats: RenderStats,
+    render_stats_row: RenderStatsRow,
     ended: Option<End>,
 }
 
-/// What is left of a call.
+/// Result of a call.
 pub(crate) struct Summary {
     pub(crate) stats: Stats,
     pub(crate) recorded: Option<Recorded>,
     pub(crate) ended: End,
-    /// Seconds that the peers were connected.
+    /// Time the peers were connected, seconds.
     pub(crate) seconds: f64,
 }
 
@@ -103,25 +105,28 @@ impl Live {
             connected: None,
             next_row: Duration::ZERO,
             resolution: options.resolution,
-            chosen: options.background.clone(),
+            initial_background: options.background.clone(),
             background: options.background,
             model: None,
-            place_px: HEADLESS_SIDE,
+            area_px: HEADLESS_SIDE,
             max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
             newest: MediaTime::ZERO,
-            painted: Painted::default(),
-            painted_row: PaintedRow::default(),
+            render_stats: RenderStats::default(),
+            render_stats_row: RenderStatsRow::default(),
             ended: None,
         })
     }
 
-    /// Handles what has happened, waiting for it up to `patience`; gives back what a person should
-    /// be told.
-    pub(crate) fn tick(&mut self, patience: Duration) -> anyhow::Result<Vec<Event>> {
+    /// Handles the events of the call, waiting up to `timeout` for the first one, and runs what is
+    /// due: recording, script, statistics. Returns the events of interest to the user.
+    ///
+    /// # Errors
+    /// If the recording or the statistics cannot be written.
+    pub(crate) fn tick(&mut self, timeout: Duration) -> anyhow::Result<Vec<Event>> {
         let mut events = Vec::new();
-        let mut patience = patience;
-        while let Some(event) = self.call.next_event(patience) {
-            patience = Duration::ZERO;
+        let mut timeout = timeout;
+        while let Some(event) = self.call.next_event(timeout) {
+            timeout = Duration::ZERO;
             match event {
                 Event::Ended(end) => self.ended = Some(end),
                 event => {
@@ -129,7 +134,7 @@ impl Live {
                         self.connected.get_or_insert_with(Instant::now);
                     }
                     if let Event::ModelReady { .. } = event {
-                        self.dress();
+                        self.update_model();
                     }
                     events.push(event);
                 }
@@ -169,20 +174,20 @@ impl Live {
         Ok(())
     }
 
-    /// Does what a person, or the script, asks for.
+    /// Performs an action of the user or the script.
     pub(crate) fn act(&mut self, action: &Action) {
         match action {
             &Action::Resolution(resolution) => {
                 let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
-                self.painted.ask(now, before, self.side());
+                self.render_stats.request_size(now, before, self.side());
                 if let Some(recorder) = &self.recorder {
-                    recorder.resize(self.newest, resolution.side(HEADLESS_SIDE), now);
+                    recorder.set_side(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
             }
             Action::Background(background) => {
                 self.background.clone_from(background);
-                self.dress();
+                self.update_model();
             }
             Action::Call(Command::HangUp) => self.hang_up(),
             Action::Call(command) => self.call.command(command.clone()),
@@ -200,8 +205,9 @@ impl Live {
 
     fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
         let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
-        let row = Row::new(elapsed, self.call.stats(), self.side(), &mut self.painted, recorder);
-        self.painted_row = row.painted.clone();
+        let side = self.side();
+        let row = Row::new(elapsed, self.call.stats(), side, &mut self.render_stats, recorder);
+        self.render_stats_row = row.rendering.clone();
         append(&mut self.stats, &row)
     }
 
@@ -209,31 +215,31 @@ impl Live {
         &self.call
     }
 
-    /// Puts the peer's face, as far as it has come, in front of the background that was chosen.
-    fn dress(&mut self) {
+    /// Combines the received layers of the peer's face with the selected background.
+    fn update_model(&mut self) {
         let Some(model) = self.call.remote_model() else { return };
         let model = match &self.background {
             Background::Own => model,
             background => Arc::new(model.with_background(background)),
         };
         if let Some(recorder) = &self.recorder {
-            recorder.refine(Arc::clone(&model));
+            recorder.set_model(Arc::clone(&model));
         }
         self.model = Some(model);
     }
 
-    /// The peer's face as it is to be drawn now; another [`Arc`] whenever it has changed.
+    /// Returns the model of the peer's face to render; a new [`Arc`] whenever it changes.
     pub(crate) fn model(&self) -> Option<&Arc<FaceModel>> {
         self.model.as_ref()
     }
 
-    /// What may be drawn behind the peer: what a window offers, and what was asked for at the start.
+    /// Lists the backgrounds to choose from, with their names: the usual ones and the initial one.
     pub(crate) fn backgrounds(&self) -> Vec<(&'static str, Background)> {
         let plain = Background::Color(PLAIN);
         let mut all =
             vec![("own", Background::Own), ("blurred", Background::Blurred), ("plain", plain)];
-        if all.iter().all(|(_, offered)| *offered != self.chosen) {
-            all.push(("chosen", self.chosen.clone()));
+        if all.iter().all(|(_, offered)| *offered != self.initial_background) {
+            all.push(("chosen", self.initial_background.clone()));
         }
         all
     }
@@ -242,29 +248,29 @@ impl Live {
         &self.background
     }
 
-    /// Side in pixels at which a window shows the face now.
+    /// Returns the side of the peer picture in the window, pixels.
     pub(crate) fn side(&self) -> u32 {
-        self.resolution.side(self.place_px)
+        self.resolution.side(self.area_px)
     }
 
-    /// The window shows the face in a place of another size, in physical pixels.
-    pub(crate) fn set_place(&mut self, place_px: u32) {
-        self.place_px = place_px;
+    /// Sets the side of the area for the peer picture in the window, physical pixels.
+    pub(crate) fn set_area(&mut self, area_px: u32) {
+        self.area_px = area_px;
     }
 
-    /// Most pictures a second in a window.
+    /// Returns the limit of pictures per second in a window.
     pub(crate) fn max_fps(&self) -> u32 {
         self.max_fps
     }
 
-    /// Where the window counts what it paints.
-    pub(crate) fn painted_mut(&mut self) -> &mut Painted {
-        &mut self.painted
+    /// Returns the statistics of rendering, for the window to update.
+    pub(crate) fn render_stats_mut(&mut self) -> &mut RenderStats {
+        &mut self.render_stats
     }
 
-    /// What the last second's painting came to.
-    pub(crate) fn painted_row(&self) -> &PaintedRow {
-        &self.painted_row
+    /// Returns the summary of the last second's rendering.
+    pub(crate) fn render_stats_row(&self) -> &RenderStatsRow {
+        &self.render_stats_row
     }
 
     pub(crate) fn resolution(&self) -> Resolution {
@@ -283,12 +289,15 @@ impl Live {
         self.ended.as_ref()
     }
 
-    /// Closes everything, waits for the recording to be painted, and writes the last statistics.
+    /// Hangs up, finishes the recording, and writes the last statistics.
+    ///
+    /// # Errors
+    /// If the recording or the statistics cannot be written.
     pub(crate) fn finish(mut self) -> anyhow::Result<Summary> {
         self.hang_up();
         self.feed_recorder()?;
         let side = self.side();
-        let Self { call, recorder, mut painted, stats: mut file, connected, ended, .. } = self;
+        let Self { call, recorder, mut render_stats, stats: mut file, connected, ended, .. } = self;
         let elapsed = connected.map(|connected| connected.elapsed()).unwrap_or_default();
         let stats = call.stats();
         drop(call);
@@ -297,7 +306,7 @@ impl Live {
             None => (None, <_>::default()),
         };
         if connected.is_some() {
-            append(&mut file, &Row::new(elapsed, stats.clone(), side, &mut painted, row))?;
+            append(&mut file, &Row::new(elapsed, stats.clone(), side, &mut render_stats, row))?;
         }
         let ended = ended.unwrap_or(End::HungUp);
         let seconds = elapsed.as_secs_f64();
@@ -306,20 +315,20 @@ impl Live {
 }
 
 impl Row {
-    /// A row of a window's pictures, or of the recorder's where no window paints.
+    /// Combines the statistics of the call with those of the window or, without one, the recorder.
     fn new(
         elapsed: Duration,
         stats: Stats,
         resolution: u32,
-        painted: &mut Painted,
-        (state, recorded): (RecorderState, PaintedRow),
+        render_stats: &mut RenderStats,
+        (state, recorded): (RecorderState, RenderStatsRow),
     ) -> Self {
-        let shown = painted.take_row();
+        let in_window = render_stats.take_row();
         Self {
             call_s: elapsed.as_secs_f64(),
             stats,
             resolution,
-            painted: if painted.is_used() { shown } else { recorded },
+            rendering: if render_stats.has_pictures() { in_window } else { recorded },
             recorded_frames: state.n_frames,
             recorded_media_time_s: state.time.as_secs_f64(),
             recorded_resolution: state.side,

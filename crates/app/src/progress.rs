@@ -1,12 +1,12 @@
-//! Progress of a long command: a bar on a terminal, JSON lines for a program, a line now and then
-//! anywhere else.
+//! Progress of long commands: a bar on a terminal, JSON lines on request, otherwise a line every ten
+//! seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Shows how far a command is.
+/// Display of a command's progress.
 pub(crate) struct Progress {
     style: Style,
     started: Instant,
@@ -19,7 +19,7 @@ enum Style {
 }
 
 impl Progress {
-    /// `is_json`: one JSON object a report on standard output.
+    /// Starts the display; if `is_json`, each report is a JSON object on standard output.
     pub(crate) fn new(is_json: bool) -> Self {
         let style = if is_json {
             Style::Json
@@ -37,7 +37,7 @@ impl Progress {
         Self { style, started: Instant::now() }
     }
 
-    /// `fraction` of `stage` is done, 0..=1; `detail` holds a rate or a figure.
+    /// Reports that `fraction` (0..=1) of `stage` is done; `detail` is displayed as it is.
     pub(crate) fn report(&mut self, stage: &str, fraction: f32, detail: &str) {
         let elapsed = self.started.elapsed();
         match &mut self.style {
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// Clears the bar, so that what is printed next stands alone.
+    /// Removes the bar from the terminal.
     pub(crate) fn finish(self) {
         if let Style::Bar(bar) = self.style {
             bar.finish_and_clear();

@@ -1,5 +1,5 @@
-//! Records the peer's rendered face: every moment of media time is painted once, in order, on a
-//! thread of its own, so that a slow renderer makes the recording late and never short.
+//! Records the peer picture. Every moment of media time is rendered once, in order, on a thread of
+//! its own, so a slow renderer delays the recording but never shortens it.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -13,44 +13,44 @@ use capture::ClipWriter;
 use face::FaceModel;
 use types::{Feature, MediaTime};
 
-use crate::painted::{Drawn, EffortRow, Painted, PaintedRow};
-use crate::painter::Painter;
+use crate::face_renderer::FaceRenderer;
+use crate::render_stats::{RenderStats, RenderStatsRow, RenderedPicture, SettingsRow};
 
-/// Pictures a second of a recording.
+/// Frame rate of a recording, pictures per second.
 pub(crate) const FPS: u32 = 25;
-/// Features that may wait to be painted: an hour of them.
+/// Most features waiting to be rendered: an hour of them.
 const MAX_WAITING: usize = 90_000;
-/// A longer silence is cut out of the recording instead of being shown as a still.
-const MAX_STILL: u64 = 10_000_000;
+/// Longest pause that is recorded as a still picture, microseconds; longer ones are cut out.
+const MAX_STILL_US: u64 = 10_000_000;
 
 enum Job {
     Feature(Box<Feature>),
-    Side(NewSide),
-    /// A finer model of the face, for the features that follow.
+    Size(SizeChange),
+    /// A new model for the features that follow.
     Model(Arc<FaceModel>),
 }
 
-/// From a media time on, pictures have another side.
-struct NewSide {
+/// A new side for the pictures from a media time on.
+struct SizeChange {
     from: MediaTime,
+    /// Pixels.
     side: u32,
-    /// When somebody asked for it.
-    asked: Instant,
+    requested: Instant,
 }
 
 /// A recording in progress.
 pub(crate) struct Recorder {
     jobs: SyncSender<Job>,
     worker: JoinHandle<anyhow::Result<Recorded>>,
-    state: Arc<Mutex<(RecorderState, Painted)>>,
+    shared: Arc<Mutex<(RecorderState, RenderStats)>>,
 }
 
-/// How far a recording is.
+/// Progress of a recording.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RecorderState {
-    /// Pictures painted.
+    /// Number of pictures written.
     pub(crate) n_frames: u64,
-    /// Side of the newest one.
+    /// Side of the newest one, pixels.
     pub(crate) side: u32,
     /// Media time of the newest one.
     pub(crate) time: MediaTime,
@@ -59,7 +59,7 @@ pub(crate) struct RecorderState {
 /// A finished recording.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
-    /// Files or folders, one for each stretch of the same size.
+    /// Files or folders, a new one for each change of size.
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) n_frames: u64,
     /// Media time of the first picture.
@@ -67,145 +67,160 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// Starts a recording of `model` at `side` pixels into `path`.
+    /// Starts to record `model` at `side` pixels into `path`.
+    ///
+    /// # Errors
+    /// If the path is not writable.
     pub(crate) fn start(path: &Path, model: Arc<FaceModel>, side: u32) -> anyhow::Result<Self> {
-        let writer = ClipWriter::create(path, FPS)
-            .with_context(|| format!("cannot record to {}", path.display()))?;
-        let mut painter = Painter::new(model);
-        painter.resize(side);
+        let writer = ClipWriter::create(path, FPS)?;
+        let mut renderer = FaceRenderer::new(model);
+        renderer.set_side(side);
         let (jobs, queue) = sync_channel(MAX_WAITING);
-        let state = Arc::new(Mutex::default());
+        let shared = Arc::new(Mutex::default());
         let worker = Worker {
             writer,
-            painter,
+            renderer,
             side,
-            sides: VecDeque::new(),
+            size_changes: VecDeque::new(),
             n_frames: 0,
-            shared: Arc::clone(&state),
+            shared: Arc::clone(&shared),
         };
         let worker = std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || worker.record(&queue))?;
-        Ok(Self { jobs, worker, state })
+        Ok(Self { jobs, worker, shared })
     }
 
-    /// Hands over decoded features, in the order of their media time; a second one of a time replaces
-    /// the first.
+    /// Adds decoded features in order of media time; a second one of the same time replaces the
+    /// first.
     pub(crate) fn push(&self, features: Vec<Feature>) {
         for feature in features {
-            // A full queue or a failed writer is told by `finish`; the call goes on.
+            // `finish` reports a failed writer; until then the call goes on.
             let _ = self.jobs.try_send(Job::Feature(Box::new(feature)));
         }
     }
 
-    /// Changes the size of the pictures that show `from` and later, as somebody asks for at `now`.
-    pub(crate) fn resize(&self, from: MediaTime, side: u32, now: Instant) {
-        let _ = self.jobs.try_send(Job::Side(NewSide { from, side, asked: now }));
+    /// Sets the side of the pictures from media time `from` on, as requested at `now`.
+    pub(crate) fn set_side(&self, from: MediaTime, side: u32, now: Instant) {
+        let _ = self.jobs.try_send(Job::Size(SizeChange { from, side, requested: now }));
     }
 
-    /// Goes on with another model of the same face.
-    pub(crate) fn refine(&self, model: Arc<FaceModel>) {
+    /// Replaces the model for the features that follow.
+    pub(crate) fn set_model(&self, model: Arc<FaceModel>) {
         let _ = self.jobs.try_send(Job::Model(model));
     }
 
-    /// How far it is, and what painting came to since this was asked last.
-    pub(crate) fn take_row(&self) -> (RecorderState, PaintedRow) {
-        self.state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default()
+    /// Returns the progress, and the statistics since the last call.
+    pub(crate) fn take_row(&self) -> (RecorderState, RenderStatsRow) {
+        take_row(&self.shared)
     }
 
-    /// Paints what is left and closes the files. With it, what [`Recorder::take_row`] gives last.
-    pub(crate) fn finish(self) -> (anyhow::Result<Recorded>, (RecorderState, PaintedRow)) {
-        let Self { jobs, worker, state } = self;
+    /// Renders the remaining features and closes the files. Also returns the last
+    /// [`Recorder::take_row`].
+    pub(crate) fn finish(self) -> (anyhow::Result<Recorded>, (RecorderState, RenderStatsRow)) {
+        let Self { jobs, worker, shared } = self;
         drop(jobs);
         let recorded = worker
             .join()
             .unwrap_or_else(|_| Err(anyhow::anyhow!("the recorder stopped unexpectedly")));
-        let row = state.lock().map(|mut state| (state.0, state.1.take_row())).unwrap_or_default();
-        (recorded, row)
+        (recorded, take_row(&shared))
     }
 }
 
-/// What the recorder's thread works with.
+fn take_row(shared: &Mutex<(RecorderState, RenderStats)>) -> (RecorderState, RenderStatsRow) {
+    shared.lock().map(|mut shared| (shared.0, shared.1.take_row())).unwrap_or_default()
+}
+
+/// State of the recorder's thread.
 struct Worker {
     writer: ClipWriter,
-    painter: Painter,
+    renderer: FaceRenderer,
     side: u32,
-    /// Sizes to come.
-    sides: VecDeque<NewSide>,
+    /// Changes of size that are not due yet.
+    size_changes: VecDeque<SizeChange>,
     n_frames: u64,
-    shared: Arc<Mutex<(RecorderState, Painted)>>,
+    shared: Arc<Mutex<(RecorderState, RenderStats)>>,
 }
 
 impl Worker {
     fn record(mut self, queue: &Receiver<Job>) -> anyhow::Result<Recorded> {
         let step = MediaTime::of_frame(1, FPS).as_micros();
         let mut last: Option<Feature> = None;
-        // The moments that the first and the next picture show.
+        // Media times of the first and of the next picture.
         let (mut first, mut next) = (MediaTime::ZERO, MediaTime::ZERO);
         for job in queue {
             let feature = match job {
-                Job::Side(new) => {
-                    self.sides.push_back(new);
+                Job::Size(change) => {
+                    self.size_changes.push_back(change);
                     continue;
                 }
                 Job::Model(model) => {
-                    self.painter.refine(model);
+                    self.renderer.set_model(model);
                     continue;
                 }
                 Job::Feature(feature) => *feature,
             };
-            let Some(before) = last else {
+            let Some(previous) = last else {
                 (first, next) = (feature.time, feature.time);
                 last = Some(feature);
                 continue;
             };
-            if feature.time <= before.time {
-                // The same frame, better.
-                last = Some(if feature.time == before.time { feature } else { before });
+            if feature.time <= previous.time {
+                // A correction of the same frame.
+                last = Some(if feature.time == previous.time { feature } else { previous });
                 continue;
             }
-            if feature.time.as_micros() - before.time.as_micros() > MAX_STILL {
+            if feature.time.as_micros() - previous.time.as_micros() > MAX_STILL_US {
                 next = feature.time;
             }
             while next < feature.time {
-                self.paint(&before, &feature, next)?;
+                self.write_picture(&previous, &feature, next)?;
                 next = MediaTime::from_micros(next.as_micros() + step);
             }
             last = Some(feature);
         }
         if let Some(feature) = last.filter(|feature| feature.time >= next) {
-            self.paint(&feature, &feature, next)?;
+            self.write_picture(&feature, &feature, next)?;
         }
         let paths = self.writer.finish().context("cannot finish the recording")?;
         Ok(Recorded { paths, n_frames: self.n_frames, first })
     }
 
-    /// Paints one moment between two features, at the size that moment asks for.
-    fn paint(&mut self, before: &Feature, after: &Feature, time: MediaTime) -> anyhow::Result<()> {
-        while let Some(new) = self.sides.pop_front_if(|new| new.from <= time) {
+    /// Renders and writes the moment `time` between two features, at the size due then.
+    fn write_picture(
+        &mut self,
+        before: &Feature,
+        after: &Feature,
+        time: MediaTime,
+    ) -> anyhow::Result<()> {
+        while let Some(change) = self.size_changes.pop_front_if(|change| change.from <= time) {
             if let Ok(mut shared) = self.shared.lock() {
-                shared.1.ask(new.asked, self.side, new.side);
+                shared.1.request_size(change.requested, self.side, change.side);
             }
-            self.side = new.side;
-            self.painter.resize(new.side);
+            self.side = change.side;
+            self.renderer.set_side(change.side);
         }
         let started = Instant::now();
-        let frame = self.painter.paint(&Feature::between(before, after, time))?;
+        let frame = self.renderer.render_frame(&Feature::between(before, after, time))?;
         let done = Instant::now();
         self.writer.push(&frame).context("cannot write the recording")?;
         self.n_frames += 1;
         if let Ok(mut shared) = self.shared.lock() {
-            let (state, painted) = &mut *shared;
+            let (state, stats) = &mut *shared;
             *state = RecorderState { n_frames: self.n_frames, side: self.side, time };
-            // A recording is never governed: it has the size that was asked for.
-            let effort = EffortRow {
+            // No governor: recordings always have the requested size.
+            let settings = SettingsRow {
                 samples_per_ray: face::DEFAULT_SAMPLES,
                 rendered_resolution: self.side,
                 pictures_per_s_limit: f64::from(FPS),
             };
-            let took = Some(done - started);
-            let drawn = Drawn { path: self.painter.name(), asked: self.side, effort, took };
-            painted.picture(done, drawn);
+            let picture = RenderedPicture {
+                path: self.renderer.name(),
+                requested_side: self.side,
+                settings,
+                duration: Some(done - started),
+            };
+            stats.add_picture(done, picture);
         }
         Ok(())
     }
@@ -235,24 +250,26 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_told_again_is_painted_as_it_was_told_last() {
-        let (a, b, better, c) =
+    fn a_corrected_feature_replaces_the_first_one_in_the_recording() {
+        let (a, b, correction, c) =
             (feature(0, 0.0), feature(2, 0.2), feature(2, 0.3), feature(4, 0.1));
-        let told_again = recorded("again", vec![a, b, better, c]);
-        let first = recorded("first", vec![a, b, c]);
-        // Pictures of the same size before and after it; its own is the third.
-        let header = told_again.len() % 5;
-        let picture = (told_again.len() - header) / 5;
+        let corrected = recorded("corrected", vec![a, b, correction, c]);
+        let uncorrected = recorded("uncorrected", vec![a, b, c]);
+        let only_correction = recorded("only-correction", vec![a, correction, c]);
+        // Five pictures of 32x32 pixels follow the header; the corrected moment is the third.
+        let picture = b"FRAME\n".len() + 32 * 32 * 3;
         let pictures = |bytes: &[u8]| -> Vec<Vec<u8>> {
             bytes[bytes.len() - 5 * picture..].chunks(picture).map(<[u8]>::to_vec).collect()
         };
-        let better = pictures(&recorded("better", vec![a, better, c]));
-        let (told_again, first) = (pictures(&told_again), pictures(&first));
-        // Painters of one machine differ by a level.
+        let [corrected, uncorrected, only_correction] =
+            [&corrected, &uncorrected, &only_correction].map(|bytes| pictures(bytes));
+        // Renderers of one machine differ by a level.
         let off = |a: &[u8], b: &[u8]| -> u64 {
             a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum()
         };
-        assert!(off(&told_again[2], &better[2]) * 4 < off(&told_again[2], &first[2]));
-        assert!(off(&told_again[1], &first[1]) * 4 < off(&told_again[1], &better[1]));
+        let [right, wrong] = [&only_correction[2], &uncorrected[2]];
+        assert!(off(&corrected[2], right) * 4 < off(&corrected[2], wrong));
+        let [right, wrong] = [&uncorrected[1], &only_correction[1]];
+        assert!(off(&corrected[1], right) * 4 < off(&corrected[1], wrong));
     }
 }

@@ -1,4 +1,4 @@
-//! Does the button do it? The window's screens, driven as a person would, without a window.
+//! The window's screens, operated as a user would, without a window.
 
 use app::{
     Action, Background, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
@@ -51,7 +51,7 @@ fn backgrounds() -> Vec<(&'static str, Background)> {
 }
 
 #[test]
-fn every_control_of_a_call_does_what_it_says() {
+fn every_control_of_a_call_has_its_effect() {
     for (label, want) in [
         ("Mute", Action::Call(Command::SetMuted(true))),
         ("Camera off", Action::Call(Command::SetCameraOn(false))),
@@ -82,8 +82,8 @@ fn every_control_of_a_call_does_what_it_says() {
 }
 
 #[test]
-fn the_place_of_the_face_is_measured_in_pixels_of_the_display() {
-    let place_px = |pixels_per_point| {
+fn the_area_of_the_peer_picture_is_measured_in_physical_pixels() {
+    let area_px = |pixels_per_point| {
         let mut harness = Harness::builder()
             .with_size([900.0, 700.0])
             .with_pixels_per_point(pixels_per_point)
@@ -94,23 +94,23 @@ fn the_place_of_the_face_is_measured_in_pixels_of_the_display() {
         harness.run_steps(2);
         *harness.state()
     };
-    let plain = place_px(1.0);
-    // The panels beside the face and below it leave about 640 points of 700.
+    let plain = area_px(1.0);
+    // The panels beside and below the picture leave about 640 of 700 points.
     assert!((560..=660).contains(&plain), "{plain}");
     for scale in [1.25_f32, 1.5, 2.0] {
         let want = plain as f32 * scale;
-        let got = place_px(scale) as f32;
+        let got = area_px(scale) as f32;
         // Layout is rounded to whole pixels.
         assert!((got - want).abs() <= 4.0, "{got} pixels, not {want}, at {scale}");
     }
 }
 
 #[test]
-fn figures_and_choices_stay_in_their_panel_however_long_a_name_is() {
+fn figures_and_choices_stay_inside_their_panel_with_long_names() {
     let view = CallView {
         figures: vec![
             ("down, wire", "16.6 kbit/s".into()),
-            ("painted by", "llvmpipe (LLVM 15.0.6, 256 bits)".into()),
+            ("renderer", "llvmpipe (LLVM 15.0.6, 256 bits)".into()),
         ],
         backgrounds: backgrounds(),
         ..CallView::default()
@@ -124,7 +124,7 @@ fn figures_and_choices_stay_in_their_panel_however_long_a_name_is() {
     apply_theme(&harness.ctx);
     harness.run_steps(3);
     for label in
-        ["This call", "down, wire", "painted by", "16.6 kbit/s", "low", "high", "own", "chosen"]
+        ["This call", "down, wire", "renderer", "16.6 kbit/s", "low", "high", "own", "chosen"]
     {
         let rect = harness.get_by_label(label).rect();
         assert!(rect.left() >= 680.0 && rect.right() <= 900.0, "{label} at {rect:?}");

@@ -1,4 +1,4 @@
-#![expect(clippy::disallowed_methods, reason = "this module measures how long things take")]
+#![expect(clippy::disallowed_methods, reason = "this module measures durations")]
 
 use std::time::{Duration, Instant};
 
@@ -11,72 +11,73 @@ use types::{Feature, MediaTime, SquareFrame};
 
 use crate::clip::sender_of;
 
-/// Frames of the actor that speeds are measured on: four seconds.
+/// Number of the actor's frames that speed is measured on: four seconds.
 const N_FRAMES: usize = 100;
 
-/// How long one thing took, over many runs.
+/// Duration of one operation over many runs; serializes to one JSON line of `bench --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BenchRow {
-    /// What was done.
+    /// Name of the operation.
     pub what: String,
-    /// By which code, or on which adapter.
+    /// Implementation: `cpu`, or the name of the graphics adapter.
     pub path: String,
-    /// Side of the picture, pixels, where there is one.
+    /// Side of the picture, pixels; `None` if the operation has none.
     pub resolution: Option<u32>,
-    /// Half of the runs took less.
+    /// Median duration, milliseconds.
     pub ms_median: f64,
-    /// 19 of 20 runs took less.
+    /// 95th percentile of the duration, milliseconds.
     pub ms_p95: f64,
-    /// Runs.
+    /// Number of runs.
     pub runs: usize,
-    /// Of pictures: the work in them.
+    /// Work in the picture, if one was rendered.
     #[serde(flatten)]
     pub picture: Option<PictureRow>,
 }
 
-/// The work of a picture and how well a machine does it.
+/// Work in one picture, and how fast a machine does it.
 ///
-/// One GFLOP is 10⁹ operations as [`face::Work`] counts them, two for a multiply-add.
+/// One GFLOP is 10⁹ operations as [`face::Work`] counts them; a multiply-add counts as two.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PictureRow {
-    /// Samples a ray.
+    /// Samples per ray.
     pub samples_per_ray: u32,
-    /// Median time that the adapter itself says it worked, where it offers timestamps.
+    /// Median duration by the adapter's timestamps, milliseconds; `None` without timestamps.
     pub gpu_ms_median: Option<f64>,
-    /// Work that the definition asks for.
+    /// Work by the definition of the field, GFLOP.
     pub gflop: f64,
-    /// Bytes of the field that the definition reads and writes, in units of 10⁶.
+    /// Data of the field that the definition reads and writes, 10⁶ bytes.
     pub mb: f64,
-    /// The work over the time: the adapter's own, or else the median.
+    /// Work over duration: by the adapter's timestamps, or else the median.
     pub gflop_per_s: f64,
-    /// Measured with nothing but multiply-adds on the same path.
+    /// Peak rate of multiply-adds alone on the same path, GFLOP/s.
     pub fma_gflop_per_s: f64,
-    /// Reads of a folded field's size on the same path, in units of 10⁹ bytes; not on a GPU.
+    /// Peak rate of reading data of a folded field's size on the same path, 10⁹ bytes/s; `None` on
+    /// a GPU.
     pub read_gb_per_s: Option<f64>,
-    /// Operations a second over multiply-adds a second. More than one is possible: renderers leave out what does not show.
+    /// `gflop_per_s` over `fma_gflop_per_s`. It can exceed 1, since renderers skip invisible work.
     pub share_of_fma: f64,
-    /// Share of the rays that go through the head box.
+    /// Share of the rays that cross the head box, 0..=1.
     pub rays_in_box: f64,
-    /// Share of the rays that meet the head.
+    /// Share of the rays that hit the head, 0..=1.
     pub rays_on_head: f64,
-    /// The work, stage by stage.
+    /// Work by stage.
     pub stages: Vec<StageRow>,
 }
 
-/// Work of one stage of a picture.
+/// Work in one stage of a picture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageRow {
     /// `fold`, `rays`, `march`, `samples`, `shade` or `backdrop`; see [`face::PictureWork`].
     pub stage: String,
-    /// As in [`PictureRow`].
+    /// Work, GFLOP.
     pub gflop: f64,
-    /// As in [`PictureRow`].
+    /// Data read and written, 10⁶ bytes.
     pub mb: f64,
 }
 
 impl PictureRow {
-    /// The row of a picture of `rays` that took `ms_median`, or `gpu_ms_median` where that is
-    /// known, on a path that does `fma_gflop_per_s` and `read_gb_per_s`.
+    /// Relates the work of a picture with `rays` to its duration, `ms_median` or, if known,
+    /// `gpu_ms_median`, and to the peak rates of the path, `fma_gflop_per_s` and `read_gb_per_s`.
     pub fn new(
         sizes: &face::Sizes,
         rays: &face::Rays,
@@ -113,7 +114,7 @@ impl PictureRow {
 }
 
 impl BenchRow {
-    /// A row from the times of the runs, which are sorted; zeros if there are none.
+    /// Summarizes the durations of the runs; zeros if there are none. Sorts `times`.
     pub fn new(what: &str, path: &str, resolution: Option<u32>, times: &mut [Duration]) -> Self {
         times.sort_unstable();
         let at = |share: f64| {
@@ -132,10 +133,10 @@ impl BenchRow {
     }
 }
 
-/// What a face's tracker sees in the first `n` frames of the actor.
+/// Tracks the first `n` frames of the actor with a face's tracker and returns the features found.
 ///
 /// # Errors
-/// If the face file cannot send.
+/// If the face file has no sender part, or no face is found.
 pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>> {
     let (mut tracker, _) = sender_of(face)?;
     let features: Vec<_> = actor_frames(n)?
@@ -146,10 +147,10 @@ pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>>
     Ok(features)
 }
 
-/// Times the whole tracker on the actor's frames, once for each refinement budget.
+/// Measures the tracker on the actor's frames with each refinement budget.
 ///
 /// # Errors
-/// If the face file cannot send.
+/// If the face file has no sender part.
 pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let frames = actor_frames(N_FRAMES)?;
     let side = frames.first().map(SquareFrame::side);
@@ -162,7 +163,7 @@ pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
         let (mut tracker, _) = sender_of(face)?;
         let mut times: Vec<_> =
             frames.iter().map(|frame| timed(|| tracker.track(frame, budget))).collect();
-        // The first frame is searched as a whole; a call does that once.
+        // The first frame is searched for a face as a whole, which a call does once.
         let mut first: Vec<_> = times.drain(..times.len().min(1)).collect();
         rows.push(BenchRow::new(what, "cpu", side, &mut times));
         if budget == RefinementBudget::Full {
@@ -172,10 +173,10 @@ pub fn bench_track(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     Ok(rows)
 }
 
-/// Times encoder and decoder on what the tracker sees of the actor.
+/// Measures encoder and decoder on the tracked features of the actor.
 ///
 /// # Errors
-/// If the face file cannot send.
+/// If the face file has no sender part, or no face is found.
 pub fn bench_codec(face: &FaceFile) -> anyhow::Result<Vec<BenchRow>> {
     let features = actor_features(face, N_FRAMES)?;
     let (_, profile) = sender_of(face)?;
@@ -219,6 +220,7 @@ fn actor_frames(n: usize) -> anyhow::Result<Vec<SquareFrame>> {
     Ok(frames)
 }
 
+/// Returns the duration of `work`.
 fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     let started = Instant::now();
     std::hint::black_box(work());
@@ -230,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle_and_the_95th_near_the_end() {
+    fn median_and_95th_percentile_are_read_from_sorted_times() {
         let mut times: Vec<_> = (1..=100).rev().map(Duration::from_millis).collect();
         let row = BenchRow::new("a", "b", None, &mut times);
         assert!((row.ms_median - 51.0).abs() < 1e-9 && (row.ms_p95 - 96.0).abs() < 1e-9);
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_s_rate_is_its_work_over_the_adapter_s_own_time() {
+    fn the_rate_of_a_picture_is_its_work_over_the_adapters_time() {
         let sizes = face::Sizes::tiny();
         let rays = face::Rays { all: 100, in_box: 50, on_head: 25 };
         let whole = PictureRow::new(&sizes, &rays, 6, (2.0, None), (10.0, None));
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_a_picture_has_the_fields_it_always_had() {
+    fn a_row_without_a_picture_has_only_the_fields_of_a_duration() {
         let row = serde_json::to_value(BenchRow::new("encode", "cpu", None, &mut [])).unwrap();
         let names: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(names, ["ms_median", "ms_p95", "path", "resolution", "runs", "what"]);

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -7,44 +8,59 @@ use serde::Serialize;
 use track::RefinementBudget;
 use types::{Feature, MediaTime};
 
-use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
-use crate::{Paint, Progress, Scorer, Summary};
+use crate::callbacks::{Paint, Progress};
+use crate::clip::{ClipReader, WARM_UP, sender_of};
+use crate::score::{MeanScore, Scorer};
 
-/// Sends features and gives what the other side shows for the time of each, if anything.
-///
-/// The features are those of consecutive frames, the first at time zero.
-pub type Transmit<'a> = &'a dyn Fn(&[Feature], &Profile) -> Vec<Option<Feature>>;
-
-/// A way for units to take, with its name.
+/// Simulated channel between two peers.
 pub struct Channel<'a> {
-    /// What a report calls it.
+    /// Name in the report.
     pub name: String,
-    /// What it does.
-    pub transmit: Transmit<'a>,
+    /// Sends the features of consecutive frames, the first at time zero, through encoder, channel
+    /// and playout. Returns for each the feature that the receiver shows at its time, if any.
+    #[expect(clippy::type_complexity, reason = "a function type says it best")]
+    pub transmit: &'a dyn Fn(&[Feature], &Profile) -> Vec<Option<Feature>>,
 }
 
-/// What is seen at the end of a channel.
+/// Picture quality at the receiving end of one channel.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChannelReport {
-    /// The channel's name.
-    pub channel: String,
-    /// Frames that were scored: all but those before the first picture.
-    pub n_scored: usize,
+    /// Name of the channel.
+    pub(crate) channel: String,
+    /// Frames scored: all from the first picture of the receiver.
+    pub(crate) n_scored: usize,
     /// Means over these frames, whole pictures.
     #[serde(flatten)]
-    pub quality: Summary,
-    /// PSNR less than that of the first channel's, over the frames that both show.
-    pub lost_db: f64,
+    pub(crate) quality: MeanScore,
+    /// PSNR of the first channel less that of this one, dB, over the frames that both show.
+    pub(crate) lost_db: f64,
 }
 
-/// Measures what peers at the ends of several channels see of the same clip.
+impl ChannelReport {
+    /// Returns the reports as a Markdown table; `title` heads the column of names.
+    pub fn table(title: &str, reports: &[Self]) -> String {
+        let mut table = format!(
+            "| {title} | frames | PSNR, dB | SSIM | lost, dB |\n| --- | --- | --- | --- | --- |\n"
+        );
+        for Self { channel, n_scored, quality, lost_db } in reports {
+            let (psnr_db, ssim) = (quality.psnr_db, quality.ssim);
+            let _ = writeln!(
+                table,
+                "| {channel} | {n_scored} | {psnr_db:.2} | {ssim:.4} | {lost_db:.2} |"
+            );
+        }
+        table
+    }
+}
+
+/// Compares what receivers at the ends of several channels see of the same clip.
 ///
-/// Every frame's picture is the one that playout shows for its time, against the frame; the clip
-/// is read twice.
+/// For every frame, the picture that playout shows at its time is scored against the frame at
+/// `side` pixels. The clip is read twice. `frames` defaults to the whole clip.
 ///
 /// # Errors
-/// If the clip cannot be read or shows no face in these frames, the face file cannot send, or
-/// `paint` fails.
+/// If the clip cannot be read or shows no face in these frames, if the face file has no sender part,
+/// or if `paint` fails.
 pub fn compare_channels(
     clip: &Path,
     face: &FaceFile,
@@ -56,7 +72,7 @@ pub fn compare_channels(
 ) -> anyhow::Result<Vec<ChannelReport>> {
     let (mut tracker, profile) = sender_of(face)?;
     let mut reader = ClipReader::open(clip)?;
-    let frames = frames_of(&reader, frames)?;
+    let frames = reader.frame_range(frames)?;
     let mut features: Vec<(u64, Feature)> = Vec::new();
     while let Some((index, frame)) = reader.next()?
         && index < frames.end
@@ -110,7 +126,7 @@ pub fn compare_channels(
         .map(|((channel, scorer), (lost, n_both))| ChannelReport {
             channel: channel.name.clone(),
             n_scored: scorer.scores().len(),
-            quality: Summary::of(scorer.scores()),
+            quality: MeanScore::of(scorer.scores()),
             lost_db: lost / (*n_both).max(1) as f64,
         })
         .collect())

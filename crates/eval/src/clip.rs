@@ -5,16 +5,17 @@ use anyhow::Context;
 use capture::{Source, SourceSpec};
 use codec::Profile;
 use face::FaceFile;
-use track::{PersonTracker, Tracker};
-use types::{Landmarks, SquareFrame};
+use track::PersonTracker;
+use types::SquareFrame;
 
-use crate::Progress;
+/// Frames before the first measured one that the tracker sees, so that it has settled as in a call.
+pub(crate) const WARM_UP: u64 = 50;
 
-/// The frames of a clip, or of `actor`, in order, with a report of how far it is.
+/// Reader of a clip's frames, or of the actor's if the path is `actor`.
 pub(crate) struct ClipReader<'a> {
     source: Source,
     path: &'a Path,
-    read: u64,
+    n_read: u64,
 }
 
 impl<'a> ClipReader<'a> {
@@ -23,84 +24,63 @@ impl<'a> ClipReader<'a> {
             Some("actor") => SourceSpec::Actor,
             _ => SourceSpec::Clip(path.to_owned()),
         };
-        Ok(Self { source: Source::open(&spec)?, path, read: 0 })
+        Ok(Self { source: Source::open(&spec)?, path, n_read: 0 })
     }
 
+    /// Returns the frame rate, frames per second.
     pub(crate) fn fps(&self) -> u32 {
         self.source.fps()
     }
 
-    /// Whether there is always another frame.
-    fn is_endless(&self) -> bool {
+    /// Returns whether there is no last frame.
+    pub(crate) fn is_endless(&self) -> bool {
         self.path == Path::new("actor")
     }
 
-    pub(crate) fn n_frames(&self) -> Option<u64> {
-        self.source.n_frames()
-    }
-
-    /// The next frame and its index.
+    /// Reads the next frame and returns it with its index; `None` after the last.
     pub(crate) fn next(&mut self) -> anyhow::Result<Option<(u64, SquareFrame)>> {
         let frame = self
             .source
             .next_frame()
             .with_context(|| format!("cannot read on in {}", self.path.display()))?;
-        let index = self.read;
-        self.read += 1;
+        let index = self.n_read;
+        self.n_read += 1;
         Ok(frame.map(|frame| (index, frame)))
     }
 
-    /// Share of the frames up to `end` that were read, 0 where their number is not known.
+    /// Returns the share of the frames up to `end` that was read, 0..=1; 0 if the end is unknown.
     pub(crate) fn fraction(&self, end: Option<u64>) -> f32 {
-        let end = end.into_iter().chain(self.n_frames()).min();
-        end.map_or(0.0, |end| (self.read as f32 / end.max(1) as f32).min(1.0))
+        let end = end.into_iter().chain(self.source.n_frames()).min();
+        end.map_or(0.0, |end| (self.n_read as f32 / end.max(1) as f32).min(1.0))
+    }
+
+    /// Limits `requested` to the frames of the clip; `None` requests all of them.
+    ///
+    /// # Errors
+    /// If the range is empty, or all frames of an endless source are requested.
+    pub(crate) fn frame_range(&self, requested: Option<Range<u64>>) -> anyhow::Result<Range<u64>> {
+        let has_end = requested.is_some() || !self.is_endless();
+        anyhow::ensure!(has_end, "the actor has no end: give a range of frames, A..B");
+        let n_clip = self.source.n_frames().unwrap_or(u64::MAX);
+        let requested = requested.unwrap_or(0..n_clip);
+        let frames = requested.start..requested.end.min(n_clip);
+        anyhow::ensure!(!frames.is_empty(), "the clip has no frames {frames:?}");
+        Ok(frames)
     }
 }
 
-/// Frames before the first measured one that the tracker sees, as it would in a call.
-pub(crate) const WARM_UP: u64 = 50;
-
-/// The frames to measure: those asked for that the clip has, or all.
-pub(crate) fn frames_of(
-    reader: &ClipReader<'_>,
-    asked: Option<Range<u64>>,
-) -> anyhow::Result<Range<u64>> {
-    let has_end = asked.is_some() || !reader.is_endless();
-    anyhow::ensure!(has_end, "the actor has no end: say which frames, A..B");
-    let n_clip = reader.n_frames().unwrap_or(u64::MAX);
-    let asked = asked.unwrap_or(0..n_clip);
-    let frames = asked.start..asked.end.min(n_clip);
-    anyhow::ensure!(!frames.is_empty(), "the clip has no frames {frames:?}");
-    Ok(frames)
-}
-
-/// The person's tracker and codec profile, of a face file that still has its sender part.
+/// Creates the tracker and the codec profile of a person.
+///
+/// # Errors
+/// If the face file lacks its sender part, or a part of it is damaged.
 pub(crate) fn sender_of(face: &FaceFile) -> anyhow::Result<(PersonTracker, Profile)> {
     let sender = face
         .sender
         .as_deref()
-        .context("this face file can only be looked at: its owner's file can send, too")?;
+        .context("this face file has no sender part: only its owner's file can send")?;
     let tracker =
         PersonTracker::new(sender, &face.model).context("cannot use the face's sender part")?;
     let profile =
         Profile::parse(&face.codec_profile).context("cannot use the face's codec profile")?;
     Ok((tracker, profile))
-}
-
-/// The landmarks of every frame of a clip, in pixels of its centered square.
-///
-/// # Errors
-/// If the clip cannot be read.
-pub fn track_clip(clip: &Path, progress: Progress<'_>) -> anyhow::Result<Vec<Option<Landmarks>>> {
-    let mut tracker = Tracker::builtin().context("cannot use the built-in tracker")?;
-    let mut reader = ClipReader::open(clip)?;
-    anyhow::ensure!(!reader.is_endless(), "the actor has no end");
-    let mut all = Vec::new();
-    while let Some((index, frame)) = reader.next()? {
-        // An archive of more than 4 GB would need another format: seven hours of video.
-        anyhow::ensure!(all.len() < 700_000, "the clip is too long for one archive of landmarks");
-        all.push(tracker.track(&frame));
-        progress("track", reader.fraction(None), &format!("frame {index}"));
-    }
-    Ok(all)
 }

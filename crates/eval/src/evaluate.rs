@@ -1,4 +1,4 @@
-#![expect(clippy::disallowed_methods, reason = "this module measures how long things take")]
+#![expect(clippy::disallowed_methods, reason = "this module measures the tracker's speed")]
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,54 +9,50 @@ use face::FaceFile;
 use track::RefinementBudget;
 use types::{Feature, FeatureTimeline, MediaTime, Rate, SquareFrame};
 
-use crate::clip::{ClipReader, WARM_UP, frames_of, sender_of};
-use crate::report::{FrameRow, Pictures, Report, ResolutionReport};
-use crate::{Motion, RateMeter, Scorer, Summary};
+use crate::callbacks::{Paint, Progress};
+use crate::clip::{ClipReader, WARM_UP, sender_of};
+use crate::rate::RateMeter;
+use crate::report::{FrameRow, PicturePair, Report, ResolutionReport};
+use crate::score::{Jitter, MeanScore, Scorer};
 
-/// Renders a feature as a square of so many pixels: the caller's GPU or CPU.
-pub type Paint<'a> = &'a mut dyn FnMut(&Feature, u32) -> anyhow::Result<SquareFrame>;
-
-/// Told how far a stage is: its name, the share done (0..=1), a figure.
-pub type Progress<'a> = &'a mut dyn FnMut(&str, f32, &str);
-
-/// Pictures kept for a report.
+/// Number of pictures kept for a report.
 const N_PICTURES: u64 = 8;
-/// Frames kept for the next unit; while there is a face units come more often, at 60 frames a second and
-/// rate low, too: ten frames, that of the last unit among them.
-const MOST_WAITING: usize = 12;
+/// Most frames that wait for the next unit. While there is a face, at most ten do, including that of
+/// the last unit: at 60 frames per second and the low rate.
+const MAX_WAITING: usize = 12;
 
-/// What to measure.
+/// What to evaluate.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Frames of the clip, the end not included; all unless given.
+pub struct EvalOptions {
+    /// Range of frame indices; `None` for the whole clip.
     pub frames: Option<Range<u64>>,
-    /// Sides of the rendered pictures, pixels, 16 at least.
+    /// Sides of the rendered pictures, pixels, 16 to 8192.
     pub resolutions: Vec<u32>,
-    /// How finely and how often features are coded.
+    /// How finely and how often features are encoded.
     pub rate: Rate,
 }
 
-impl Default for Options {
+impl Default for EvalOptions {
     fn default() -> Self {
         Self { frames: None, resolutions: vec![256], rate: Rate::Normal }
     }
 }
 
-/// Measures what a peer sees of a clip: tracker, real units, decoder, picture, against the clip.
+/// Evaluates what a peer sees of a clip: tracker, access units, decoder, renderer, scored against
+/// the clip.
 ///
-/// Every frame counts, whole: between units the picture moves as they tell, as a call's playout
-/// moves it. Where the tracker finds no face the last picture stays, as in a
-/// call; frames before the first face are counted as untracked and not scored. The first
-/// resolution is rendered a second time from features that were not quantized, to tell what
-/// quantizing costs.
+/// Every frame is scored as a whole. Between units the picture follows the intermediate features, as
+/// in the playout of a call. If the tracker finds no face, the last picture stays, as in a call;
+/// frames before the first face are counted as untracked and not scored. The first resolution is
+/// rendered a second time from unquantized features, to isolate the loss by quantization.
 ///
 /// # Errors
-/// If the clip cannot be read or shows no face in these frames, the face file cannot send, or
-/// `paint` fails.
+/// If a resolution is out of range, the clip cannot be read or shows no face in these frames, the
+/// face file has no sender part, or `paint` fails.
 pub fn evaluate(
     clip: &Path,
     face: &FaceFile,
-    options: &Options,
+    options: &EvalOptions,
     paint: Paint<'_>,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
@@ -69,10 +65,10 @@ pub fn evaluate(
     let (mut tracker, profile) = sender_of(face)?;
     let mut reader = ClipReader::open(clip)?;
     let fps = reader.fps();
-    let frames = frames_of(&reader, options.frames.clone())?;
-    let picture_every = ((frames.end - frames.start) / N_PICTURES).max(1);
+    let frames = reader.frame_range(options.frames.clone())?;
+    let picture_interval = ((frames.end - frames.start) / N_PICTURES).max(1);
 
-    let mut measured = Measured::new(&options.resolutions, &profile, options.rate);
+    let mut evaluation = Evaluation::new(&options.resolutions, &profile, options.rate);
     while let Some((index, frame)) = reader.next()? {
         if index >= frames.end {
             break;
@@ -87,19 +83,19 @@ pub fn evaluate(
             progress("warm up", reader.fraction(Some(frames.end)), "");
             continue;
         }
-        let keep_picture = (index - frames.start) % picture_every == picture_every / 2;
-        let waiting = Waiting { index, frame, feature, track_ms, keep_picture };
-        measured.push(waiting, paint)?;
-        let psnr = measured.psnr_db().map_or(String::new(), |db| format!("{db:.2} dB"));
+        let keep_picture = (index - frames.start) % picture_interval == picture_interval / 2;
+        let frame = WaitingFrame { index, frame, feature, track_ms, keep_picture };
+        evaluation.push(frame, paint)?;
+        let psnr = evaluation.psnr_db().map_or(String::new(), |db| format!("{db:.2} dB"));
         progress("evaluate", reader.fraction(Some(frames.end)), &psnr);
     }
-    measured.finish(paint)?;
-    anyhow::ensure!(measured.rate_units() > 0, "no face was found in frames {frames:?}");
-    Ok(measured.report(clip, frames.start, fps, face.public_bytes().len()))
+    evaluation.finish(paint)?;
+    anyhow::ensure!(!evaluation.features.is_empty(), "no face was found in frames {frames:?}");
+    Ok(evaluation.report(clip, frames.start, fps, face.public_bytes().len()))
 }
 
-/// A frame whose picture is known once the next unit is.
-struct Waiting {
+/// A frame whose decoded feature is known once the next unit is encoded.
+struct WaitingFrame {
     index: u64,
     frame: SquareFrame,
     feature: Option<Feature>,
@@ -107,26 +103,28 @@ struct Waiting {
     keep_picture: bool,
 }
 
-/// What has been measured so far.
-struct Measured {
+/// State and results of an evaluation.
+struct Evaluation {
     meter: RateMeter,
     rate: Rate,
     sides: Vec<u32>,
+    /// One for each side.
     scorers: Vec<Scorer>,
     unquantized: Scorer,
+    /// Decoded features of the tracked frames.
     features: Vec<Feature>,
-    waiting: Vec<Waiting>,
-    /// Decoded features of the last units.
+    waiting: Vec<WaitingFrame>,
+    /// Features of the last units.
     decoded: FeatureTimeline,
-    /// What the peer shows, and what it would show without a quantizer.
+    /// Feature that the peer shows, and the same without quantization.
     shown: Option<(Feature, Feature)>,
     rows: Vec<FrameRow>,
-    pictures: Vec<Pictures>,
+    pictures: Vec<PicturePair>,
     n_frames: usize,
     n_untracked: usize,
 }
 
-impl Measured {
+impl Evaluation {
     fn new(sides: &[u32], profile: &Profile, rate: Rate) -> Self {
         Self {
             meter: RateMeter::new(profile, rate),
@@ -136,7 +134,7 @@ impl Measured {
             unquantized: Scorer::default(),
             features: Vec::new(),
             waiting: Vec::new(),
-            decoded: FeatureTimeline::with_capacity(2 * MOST_WAITING),
+            decoded: FeatureTimeline::with_capacity(2 * MAX_WAITING),
             shown: None,
             rows: Vec::new(),
             pictures: Vec::new(),
@@ -145,17 +143,17 @@ impl Measured {
         }
     }
 
-    fn push(&mut self, frame: Waiting, paint: Paint<'_>) -> anyhow::Result<()> {
+    fn push(&mut self, frame: WaitingFrame, paint: Paint<'_>) -> anyhow::Result<()> {
         self.n_frames += 1;
-        let told = if let Some(feature) = &frame.feature {
+        let decoded = if let Some(feature) = &frame.feature {
             self.meter.push(feature)?
         } else {
             self.n_untracked += 1;
             Vec::new()
         };
         self.waiting.push(frame);
-        if !told.is_empty() || self.waiting.len() > MOST_WAITING {
-            self.show(told, paint)?;
+        if !decoded.is_empty() || self.waiting.len() > MAX_WAITING {
+            self.score_ready(decoded, paint)?;
         }
         if self.decoded.is_empty() {
             self.waiting.clear();
@@ -164,17 +162,18 @@ impl Measured {
     }
 
     fn finish(&mut self, paint: Paint<'_>) -> anyhow::Result<()> {
-        let told = self.meter.finish()?;
-        self.show(told, paint)?;
-        self.show(Vec::new(), paint)
+        let decoded = self.meter.finish()?;
+        self.score_ready(decoded, paint)?;
+        self.score_ready(Vec::new(), paint)
     }
 
-    /// Scores the frames that wait, given what a unit told of them, but for its own, of which the next
-    /// one will tell more; the last picture stays where it told nothing.
-    fn show(&mut self, told: Vec<Feature>, paint: Paint<'_>) -> anyhow::Result<()> {
-        let newer = told.last().map(|newest| newest.time);
-        self.decoded.extend(told);
-        let is_ready = |waiting: &Waiting| newer.is_none_or(|newer| waiting.frame.time() < newer);
+    /// Scores the waiting frames, given the features decoded from a unit. The unit's own frame waits
+    /// on, since the next unit will correct it. Without features, scores all with the last picture.
+    fn score_ready(&mut self, decoded: Vec<Feature>, paint: Paint<'_>) -> anyhow::Result<()> {
+        let unit_time = decoded.last().map(|newest| newest.time);
+        self.decoded.extend(decoded);
+        let is_ready =
+            |waiting: &WaitingFrame| unit_time.is_none_or(|time| waiting.frame.time() < time);
         let n_ready = self.waiting.iter().take_while(|waiting| is_ready(waiting)).count();
         for waiting in self.waiting.drain(..n_ready).collect::<Vec<_>>() {
             if let Some(original) = waiting.feature
@@ -188,8 +187,8 @@ impl Measured {
         Ok(())
     }
 
-    fn score(&mut self, waiting: Waiting, paint: Paint<'_>) -> anyhow::Result<()> {
-        let Waiting { index, frame, feature, track_ms, keep_picture } = waiting;
+    fn score(&mut self, waiting: WaitingFrame, paint: Paint<'_>) -> anyhow::Result<()> {
+        let WaitingFrame { index, frame, feature, track_ms, keep_picture } = waiting;
         let Some((decoded, original)) = self.shown else { return Ok(()) };
         let mut scores = Vec::with_capacity(self.sides.len());
         for (i, &side) in self.sides.iter().enumerate() {
@@ -199,7 +198,7 @@ impl Measured {
             if i == 0 {
                 self.unquantized.push(&reference, &paint(&original, side)?);
                 if keep_picture {
-                    self.pictures.push(Pictures { index, reference, rendered });
+                    self.pictures.push(PicturePair { index, reference, rendered });
                 }
             }
         }
@@ -213,13 +212,10 @@ impl Measured {
         Ok(())
     }
 
+    /// Returns the mean PSNR so far at the first resolution, dB.
     fn psnr_db(&self) -> Option<f64> {
         let scores = self.scorers.first()?.scores();
-        (!scores.is_empty()).then(|| Summary::of(scores).psnr_db)
-    }
-
-    fn rate_units(&self) -> usize {
-        self.features.len()
+        (!scores.is_empty()).then(|| MeanScore::of(scores).psnr_db)
     }
 
     fn report(self, clip: &Path, start: u64, fps: u32, face_bytes: usize) -> Report {
@@ -227,7 +223,10 @@ impl Measured {
             .sides
             .iter()
             .zip(&self.scorers)
-            .map(|(&side, scorer)| ResolutionReport { side, quality: Summary::of(scorer.scores()) })
+            .map(|(&side, scorer)| ResolutionReport {
+                side,
+                quality: MeanScore::of(scorer.scores()),
+            })
             .collect();
         Report {
             clip: clip.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -241,8 +240,8 @@ impl Measured {
             payload: self.meter.clean(fps, self.n_frames),
             payload_lossy: self.meter.lossy(fps, self.n_frames),
             resolutions,
-            unquantized: Summary::of(self.unquantized.scores()),
-            motion: Motion::of(&self.features),
+            unquantized: MeanScore::of(self.unquantized.scores()),
+            jitter: Jitter::of(&self.features),
             rows: self.rows,
             pictures: self.pictures,
         }
@@ -261,8 +260,8 @@ mod tests {
 
     #[test]
     fn a_frame_without_a_face_is_scored_with_the_last_picture() {
-        let mut measured = Measured::new(&[16], &Profile::default(), Rate::Normal);
-        // The painter shows the yaw as a gray; the clip is what it ought to show.
+        let mut evaluation = Evaluation::new(&[16], &Profile::default(), Rate::Normal);
+        // The picture is the yaw as a gray level; the clip has the gray of the first frame's yaw.
         let mut paint = |feature: &Feature, _: u32| {
             Ok(gray(0, (feature.pose.rotation().y * 100.0).round() as u8))
         };
@@ -273,14 +272,13 @@ mod tests {
         };
         for (index, found) in [None, Some(0.5), None, Some(0.6)].into_iter().enumerate() {
             let index = index as u64;
-            let found = found.map(|yaw| feature(index, yaw));
-            let frame = gray(index, 50);
-            let waiting =
-                Waiting { index, frame, feature: found, track_ms: 1.0, keep_picture: false };
-            measured.push(waiting, &mut paint).unwrap();
+            let feature = found.map(|yaw| feature(index, yaw));
+            let (frame, track_ms, keep_picture) = (gray(index, 50), 1.0, false);
+            let waiting = WaitingFrame { index, frame, feature, track_ms, keep_picture };
+            evaluation.push(waiting, &mut paint).unwrap();
         }
-        measured.finish(&mut paint).unwrap();
-        let report = measured.report(Path::new("a/clip.mp4"), 7, 25, 1000);
+        evaluation.finish(&mut paint).unwrap();
+        let report = evaluation.report(Path::new("a/clip.mp4"), 7, 25, 1000);
         assert_eq!((report.n_frames, report.n_untracked, report.n_scored), (4, 2, 3));
         assert_eq!((report.frames, report.clip.as_str()), ([7, 11], "clip.mp4"));
         assert_eq!(report.payload.units, 2);
@@ -288,11 +286,10 @@ mod tests {
         assert!(psnr[1] == psnr[0] && psnr[2] < psnr[1], "{psnr:?}");
     }
 
-    /// Each frame is scored once, with what the unit after it says of it.
     #[test]
-    fn a_unit_s_own_frame_waits_for_the_next_unit() {
+    fn every_frame_is_scored_once_with_its_corrected_feature() {
         for (rate, fps) in [(Rate::High, 25), (Rate::Normal, 30), (Rate::Low, 60)] {
-            let mut measured = Measured::new(&[16], &Profile::default(), rate);
+            let mut evaluation = Evaluation::new(&[16], &Profile::default(), rate);
             let mut paint = |_: &Feature, _: u32| Ok(gray(0, 50));
             let time = |index| MediaTime::of_frame(index, fps);
             let feature = |index: u64| Feature {
@@ -300,33 +297,33 @@ mod tests {
                 pose: HeadPose::from_array([0.0, 0.01 * index as f32, 0.0, 0.0, 0.0, 1.1]).unwrap(),
                 code: Code::NEUTRAL,
             };
-            // The same units, decoded beside it.
+            // A second meter decodes the same units.
             let mut meter = RateMeter::new(&Profile::default(), rate);
-            let mut told: Vec<Feature> = Vec::new();
+            let mut corrected: Vec<Feature> = Vec::new();
             for index in 0..60 {
                 let frame = SquareFrame::new(16, time(index), vec![50; 16 * 16 * 3]).unwrap();
-                let found = Some(feature(index));
-                let waiting =
-                    Waiting { index, frame, feature: found, track_ms: 1.0, keep_picture: false };
-                measured.push(waiting, &mut paint).unwrap();
-                for better in meter.push(&feature(index)).unwrap() {
-                    told.retain(|known| known.time != better.time);
-                    told.push(better);
+                let (feature, track_ms, keep_picture) = (Some(feature(index)), 1.0, false);
+                for decoded in meter.push(&feature.unwrap()).unwrap() {
+                    corrected.retain(|known| known.time != decoded.time);
+                    corrected.push(decoded);
                 }
+                let waiting = WaitingFrame { index, frame, feature, track_ms, keep_picture };
+                evaluation.push(waiting, &mut paint).unwrap();
             }
-            measured.finish(&mut paint).unwrap();
-            let rows: Vec<u64> = measured.rows.iter().map(|row| row.index).collect();
+            evaluation.finish(&mut paint).unwrap();
+            let rows: Vec<u64> = evaluation.rows.iter().map(|row| row.index).collect();
             assert_eq!(rows, (0..60).collect::<Vec<_>>(), "{rate:?}");
-            told.pop();
-            let mut n_told = 0;
-            for (index, shown) in (0..).zip(&measured.features) {
-                if let Some(want) = told.iter().find(|told| told.time == time(index)) {
+            // No unit follows that would correct the last one.
+            corrected.pop();
+            let mut n_compared = 0;
+            for (index, shown) in (0..).zip(&evaluation.features) {
+                if let Some(want) = corrected.iter().find(|known| known.time == time(index)) {
                     let off = shown.pose.rotation().y - want.pose.rotation().y;
                     assert!(off.abs() < 1e-6, "{rate:?} {index}: {off}");
-                    n_told += 1;
+                    n_compared += 1;
                 }
             }
-            assert!(n_told >= 6, "{rate:?}: {n_told}");
+            assert!(n_compared >= 6, "{rate:?}: {n_compared}");
         }
     }
 }

@@ -1,32 +1,43 @@
-//! How good and how small: real units of a clip, decoded, rendered and held against the clip.
+//! Evaluation of a face: picture quality against bit rate on real clips.
 //!
-//! [`evaluate`] runs a clip through tracker, encoder and decoder as a call does and measures what
-//! a peer would see; [`track_clip`] gives the landmarks alone,
-//! [`compare_channels`] what bad channels make of it, [`write_curves`] how it compares. Pictures are painted by whoever asks,
-//! on the GPU or not: a [`Paint`] closure.
+//! [`evaluate`] runs a clip through tracker, encoder, decoder and renderer as a call does, and scores
+//! what the peer would see. [`compare_channels`] does so over lossy channels, [`Curves`] beside
+//! other codecs, [`ClipLandmarks`] runs the tracker alone, and the `bench_*` functions measure
+//! speed. The caller renders the pictures, on the GPU or the CPU, through a [`Paint`] closure.
 //!
-//! ```
-//! use eval::{FrameScore, Summary};
-//! let scores = [30.0, 34.0].map(|psnr_db| FrameScore { psnr_db, ssim: 0.9, change_psnr_db: None });
-//! assert_eq!(Summary::of(&scores).psnr_db, 32.0);
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use eval::{EvalOptions, evaluate};
+//! let face = face::FaceFile::parse(&std::fs::read("me.face")?)?;
+//! let mut paint = |feature: &types::Feature, side| {
+//!     let inputs = face.model.frame_inputs(feature);
+//!     let colors = face::render_cpu(&face.model, &inputs, side, face::DEFAULT_SAMPLES);
+//!     Ok(types::SquareFrame::from_colors(side, feature.time, &colors)?)
+//! };
+//! let options = EvalOptions { frames: Some(170..200), ..EvalOptions::default() };
+//! let report =
+//!     evaluate("me.mp4".as_ref(), &face, &options, &mut paint, &mut |_, share, _| {
+//!         eprintln!("{:.0} %", share * 100.0);
+//!     })?;
+//! println!("{}", report.to_markdown());
+//! # Ok(()) }
 //! ```
 
 mod bench;
+mod callbacks;
 mod channel;
 mod clip;
 mod curve;
 mod evaluate;
-mod npz;
+mod landmarks;
 mod rate;
 mod report;
 mod score;
 
-pub use bench::{BenchRow, PictureRow, StageRow, actor_features, bench_codec, bench_track};
-pub use channel::{Channel, ChannelReport, Transmit, compare_channels};
-pub use clip::track_clip;
-pub use curve::{CurvePoint, Curves, write_curves};
-pub use evaluate::{Options, Paint, Progress, evaluate};
-pub use npz::npz_of_landmarks;
-pub use rate::{ACK_DELAY, Payload, RateMeter};
-pub use report::{Report, ResolutionReport, write_report};
-pub use score::{FrameScore, Motion, Scorer, Summary};
+pub use bench::{BenchRow, PictureRow, actor_features, bench_codec, bench_track};
+pub use callbacks::{Paint, Progress};
+pub use channel::{Channel, ChannelReport, compare_channels};
+pub use curve::Curves;
+pub use evaluate::{EvalOptions, evaluate};
+pub use landmarks::ClipLandmarks;
+pub use report::Report;

@@ -2,22 +2,24 @@ use codec::{AccessUnit, DecodeError, Decoder, EncodedUnit, Encoder, Profile};
 use serde::Serialize;
 use types::{Feature, MediaTime, Rate, UnitNumber};
 
-/// Units a call's acknowledgements are late by: 80 ms at the high rate, 320 at the low one.
-pub const ACK_DELAY: usize = 2;
+/// Delay of acknowledgements on a clean channel, units: 80 ms at the high rate, 320 ms at the low.
+const CLEAN_ACK_DELAY: usize = 2;
+/// Delay of acknowledgements on a long or lossy channel, units.
+const LOSSY_ACK_DELAY: usize = 6;
 
-/// What the features of a clip weigh. Payload only; what packets add is the transport's matter.
+/// Size of the access units of a clip, without packet headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Payload {
-    /// Units coded.
-    pub units: usize,
-    /// Of them, those that stand alone.
-    pub key_units: usize,
-    /// Bytes of all units.
-    pub bytes: usize,
-    /// Bits of a unit, on average.
-    pub bits_per_unit: f64,
-    /// Bytes times 8 over the clip's duration.
-    pub kbit_s: f64,
+pub(crate) struct Payload {
+    /// Number of units.
+    pub(crate) units: usize,
+    /// Number of key units among them.
+    pub(crate) key_units: usize,
+    /// Total size, bytes.
+    pub(crate) bytes: usize,
+    /// Mean size of a unit, bits.
+    pub(crate) bits_per_unit: f64,
+    /// Bit rate over the duration of the clip, kbit/s.
+    pub(crate) kbit_s: f64,
 }
 
 impl Payload {
@@ -33,92 +35,94 @@ impl Payload {
     }
 }
 
-/// Units that acknowledgements are late by where the way is long or loses.
-const LATE_ACK_DELAY: usize = 6;
-
-/// Codes every feature twice, as a call over a good and a bad channel would, and counts.
+/// Encodes features as calls over a clean and a lossy channel would, and adds up the sizes.
 #[derive(Debug)]
-pub struct RateMeter {
-    /// Acknowledged [`ACK_DELAY`] units later.
+pub(crate) struct RateMeter {
+    /// Acknowledged after [`CLEAN_ACK_DELAY`].
     clean: Encoder,
-    /// Acknowledged [`LATE_ACK_DELAY`] units later.
+    /// Acknowledged after [`LOSSY_ACK_DELAY`].
     lossy: Encoder,
     decoder: Decoder,
-    ids: Vec<UnitNumber>,
+    numbers: Vec<UnitNumber>,
     key_units: usize,
     clean_bytes: usize,
     lossy_bytes: usize,
-    passed_over: Option<Feature>,
+    /// The newest feature, if it did not become a unit.
+    pending: Option<Feature>,
+    /// Time of the newest unit.
     last: Option<MediaTime>,
 }
 
 impl RateMeter {
-    /// A meter for one person's units.
-    pub fn new(profile: &Profile, rate: Rate) -> Self {
+    /// Creates a meter for one person at one rate.
+    pub(crate) fn new(profile: &Profile, rate: Rate) -> Self {
         let mut encoder = Encoder::new(profile.clone());
         encoder.set_rate(rate);
         Self {
             clean: encoder.clone(),
             lossy: encoder,
             decoder: Decoder::new(profile.clone()),
-            ids: Vec::new(),
+            numbers: Vec::new(),
             key_units: 0,
             clean_bytes: 0,
             lossy_bytes: 0,
-            passed_over: None,
+            pending: None,
             last: None,
         }
     }
 
-    /// Takes the next feature and gives what the peer of a call gets from its unit's bytes, in
-    /// order: the feature of the unit before, put right, those on the way from there, and its own; nothing
-    /// if it gets no unit.
+    /// Encodes the next feature. If it becomes a unit, returns the features that a peer decodes from
+    /// the unit, oldest first: the corrected feature of the previous unit, intermediate features,
+    /// and its own; otherwise nothing.
     ///
     /// # Errors
-    /// If encoder and decoder disagree, which would be a defect of the codec.
-    pub fn push(&mut self, feature: &Feature) -> Result<Vec<Feature>, DecodeError> {
-        self.code(feature, false)
+    /// If the decoder cannot read what the encoder wrote, which would be a bug of the codec.
+    pub(crate) fn push(&mut self, feature: &Feature) -> Result<Vec<Feature>, DecodeError> {
+        self.encode(feature, false)
     }
 
-    /// Codes the last feature, if it was passed over.
+    /// Encodes the last feature as a unit, unless it already is one, and returns what the peer
+    /// decodes.
     ///
     /// # Errors
     /// As [`RateMeter::push`].
-    pub fn finish(&mut self) -> Result<Vec<Feature>, DecodeError> {
-        self.passed_over.take().map_or(Ok(Vec::new()), |feature| self.code(&feature, true))
+    pub(crate) fn finish(&mut self) -> Result<Vec<Feature>, DecodeError> {
+        self.pending.take().map_or(Ok(Vec::new()), |feature| self.encode(&feature, true))
     }
 
-    fn code(&mut self, feature: &Feature, is_last: bool) -> Result<Vec<Feature>, DecodeError> {
-        for (encoder, delay) in [(&mut self.clean, ACK_DELAY), (&mut self.lossy, LATE_ACK_DELAY)] {
-            if let Some(at) = self.ids.len().checked_sub(delay) {
-                encoder.acknowledge(self.ids[at]);
+    fn encode(&mut self, feature: &Feature, is_last: bool) -> Result<Vec<Feature>, DecodeError> {
+        for (encoder, delay) in
+            [(&mut self.clean, CLEAN_ACK_DELAY), (&mut self.lossy, LOSSY_ACK_DELAY)]
+        {
+            if let Some(at) = self.numbers.len().checked_sub(delay) {
+                encoder.acknowledge(self.numbers[at]);
             }
         }
         let [clean, lossy] =
             [&mut self.clean, &mut self.lossy].map(|encoder| encoder.push(feature, is_last));
         let Some(EncodedUnit { number, unit, .. }) = clean else {
-            self.passed_over = Some(*feature);
+            self.pending = Some(*feature);
             return Ok(Vec::new());
         };
-        self.passed_over = None;
+        self.pending = None;
         self.lossy_bytes += lossy.map_or(0, |lossy| lossy.unit.as_bytes().len());
         self.clean_bytes += unit.as_bytes().len();
-        let wire = AccessUnit::parse(unit.as_bytes()).map_err(|_| DecodeError::Corrupt)?;
-        let decoded = self.decoder.decode(number, &wire)?;
-        self.ids.push(number);
+        let received = AccessUnit::parse(unit.as_bytes()).map_err(|_| DecodeError::Corrupt)?;
+        let decoded = self.decoder.decode(number, &received)?;
+        self.numbers.push(number);
         self.key_units += usize::from(decoded.is_key);
-        let before = self.last.replace(feature.time);
-        Ok(decoded.features(before, feature.time).collect())
+        let previous = self.last.replace(feature.time);
+        Ok(decoded.features(previous, feature.time).collect())
     }
 
-    /// What a call's units weigh while nothing is lost.
-    pub fn clean(&self, fps: u32, n_frames: usize) -> Payload {
-        Payload::of(self.clean_bytes, self.ids.len(), self.key_units, fps, n_frames)
+    /// Returns the size of a call's units on a clean channel.
+    pub(crate) fn clean(&self, fps: u32, n_frames: usize) -> Payload {
+        Payload::of(self.clean_bytes, self.numbers.len(), self.key_units, fps, n_frames)
     }
 
-    /// What a call's units weigh on a channel that loses, each acknowledged six units later.
-    pub fn lossy(&self, fps: u32, n_frames: usize) -> Payload {
-        Payload::of(self.lossy_bytes, self.ids.len(), self.key_units, fps, n_frames)
+    /// Returns the size of a call's units on a lossy channel.
+    pub(crate) fn lossy(&self, fps: u32, n_frames: usize) -> Payload {
+        Payload::of(self.lossy_bytes, self.numbers.len(), self.key_units, fps, n_frames)
     }
 }
 
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_of_25_units_is_billed_as_a_second() {
+    fn the_bit_rate_of_25_units_at_25_fps_is_their_size() {
         let mut meter = RateMeter::new(&Profile::default(), Rate::High);
         for i in 0..25 {
             let pose = HeadPose::from_array([0.01 * i as f32, 0.0, 0.0, 0.0, 0.0, 1.1]).unwrap();

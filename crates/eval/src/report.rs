@@ -3,79 +3,84 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use capture::write_file;
+use capture::{write_file, write_picture};
 use serde::Serialize;
-use types::SquareFrame;
+use types::{Frame, SquareFrame};
 
-use crate::{FrameScore, Motion, Payload, Summary};
+use crate::rate::Payload;
+use crate::score::{FrameScore, Jitter, MeanScore};
 
-/// What [`crate::evaluate`] found.
+/// Quality and bit rate of a face on a clip; serializes to the JSON of `eval --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// File name of the clip.
-    pub clip: String,
-    /// First frame, and the one after the last.
-    pub frames: [u64; 2],
-    /// Frames in a second.
-    pub fps: u32,
-    /// Frames of the clip that were looked at.
-    pub n_frames: usize,
-    /// Of them, those in which the tracker found no face.
-    pub n_untracked: usize,
-    /// Of them, those that were scored: all from the first face on.
-    pub n_scored: usize,
-    /// Bytes of the face that go to a peer, once.
-    pub face_bytes: usize,
+    pub(crate) clip: String,
+    /// Index of the first frame, and of the one after the last.
+    pub(crate) frames: [u64; 2],
+    /// Frame rate of the clip, frames per second.
+    pub(crate) fps: u32,
+    /// Number of frames read.
+    pub(crate) n_frames: usize,
+    /// Frames in which the tracker found no face.
+    pub(crate) n_untracked: usize,
+    /// Frames scored: all from the first one with a face.
+    pub(crate) n_scored: usize,
+    /// Bytes of the public part of the face file, sent to a peer once.
+    pub(crate) face_bytes: usize,
     /// `low`, `normal` or `high`.
-    pub rate: String,
-    /// The units as a call sends them while nothing is lost.
-    pub payload: Payload,
-    /// The same on a channel that loses, acknowledged after six units.
-    pub payload_lossy: Payload,
-    /// Quality of decoded features' pictures, at each resolution.
-    pub resolutions: Vec<ResolutionReport>,
-    /// The same at the first resolution, had the features not been quantized.
-    pub unquantized: Summary,
-    /// How steadily the decoded features move.
-    pub motion: Motion,
-    /// Frame by frame, for a report's table.
+    pub(crate) rate: String,
+    /// Units of a call without packet loss.
+    pub(crate) payload: Payload,
+    /// Units of a call with packet loss, where acknowledgements arrive six units late.
+    pub(crate) payload_lossy: Payload,
+    /// Quality of the pictures of the decoded features, for each resolution.
+    pub(crate) resolutions: Vec<ResolutionReport>,
+    /// Quality at the first resolution if features were not quantized.
+    pub(crate) unquantized: MeanScore,
+    /// Unsteadiness of the decoded features.
+    #[serde(rename = "motion")]
+    pub(crate) jitter: Jitter,
+    /// Scores of single frames, for the table.
     #[serde(skip)]
     pub(crate) rows: Vec<FrameRow>,
+    /// Pictures of some frames.
     #[serde(skip)]
-    pub(crate) pictures: Vec<Pictures>,
+    pub(crate) pictures: Vec<PicturePair>,
 }
 
 /// Quality at one resolution.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct ResolutionReport {
-    /// Pixels in a row of the square picture.
-    pub side: u32,
+pub(crate) struct ResolutionReport {
+    /// Side of the pictures, pixels.
+    pub(crate) side: u32,
     /// Means over the scored frames, whole pictures.
     #[serde(flatten)]
-    pub quality: Summary,
+    pub(crate) quality: MeanScore,
 }
 
 /// One scored frame.
 #[derive(Clone, Debug)]
 pub(crate) struct FrameRow {
     pub(crate) index: u64,
+    /// Media time, seconds.
     pub(crate) time_s: f64,
     pub(crate) is_tracked: bool,
+    /// Time the tracker took, milliseconds.
     pub(crate) track_ms: f64,
-    /// One a resolution.
+    /// One score per resolution.
     pub(crate) scores: Vec<FrameScore>,
 }
 
-/// A frame of the clip and what was rendered for it.
+/// A frame of the clip and the picture rendered for it, of one size.
 #[derive(Clone, Debug)]
-pub(crate) struct Pictures {
+pub(crate) struct PicturePair {
     pub(crate) index: u64,
     pub(crate) reference: SquareFrame,
     pub(crate) rendered: SquareFrame,
 }
 
 impl Report {
-    /// The report as a Markdown page.
+    /// Returns the report as a Markdown page, which names the pictures of [`Report::write`].
     pub fn to_markdown(&self) -> String {
         let mut page = String::new();
         let [from, to] = self.frames;
@@ -90,8 +95,8 @@ impl Report {
             self.n_frames, self.fps, self.n_untracked, self.n_scored, self.face_bytes
         ));
         line(format!(
-            "Payload: **{kbit_s:.2} kbit/s** at rate {} ({bits_per_unit:.1} bits a unit, \
-             {key_units} of {units} key units), {:.2} kbit/s while packets are lost. Packet headers not \
+            "Payload: **{kbit_s:.2} kbit/s** at rate {} ({bits_per_unit:.1} bits per unit, \
+             {key_units} of {units} key units), {:.2} kbit/s with packet loss. Packet headers not \
              included.\n",
             self.rate, self.payload_lossy.kbit_s
         ));
@@ -104,18 +109,32 @@ impl Report {
         line(format!(
             "Jitter of decoded features (rms second difference): rotation {:.3} degrees, \
              translation {:.3} mm, code {:.4}.",
-            self.motion.rotation_jitter_deg,
-            self.motion.translation_jitter_mm,
-            self.motion.code_jitter
+            self.jitter.rotation_jitter_deg,
+            self.jitter.translation_jitter_mm,
+            self.jitter.code_jitter
         ));
-        for pictures in &self.pictures {
-            let name = picture_name(pictures.index);
-            line(format!(
-                "\n![frame {}: clip, rendered, difference times 4]({name})",
-                pictures.index
-            ));
+        for pair in &self.pictures {
+            let name = picture_name(pair.index);
+            line(format!("\n![frame {}: clip, rendered, difference times 4]({name})", pair.index));
         }
         page
+    }
+
+    /// Writes `report.md`, `report.json`, `frames.csv` and pictures (clip, rendered, difference
+    /// times four) into a folder, which is created if necessary.
+    ///
+    /// # Errors
+    /// If the folder cannot be written to.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+        for pair in &self.pictures {
+            write_picture(&folder.join(picture_name(pair.index)), &side_by_side(pair)?)?;
+        }
+        write_file(&folder.join("frames.csv"), self.to_csv().as_bytes())?;
+        write_file(&folder.join("report.json"), &serde_json::to_vec_pretty(self)?)?;
+        write_file(&folder.join("report.md"), self.to_markdown().as_bytes())?;
+        Ok(())
     }
 
     fn to_csv(&self) -> String {
@@ -137,7 +156,7 @@ impl Report {
     }
 }
 
-fn cells(quality: &Summary) -> String {
+fn cells(quality: &MeanScore) -> String {
     let change = quality.change_psnr_db.map_or("-".to_owned(), |db| format!("{db:.2}"));
     format!(
         "| {:.2} | {:.2} | {:.4} | {change} |",
@@ -149,26 +168,9 @@ fn picture_name(index: u64) -> String {
     format!("frame_{index:05}.png")
 }
 
-/// Writes `report.md`, `report.json`, `frames.csv` and pictures (clip, rendered, difference times
-/// four) into a folder, which is made if need be.
-///
-/// # Errors
-/// If the folder cannot be written to.
-pub fn write_report(report: &Report, folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for pictures in &report.pictures {
-        write_file(&folder.join(picture_name(pictures.index)), &side_by_side(pictures)?)?;
-    }
-    write_file(&folder.join("frames.csv"), report.to_csv().as_bytes())?;
-    write_file(&folder.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
-    write_file(&folder.join("report.md"), report.to_markdown().as_bytes())?;
-    Ok(())
-}
-
-/// A PNG of clip, rendered picture, and their difference times four around gray.
-fn side_by_side(pictures: &Pictures) -> anyhow::Result<Vec<u8>> {
-    let Pictures { reference, rendered, .. } = pictures;
+/// Joins the clip's frame, the rendered picture, and their difference times four around gray.
+fn side_by_side(pair: &PicturePair) -> anyhow::Result<Frame> {
+    let PicturePair { reference, rendered, .. } = pair;
     let stride = reference.side() as usize * 3;
     let mut rgb = Vec::with_capacity(reference.rgb().len() * 3);
     for (a, b) in reference.rgb().chunks_exact(stride).zip(rendered.rgb().chunks_exact(stride)) {
@@ -180,14 +182,5 @@ fn side_by_side(pictures: &Pictures) -> anyhow::Result<Vec<u8>> {
                 .map(|(&a, &b)| (128 + 4 * (i32::from(b) - i32::from(a))).clamp(0, 255) as u8),
         );
     }
-    let mut png = std::io::Cursor::new(Vec::new());
-    image::write_buffer_with_format(
-        &mut png,
-        &rgb,
-        reference.side() * 3,
-        reference.side(),
-        image::ExtendedColorType::Rgb8,
-        image::ImageFormat::Png,
-    )?;
-    Ok(png.into_inner())
+    Ok(Frame::new(reference.side() * 3, reference.side(), reference.time(), rgb)?)
 }

@@ -2,22 +2,23 @@ use face::{psnr_db, ssim};
 use serde::Serialize;
 use types::{Feature, SquareFrame};
 
-/// How like the clip one rendered picture is.
+/// Quality of one rendered picture against the clip's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct FrameScore {
-    /// Peak signal-to-noise ratio, all pixels and channels.
+    /// Peak signal-to-noise ratio over all pixels and channels, dB.
     pub psnr_db: f64,
-    /// Structural similarity, mean of the channels.
+    /// Structural similarity, mean of the channels, -1..=1.
     pub ssim: f64,
-    /// PSNR of the change since the last frame against the clip's own change: what flickers or
-    /// jerks scores low here and not above. None on the first frame.
+    /// PSNR of the change since the previous frame against the clip's own change, dB: flicker and
+    /// jerky motion lower it, a constant offset does not. `None` for the first frame.
     pub change_psnr_db: Option<f64>,
 }
 
-/// Holds rendered pictures against the clip's, frame by frame.
+/// Scores rendered pictures against a clip, frame by frame.
 #[derive(Clone, Debug, Default)]
-pub struct Scorer {
-    before: Option<(SquareFrame, SquareFrame)>,
+pub(crate) struct Scorer {
+    /// Previous frame of the clip and its rendered picture.
+    previous: Option<(SquareFrame, SquareFrame)>,
     scores: Vec<FrameScore>,
 }
 
@@ -26,8 +27,8 @@ impl Scorer {
     ///
     /// # Panics
     /// If the sizes differ or are under 11 pixels.
-    pub fn push(&mut self, reference: &SquareFrame, rendered: &SquareFrame) -> FrameScore {
-        let change_psnr_db = self.before.as_ref().map(|(old_reference, old_rendered)| {
+    pub(crate) fn push(&mut self, reference: &SquareFrame, rendered: &SquareFrame) -> FrameScore {
+        let change_psnr_db = self.previous.as_ref().map(|(old_reference, old_rendered)| {
             change_psnr_db([old_reference, reference], [old_rendered, rendered])
         });
         let score = FrameScore {
@@ -35,17 +36,18 @@ impl Scorer {
             ssim: ssim(reference, rendered),
             change_psnr_db,
         };
-        self.before = Some((reference.clone(), rendered.clone()));
+        self.previous = Some((reference.clone(), rendered.clone()));
         self.scores.push(score);
         score
     }
 
-    /// All scores so far.
-    pub fn scores(&self) -> &[FrameScore] {
+    /// Returns all scores so far.
+    pub(crate) fn scores(&self) -> &[FrameScore] {
         &self.scores
     }
 }
 
+/// Returns the PSNR between two temporal differences, each given as an earlier and a later frame.
 fn change_psnr_db(reference: [&SquareFrame; 2], rendered: [&SquareFrame; 2]) -> f64 {
     let bytes = |frame: &SquareFrame, i: usize| i32::from(frame.rgb()[i]);
     let n = reference[1].rgb().len();
@@ -62,21 +64,21 @@ fn change_psnr_db(reference: [&SquareFrame; 2], rendered: [&SquareFrame; 2]) -> 
     (10.0 * (255.0 * 255.0 * n as f64 / squares as f64).log10()).min(face::PSNR_MAX_DB)
 }
 
-/// Scores of a clip.
+/// Mean quality of several frames.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Summary {
-    /// Mean of the frames' PSNR.
+pub struct MeanScore {
+    /// Mean of the frames' PSNR, dB.
     pub psnr_db: f64,
-    /// The worst frame's.
+    /// PSNR of the worst frame, dB.
     pub psnr_min_db: f64,
     /// Mean of the frames' SSIM.
     pub ssim: f64,
-    /// Mean of the frames' [`FrameScore::change_psnr_db`].
+    /// Mean of the frames' [`FrameScore::change_psnr_db`]; `None` below two frames.
     pub change_psnr_db: Option<f64>,
 }
 
-impl Summary {
-    /// Of all frames; zeros if there are none.
+impl MeanScore {
+    /// Averages the scores of all frames; zeros if there are none.
     pub fn of(scores: &[FrameScore]) -> Self {
         let n = scores.len().max(1) as f64;
         let changes: Vec<f64> = scores.iter().filter_map(|s| s.change_psnr_db).collect();
@@ -90,21 +92,21 @@ impl Summary {
     }
 }
 
-/// How steadily features move: root mean squares of their second differences, which a resting
-/// or evenly moving head has none of.
+/// Unsteadiness of features: root mean square of their second differences between consecutive
+/// frames. It is zero for a head at rest or in uniform motion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Motion {
-    /// Of the head's rotation, degrees.
-    pub rotation_jitter_deg: f64,
-    /// Of its place, millimeters.
-    pub translation_jitter_mm: f64,
-    /// Of the code's learned numbers.
-    pub code_jitter: f64,
+pub(crate) struct Jitter {
+    /// Rotation of the head, degrees.
+    pub(crate) rotation_jitter_deg: f64,
+    /// Translation of the head, millimeters.
+    pub(crate) translation_jitter_mm: f64,
+    /// Learned numbers of the code.
+    pub(crate) code_jitter: f64,
 }
 
-impl Motion {
-    /// Of features of consecutive frames.
-    pub fn of(features: &[Feature]) -> Self {
+impl Jitter {
+    /// Measures the features of consecutive frames; zeros below three.
+    pub(crate) fn of(features: &[Feature]) -> Self {
         let rms = |dims: std::ops::Range<usize>| -> f64 {
             let mut sum = 0.0;
             let mut n = 0;
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_offset_is_an_error_but_no_flicker() {
+    fn a_constant_offset_lowers_the_psnr_but_is_not_flicker() {
         let mut scorer = Scorer::default();
         scorer.push(&gray(100), &gray(110));
         let score = scorer.push(&gray(120), &gray(130));
@@ -147,16 +149,24 @@ mod tests {
     }
 
     #[test]
-    fn an_even_motion_has_no_jitter() {
+    fn the_mean_of_two_frames_is_halfway_and_knows_the_worst() {
+        let scores =
+            [30.0, 34.0].map(|psnr_db| FrameScore { psnr_db, ssim: 0.9, change_psnr_db: None });
+        let mean = MeanScore::of(&scores);
+        assert_eq!((mean.psnr_db, mean.psnr_min_db, mean.change_psnr_db), (32.0, 30.0, None));
+    }
+
+    #[test]
+    fn uniform_motion_has_no_jitter() {
         let at = |i: f32| Feature {
             time: MediaTime::ZERO,
             pose: HeadPose::from_array([0.01 * i, 0.0, 0.0, 0.001 * i, 0.0, 1.0]).unwrap(),
             code: Code::NEUTRAL,
         };
-        let even: Vec<_> = (0..9).map(|i| at(i as f32)).collect();
-        assert!(Motion::of(&even).rotation_jitter_deg < 1e-5);
-        let odd: Vec<_> = (0..9).map(|i| at((i % 2) as f32)).collect();
-        assert!((Motion::of(&odd).rotation_jitter_deg - 0.02_f64.to_degrees()).abs() < 1e-5);
-        assert!((Motion::of(&odd).translation_jitter_mm - 2.0).abs() < 1e-4);
+        let uniform: Vec<_> = (0..9).map(|i| at(i as f32)).collect();
+        assert!(Jitter::of(&uniform).rotation_jitter_deg < 1e-5);
+        let shaking: Vec<_> = (0..9).map(|i| at((i % 2) as f32)).collect();
+        assert!((Jitter::of(&shaking).rotation_jitter_deg - 0.02_f64.to_degrees()).abs() < 1e-5);
+        assert!((Jitter::of(&shaking).translation_jitter_mm - 2.0).abs() < 1e-4);
     }
 }

@@ -9,21 +9,26 @@ use face::{FaceModel, FrameInputs};
 use types::Feature;
 
 use crate::cli::Part;
+use crate::face_files;
+use crate::face_renderer::FaceRenderer;
 use crate::gpu::Gpu;
-use crate::painter::Painter;
 
+/// Sides of the rendered pictures, pixels.
 const SIDES: [u32; 4] = [128, 256, 512, 1024];
-/// Of the actor, at each size; of anything fewer where one takes long.
+/// Pictures of the actor at each size; fewer if they take longer than [`MAX_DURATION`].
 const N_FRAMES: usize = 60;
-/// Pictures a second of a recorded stream: the rhythm of most displays.
+/// Pictures per second of a recorded stream: the refresh rate of most displays.
 const STREAM_FPS: u32 = 60;
-const LONGEST: Duration = Duration::from_secs(8);
-/// Side of the picture whose rays are counted.
-const COUNTED: u32 = 256;
-/// Multiply-adds are done for at least this long at a time, the best of so many times.
-const FMA_TIME: Duration = Duration::from_millis(50);
-const FMA_TRIES: u32 = 5;
+/// Time limit at each size.
+const MAX_DURATION: Duration = Duration::from_secs(8);
+/// Side of the picture whose rays are counted, pixels.
+const COUNTED_SIDE: u32 = 256;
+/// Shortest run of a peak rate measurement.
+const PEAK_TIME: Duration = Duration::from_millis(50);
+/// Runs of a peak rate measurement; the fastest counts.
+const PEAK_TRIES: u32 = 5;
 
+/// Measures the speed of one part of the program.
 pub(super) fn run(
     part: Part,
     face: Option<&Path>,
@@ -31,10 +36,10 @@ pub(super) fn run(
     samples: u32,
     is_json: bool,
 ) -> anyhow::Result<()> {
-    let file = super::face_or_demo(face)?;
+    let file = face_files::read_or_demo(face)?;
     anyhow::ensure!(
         stream.is_none() || matches!(part, Part::Render | Part::Fields),
-        "--stream is for `bench render` and `bench fields`: tracker and codec are measured on the actor"
+        "--stream only applies to `bench render` and `bench fields`; tracker and codec are measured on the actor"
     );
     let shown = |n: usize| match stream {
         Some(path) => super::offline::read_stream(path, &file, STREAM_FPS),
@@ -63,7 +68,7 @@ pub(super) fn run(
             row.ms_median,
             row.ms_p95,
             row.runs,
-            row.picture.as_ref().map(in_words).unwrap_or_default()
+            row.picture.as_ref().map(describe).unwrap_or_default()
         );
     }
     if !is_json {
@@ -74,7 +79,7 @@ pub(super) fn run(
     Ok(())
 }
 
-fn in_words(picture: &PictureRow) -> String {
+fn describe(picture: &PictureRow) -> String {
     let gpu = picture.gpu_ms_median.map(|ms| format!("  GPU {ms:.3} ms")).unwrap_or_default();
     format!(
         "{gpu}  {} samples  {:.3} GFLOP  {:.1} GFLOP/s, {:.0} % of {:.0}",
@@ -89,11 +94,11 @@ fn in_words(picture: &PictureRow) -> String {
 fn print_rates(rows: &[BenchRow]) {
     let rate = rows.iter().find_map(|row| row.picture.as_ref()?.read_gb_per_s);
     if let Some(rate) = rate {
-        println!("reads of a folded field: {rate:.0} GB/s");
+        println!("reading a folded field: {rate:.0} GB/s");
     }
 }
 
-/// How many times as long as the first field each of the others takes.
+/// Prints how many times as long as the first field each other one takes.
 fn print_ratios(rows: &[BenchRow]) {
     let mut fields = rows.iter().filter(|row| row.what == "field");
     let Some(first) = fields.next() else { return };
@@ -102,14 +107,14 @@ fn print_ratios(rows: &[BenchRow]) {
     }
 }
 
-/// The work of a picture stage by stage: once for each size, because every path has the same.
+/// Prints the work in a picture by stage, once for each size, since it is the same for every path.
 fn print_stages(rows: &[BenchRow]) {
     for side in SIDES {
         let row = rows.iter().find(|row| row.resolution == Some(side) && row.picture.is_some());
         let Some(picture) = row.and_then(|row| row.picture.as_ref()) else { continue };
         let (in_box, on_head) = (100.0 * picture.rays_in_box, 100.0 * picture.rays_on_head);
         println!(
-            "work of {side} px: {in_box:.0} % of the rays in the head box, {on_head:.0} % on the head"
+            "work at {side} px: {in_box:.0} % of the rays cross the head box, {on_head:.0} % hit the head"
         );
         for stage in &picture.stages {
             println!("  {:<8} {:9.4} GFLOP  {:9.2} MB", stage.stage, stage.gflop, stage.mb);
@@ -117,46 +122,48 @@ fn print_stages(rows: &[BenchRow]) {
     }
 }
 
-/// A picture rendered and read back, by each path this machine has.
+/// Measures rendering a picture and reading it back, on every path of this machine.
 fn render(
     features: &[Feature],
     model: &Arc<FaceModel>,
     samples: u32,
 ) -> anyhow::Result<Vec<BenchRow>> {
     let middle = model.frame_inputs(&features[features.len() / 2]);
-    let rays = face::Rays::count(model, &middle, COUNTED);
-    let mut painters =
-        vec![Painter::on_cpu(Arc::clone(model)), Painter::by_definition(Arc::clone(model))];
+    let rays = face::Rays::count(model, &middle, COUNTED_SIDE);
+    let mut renderers = vec![
+        FaceRenderer::on_cpu(Arc::clone(model)),
+        FaceRenderer::by_definition(Arc::clone(model)),
+    ];
     match Gpu::headless() {
-        Ok(gpu) => match Painter::on_gpu(Arc::clone(model), gpu) {
-            Ok(painter) => painters.insert(0, painter),
+        Ok(gpu) => match FaceRenderer::on_gpu(Arc::clone(model), gpu) {
+            Ok(renderer) => renderers.insert(0, renderer),
             Err(error) => eprintln!("feathercall: {error}"),
         },
         Err(error) => eprintln!("feathercall: {error}"),
     }
     let mut rows = Vec::new();
-    for painter in &mut painters {
-        let rates = match painter.gpu() {
+    for renderer in &mut renderers {
+        let rates = match renderer.gpu() {
             Some(gpu) => (gpu_fma_rate(gpu), None),
             None => (cpu_fma_rate(), Some(cpu_read_rate(model, &middle))),
         };
-        painter.set_samples(samples);
+        renderer.set_samples(samples);
         for side in SIDES {
-            painter.resize(side);
-            painter.paint(&features[0])?;
+            renderer.set_side(side);
+            renderer.render_frame(&features[0])?;
             let started = Instant::now();
             let (mut times, mut gpu_times) = (Vec::new(), Vec::new());
             for feature in features {
                 let before = Instant::now();
-                let frame = painter.paint(feature)?;
+                let frame = renderer.render_frame(feature)?;
                 times.push(before.elapsed());
-                gpu_times.extend(painter.gpu_time());
-                assert_eq!(frame.side(), side, "the painter drew the size it was asked for");
-                if started.elapsed() > LONGEST {
+                gpu_times.extend(renderer.gpu_time());
+                assert_eq!(frame.side(), side, "the requested size was rendered");
+                if started.elapsed() > MAX_DURATION {
                     break;
                 }
             }
-            let mut row = BenchRow::new("render", painter.name(), Some(side), &mut times);
+            let mut row = BenchRow::new("render", renderer.name(), Some(side), &mut times);
             gpu_times.sort_unstable();
             let gpu_ms = gpu_times.get(gpu_times.len() / 2).map(|time| time.as_secs_f64() * 1e3);
             let ms = (row.ms_median, gpu_ms);
@@ -168,7 +175,7 @@ fn render(
     Ok(rows)
 }
 
-/// GFLOP/s of nothing but multiply-adds in the CPU's vectors, on all threads that render.
+/// Measures the peak rate of multiply-adds in SIMD lanes on all rendering threads, GFLOP/s.
 fn cpu_fma_rate() -> f64 {
     best_rate(|n| {
         let started = Instant::now();
@@ -178,7 +185,8 @@ fn cpu_fma_rate() -> f64 {
     })
 }
 
-/// GB/s of nothing but reads on all threads that render, of as much as a folded field is.
+/// Measures the peak rate of reading as much data as a folded field has on all rendering threads,
+/// GB/s.
 fn cpu_read_rate(model: &FaceModel, inputs: &FrameInputs) -> f64 {
     let f = model.fold(inputs);
     let planes = [&f.xy, &f.xz, &f.yz].map(|plane| plane.as_flattened());
@@ -192,27 +200,30 @@ fn cpu_read_rate(model: &FaceModel, inputs: &FrameInputs) -> f64 {
     })
 }
 
-/// GFLOP/s of nothing but multiply-adds on a graphics device, by its own clock if it has one.
+/// Measures the peak rate of multiply-adds on a graphics device, by its timestamps if it has them,
+/// GFLOP/s.
 fn gpu_fma_rate(gpu: &Gpu) -> f64 {
     let mut probe = render::MultiplyAdds::new(&gpu.device, &gpu.queue);
     best_rate(|n| {
         let started = Instant::now();
         let flops = probe.submit(&gpu.device, &gpu.queue, n);
-        // A device that is lost here is told when the pictures are drawn.
+        // A lost device is reported when pictures are rendered.
         let _ = gpu.device.poll(wgpu::PollType::wait_indefinitely());
         let took = started.elapsed();
         (flops, probe.gpu_time().unwrap_or(took))
     })
 }
 
-/// Billions of operations (or bytes) a second: the best of several tries, each long enough to be
-/// measured. `work(n)` does `n` units of it and gives back their number and the time.
+/// Returns the highest of several measured rates, 10⁹ operations (or bytes) per second.
+///
+/// `work(n)` does `n` steps and returns their operations and duration; `n` is doubled until a run is
+/// long enough to be measured.
 fn best_rate(mut work: impl FnMut(u32) -> (u64, Duration)) -> f64 {
     let mut n = 1;
-    while work(n).1 < FMA_TIME && n < 1 << 20 {
+    while work(n).1 < PEAK_TIME && n < 1 << 20 {
         n *= 2;
     }
-    (0..FMA_TRIES)
+    (0..PEAK_TRIES)
         .map(|_| work(n))
         .map(|(flops, took)| flops as f64 * 1e-9 / took.as_secs_f64().max(1e-9))
         .fold(0.0, f64::max)
@@ -223,11 +234,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_rate_is_that_of_the_fastest_try_of_work_that_is_long_enough() {
+    fn the_fastest_of_several_long_runs_gives_the_rate() {
         let mut tries = Vec::new();
         let rate = best_rate(|n| {
             tries.push(n);
-            // A million operations and ten milliseconds each, at times slower.
+            // A million operations in ten milliseconds per step, or in thirty.
             let ms = u64::from(n) * if tries.len() % 2 == 0 { 10 } else { 30 };
             (u64::from(n) * 1_000_000, Duration::from_millis(ms))
         });

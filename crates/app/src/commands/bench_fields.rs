@@ -7,7 +7,7 @@ use eval::BenchRow;
 use face::FaceModel;
 use types::Feature;
 
-use crate::painter::Painter;
+use crate::face_renderer::FaceRenderer;
 
 /// Side of the pictures.
 const SIDE: u32 = 256;
@@ -21,9 +21,9 @@ pub(super) fn fields(
     model: &Arc<FaceModel>,
     samples: u32,
 ) -> anyhow::Result<Vec<BenchRow>> {
-    let mut painter = Painter::on_cpu(Arc::clone(model));
-    painter.set_samples(samples);
-    painter.resize(SIDE);
+    let mut renderer = FaceRenderer::on_cpu(Arc::clone(model));
+    renderer.set_samples(samples);
+    renderer.set_side(SIDE);
     let row = |path: &str, draw: &mut dyn FnMut(&Feature) -> anyhow::Result<()>| {
         // Not counted: buffers are made, memory is touched for the first time.
         draw(&features[0])?;
@@ -39,7 +39,7 @@ pub(super) fn fields(
         anyhow::Ok(BenchRow::new("field", path, Some(SIDE), &mut times))
     };
     Ok(vec![
-        row("ours, CPU renderer", &mut |feature| painter.paint(feature).map(|_| ()))?,
+        row("ours, CPU renderer", &mut |feature| renderer.render_frame(feature).map(|_| ()))?,
         row("ours, definition", &mut |feature| {
             face::render_cpu(model, &model.frame_inputs(feature), SIDE, samples);
             Ok(())

@@ -8,9 +8,11 @@ use anyhow::Context;
 use call::{Call, Command, End, Event, IceServer, Meeting, Settings};
 
 use crate::cli::{Host, Join, Peer};
+use crate::face_files;
 use crate::live::{Live, Options, Summary};
 use crate::window;
 
+/// Starts a call and waits for the peer.
 pub(super) fn host(args: Host) -> anyhow::Result<()> {
     let meeting = match (args.rendezvous, args.manual) {
         (Some(url), _) => Meeting::Url(url),
@@ -27,7 +29,9 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
     std::io::stdout().flush()?;
     let live = Live::new(call, options)?;
     if is_manual {
-        eprintln!("send this link over; then paste the answer that comes back, and press Enter:");
+        eprintln!(
+            "send this link to your peer, then paste the answer you get back and press Enter:"
+        );
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
         live.call().command(Command::AcceptAnswer(answer.trim().to_owned()));
@@ -35,6 +39,7 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
     report(&drive(live)?)
 }
 
+/// Joins a call.
 pub(super) fn join(args: Join) -> anyhow::Result<()> {
     let (settings, options) = prepare(&args.peer, Meeting::default())?;
     if !args.peer.headless {
@@ -44,6 +49,7 @@ pub(super) fn join(args: Join) -> anyhow::Result<()> {
     report(&drive(Live::new(call, options)?)?)
 }
 
+/// Runs the rendezvous service until it fails.
 pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
     call::serve_rendezvous(listen, |address| {
         println!("listening on {address}: start calls with --rendezvous {address}");
@@ -52,13 +58,13 @@ pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Options)> {
-    let face = peer.face.as_deref().map(super::read_face).transpose()?;
+    let face = peer.face.as_deref().map(face_files::read).transpose()?;
     if face.is_some() && peer.source.is_none() {
-        anyhow::bail!("--face needs --source: camera, actor or a clip that drives it");
+        anyhow::bail!("--face needs --source: camera, actor or a clip that animates it");
     }
-    // The actor brings its own face.
+    // The actor has a face of its own.
     let face = match (&face, &peer.source) {
-        (None, Some(capture::SourceSpec::Actor)) => Some(super::face_or_demo(None)?),
+        (None, Some(capture::SourceSpec::Actor)) => Some(face_files::read_or_demo(None)?),
         (None, Some(_)) => {
             anyhow::bail!("--source needs --face: your own, from `feathercall enroll`")
         }
@@ -86,7 +92,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
     Ok((settings, options))
 }
 
-/// `turn:user:password@host:port` carries its credentials; anything else has none.
+/// Parses a STUN or TURN URL; `turn:user:password@host:port` contains credentials.
 fn ice_server(text: &str) -> IceServer {
     let plain = || IceServer { url: text.to_owned(), ..IceServer::default() };
     let Some((scheme, rest)) = text.split_once(':') else { return plain() };
@@ -103,41 +109,44 @@ fn ice_server(text: &str) -> IceServer {
 pub(super) fn drive(mut live: Live) -> anyhow::Result<Summary> {
     while live.ended().is_none() {
         for event in live.tick(Duration::from_millis(20))? {
-            tell(&event);
+            print_event(&event);
         }
     }
     if live.is_recording() {
-        eprintln!("painting the rest of the recording");
+        eprintln!("rendering the rest of the recording");
     }
     live.finish()
 }
 
-fn tell(event: &Event) {
+fn print_event(event: &Event) {
     match event {
         Event::Connected { peer_name } if peer_name.is_empty() => eprintln!("connected"),
         Event::Connected { peer_name } => eprintln!("connected to {peer_name}"),
         Event::AnswerReady(answer) => println!("{answer}"),
-        Event::ModelReady { layers, of } if layers == of => eprintln!("the peer's face is here"),
+        Event::ModelReady { layers, of } if layers == of => eprintln!("received the peer's face"),
         Event::ModelReady { layers, of } => {
-            eprintln!("the peer's face is here, layers: {layers} of {of}");
+            eprintln!("received layer {layers} of {of} of the peer's face");
         }
         Event::ModelRefused(refusal) => eprintln!("{refusal}"),
         Event::Chat(text) => println!("{text}"),
-        Event::SourceEnded { error: None } => eprintln!("the clip is over, the call goes on"),
+        Event::SourceEnded { error: None } => eprintln!("the clip has ended, the call goes on"),
         Event::SourceEnded { error: Some(error) } => eprintln!("no more pictures: {error}"),
         Event::NoSound(why) => eprintln!("no sound: {why}"),
-        Event::PeerLost => eprintln!("nothing heard from the peer, waiting"),
+        Event::PeerLost => eprintln!("connection lost, waiting for the peer"),
         Event::PeerBack => eprintln!("the peer is back"),
         _ => {}
     }
 }
 
-/// Prints what a call came to.
+/// Prints a summary of a call.
+///
+/// # Errors
+/// If the call failed.
 pub(super) fn report(summary: &Summary) -> anyhow::Result<()> {
     let stats = &summary.stats;
     let kbps = |bytes: u64| bytes as f64 * 8e-3 / summary.seconds.max(1e-3);
     eprintln!(
-        "{:.1} s of call: sent {:.2} kbit/s on the wire with {:.2} of payload, received {:.2} with {:.2}",
+        "{:.1} s of call: sent {:.2} kbit/s on the wire, {:.2} of it payload; received {:.2}, {:.2} of it payload",
         summary.seconds,
         kbps(stats.wire_bytes_out),
         kbps(stats.payload_bytes_out),
@@ -145,7 +154,7 @@ pub(super) fn report(summary: &Summary) -> anyhow::Result<()> {
         kbps(stats.payload_bytes_in),
     );
     if let Some(bytes) = stats.model_bytes_in {
-        eprintln!("of the received bytes, {bytes} were the peer's face");
+        eprintln!("received {bytes} bytes of the peer's face");
     }
     if let Some(recorded) = &summary.recorded {
         for path in &recorded.paths {

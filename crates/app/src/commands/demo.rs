@@ -8,15 +8,17 @@ use capture::SourceSpec;
 
 use super::calls;
 use crate::cli::{Demo, Resolution};
+use crate::face_files;
 use crate::live::{Live, Options};
 use crate::window;
 
+/// Runs a call between two peers in this process, in a window or without one.
 pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     let has_window = !args.headless && window::has_display();
-    // Nobody listens to a demo without a window.
+    // No sound without a window.
     let audio = has_window;
     let ours = Settings {
-        face: Some(super::face_or_demo(None)?),
+        face: Some(face_files::read_or_demo(None)?),
         source: Some(SourceSpec::Actor),
         loopback: true,
         name: "Actor".to_owned(),

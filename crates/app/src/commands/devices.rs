@@ -2,6 +2,7 @@
 
 use crate::gpu::Gpu;
 
+/// Prints the connected devices.
 pub(super) fn run() {
     let devices = capture::devices();
     print_list("cameras", &devices.cameras);

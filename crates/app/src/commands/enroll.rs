@@ -5,6 +5,7 @@ use enroll::{Budget, EnrollOptions};
 use crate::cli::Enroll;
 use crate::progress::Progress;
 
+/// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     let budget = match (args.budget, args.steps) {
         (Some(time), _) => Budget::Time(time),
@@ -32,7 +33,7 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
         return Ok(());
     }
     println!(
-        "{}: {} bytes for a peer, learnt from {} frames in {:.0} s and {} steps",
+        "{}: {} bytes for peers, trained on {} frames in {:.0} s and {} steps",
         args.out.display(),
         report.bytes,
         report.n_train,
@@ -41,12 +42,12 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     );
     if report.n_heldout > 0 {
         println!(
-            "held out: {:.2} dB PSNR, {:.4} SSIM over {} frames never learnt from",
+            "held out: {:.2} dB PSNR, {:.4} SSIM over {} frames",
             report.psnr_db, report.ssim, report.n_heldout
         );
     }
     if let Some(loss) = report.packing_loss_db {
-        println!("of that, packing into the file costs {loss:.2} dB");
+        println!("{loss:.2} dB of it are lost by packing into the file");
     }
     Ok(())
 }

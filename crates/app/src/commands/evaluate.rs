@@ -6,34 +6,36 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use call::{Loss, Path as NetworkPath, simulate};
-use eval::Channel;
+use eval::{Channel, ChannelReport, Curves, EvalOptions};
 use types::Rate;
 
-use crate::painter::Painter;
+use crate::face_files;
+use crate::face_renderer::FaceRenderer;
 use crate::progress::Progress;
 
+/// Evaluates a face on a clip.
 pub(super) fn run(
     clip: &Path,
     face: &Path,
-    options: &eval::Options,
+    options: &EvalOptions,
     n_samples: u32,
     is_json: bool,
     report_folder: Option<&Path>,
 ) -> anyhow::Result<()> {
-    let file = super::read_face(face)?;
-    let mut painter = Painter::new(Arc::new(file.model.clone()));
-    painter.set_samples(n_samples);
+    let file = face_files::read(face)?;
+    let mut renderer = FaceRenderer::new(Arc::new(file.model.clone()));
+    renderer.set_samples(n_samples);
     let mut progress = Progress::new(is_json);
     let report = eval::evaluate(
         clip,
         &file,
         options,
-        &mut |feature, side| painter.paint_at(feature, side),
+        &mut |feature, side| renderer.render_frame_at(feature, side),
         &mut |stage, share, detail| progress.report(stage, share, detail),
     )?;
     progress.finish();
     if let Some(folder) = report_folder {
-        eval::write_report(&report, folder)?;
+        report.write(folder)?;
     }
     if is_json {
         println!("{}", serde_json::to_string(&report)?);
@@ -43,7 +45,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Losses of this share, in bursts or one by one.
+/// Describes the loss of a share of the packets, in bursts of a length or independently.
 pub(super) fn loss(share: f64, burst: Option<Duration>) -> Loss {
     match burst {
         Some(length) if share > 0.0 => Loss::Bursts { period: length.div_f64(share), length },
@@ -51,7 +53,8 @@ pub(super) fn loss(share: f64, burst: Option<Duration>) -> Loss {
     }
 }
 
-/// What losses cost: the same clip over a good channel and a bad one, both ways alike.
+/// Compares the picture quality of a clip over a channel with and without packet loss, which affects
+/// both directions.
 pub(super) fn lossy(
     clip: &Path,
     face: &Path,
@@ -61,9 +64,9 @@ pub(super) fn lossy(
     loss: Loss,
     is_json: bool,
 ) -> anyhow::Result<()> {
-    let file = super::read_face(face)?;
-    let mut painter = Painter::new(Arc::new(file.model.clone()));
-    painter.resize(side);
+    let file = face_files::read(face)?;
+    let mut renderer = FaceRenderer::new(Arc::new(file.model.clone()));
+    renderer.set_side(side);
     let mut progress = Progress::new(is_json);
     let over = |loss: Loss| {
         move |features: &[types::Feature], profile: &_| {
@@ -75,7 +78,7 @@ pub(super) fn lossy(
         }
     };
     let channels = [
-        Channel { name: "nothing lost".to_owned(), transmit: &over(Loss::Random(0.0)) },
+        Channel { name: "no loss".to_owned(), transmit: &over(Loss::Random(0.0)) },
         Channel { name: name(loss), transmit: &over(loss) },
     ];
     let reports = eval::compare_channels(
@@ -84,7 +87,7 @@ pub(super) fn lossy(
         frames,
         side,
         &channels,
-        &mut |feature, _| painter.paint(feature),
+        &mut |feature, _| renderer.render_frame(feature),
         &mut |stage, share, detail| progress.report(stage, share, detail),
     )?;
     progress.finish();
@@ -92,18 +95,7 @@ pub(super) fn lossy(
         println!("{}", serde_json::to_string(&reports)?);
         return Ok(());
     }
-    println!("| channel, rate {rate} | frames | PSNR, dB | SSIM | lost, dB |");
-    println!("| --- | --- | --- | --- | --- |");
-    for report in reports {
-        println!(
-            "| {} | {} | {:.2} | {:.4} | {:.2} |",
-            report.channel,
-            report.n_scored,
-            report.quality.psnr_db,
-            report.quality.ssim,
-            report.lost_db
-        );
-    }
+    print!("{}", ChannelReport::table(&format!("channel, rate {rate}"), &reports));
     Ok(())
 }
 
@@ -116,7 +108,7 @@ fn name(loss: Loss) -> String {
     }
 }
 
-/// Rate and distortion, beside the codecs of an ffmpeg.
+/// Measures rate-distortion curves of a face and of the video codecs of ffmpeg.
 pub(super) fn curves(
     clip: &Path,
     face: &Path,
@@ -124,32 +116,25 @@ pub(super) fn curves(
     folder: &Path,
     is_json: bool,
 ) -> anyhow::Result<()> {
-    let file = super::read_face(face)?;
-    let mut painter = Painter::new(Arc::new(file.model.clone()));
+    let file = face_files::read(face)?;
+    let mut renderer = FaceRenderer::new(Arc::new(file.model.clone()));
     let mut progress = Progress::new(is_json);
-    let curves = eval::write_curves(
+    let curves = Curves::measure(
         clip,
         &file,
         frames,
         folder,
-        &mut |feature, side| painter.paint_at(feature, side),
+        &mut |feature, side| renderer.render_frame_at(feature, side),
         &mut |stage, share, detail| progress.report(stage, share, detail),
     )?;
     progress.finish();
-    for missing in &curves.missing {
+    for missing in curves.missing() {
         eprintln!("left out: {missing}");
     }
     if is_json {
         println!("{}", serde_json::to_string(&curves)?);
         return Ok(());
     }
-    println!("| codec | setting | side, px | kbit/s | PSNR, dB | SSIM |");
-    println!("| --- | --- | --- | --- | --- | --- |");
-    for point in &curves.points {
-        println!(
-            "| {} | {} | {} | {:.2} | {:.2} | {:.4} |",
-            point.codec, point.setting, point.side, point.kbit_s, point.psnr_db, point.ssim
-        );
-    }
+    print!("{}", curves.to_markdown());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One file a command, or a family of them.
+//! The commands, one file for each or for a group of related ones.
 
 mod bench;
 mod bench_fields;
@@ -11,15 +11,10 @@ mod model;
 mod offline;
 mod track;
 
-use std::path::Path;
-
-use anyhow::Context;
-use face::FaceFile;
-
 use crate::cli::{Command, Model};
 use crate::window;
 
-/// Runs one command to its end.
+/// Runs a command to its end.
 pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
     match command {
         None => window::open(window::Start::Home),
@@ -55,7 +50,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
                 let loss = evaluate::loss(share, burst);
                 return evaluate::lossy(&clip, &face, frames, side, rate, loss, json);
             }
-            let options = eval::Options { frames, resolutions, rate };
+            let options = eval::EvalOptions { frames, resolutions, rate };
             evaluate::run(&clip, &face, &options, samples, json, report.as_deref())
         }
         Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
@@ -67,21 +62,5 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Bench { part, face, stream, samples, json }) => {
             bench::run(part, face.as_deref(), stream.as_deref(), samples, json)
         }
-    }
-}
-
-/// The face that ships with the program: the actor's.
-const DEMO_FACE: &[u8] = include_bytes!("../../../../assets/demo.face");
-
-fn read_face(path: &Path) -> anyhow::Result<FaceFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    FaceFile::parse(&bytes).with_context(|| format!("cannot use {}", path.display()))
-}
-
-/// The face at `path`, or the built-in one.
-pub(crate) fn face_or_demo(path: Option<&Path>) -> anyhow::Result<FaceFile> {
-    match path {
-        Some(path) => read_face(path),
-        None => FaceFile::parse(DEMO_FACE).context("the built-in face is damaged; reinstall"),
     }
 }

@@ -1,14 +1,15 @@
 //! `feathercall model info`
 
-use std::fmt::Write as _;
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
+
+use crate::face_files;
+
+/// Prints the sizes, layers and hash of a face file.
 pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
-    let info = super::read_face(path)?.info();
-    let hash = info.content_hash.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let info = face_files::read(path)?.info();
+    let hash = HEXLOWER.encode(&info.content_hash);
     if is_json {
         let parts = by_name(&info.parts);
         let layers: Vec<_> = info
@@ -41,9 +42,9 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
     }
     println!("face file version {}", info.version);
     println!("{} parameters", info.parameters);
-    println!("{} bytes go to a peer, {} stay with you", info.public_bytes, info.private_bytes);
+    println!("{} bytes for peers, {} private", info.public_bytes, info.private_bytes);
     if info.layers.len() < info.n_layers {
-        println!("only {} of {} layers are here", info.layers.len(), info.n_layers);
+        println!("only {} of {} layers are present", info.layers.len(), info.n_layers);
     }
     print!("  {:<20}{:>10}", "bytes", "all layers");
     for idx in 1..=info.layers.len() {
@@ -66,7 +67,7 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
         println!();
     };
     row("sum", info.layers.iter().map(|layer| layer.bytes).sum(), |layer| layer.bytes);
-    row("download up to here", info.public_bytes, |layer| layer.bytes_to_here);
+    row("download so far", info.public_bytes, |layer| layer.bytes_to_here);
     println!("  {:<20}{:>10}", "codec profile", info.profile_bytes);
     println!("content hash {hash}");
     Ok(())

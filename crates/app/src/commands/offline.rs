@@ -1,4 +1,4 @@
-//! `feathercall encode` and `decode`: the call's own code path, with a file in place of the wire.
+//! `feathercall encode` and `decode`: the code path of a call, with a file in place of the network.
 
 use std::path::Path;
 
@@ -8,11 +8,13 @@ use face::{Background, FaceFile};
 use types::{Feature, MediaTime, Rate};
 
 use crate::cli::Resolution;
-use crate::painter::Painter;
+use crate::face_files;
+use crate::face_renderer::FaceRenderer;
 use crate::progress::Progress;
 
+/// Encodes a clip as a stream of access units.
 pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow::Result<()> {
-    let face = super::read_face(face)?;
+    let face = face_files::read(face)?;
     let mut progress = Progress::new(false);
     let source = SourceSpec::Clip(clip.to_owned());
     let n_frames = Source::open(&source)?.n_frames();
@@ -27,9 +29,9 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     let (Some((first, _)), Some((last, _))) = (stream.units.first(), stream.units.last()) else {
         anyhow::bail!("no face was found in {}", clip.display());
     };
-    // The last unit is shown as long as the mean of the others.
-    let shown = last.saturating_since(*first).as_secs_f64();
-    let seconds = shown * stream.units.len() as f64 / (stream.units.len() - 1).max(1) as f64;
+    // The last unit counts with the mean interval of the others.
+    let span = last.saturating_since(*first).as_secs_f64();
+    let seconds = span * stream.units.len() as f64 / (stream.units.len() - 1).max(1) as f64;
     println!(
         "{}: {} units, {bytes} bytes, {:.3} kbit/s of payload",
         out.display(),
@@ -39,7 +41,7 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     Ok(())
 }
 
-/// What a recorded stream shows, `fps` times a second; at least one feature.
+/// Decodes a recorded stream to features at `fps` per second.
 pub(super) fn read_stream(path: &Path, face: &FaceFile, fps: u32) -> anyhow::Result<Vec<Feature>> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let features = call::decode_stream(&bytes, face)
@@ -53,6 +55,7 @@ pub(super) fn read_stream(path: &Path, face: &FaceFile, fps: u32) -> anyhow::Res
     Ok(times.filter_map(|time| features.at(time)).collect())
 }
 
+/// Renders a stream of access units to a video file or a folder of pictures.
 pub(super) fn decode(
     stream: &Path,
     face: &Path,
@@ -61,22 +64,21 @@ pub(super) fn decode(
     background: &Background,
     fps: u32,
 ) -> anyhow::Result<()> {
-    let face = super::read_face(face)?;
+    let face = face_files::read(face)?;
     let features = read_stream(stream, &face, fps)?;
-    let mut painter = Painter::new(face.model.with_background(background).into());
-    painter.resize(resolution.side(256));
-    let mut writer = capture::ClipWriter::create(out, fps)
-        .with_context(|| format!("cannot write to {}", out.display()))?;
+    let mut renderer = FaceRenderer::new(face.model.with_background(background).into());
+    renderer.set_side(resolution.side(256));
+    let mut writer = capture::ClipWriter::create(out, fps)?;
     let mut progress = Progress::new(false);
     let n_frames = features.len();
     for (i, feature) in features.iter().enumerate() {
-        let frame = painter.paint(feature)?;
+        let frame = renderer.render_frame(feature)?;
         writer.push(&frame)?;
         progress.report("decode", (i + 1) as f32 / n_frames as f32, "");
     }
     progress.finish();
     for path in writer.finish()? {
-        println!("{}: {n_frames} frames, rendered by {}", path.display(), painter.name());
+        println!("{}: {n_frames} frames, rendered by {}", path.display(), renderer.name());
     }
     Ok(())
 }

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use eval::ClipLandmarks;
+
 use crate::progress::Progress;
 
-pub(super) fn run(clip: &Path, landmarks: &Path, is_json: bool) -> anyhow::Result<()> {
+/// Writes the landmarks of a clip to a `NumPy` archive.
+pub(super) fn run(clip: &Path, archive: &Path, is_json: bool) -> anyhow::Result<()> {
     let mut progress = Progress::new(is_json);
-    let frames = eval::track_clip(clip, &mut |stage, share, detail| {
+    let landmarks = ClipLandmarks::track(clip, &mut |stage, share, detail| {
         progress.report(stage, share, detail);
     })?;
     progress.finish();
-    capture::write_file(landmarks, &eval::npz_of_landmarks(&frames))?;
-    let n_found = frames.iter().flatten().count();
-    println!("{}: a face in {n_found} of {} frames", landmarks.display(), frames.len());
+    capture::write_file(archive, &landmarks.to_npz()?)?;
+    let (n_found, n_frames) = (landmarks.n_found(), landmarks.n_frames());
+    println!("{}: a face in {n_found} of {n_frames} frames", archive.display());
     Ok(())
 }

@@ -1,28 +1,28 @@
-//! The peer's picture in the window, drawn by a pipeline of its own.
+//! Display of the peer picture by a pipeline of its own.
 //!
-//! egui could draw it like any image. Its shader is made for everything, though, and where a
-//! processor draws the window it takes longer than the face itself does.
+//! egui could draw it as an image, but its general shader would take longer than rendering the face
+//! if the window is drawn by a software adapter.
 
 use egui_wgpu::{CallbackResources, CallbackTrait, ScreenDescriptor};
 
-/// Radius of the corners, points.
+/// Radius of the rounded corners, points.
 const RADIUS: f32 = 12.0;
 
-/// Holds what was painted last for the window to show.
+/// Holds the newest peer picture for display.
 pub(super) struct Blit {
     device: wgpu::Device,
     queue: wgpu::Queue,
     pipeline: wgpu::RenderPipeline,
     sampler: wgpu::Sampler,
     radius: wgpu::Buffer,
-    /// For pixels that come from the processor, and its side.
+    /// Texture for pictures of the CPU renderer, with its side in pixels.
     copy: Option<(wgpu::Texture, u32)>,
-    /// The same as the texture has them: with a fourth byte each.
+    /// Buffer for converting pixels to the four bytes of the texture.
     rgba: Vec<u8>,
     shown: Option<PeerPicture>,
 }
 
-/// A picture that can be put into a window; see [`PeerPicture::callback`].
+/// Peer picture as the window displays it.
 #[derive(Clone, Debug)]
 pub struct PeerPicture {
     pipeline: wgpu::RenderPipeline,
@@ -82,7 +82,7 @@ impl Blit {
         Self { device, queue, pipeline, sampler, radius, copy, rgba, shown }
     }
 
-    /// Shows a texture of the same device.
+    /// Displays a texture of the same device.
     pub(super) fn show(&mut self, view: &wgpu::TextureView) {
         let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("blit"),
@@ -103,12 +103,12 @@ impl Blit {
         self.shown = Some(PeerPicture { pipeline, bindings, radius });
     }
 
-    /// Shows `[side][side]` pixels of red, green and blue.
+    /// Displays sRGB bytes, `[side, side, 3]`.
     pub(super) fn show_pixels(&mut self, side: u32, rgb: &[u8]) {
         let size = wgpu::Extent3d { width: side, height: side, depth_or_array_layers: 1 };
         if self.copy.as_ref().is_none_or(|(_, had)| *had != side) {
             let texture = self.device.create_texture(&wgpu::TextureDescriptor {
-                label: Some("peer's picture"),
+                label: Some("peer picture"),
                 size,
                 mip_level_count: 1,
                 sample_count: 1,
@@ -131,14 +131,14 @@ impl Blit {
         self.queue.write_texture(texture.as_image_copy(), &self.rgba, layout, size);
     }
 
-    /// What is to be shown; none before the first picture.
+    /// Returns the picture to display; `None` before the first one.
     pub(super) fn picture(&self) -> Option<&PeerPicture> {
         self.shown.as_ref()
     }
 }
 
 impl PeerPicture {
-    /// What draws it into `rect`, a square.
+    /// Returns the callback that draws it into the square `rect`.
     pub(super) fn callback(&self, rect: egui::Rect) -> egui::PaintCallback {
         egui_wgpu::Callback::new_paint_callback(rect, self.clone())
     }
@@ -176,7 +176,7 @@ pub(super) mod tests {
     use crate::gpu::Gpu;
     use egui_kittest::wgpu::{create_render_state, default_wgpu_setup};
 
-    /// A window's graphics without a window; `None` where there is no adapter.
+    /// Creates the graphics of a window without a window; `None` if there is no adapter.
     pub(crate) fn window() -> Option<egui_wgpu::RenderState> {
         if Gpu::list().is_empty() {
             eprintln!("skipped: no graphics adapter");
@@ -185,14 +185,14 @@ pub(super) mod tests {
         Some(create_render_state(default_wgpu_setup(), egui_wgpu::RendererOptions::default()))
     }
 
-    /// What a window of `side` pixels that was cleared to red shows: `[side][side]` pixels of red,
-    /// green and blue.
+    /// Draws the picture into a window of `side` by `side` pixels that was cleared to red and returns
+    /// its sRGB pixels.
     pub(crate) fn screen(
         state: &egui_wgpu::RenderState,
         picture: &PeerPicture,
         side: u32,
     ) -> Vec<[u8; 3]> {
-        assert_eq!(side % 64, 0, "rows of whole 256 bytes");
+        assert_eq!(side % 64, 0, "rows are multiples of 256 bytes");
         let (device, queue) = (&state.device, &state.queue);
         let size = wgpu::Extent3d { width: side, height: side, depth_or_array_layers: 1 };
         let target = device.create_texture(&wgpu::TextureDescriptor {
@@ -256,7 +256,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_picture_fills_its_place_but_for_the_corners() {
+    fn a_picture_fills_its_square_except_the_corners() {
         let Some(state) = window() else { return };
         let mut blit = Blit::new(&state);
         assert!(blit.picture().is_none());
@@ -264,7 +264,7 @@ pub(super) mod tests {
             blit.show_pixels(side, &vec![level; (side * side * 3) as usize]);
             let screen = screen(&state, blit.picture().unwrap(), 64);
             for corner in [0, 63, 63 * 64, 64 * 64 - 1] {
-                assert_eq!(screen[corner], [255, 0, 0], "nothing is there");
+                assert_eq!(screen[corner], [255, 0, 0], "a corner stays clear");
             }
             for inside in [32, 32 * 64, 32 * 64 + 32, 63 * 64 + 32, 4 * 64 + 4] {
                 assert_eq!(screen[inside], [level; 3], "pixel {inside} at {side} px");
@@ -273,10 +273,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_picture_is_the_right_way_around() {
+    fn a_picture_is_not_mirrored_or_flipped() {
         let Some(state) = window() else { return };
         let mut blit = Blit::new(&state);
-        // Above and to the left it is darker.
+        // Brightness increases to the right and downward.
         let rgb: Vec<u8> =
             (0..64).flat_map(|y| (0..64).map(move |x| [2 * x, 2 * y, 9])).flatten().collect();
         blit.show_pixels(64, &rgb);

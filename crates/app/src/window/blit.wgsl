@@ -1,16 +1,16 @@
-// The peer's picture with round corners, in a viewport of its own.
+// Draws the peer picture with rounded corners into its own viewport.
 
 @group(0) @binding(0) var picture: texture_2d<f32>;
 @group(0) @binding(1) var linear_sampler: sampler;
-/// Radius of the corners, physical pixels.
+/// Radius of the rounded corners, physical pixels.
 @group(0) @binding(2) var<uniform> radius: vec4<f32>;
 
-/// Whether what is written is encoded as sRGB once more.
+/// Whether the target encodes written values as sRGB, which must then be decoded first.
 override is_encoded: bool = false;
 
 struct Corner {
     @builtin(position) position: vec4<f32>,
-    /// 0..1 from the upper left.
+    /// Position in the picture, 0..1 from the upper left.
     @location(0) place: vec2<f32>,
 }
 
@@ -30,8 +30,8 @@ fn pixel(in: Corner) -> @location(0) vec4<f32> {
     if is_encoded {
         rgb = decoded(rgb);
     }
-    // How far outside of the rounded square; the place changes by one over its size from pixel to
-    // pixel.
+    // Distance from the rounded square in pixels. From one pixel to the next, the position changes
+    // by one over the size.
     let size = 1.0 / fwidth(in.place);
     let beyond = abs(in.place - 0.5) * size - (0.5 * size - radius.x);
     let inside = clamp(0.5 + radius.x - length(max(beyond, vec2<f32>(0.0))), 0.0, 1.0);

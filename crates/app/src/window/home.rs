@@ -4,44 +4,44 @@ use std::path::PathBuf;
 
 use super::theme;
 
-/// What the person has chosen so far.
+/// State of the home screen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Home {
-    /// Faces enrolled on this computer.
+    /// Face files enrolled on this computer.
     pub faces: Vec<PathBuf>,
-    /// Index into `faces`; none means the built-in actor.
+    /// Index into `faces`; `None` for the built-in actor.
     pub face: Option<usize>,
-    /// Cameras, by name.
+    /// Names of the cameras.
     pub cameras: Vec<String>,
-    /// The invite link that was pasted.
+    /// Text of the invite link field.
     pub link: String,
-    /// Enroll from this clip instead of the camera.
+    /// Path of the clip to enroll from; empty for the camera.
     pub clip: String,
-    /// What the new face will be called.
+    /// Name of the new face.
     pub name: String,
-    /// The person agreed to a model of their face.
+    /// Whether the user consented to a model of their face.
     pub consents: bool,
-    /// What went wrong last.
+    /// Last error or result.
     pub message: Option<String>,
 }
 
-/// What the person asked for.
+/// User action on the home screen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HomeAction {
     /// Start a call and show its link.
     StartCall,
-    /// Join by this link.
+    /// Join by this invite link.
     Join(String),
-    /// Learn a face.
+    /// Enroll a face.
     Enroll {
-        /// What it is called.
+        /// Name of the face.
         name: String,
-        /// What to learn from; the camera unless given.
+        /// Clip to enroll from; `None` for the camera.
         clip: Option<PathBuf>,
     },
 }
 
-/// Shows the screen; gives back what was asked for, if anything.
+/// Shows the screen and returns the user's action, if any.
 pub fn show(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
     let mut action = None;
     egui::ScrollArea::vertical().show(ui, |ui| {
@@ -107,8 +107,8 @@ fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
     });
     home.face = chosen;
     let camera = match (home.face, home.cameras.first()) {
-        (None, _) => "The peer sees a synthetic person.".to_owned(),
-        (Some(_), Some(camera)) => format!("Driven by the camera: {camera}"),
+        (None, _) => "Your peer sees a synthetic person.".to_owned(),
+        (Some(_), Some(camera)) => format!("Animated by the camera {camera}"),
         (Some(_), None) => {
             "No camera found: connect one, or call as the built-in actor.".to_owned()
         }
@@ -118,7 +118,7 @@ fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
 
 fn enrollment(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
     ui.heading("Enroll a face");
-    ui.label("One minute of you, speaking and turning your head. It stays on this computer; in a call your peer gets a copy that lives in memory until you hang up.");
+    ui.label("Takes one minute of you, speaking and turning your head. The face stays on this computer; during a call your peer holds a copy in memory until you hang up.");
     ui.horizontal(|ui| {
         let label = ui.label("Name");
         ui.add(egui::TextEdit::singleline(&mut home.name).desired_width(150.0))
@@ -126,12 +126,12 @@ fn enrollment(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
         let label = ui.label("Clip");
         ui.add(
             egui::TextEdit::singleline(&mut home.clip)
-                .hint_text("path, or empty for the camera")
+                .hint_text("path; leave empty for the camera")
                 .desired_width(ui.available_width()),
         )
         .labelled_by(label.id);
     });
-    ui.checkbox(&mut home.consents, "This is my own face, and I agree to a model of it being made");
+    ui.checkbox(&mut home.consents, "This is my own face, and I consent to a model of it");
     let is_ready = home.consents && !home.name.trim().is_empty();
     let button = ui.add_enabled(is_ready, egui::Button::new("Enroll"));
     button.clicked().then(|| HomeAction::Enroll {

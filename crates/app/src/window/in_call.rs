@@ -1,4 +1,4 @@
-//! The call screen: the peer's face, the own preview, the live figures, the controls.
+//! The call screen: peer picture, own preview, live statistics, controls.
 
 use call::{Command, LocalMedia};
 use egui::{Align2, Color32, Key, Rect, TextureId, Vec2, WidgetInfo};
@@ -9,40 +9,40 @@ use super::blit::PeerPicture;
 use super::theme;
 use crate::cli::{Action, Resolution};
 
-/// Everything the screen shows.
+/// Contents of the call screen.
 #[derive(Clone, Debug, Default)]
 pub struct CallView {
-    /// The rendered face.
+    /// The peer picture; `None` before the first one.
     pub remote: Option<PeerPicture>,
-    /// What the own camera sees, square.
+    /// Own camera picture, square.
     pub preview: Option<TextureId>,
-    /// What the preview is called.
+    /// Caption of the preview.
     pub preview_label: &'static str,
-    /// Shown large while there is no remote face.
+    /// Message in place of the peer picture.
     pub status: String,
-    /// The invite link, while somebody has yet to join.
+    /// Invite link, until somebody joins.
     pub link: Option<String>,
     /// State of the own microphone and camera, and the rate.
     pub media: LocalMedia,
-    /// What was chosen.
+    /// Selected size of the peer picture.
     pub resolution: Resolution,
-    /// What is drawn behind the peer.
+    /// Selected background behind the peer.
     pub background: Background,
-    /// What may be, by name.
+    /// Available backgrounds with their names.
     pub backgrounds: Vec<(&'static str, Background)>,
-    /// Side at which the face is drawn now, pixels.
+    /// Side of the peer picture as rendered, pixels.
     pub rendered_side: u32,
-    /// Name and value of each live figure.
+    /// Live statistics: names and values.
     pub figures: Vec<(&'static str, String)>,
 }
 
-/// Width of the panel beside the face, points.
+/// Width of the panel beside the peer picture, points.
 const FIGURES_WIDTH: f32 = 220.0;
-/// A longer value (the name of a graphics adapter) is broken into lines.
+/// Width of a value, points; longer ones, such as adapter names, wrap.
 const VALUE_WIDTH: f32 = 110.0;
 
-/// Shows the screen; gives back what was asked for, and the side in physical pixels of the place
-/// where the face is shown.
+/// Shows the screen. Returns the user's actions, and the side of the area for the peer picture in
+/// physical pixels.
 pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<Action>, u32) {
     let mut actions = shortcuts(ui, view);
     egui::Panel::bottom("controls").exact_size(58.0).show(ui, |ui| {
@@ -91,7 +91,8 @@ fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
         actions.push(toggle_camera(view));
     }
     ui.separator();
-    ui.label("Resolution").on_hover_text("Yours alone: it changes nothing on the wire");
+    ui.label("Resolution")
+        .on_hover_text("Size of the picture you see; nothing changes for your peer");
     for choice in Resolution::CHOICES {
         if ui.selectable_label(view.resolution == choice, choice.to_string()).clicked() {
             actions.push(Action::Resolution(choice));
@@ -116,9 +117,8 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
         }
     });
     ui.add_space(6.0);
-    ui.label("Send").on_hover_text("Bytes against detail and delay");
+    ui.label("Send").on_hover_text("Less data, or more detail and less delay");
     ui.horizontal(|ui| {
-        // Three in a row.
         ui.spacing_mut().button_padding.x = 10.0;
         ui.spacing_mut().item_spacing.x = 4.0;
         for choice in Rate::ALL {
@@ -128,7 +128,8 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
         }
     });
     ui.add_space(6.0);
-    ui.label("Behind your peer").on_hover_text("As you see them: nothing is sent");
+    ui.label("Background")
+        .on_hover_text("Behind your peer, as you see them; nothing changes for your peer");
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().button_padding.x = 10.0;
         ui.spacing_mut().item_spacing.x = 4.0;
@@ -149,7 +150,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
     }
 }
 
-/// The peer's face as large as it fits, or what is being waited for. Returns its side in points.
+/// Shows the peer picture as large as possible, or the status. Returns the side of its area, points.
 fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) -> f32 {
     let side = ui.available_size().min_elem().max(1.0);
     let Some(remote) = &view.remote else {
@@ -159,7 +160,7 @@ fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) -> f32 {
             ui.label(egui::RichText::new(&view.status).size(18.0));
             if let Some(link) = &view.link {
                 ui.add_space(10.0);
-                ui.label("Send this link to the person you want to see:");
+                ui.label("Send this link to the person you want to call:");
                 ui.label(egui::RichText::new(link).monospace().small());
                 if ui.add(theme::primary("Copy the link")).clicked() {
                     actions.push(Action::CopyLink);
@@ -173,7 +174,7 @@ fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) -> f32 {
     response
         .widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, "The peer's face, rendered"));
     ui.painter().add(remote.callback(place));
-    // A rendered face is always marked as one.
+    // Rendered faces are always marked as synthetic.
     let badge = format!("synthetic · {} px", view.rendered_side);
     let at = place.left_top() + Vec2::splat(14.0);
     let font = egui::FontId::proportional(13.0);

@@ -1,10 +1,10 @@
-//! The window: home, enrollment, call.
+//! The window with its screens: home, enrollment, call.
 
 mod blit;
-mod enrolling;
-mod face;
+mod enrollment;
 mod home;
 mod in_call;
+mod peer_renderer;
 mod theme;
 
 use std::path::PathBuf;
@@ -20,22 +20,22 @@ pub use in_call::{CallView, show as show_call};
 pub use theme::apply as apply_theme;
 
 pub use crate::cli::{Action, Resolution};
-use crate::commands::face_or_demo;
-use crate::gpu::{Gpu, Trouble};
+use crate::face_files;
+use crate::gpu::{Gpu, GpuFailure};
 use crate::live::{Live, Options};
-use enrolling::Enrolling;
-use face::FacePainter;
+use enrollment::EnrollmentScreen;
+use peer_renderer::PeerRenderer;
 
-/// What the window opens with.
+/// First screen of the window.
 pub(crate) enum Start {
     Home,
     Host(Box<(Settings, Options)>),
     Join(String, Box<(Settings, Options)>),
-    /// A peer whose only job is to be seen, the peer that is shown, and how.
+    /// The peer that is seen, the peer whose window this is, and its options.
     Demo(Box<(Call, Call, Options)>),
 }
 
-/// Whether a window can be opened here at all.
+/// Returns whether there is a display to open a window on.
 pub(crate) fn has_display() -> bool {
     let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !cfg!(all(unix, not(target_os = "macos")))
@@ -44,7 +44,10 @@ pub(crate) fn has_display() -> bool {
         || has("WAYLAND_SOCKET")
 }
 
-/// Opens the window and stays in it until it is closed.
+/// Opens the window and runs it until it is closed.
+///
+/// # Errors
+/// If there is no display or graphics device, the call cannot be started, or the device was lost.
 pub(crate) fn open(start: Start) -> anyhow::Result<()> {
     anyhow::ensure!(has_display(), "there is no display to open a window on; use --headless");
     let options = eframe::NativeOptions {
@@ -57,18 +60,18 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
         renderer: eframe::Renderer::Wgpu,
         ..Default::default()
     };
-    let trouble = Arc::new(OnceLock::new());
-    let told = Arc::clone(&trouble);
+    let failure = Arc::new(OnceLock::new());
+    let window_failure = Arc::clone(&failure);
     let create = |context: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
         theme::apply(&context.egui_ctx);
         let state =
             context.wgpu_render_state.clone().context("the window has no graphics device")?;
-        Ok(Box::new(Window::new(state, start, told)?))
+        Ok(Box::new(Window::new(state, start, window_failure)?))
     };
     eframe::run_native("Feathercall", options, Box::new(create))
         .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))?;
-    match trouble.get() {
-        Some(trouble) => Err(anyhow::anyhow!("{trouble}; start Feathercall again")),
+    match failure.get() {
+        Some(failure) => Err(anyhow::anyhow!("{failure}; start Feathercall again")),
         None => Ok(()),
     }
 }
@@ -76,28 +79,29 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
 struct Window {
     state: egui_wgpu::RenderState,
     gpu: Gpu,
-    /// Why the window had to close.
-    trouble: Arc<OnceLock<Trouble>>,
+    /// Failure for which the window had to close.
+    failure: Arc<OnceLock<GpuFailure>>,
     home: Home,
     screen: Screen,
 }
 
 enum Screen {
     Home,
-    Enrolling(Enrolling),
+    Enrollment(EnrollmentScreen),
     Call(Box<CallScreen>),
 }
 
-/// A call and how it is shown.
+/// A call and what its screen shows.
 struct CallScreen {
     live: Live,
-    /// In the demo, the peer that is seen: its camera is shown in place of the own.
+    /// In the demo, the peer that is seen. The preview shows its camera.
     companion: Option<Call>,
     link: Option<String>,
     status: String,
-    painter: Option<FacePainter>,
+    renderer: Option<PeerRenderer>,
     preview: Option<egui::TextureHandle>,
     preview_time: Option<types::MediaTime>,
+    /// Names and values of the live statistics, updated every second.
     figures: Vec<(&'static str, String)>,
     next_figures: Instant,
 }
@@ -106,12 +110,15 @@ impl Window {
     fn new(
         state: egui_wgpu::RenderState,
         start: Start,
-        trouble: Arc<OnceLock<Trouble>>,
+        failure: Arc<OnceLock<GpuFailure>>,
     ) -> anyhow::Result<Self> {
-        let home =
-            Home { faces: known_faces(), cameras: capture::devices().cameras, ..Home::default() };
+        let home = Home {
+            faces: face_files::list_enrolled(),
+            cameras: capture::devices().cameras,
+            ..Home::default()
+        };
         let gpu = Gpu::of_window(&state);
-        let mut window = Self { state, gpu, trouble, home, screen: Screen::Home };
+        let mut window = Self { state, gpu, failure, home, screen: Screen::Home };
         window.home.face = (!window.home.faces.is_empty()).then_some(0);
         match start {
             Start::Home => {}
@@ -140,11 +147,11 @@ impl Window {
         Ok(())
     }
 
-    /// The settings that the home screen shows.
+    /// Returns the settings selected on the home screen.
     fn settings(&self) -> anyhow::Result<Settings> {
         let path = self.home.face.and_then(|index| self.home.faces.get(index));
         let source = if path.is_some() { SourceSpec::Camera(None) } else { SourceSpec::Actor };
-        let face = Some(face_or_demo(path.map(PathBuf::as_path))?);
+        let face = Some(face_files::read_or_demo(path.map(PathBuf::as_path))?);
         Ok(Settings { face, source: Some(source), ..Settings::default() })
     }
 
@@ -154,7 +161,7 @@ impl Window {
             HomeAction::Join(link) => self.join(&link, self.settings()?, Options::default()),
             HomeAction::Enroll { name, clip } => {
                 let source = clip.map_or(SourceSpec::Camera(None), SourceSpec::Clip);
-                self.screen = Screen::Enrolling(Enrolling::start(&name, source)?);
+                self.screen = Screen::Enrollment(EnrollmentScreen::start(&name, source)?);
                 Ok(())
             }
         }
@@ -171,16 +178,16 @@ impl eframe::App for Window {
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
-        match self.gpu.trouble() {
-            Some(trouble @ Trouble::Lost(_)) => {
-                // Nothing can be shown any more: what is under way is brought to its end.
+        match self.gpu.failure() {
+            Some(failure @ GpuFailure::Lost(_)) => {
+                // Nothing can be displayed any more: finish the call and close.
                 self.leave_call();
-                let _ = self.trouble.set(trouble);
+                let _ = self.failure.set(failure);
                 ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
                 return;
             }
-            Some(trouble) if self.home.message.is_none() => {
-                self.home.message = Some(trouble.to_string());
+            Some(failure) if self.home.message.is_none() => {
+                self.home.message = Some(failure.to_string());
             }
             _ => {}
         }
@@ -198,10 +205,10 @@ impl eframe::App for Window {
                     None => None,
                 }
             }
-            Screen::Enrolling(enrolling) => {
-                let done = enrolling.show(ui);
+            Screen::Enrollment(enrollment) => {
+                let done = enrollment.show(ui);
                 if done.is_some() {
-                    self.home.faces = known_faces();
+                    self.home.faces = face_files::list_enrolled();
                     self.home.face = (!self.home.faces.is_empty()).then_some(0);
                     self.screen = Screen::Home;
                 }
@@ -226,7 +233,7 @@ impl eframe::App for Window {
 }
 
 impl Window {
-    /// Goes home; a recording is finished on the way.
+    /// Finishes the call with its recording and returns to the home screen.
     fn leave_call(&mut self) {
         if let Screen::Call(call) = std::mem::replace(&mut self.screen, Screen::Home)
             && let Err(error) = call.live.finish()
@@ -243,7 +250,7 @@ impl CallScreen {
             companion: None,
             status: if link.is_some() { "Waiting for your peer" } else { "Connecting" }.to_owned(),
             link,
-            painter: None,
+            renderer: None,
             preview: None,
             preview_time: None,
             figures: Vec::new(),
@@ -251,7 +258,7 @@ impl CallScreen {
         }
     }
 
-    /// One repaint of the window. Gives back why the call ended, once it has.
+    /// Updates and shows the screen. Returns why the call ended, once it has.
     fn show(
         &mut self,
         ui: &mut egui::Ui,
@@ -264,34 +271,33 @@ impl CallScreen {
         if let Some(ended) = self.live.ended() {
             return Ok(Some(ended.to_string()));
         }
-        self.paint_face(state, gpu)?;
+        self.render_peer(state, gpu)?;
         self.update_preview(ui.ctx());
         self.update_figures();
         let view = CallView {
-            remote: self.painter.as_ref().and_then(FacePainter::picture).cloned(),
+            remote: self.renderer.as_ref().and_then(PeerRenderer::picture).cloned(),
             preview: self.preview.as_ref().map(egui::TextureHandle::id),
-            preview_label: if self.companion.is_some() { "The camera's picture" } else { "You" },
+            preview_label: if self.companion.is_some() { "Camera" } else { "You" },
             status: self.status.clone(),
             link: self.link.clone(),
             media: self.live.local_media(),
             resolution: self.live.resolution(),
             background: self.live.background().clone(),
             backgrounds: self.live.backgrounds(),
-            rendered_side: self.painter.as_ref().map_or(0, FacePainter::side),
+            rendered_side: self.renderer.as_ref().map_or(0, PeerRenderer::side),
             figures: self.figures.clone(),
         };
-        let (actions, place_px) = in_call::show(ui, &view);
-        self.live.set_place(place_px);
+        let (actions, area_px) = in_call::show(ui, &view);
+        self.live.set_area(area_px);
         for action in actions {
             match action {
                 Action::CopyLink => ui.ctx().copy_text(self.link.clone().unwrap_or_default()),
                 action => self.live.act(&action),
             }
         }
-        // The face moves at the display's rhythm or slower; a waiting screen only has to notice
-        // events.
+        // Repaint when the next picture is due, and soon enough to notice events.
         let waiting = Duration::from_millis(50);
-        let wait = self.painter.as_ref().map_or(waiting, |painter| painter.wait(Instant::now()));
+        let wait = self.renderer.as_ref().map_or(waiting, |renderer| renderer.wait(Instant::now()));
         ui.ctx().request_repaint_after(wait.min(waiting));
         Ok(None)
     }
@@ -309,27 +315,29 @@ impl CallScreen {
                 self.status = if layers == of {
                     "Connected".to_owned()
                 } else {
-                    format!("Your peer's face is still coming: layer {layers} of {of}")
+                    format!("Receiving your peer's face: layer {layers} of {of}")
                 };
             }
-            Event::PeerLost => "Nothing heard from your peer, waiting".clone_into(&mut self.status),
+            Event::PeerLost => {
+                "Connection lost, waiting for your peer".clone_into(&mut self.status)
+            }
             Event::ModelRefused(refusal) => self.status = refusal.to_string(),
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
         }
     }
 
-    /// Draws what is due now for the window to show.
-    fn paint_face(&mut self, state: &egui_wgpu::RenderState, gpu: &Gpu) -> anyhow::Result<()> {
+    /// Renders the peer picture if it is due.
+    fn render_peer(&mut self, state: &egui_wgpu::RenderState, gpu: &Gpu) -> anyhow::Result<()> {
         let Some(model) = self.live.model() else { return Ok(()) };
-        let painter = self
-            .painter
-            .get_or_insert_with(|| FacePainter::new(Arc::clone(model), gpu, self.live.max_fps()));
-        painter.refine(model);
+        let renderer = self
+            .renderer
+            .get_or_insert_with(|| PeerRenderer::new(Arc::clone(model), gpu, self.live.max_fps()));
+        renderer.set_model(model);
         let (now, side) = (Instant::now(), self.live.side());
         let Some(feature) = self.live.call().feature_at(now) else { return Ok(()) };
-        if painter.begin(now, side, self.live.painted_mut()) {
-            painter.paint(state, &feature, self.live.painted_mut())?;
+        if renderer.begin(now, side, self.live.render_stats_mut()) {
+            renderer.render(state, &feature, self.live.render_stats_mut())?;
         }
         Ok(())
     }
@@ -361,34 +369,25 @@ impl CallScreen {
         }
         self.next_figures = now + Duration::from_secs(1);
         let stats = self.live.call().stats();
-        let painted = self.live.painted_row().clone();
+        let rendering = self.live.render_stats_row().clone();
         self.figures = vec![
             ("down, wire", format!("{:.1} kbit/s", stats.wire_kbps_in)),
             ("down, face", format!("{:.2} kbit/s", stats.payload_kbps_in)),
             ("up, wire", format!("{:.1} kbit/s", stats.wire_kbps_out)),
             ("up, face", format!("{:.2} kbit/s", stats.payload_kbps_out)),
             ("features", format!("{:.0} /s", stats.features_fps_in)),
-            ("pictures", format!("{} /s", painted.pictures_since)),
-            ("a picture", painted.picture_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))),
-            ("a ray", format!("{} samples", painted.effort.samples_per_ray)),
+            ("pictures", format!("{} /s", rendering.pictures_since)),
+            (
+                "per picture",
+                rendering.picture_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms")),
+            ),
+            ("per ray", format!("{} samples", rendering.settings.samples_per_ray)),
             ("delay", format!("{:.0} ms", stats.playout_delay_ms)),
             ("round trip", stats.rtt_ms.map_or("-".to_owned(), |ms| format!("{ms:.0} ms"))),
             ("lost", format!("{:.1} %", stats.loss_in * 100.0)),
         ];
-        if !painted.render_path.is_empty() {
-            self.figures.push(("painted by", painted.render_path));
+        if !rendering.render_path.is_empty() {
+            self.figures.push(("renderer", rendering.render_path));
         }
     }
-}
-
-/// Faces enrolled on this computer, by name.
-fn known_faces() -> Vec<PathBuf> {
-    let Some(folder) = enrolling::faces_folder() else { return Vec::new() };
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut faces: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "face"))
-        .collect();
-    faces.sort();
-    faces
 }

@@ -2,21 +2,21 @@
 
 use egui::{Color32, CornerRadius, Margin, Stroke, Visuals};
 
-/// Calls to action, and what is live.
+/// Primary buttons and progress.
 pub(super) const ACCENT: Color32 = Color32::from_rgb(74, 168, 140);
-/// Hang up, and what went wrong.
+/// Hanging up, and errors.
 pub(super) const DANGER: Color32 = Color32::from_rgb(205, 84, 78);
 const INK: Color32 = Color32::from_rgb(226, 229, 232);
-/// What everything stands on.
+/// Background of the window.
 pub(super) const GROUND: Color32 = Color32::from_rgb(20, 23, 27);
 const RAISED: Color32 = Color32::from_rgb(31, 35, 41);
 
-/// The colors and sizes of every screen.
+/// Sets the colors and sizes of every screen.
 pub fn apply(ctx: &egui::Context) {
     ctx.set_theme(egui::Theme::Dark);
     let mut visuals = Visuals::dark();
-    // The window is cleared to the ground: filling it once more would cost as much as all else
-    // where a processor draws it.
+    // The window is already cleared to this color. Filling the panels again would double the cost
+    // on a software adapter.
     visuals.panel_fill = Color32::TRANSPARENT;
     visuals.window_fill = RAISED;
     visuals.extreme_bg_color = Color32::from_rgb(14, 16, 19);
@@ -41,12 +41,12 @@ pub fn apply(ctx: &egui::Context) {
     });
 }
 
-/// A raised surface that groups what belongs together.
+/// Returns a raised surface for a group of controls.
 pub(super) fn card() -> egui::Frame {
     egui::Frame::new().fill(RAISED).corner_radius(12).inner_margin(Margin::same(18))
 }
 
-/// The one button a screen is for.
+/// Returns the primary button of a screen.
 pub(super) fn primary(text: &str) -> egui::Button<'_> {
     egui::Button::new(egui::RichText::new(text).color(Color32::WHITE).strong())
         .fill(ACCENT.gamma_multiply(0.8))

@@ -1,31 +1,31 @@
-//! The encoders of an `ffmpeg` on the `PATH`, set as a live call could use them.
+//! Video encoders of the installed `ffmpeg`, with settings suitable for a live call.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-/// An encoder and how it is run.
+/// Video encoder with its settings.
 pub(super) struct Codec {
-    /// What a plot calls it.
+    /// Name in the plot.
     pub(super) name: &'static str,
-    /// What `ffmpeg` calls it.
+    /// Name in `ffmpeg`.
     pub(super) encoder: &'static str,
     arguments: &'static [&'static str],
-    /// Of the file with the least around the packets.
+    /// Extension of the file format with the least overhead.
     pub(super) extension: &'static str,
-    /// Bytes of the file around all packets, and around each.
+    /// Overhead of the file format, bytes: once per file, and per frame.
     overhead: [u64; 2],
-    /// From coarse to fine.
+    /// Quality settings, from coarse to fine.
     pub(super) crfs: &'static [u32],
 }
 
-/// No look-ahead, no frames out of order, one key frame.
+/// The encoders compared, all without look-ahead and frame reordering, with one key frame.
 pub(super) const CODECS: [Codec; 4] = [
     Codec {
         name: "x264",
         encoder: "libx264",
-        // Its unit of 700 bytes that names its own settings is no part of a call.
+        // Removes the unit of 700 bytes that lists the encoder's settings.
         arguments: &[
             "-preset",
             "medium",
@@ -72,20 +72,20 @@ pub(super) const CODECS: [Codec; 4] = [
 ];
 
 impl Codec {
-    /// Bytes of the packets in a file of so many.
+    /// Returns the bytes of all packets in a file of `file_bytes`.
     pub(super) fn payload(&self, file_bytes: u64, n_frames: u64) -> u64 {
         file_bytes.saturating_sub(self.overhead[0] + self.overhead[1] * n_frames)
     }
 }
 
-/// An `ffmpeg` that runs.
+/// Working `ffmpeg` program.
 pub(super) struct Ffmpeg {
-    /// Its list of encoders.
+    /// Output of `ffmpeg -encoders`.
     encoders: String,
 }
 
 impl Ffmpeg {
-    /// The one on the `PATH`.
+    /// Looks for `ffmpeg` on the `PATH`.
     pub(super) fn find() -> anyhow::Result<Self> {
         let output = Command::new("ffmpeg")
             .args(["-hide_banner", "-encoders"])
@@ -96,12 +96,13 @@ impl Ffmpeg {
         Ok(Self { encoders: String::from_utf8_lossy(&output.stdout).into_owned() })
     }
 
+    /// Returns whether it has an encoder of this name.
     pub(super) fn has(&self, encoder: &str) -> bool {
         self.encoders.split_whitespace().any(|word| word == encoder)
     }
 }
 
-/// Encodes raw RGB frames.
+/// Encodes a file of raw RGB frames, `side` by `side` pixels.
 pub(super) fn encode(
     codec: &Codec,
     crf: u32,
@@ -119,20 +120,20 @@ pub(super) fn encode(
     run(command).with_context(|| format!("{} failed", codec.encoder))
 }
 
-/// Decodes to raw RGB frames.
+/// Decodes to a file of raw RGB frames.
 pub(super) fn decode(coded: &Path, to: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("ffmpeg");
     command.arg("-i").arg(coded).args(["-sws_flags", "accurate_rnd+full_chroma_int"]);
     command.args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24"]).arg(to);
-    run(command).context("ffmpeg could not decode what it had encoded")
+    run(command).context("ffmpeg could not decode its own output")
 }
 
-/// Runs it to its end; its own words are the error.
+/// Runs `ffmpeg` to its end; on failure its output is the error.
 fn run(mut command: Command) -> anyhow::Result<()> {
     command.args(["-y", "-nostdin", "-hide_banner", "-loglevel", "error"]);
     let output = command.stdin(Stdio::null()).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{}", said.trim());
+    let message = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{}", message.trim());
     Ok(())
 }
 
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_packets_count() {
+    fn overhead_of_the_file_format_is_subtracted() {
         let codec = |name| CODECS.into_iter().find(|codec| codec.name == name).unwrap();
         assert_eq!(codec("x265").payload(1000, 10), 1000);
         assert_eq!(codec("AV1").payload(1000, 10), 1000 - 32 - 120);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoder_is_there_if_its_whole_name_is() {
+    fn an_encoder_is_found_by_its_whole_name() {
         let ffmpeg = Ffmpeg { encoders: " V....D libx264rgb  x\n V....D libaom-av1  y".to_owned() };
         assert!(ffmpeg.has("libaom-av1") && !ffmpeg.has("libx264"));
     }

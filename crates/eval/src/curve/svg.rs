@@ -1,22 +1,24 @@
-//! A plot of PSNR over bit rate, drawn without a library: lines, dots, words.
+//! Plot of PSNR over bit rate as an SVG picture.
 
 use std::fmt::Write as _;
 
-use super::{CurvePoint, Curves};
+use super::points::{CurvePoint, Curves};
 
+/// Size of the page, SVG units.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 470.0;
-/// Around the axes: left, top, right, bottom.
+/// Margins around the axes, SVG units: left, top, right, bottom.
 const MARGIN: [f64; 4] = [58.0, 40.0, 130.0, 48.0];
-/// Colors that people with any eyes tell apart (Okabe and Ito 2008).
+/// Colors that remain distinct with color blindness (Okabe and Ito 2008).
 const COLORS: [&str; 6] = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
-/// What the paper reports at 256 pixels, on clips of its own: kbit/s, dB.
+/// Result of the paper at 256 pixels, on its own clips: kbit/s, dB.
 const PAPER: (f64, f64) = (12.1, 30.85);
 
-/// Where values lie on the page.
+/// Mapping from values to positions on the page.
 struct Axes {
-    /// Decimal logarithms of kbit/s.
+    /// Range of the rate, decimal logarithms of kbit/s.
     rate: [f64; 2],
+    /// Range of the PSNR, dB.
     psnr: [f64; 2],
 }
 
@@ -43,7 +45,7 @@ impl Axes {
     }
 }
 
-/// The curves at one size as a picture.
+/// Draws the curves at one picture size.
 pub(super) fn plot(curves: &Curves, side: u32) -> String {
     let points: Vec<&CurvePoint> = curves.points.iter().filter(|p| p.side == side).collect();
     let mut places: Vec<_> = points.iter().map(|p| (p.kbit_s, p.psnr_db)).collect();
@@ -91,7 +93,7 @@ pub(super) fn plot(curves: &Curves, side: u32) -> String {
     svg
 }
 
-/// Lines at whole numbers that divide the axes well, and what they say.
+/// Draws lines at round values of both axes, with their labels.
 fn grid(svg: &mut String, axes: &Axes) {
     let mut rule = |from: (f64, f64), to: (f64, f64)| {
         let _ = writeln!(
@@ -122,11 +124,11 @@ fn grid(svg: &mut String, axes: &Axes) {
     }
     let middle = f64::midpoint(MARGIN[0], WIDTH - MARGIN[2]);
     text(svg, (middle, HEIGHT - 10.0), "middle", "kbit/s");
-    // Above the highest number.
+    // Above the topmost label.
     text(svg, (MARGIN[0] - 8.0, MARGIN[1] - 12.0), "end", "dB");
 }
 
-/// 1, 2 and 5 times the powers of ten in a range of logarithms.
+/// Returns the numbers 1, 2 and 5 times a power of ten within a range of decimal logarithms.
 fn rates_between([from, to]: [f64; 2]) -> Vec<f64> {
     (from.floor() as i32..=to.ceil() as i32)
         .flat_map(|power| [1, 2, 5].map(|digit| format!("{digit}e{power}").parse::<f64>()))
@@ -139,13 +141,12 @@ fn dot(svg: &mut String, (x, y): (f64, f64), color: &str) {
     let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{color}\"/>");
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
-    let _ =
-        writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{words}</text>");
+fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
+    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
 }
 
-fn escaped(words: &str) -> String {
-    words.replace('&', "&amp;").replace('<', "&lt;")
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 #[cfg(test)]
@@ -158,16 +159,19 @@ mod tests {
     }
 
     #[test]
-    fn better_is_higher_and_more_bits_are_farther_right() {
+    fn higher_psnr_is_up_and_higher_rate_is_right() {
         let axes = Axes::around(&[(1.0, 30.0), (100.0, 40.0)]);
         let (near, far) = (axes.at((1.0, 30.0)), axes.at((100.0, 40.0)));
         assert!(far.0 > near.0 && far.1 < near.1, "{near:?} {far:?}");
         let middle = axes.at((10.0, 35.0));
-        assert!((middle.0 - f64::midpoint(near.0, far.0)).abs() < 1e-9, "logarithms");
+        assert!(
+            (middle.0 - f64::midpoint(near.0, far.0)).abs() < 1e-9,
+            "the rate axis is logarithmic"
+        );
     }
 
     #[test]
-    fn a_plot_names_every_codec_and_keeps_to_its_page() {
+    fn a_plot_names_every_codec_and_stays_inside_its_margins() {
         let curves = Curves {
             clip: "a <b> & c".to_owned(),
             frames: [0, 10],

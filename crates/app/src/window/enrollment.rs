@@ -1,6 +1,5 @@
-//! The enrollment screen: what it is doing, how far it is, a way out.
+//! The enrollment screen: progress and a way to cancel.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -10,12 +9,13 @@ use anyhow::Context;
 use capture::SourceSpec;
 
 use super::theme;
+use crate::face_files;
 
-/// How long the window's enrollment takes at most.
+/// Time limit of an enrollment in the window.
 const BUDGET: Duration = Duration::from_mins(10);
 
-/// An enrollment that runs in the background.
-pub(super) struct Enrolling {
+/// Enrollment running in the background.
+pub(super) struct EnrollmentScreen {
     name: String,
     messages: Receiver<Message>,
     is_cancelled: Arc<AtomicBool>,
@@ -29,19 +29,13 @@ enum Message {
     Done(String),
 }
 
-/// Where this computer keeps the faces of its owner.
-pub(super) fn faces_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let data = variable("XDG_DATA_HOME")
-        .or_else(|| variable("APPDATA"))
-        .or_else(|| Some(variable("HOME")?.join(".local/share")))?;
-    Some(data.join("feathercall").join("faces"))
-}
-
-impl Enrolling {
+impl EnrollmentScreen {
+    /// Starts to enroll a face called `name`.
+    ///
+    /// # Errors
+    /// If the folder for faces cannot be created.
     pub(super) fn start(name: &str, source: SourceSpec) -> anyhow::Result<Self> {
-        let folder =
-            faces_folder().context("this system names no home folder to keep a face in")?;
+        let folder = face_files::enrolled_folder()?;
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let file: String =
@@ -55,7 +49,7 @@ impl Enrolling {
         let cancel = Arc::clone(&is_cancelled);
         std::thread::Builder::new().name("enroll".to_owned()).spawn(move || {
             let result = enroll::enroll(options, &mut |at| {
-                // Progress that finds no room is replaced by the next.
+                // If the queue is full, the next report replaces this one.
                 let _ = sender.try_send(Message::Progress {
                     stage: at.stage.to_owned(),
                     fraction: at.fraction,
@@ -63,11 +57,11 @@ impl Enrolling {
                 });
                 !cancel.load(Ordering::Relaxed)
             });
-            let told = match result {
-                Ok(report) => format!("Enrolled: {:.1} dB on frames kept back", report.psnr_db),
+            let outcome = match result {
+                Ok(report) => format!("Enrolled: {:.1} dB on held-out frames", report.psnr_db),
                 Err(error) => format!("{error:#}"),
             };
-            let _ = sender.send(Message::Done(told));
+            let _ = sender.send(Message::Done(outcome));
         })?;
         Ok(Self {
             name: name.to_owned(),
@@ -79,7 +73,7 @@ impl Enrolling {
         })
     }
 
-    /// Shows the screen; gives back the outcome once there is one.
+    /// Shows the screen and returns the outcome once the enrollment has ended.
     pub(super) fn show(&mut self, ui: &mut egui::Ui) -> Option<String> {
         loop {
             match self.messages.try_recv() {
@@ -97,7 +91,7 @@ impl Enrolling {
             ui.vertical_centered(|ui| {
                 ui.set_max_width(520.0);
                 ui.add_space(ui.available_height() * 0.25);
-                ui.heading(format!("Learning the face of {}", self.name));
+                ui.heading(format!("Enrolling {}", self.name));
                 ui.label("Look at the camera, speak, turn your head slowly, blink, smile.");
                 ui.add(egui::ProgressBar::new(self.fraction).show_percentage().fill(theme::ACCENT));
                 ui.label(egui::RichText::new(format!("{} {}", self.stage, self.detail)).weak());

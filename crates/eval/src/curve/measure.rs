@@ -1,0 +1,167 @@
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read as _, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use capture::write_file;
+use face::FaceFile;
+use types::{MediaTime, Rate, SquareFrame};
+
+use super::ffmpeg::{self, Ffmpeg};
+use super::points::{CurvePoint, Curves};
+use super::svg;
+use crate::callbacks::{Paint, Progress};
+use crate::clip::ClipReader;
+use crate::evaluate::{EvalOptions, evaluate};
+use crate::score::{MeanScore, Scorer};
+
+/// Sides of the pictures that curves are measured for, pixels.
+const SIDES: [u32; 2] = [256, 512];
+
+impl Curves {
+    /// Measures a face at the three rates and, if an `ffmpeg` program is found, x264, x265, VP9 and
+    /// AV1 on the same frames, at 256 and 512 pixels, all with the same PSNR and SSIM.
+    ///
+    /// Writes `curves.json`, `curves-256.svg` and `curves-512.svg` into `folder`, which is created
+    /// if necessary. The face is measured with tracker and renderer, intermediate features included.
+    /// The other codecs are set as for a call: one key frame at the start, no look-ahead.
+    ///
+    /// # Errors
+    /// If the clip cannot be read or shows no face in these frames, if the face file has no sender
+    /// part, if `paint` or an available encoder fails, or if the folder cannot be written to.
+    pub fn measure(
+        clip: &Path,
+        face: &FaceFile,
+        frames: Option<Range<u64>>,
+        folder: &Path,
+        paint: Paint<'_>,
+        progress: Progress<'_>,
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+        let reader = ClipReader::open(clip)?;
+        let fps = reader.fps();
+        let range = reader.frame_range(frames)?;
+        let mut curves = Self {
+            clip: clip.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            frames: [range.start, range.end],
+            fps,
+            points: Vec::new(),
+            missing: Vec::new(),
+        };
+        for rate in Rate::ALL {
+            let options =
+                EvalOptions { frames: Some(range.clone()), resolutions: SIDES.to_vec(), rate };
+            let report = evaluate(clip, face, &options, paint, progress)?;
+            curves.frames[1] = report.frames[1];
+            curves.points.extend(report.resolutions.iter().map(|at| CurvePoint {
+                codec: "Feathercall".to_owned(),
+                setting: report.rate.clone(),
+                side: at.side,
+                kbit_s: report.payload.kbit_s,
+                psnr_db: at.quality.psnr_db,
+                ssim: at.quality.ssim,
+            }));
+        }
+        match Ffmpeg::find() {
+            Ok(ffmpeg) => curves.measure_encoders(clip, &ffmpeg, folder, progress)?,
+            Err(why) => curves.missing.push(format!("x264, x265, VP9, AV1: {why}")),
+        }
+        for side in SIDES {
+            let picture = svg::plot(&curves, side);
+            write_file(&folder.join(format!("curves-{side}.svg")), picture.as_bytes())?;
+        }
+        write_file(&folder.join("curves.json"), &serde_json::to_vec_pretty(&curves)?)?;
+        Ok(curves)
+    }
+
+    /// Adds the points of every encoder that `ffmpeg` has.
+    fn measure_encoders(
+        &mut self,
+        clip: &Path,
+        ffmpeg: &Ffmpeg,
+        folder: &Path,
+        progress: Progress<'_>,
+    ) -> anyhow::Result<()> {
+        let (available, missing): (Vec<_>, Vec<_>) =
+            ffmpeg::CODECS.iter().partition(|codec| ffmpeg.has(codec.encoder));
+        self.missing.extend(
+            missing.iter().map(|codec| {
+                format!("{}: this ffmpeg has no encoder {}", codec.name, codec.encoder)
+            }),
+        );
+        let n_runs = SIDES.len() * available.iter().map(|codec| codec.crfs.len()).sum::<usize>();
+        let mut n_done = 0;
+        for side in SIDES {
+            let raw = ScratchFile(folder.join(format!("frames-{side}.rgb.part")));
+            let n_frames = write_raw(clip, self.frames, side, &raw.0)?;
+            for codec in &available {
+                for &crf in codec.crfs {
+                    let coded = ScratchFile(folder.join(format!("coded.part.{}", codec.extension)));
+                    ffmpeg::encode(codec, crf, side, self.fps, &raw.0, &coded.0)?;
+                    let bytes = codec.payload(fs::metadata(&coded.0)?.len(), n_frames);
+                    let decoded = ScratchFile(folder.join("decoded.rgb.part"));
+                    ffmpeg::decode(&coded.0, &decoded.0)?;
+                    let quality = score(&raw.0, &decoded.0, side, n_frames)?;
+                    let seconds = n_frames as f64 / f64::from(self.fps.max(1));
+                    self.points.push(CurvePoint {
+                        codec: codec.name.to_owned(),
+                        setting: format!("crf {crf}"),
+                        side,
+                        kbit_s: bytes as f64 * 0.008 / seconds.max(1e-3),
+                        psnr_db: quality.psnr_db,
+                        ssim: quality.ssim,
+                    });
+                    n_done += 1;
+                    progress(codec.name, n_done as f32 / n_runs as f32, &format!("{side} px"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// File that is removed on drop.
+struct ScratchFile(PathBuf);
+
+impl Drop for ScratchFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Writes the frames as raw RGB squares of `side` pixels and returns their number.
+fn write_raw(clip: &Path, frames: [u64; 2], side: u32, to: &Path) -> anyhow::Result<u64> {
+    let file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
+    let mut out = BufWriter::new(file);
+    let mut reader = ClipReader::open(clip)?;
+    let mut n_frames = 0;
+    while let Some((index, frame)) = reader.next()?
+        && index < frames[1]
+    {
+        if index >= frames[0] {
+            out.write_all(frame.resized_smooth(side).rgb()).context("cannot write the frames")?;
+            n_frames += 1;
+        }
+    }
+    out.flush().context("cannot write the frames")?;
+    Ok(n_frames)
+}
+
+/// Scores a file of raw frames against another one.
+fn score(reference: &Path, decoded: &Path, side: u32, n_frames: u64) -> anyhow::Result<MeanScore> {
+    let open = |path: &Path| File::open(path).map(BufReader::new);
+    let (mut reference, mut decoded) = (open(reference)?, open(decoded)?);
+    let mut scorer = Scorer::default();
+    for index in 0..n_frames {
+        let next = |file: &mut BufReader<File>| -> anyhow::Result<SquareFrame> {
+            let mut rgb = vec![0; side as usize * side as usize * 3];
+            file.read_exact(&mut rgb).with_context(|| format!("frame {index} was not decoded"))?;
+            Ok(SquareFrame::new(side, MediaTime::ZERO, rgb)?)
+        };
+        let (reference, decoded) = (next(&mut reference)?, next(&mut decoded)?);
+        scorer.push(&reference, &decoded);
+    }
+    Ok(MeanScore::of(scorer.scores()))
+}
