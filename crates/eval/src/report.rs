@@ -109,9 +109,7 @@ impl Report {
         line(format!(
             "Jitter of decoded features (rms second difference): rotation {:.3} degrees, \
              translation {:.3} mm, code {:.4}.",
-            self.jitter.rotation_jitter_deg,
-            self.jitter.translation_jitter_mm,
-            self.jitter.code_jitter
+            self.jitter.rotation_deg, self.jitter.translation_mm, self.jitter.code
         ));
         for pair in &self.pictures {
             let name = picture_name(pair.index);

@@ -4,14 +4,14 @@ use types::{Feature, SquareFrame};
 
 /// Quality of one rendered picture against the clip's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct FrameScore {
+pub(crate) struct FrameScore {
     /// Peak signal-to-noise ratio over all pixels and channels, dB.
-    pub psnr_db: f64,
+    pub(crate) psnr_db: f64,
     /// Structural similarity, mean of the channels, -1..=1.
-    pub ssim: f64,
+    pub(crate) ssim: f64,
     /// PSNR of the change since the previous frame against the clip's own change, dB: flicker and
     /// jerky motion lower it, a constant offset does not. `None` for the first frame.
-    pub change_psnr_db: Option<f64>,
+    pub(crate) change_psnr_db: Option<f64>,
 }
 
 /// Scores rendered pictures against a clip, frame by frame.
@@ -66,20 +66,20 @@ fn change_psnr_db(reference: [&SquareFrame; 2], rendered: [&SquareFrame; 2]) -> 
 
 /// Mean quality of several frames.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct MeanScore {
+pub(crate) struct MeanScore {
     /// Mean of the frames' PSNR, dB.
-    pub psnr_db: f64,
+    pub(crate) psnr_db: f64,
     /// PSNR of the worst frame, dB.
-    pub psnr_min_db: f64,
+    pub(crate) psnr_min_db: f64,
     /// Mean of the frames' SSIM.
-    pub ssim: f64,
+    pub(crate) ssim: f64,
     /// Mean of the frames' [`FrameScore::change_psnr_db`]; `None` below two frames.
-    pub change_psnr_db: Option<f64>,
+    pub(crate) change_psnr_db: Option<f64>,
 }
 
 impl MeanScore {
     /// Averages the scores of all frames; zeros if there are none.
-    pub fn of(scores: &[FrameScore]) -> Self {
+    pub(crate) fn of(scores: &[FrameScore]) -> Self {
         let n = scores.len().max(1) as f64;
         let changes: Vec<f64> = scores.iter().filter_map(|s| s.change_psnr_db).collect();
         Self {
@@ -97,11 +97,14 @@ impl MeanScore {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Jitter {
     /// Rotation of the head, degrees.
-    pub(crate) rotation_jitter_deg: f64,
+    #[serde(rename = "rotation_jitter_deg")]
+    pub(crate) rotation_deg: f64,
     /// Translation of the head, millimeters.
-    pub(crate) translation_jitter_mm: f64,
+    #[serde(rename = "translation_jitter_mm")]
+    pub(crate) translation_mm: f64,
     /// Learned numbers of the code.
-    pub(crate) code_jitter: f64,
+    #[serde(rename = "code_jitter")]
+    pub(crate) code: f64,
 }
 
 impl Jitter {
@@ -120,9 +123,9 @@ impl Jitter {
             (sum / f64::from(n.max(1))).sqrt()
         };
         Self {
-            rotation_jitter_deg: rms(0..3).to_degrees(),
-            translation_jitter_mm: rms(3..6) * 1000.0,
-            code_jitter: rms(6..30),
+            rotation_deg: rms(0..3).to_degrees(),
+            translation_mm: rms(3..6) * 1000.0,
+            code: rms(6..30),
         }
     }
 }
@@ -164,9 +167,9 @@ mod tests {
             code: Code::NEUTRAL,
         };
         let uniform: Vec<_> = (0..9).map(|i| at(i as f32)).collect();
-        assert!(Jitter::of(&uniform).rotation_jitter_deg < 1e-5);
+        assert!(Jitter::of(&uniform).rotation_deg < 1e-5);
         let shaking: Vec<_> = (0..9).map(|i| at((i % 2) as f32)).collect();
-        assert!((Jitter::of(&shaking).rotation_jitter_deg - 0.02_f64.to_degrees()).abs() < 1e-5);
-        assert!((Jitter::of(&shaking).translation_jitter_mm - 2.0).abs() < 1e-4);
+        assert!((Jitter::of(&shaking).rotation_deg - 0.02_f64.to_degrees()).abs() < 1e-5);
+        assert!((Jitter::of(&shaking).translation_mm - 2.0).abs() < 1e-4);
     }
 }

@@ -319,7 +319,7 @@ impl CallScreen {
                 };
             }
             Event::PeerLost => {
-                "Connection lost, waiting for your peer".clone_into(&mut self.status)
+                "Connection lost, waiting for your peer".clone_into(&mut self.status);
             }
             Event::ModelRefused(refusal) => self.status = refusal.to_string(),
             Event::PeerBack => "Connected".clone_into(&mut self.status),
