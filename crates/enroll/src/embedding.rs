@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use face_shape::FaceShape;
-use track::{Embedder, INPUT_DIMS, Identity, Observation, WINDOW, Whitening};
+use track::{Embedder, Identity, Observation};
 use types::{CANONICAL_M, LANDMARKS, LEARNED_DIMS};
 
 use crate::adam::{Adam, ParameterGroup};
@@ -57,7 +57,7 @@ impl Embedding {
         let embedder = Embedder::new(&vars.builder())?;
         let train: Vec<Observation> =
             observations.train.iter().map(|frame| frame.observation.clone()).collect();
-        Whitening::of(&observations.shape, &train).store(&vars.var_map())?;
+        Embedder::whiten(&vars.var_map(), &observations.shape, &train)?;
         let n_values = vars.values()?.len();
         Ok(Self { vars, embedder, adam: Adam::new(n_values) })
     }
@@ -84,8 +84,11 @@ impl Embedding {
     /// # Errors
     /// If a window has another length.
     pub fn forward(&self, windows: &[&[f32]]) -> anyhow::Result<Codes> {
-        let batch =
-            Tensor::from_vec(windows.concat(), (windows.len(), WINDOW, INPUT_DIMS), &Device::Cpu)?;
+        let batch = Tensor::from_vec(
+            windows.concat(),
+            (windows.len(), Embedder::WINDOW, Embedder::INPUT_DIMS),
+            &Device::Cpu,
+        )?;
         let tensor = self.embedder.forward(&batch)?;
         let flat = tensor.flatten_all()?.to_vec1::<f32>()?;
         Ok(Codes { values: flat.as_chunks::<LEARNED_DIMS>().0.to_vec(), tensor })

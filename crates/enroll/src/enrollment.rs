@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use codec::Profile;
 use face::{FaceFile, FaceModel, PackedModel, Sizes, ssim};
-use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing, measuring_fingerprint};
+use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
 use crate::clock::BudgetClock;
@@ -118,7 +118,7 @@ fn pack(
     clock: &BudgetClock<'_>,
 ) -> anyhow::Result<(FaceFile, Profile)> {
     let sender = SenderPart {
-        measured_with: measuring_fingerprint(),
+        measured_with: SenderPart::fingerprint(),
         identity: observations.identity.clone(),
         smoothing: Smoothing::CALL,
         torso: observations.torso.clone(),

@@ -4,7 +4,6 @@ use anyhow::{Context, ensure};
 use face_shape::FaceShape;
 use track::{
     History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker, Tracker,
-    solve_identity,
 };
 use types::{Landmarks, POSE_DIMS, SquareFrame};
 
@@ -86,7 +85,7 @@ pub fn observe(
     let training_shots =
         || shots.iter().zip(&held_out_mask).filter(|(_, held)| !**held).map(|(s, _)| s);
     let faces: Vec<Landmarks> = training_shots().filter_map(|s| s.landmarks.clone()).collect();
-    let identity = solve_identity(&shape, side, &faces)?;
+    let identity = Identity::solve(&shape, side, &faces)?;
     // The torso reference is the frame whose face lies closest to the mean position.
     let centroids: Vec<[f32; 2]> = faces.iter().map(centroid).collect();
     let n = centroids.len().max(1) as f32;
@@ -98,12 +97,12 @@ pub fn observe(
     let torso = training_shots()
         .filter_map(|s| s.landmarks.as_ref().map(|l| (&s.frame, l)))
         .min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))
-        .map(|(frame, face)| TorsoReference::of_frame(frame, Some(face)))
+        .map(|(frame, face)| TorsoReference::from_frame(frame, Some(face)))
         .context("no face was found in the training frames")?;
 
     // The observer does not run its tracker, because the recording already has landmarks.
     let tracker = Tracker::builtin()?;
-    let torso_tracker = TorsoTracker::against(torso.clone());
+    let torso_tracker = TorsoTracker::new(torso.clone());
     let mut observer = Observer::new(tracker, &shape, &identity, torso_tracker, Smoothing::CALL);
     let mut history = History::new();
     let (mut train, mut held_out) = (Vec::new(), Vec::new());

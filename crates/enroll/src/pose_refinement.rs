@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use face::FaceModel;
 use rayon::prelude::*;
-use track::{Aligned, Exposure, Unknowns, align_step};
+use track::{Aligned, Exposure, Unknowns};
 use types::{Code, Feature, FeatureError, HeadPose, LEARNED_DIMS, POSE_DIMS, TORSO_DIMS};
 
 use crate::clock::BudgetClock;
@@ -139,7 +139,7 @@ impl<'a> PoseRefinement<'a> {
                 // One step is enough, because frames are refined several times.
                 let unknowns = Unknowns::PoseAndTorso;
                 let aligned =
-                    align_step(model, &frame.frame, &measured, &start, exposure, unknowns);
+                    Aligned::step(model, &frame.frame, &measured, &start, exposure, unknowns);
                 Ok((at, aligned))
             })
             .collect();

@@ -311,7 +311,7 @@ mod tests {
     /// A nodding disc with a mouth that opens.
     fn observations() -> Observations {
         let shape = FaceShape::builtin().unwrap();
-        let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
+        let identity = Identity::from_points(shape.mean().to_vec()).unwrap();
         let mut history = History::new();
         let train: Vec<ObservedFrame> = (0..10)
             .map(|i| {
@@ -360,7 +360,7 @@ mod tests {
                 }
             })
             .collect();
-        let torso = TorsoReference::of_frame(&train[0].frame, None);
+        let torso = TorsoReference::from_frame(&train[0].frame, None);
         Observations { train, held_out: Vec::new(), side: SIDE, shape, identity, torso }
     }
 

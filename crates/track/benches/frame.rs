@@ -7,7 +7,7 @@ use actor::Actor;
 use criterion::{Criterion, criterion_group, criterion_main};
 use face::FaceFile;
 use face_shape::FaceShape;
-use track::{Exposure, Fitter, Tracker, Unknowns, align_step, solve_identity};
+use track::{Aligned, Exposure, Fitter, Identity, Tracker, Unknowns};
 use types::{FEATURE_DIMS, Feature, MediaTime, SquareFrame};
 
 const SIDE: u32 = 512;
@@ -19,7 +19,7 @@ fn frame(c: &mut Criterion) {
     let shape = FaceShape::builtin().expect("the shape ships with the product");
     let mut tracker = Tracker::builtin().expect("the weights ship with the product");
     let known: Vec<_> = frames.iter().filter_map(|frame| tracker.track(frame)).collect();
-    let identity = solve_identity(&shape, SIDE, &known).expect("the actor shows a face");
+    let identity = Identity::solve(&shape, SIDE, &known).expect("the actor shows a face");
     let mut fitter = Fitter::new(&shape, &identity);
     let gray = SquareFrame::new(SIDE, MediaTime::ZERO, vec![110; (SIDE * SIDE * 3) as usize])
         .expect("as many bytes as the size says");
@@ -69,7 +69,7 @@ fn refine(c: &mut Criterion) {
         [("pose and torso", Unknowns::PoseAndTorso), ("everything", Unknowns::All)]
     {
         group.bench_function(name, |b| {
-            b.iter(|| align_step(&model, &frame, &off, &off, Exposure::SAME, unknowns));
+            b.iter(|| Aligned::step(&model, &frame, &off, &off, Exposure::SAME, unknowns));
         });
     }
     group.bench_function("fold", |b| b.iter(|| model.fold(&model.frame_inputs(&off))));

@@ -1,59 +1,70 @@
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2};
+//! One convolution of the landmark network: forward as a matrix product over gathered patches,
+//! and its derivative.
 
-/// Slope of an activation below zero: `max(x, LEAK * x)`.
-pub const LEAK: f32 = 0.1;
+use crate::matrix::{add_rows, matrix, matrix_mut, multiply};
 
-/// What a convolution does about the shortcut of a residual block.
+/// Slope of the activation below zero: `max(x, LEAK x)`, a leaky rectifier.
+const LEAK: f32 = 0.1;
+
+/// Part of a convolution in a residual block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Role {
-    /// Nothing.
+pub(crate) enum Role {
+    /// Belongs to no block.
     Plain,
-    /// Its input is also the shortcut.
+    /// First convolution of a block: its input is also the shortcut.
     Opens,
-    /// The shortcut is added before its activation.
+    /// Second convolution of a block: the shortcut is added before its activation.
     Closes,
 }
 
-/// One convolution, channels last: `[side, side, input]` to `[side / stride, .., output]`.
+/// Shape of one convolution, channels last: `[side, side, input]` to
+/// `[side / stride, side / stride, output]`, zero-padded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the names are the usual ones")]
-pub struct Conv {
-    pub name: &'static str,
-    pub kernel: usize,
-    pub stride: usize,
-    /// Side of its input.
-    pub side: usize,
-    pub input: usize,
-    pub output: usize,
-    pub role: Role,
+pub(crate) struct Conv {
+    pub(crate) name: &'static str,
+    /// Side of the square kernel.
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    /// Side of the input.
+    pub(crate) side: usize,
+    /// Channels of the input.
+    pub(crate) input: usize,
+    /// Channels of the output.
+    pub(crate) output: usize,
+    pub(crate) role: Role,
 }
 
 impl Conv {
-    /// Side of its output.
-    pub const fn side_out(&self) -> usize {
+    /// Returns the side of the output.
+    pub(crate) const fn side_out(&self) -> usize {
         self.side / self.stride
     }
 
-    /// Numbers under its kernel: rows of its weight matrix, ordered `[ky, kx, channel]`.
-    pub const fn patch(&self) -> usize {
+    /// Returns the length of a patch: rows of the weight matrix, ordered `[ky, kx, channel]`.
+    pub(crate) const fn patch(&self) -> usize {
         self.kernel * self.kernel * self.input
     }
 
-    /// Numbers it gives for one picture.
-    pub const fn len_out(&self) -> usize {
+    /// Returns the length of the input of one crop.
+    const fn len_in(&self) -> usize {
+        self.side * self.side * self.input
+    }
+
+    /// Returns the length of the output of one crop.
+    pub(crate) const fn len_out(&self) -> usize {
         self.side_out() * self.side_out() * self.output
     }
 
-    /// How many pictures' patches are laid out at once: about 200 KB, so they stay in cache.
-    pub fn pictures_at_once(&self) -> usize {
+    /// Returns the number of crops whose patches are gathered together: about 200 KB, which stay
+    /// in cache.
+    fn crops_at_once(&self) -> usize {
         (49_152 / (self.side_out() * self.side_out() * self.patch())).max(1)
     }
 
-    /// Lays out the patch under the kernel at every place of one picture, zeros outside it.
+    /// Copies the patch under the kernel at every position of one crop, zeros outside the crop.
     ///
-    /// `input` is `[side, side, input]`, `patches` becomes `[side_out^2, patch]`.
-    pub fn gather(&self, input: &[f32], patches: &mut [f32]) {
+    /// `input` is `[side, side, input]`, `patches` becomes `[side_out², patch]`.
+    fn gather(&self, input: &[f32], patches: &mut [f32]) {
         let (row, line) = (self.side * self.input, self.kernel * self.input);
         for (place, patch) in patches.chunks_exact_mut(self.patch()).enumerate() {
             for (ky, out) in patch.chunks_exact_mut(line).enumerate() {
@@ -68,8 +79,8 @@ impl Conv {
         }
     }
 
-    /// The transpose of [`Conv::gather`]: adds each patch back to where it was taken from.
-    pub fn scatter(&self, patches: &[f32], input: &mut [f32]) {
+    /// Adds every patch to the position it was gathered from: the transpose of [`Conv::gather`].
+    fn scatter(&self, patches: &[f32], input: &mut [f32]) {
         let (row, line) = (self.side * self.input, self.kernel * self.input);
         for (place, patch) in patches.chunks_exact(self.patch()).enumerate() {
             for (ky, values) in patch.chunks_exact(line).enumerate() {
@@ -82,8 +93,8 @@ impl Conv {
         }
     }
 
-    /// Row `ky` of the kernel at `place`: the input row, the stretch of it that lies inside, and
-    /// how many numbers of the patch come before. `None` if the row lies outside.
+    /// Returns where row `ky` of the kernel at position `place` reads: the input row, the range
+    /// within it, and the count of zeros before. `None` if the row lies outside the input.
     fn span(&self, place: usize, ky: usize) -> Option<(usize, usize, usize, usize)> {
         let reach = self.kernel / 2;
         let (oy, ox) = (place / self.side_out(), place % self.side_out());
@@ -94,77 +105,110 @@ impl Conv {
         let skip = first + reach - x;
         Some((y, first * self.input, end * self.input, skip * self.input))
     }
+
+    /// Convolves whole crops, without bias and activation.
+    ///
+    /// `input` is `[n, side, side, input]`, `weight` is `[patch, output]`, `out` becomes
+    /// `[n, side_out, side_out, output]`; `patches` is scratch memory.
+    pub(crate) fn forward(
+        &self,
+        input: &[f32],
+        weight: &[f32],
+        patches: &mut Vec<f32>,
+        out: &mut [f32],
+    ) {
+        let (len_in, places) = (self.len_in(), self.side_out() * self.side_out());
+        let at_once = self.crops_at_once();
+        let weight = matrix(weight, self.patch(), self.output);
+        for (input, out) in
+            input.chunks(at_once * len_in).zip(out.chunks_mut(at_once * self.len_out()))
+        {
+            let rows = input.len() / len_in * places;
+            let source = if self.kernel == 1 {
+                input
+            } else {
+                patches.resize((rows * self.patch()).max(patches.len()), 0.0);
+                for (crop, patches) in
+                    input.chunks_exact(len_in).zip(patches.chunks_exact_mut(places * self.patch()))
+                {
+                    self.gather(crop, patches);
+                }
+                &patches[..rows * self.patch()]
+            };
+            multiply(
+                &matrix(source, rows, self.patch()),
+                &weight,
+                0.0,
+                &mut matrix_mut(out, rows, self.output),
+            );
+        }
+    }
+
+    /// Backpropagates through the convolution, whose output has the gradient `after`.
+    ///
+    /// Adds to the gradients of weight and bias, and to that of the input unless `before` is
+    /// empty; `scratch` is reused memory.
+    pub(crate) fn backward(
+        &self,
+        input: &[f32],
+        weight: &[f32],
+        after: &[f32],
+        [weight_gradient, bias_gradient]: [&mut [f32]; 2],
+        before: &mut [f32],
+        scratch: &mut [Vec<f32>; 2],
+    ) {
+        let (rows, columns) = (self.patch(), self.output);
+        let (len_in, places) = (self.len_in(), self.side_out() * self.side_out());
+        let at_once = self.crops_at_once();
+        let weight = matrix(weight, rows, columns);
+        let [patches, patch_gradients] = scratch;
+        add_rows(&matrix(after, after.len() / columns, columns), bias_gradient);
+        let mut weight_gradient = matrix_mut(weight_gradient, rows, columns);
+        for (tile, input) in input.chunks(at_once * len_in).enumerate() {
+            let crops = input.len() / len_in;
+            let m = crops * places;
+            let start = tile * at_once;
+            let after = &after[start * self.len_out()..(start + crops) * self.len_out()];
+            let after = matrix(after, m, columns);
+            patches.resize((m * rows).max(patches.len()), 0.0);
+            let patches = &mut patches[..m * rows];
+            for (crop, patches) in
+                input.chunks_exact(len_in).zip(patches.chunks_exact_mut(places * rows))
+            {
+                self.gather(crop, patches);
+            }
+            multiply(&matrix(patches, m, rows).reversed_axes(), &after, 1.0, &mut weight_gradient);
+            if before.is_empty() {
+                continue;
+            }
+            patch_gradients.resize((m * rows).max(patch_gradients.len()), 0.0);
+            let back = &mut patch_gradients[..m * rows];
+            multiply(&after, &weight.reversed_axes(), 0.0, &mut matrix_mut(back, m, rows));
+            let before = &mut before[start * len_in..(start + crops) * len_in];
+            for (crop, back) in
+                before.chunks_exact_mut(len_in).zip(back.chunks_exact(places * rows))
+            {
+                self.scatter(back, crop);
+            }
+        }
+    }
 }
 
-const fn conv(
-    name: &'static str,
-    [kernel, stride]: [usize; 2],
-    side: usize,
-    [input, output]: [usize; 2],
-    role: Role,
-) -> Conv {
-    Conv { name, kernel, stride, side, input, output, role }
-}
-
-/// The convolutions in order. About 29 million multiply-adds a crop.
-///
-/// After them: `hidden` (with activation), from it `presence`, `spread` and `coefficients`, and from
-/// the last `offsets`.
-pub const CONVS: [Conv; 13] = [
-    conv("stem", [3, 2], 96, [1, 16], Role::Plain),
-    conv("down1", [3, 2], 48, [16, 24], Role::Plain),
-    conv("block1a", [3, 1], 24, [24, 24], Role::Opens),
-    conv("block1b", [3, 1], 24, [24, 24], Role::Closes),
-    conv("down2", [3, 2], 24, [24, 48], Role::Plain),
-    conv("block2a", [3, 1], 12, [48, 48], Role::Opens),
-    conv("block2b", [3, 1], 12, [48, 48], Role::Closes),
-    conv("block3a", [3, 1], 12, [48, 48], Role::Opens),
-    conv("block3b", [3, 1], 12, [48, 48], Role::Closes),
-    conv("down3", [3, 2], 12, [48, 96], Role::Plain),
-    conv("block4a", [3, 1], 6, [96, 96], Role::Opens),
-    conv("block4b", [3, 1], 6, [96, 96], Role::Closes),
-    conv("squeeze", [1, 1], 6, [96, 64], Role::Plain),
-];
-/// Numbers the convolutions hand on for one picture.
-pub const FLAT: usize = CONVS[CONVS.len() - 1].len_out();
-
+/// Applies the leaky rectifier.
 pub(crate) fn activate(value: f32) -> f32 {
     value.max(LEAK * value)
 }
 
-pub(crate) fn convolve(
-    conv: &Conv,
-    input: &[f32],
-    weight: &[f32],
-    patches: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let (len_in, places) = (conv.side * conv.side * conv.input, conv.side_out() * conv.side_out());
-    let at_once = conv.pictures_at_once();
-    let weight = matrix(weight, conv.patch(), conv.output);
-    for (input, out) in input.chunks(at_once * len_in).zip(out.chunks_mut(at_once * conv.len_out()))
-    {
-        let rows = input.len() / len_in * places;
-        let source = if conv.kernel == 1 {
-            input
-        } else {
-            patches.resize((rows * conv.patch()).max(patches.len()), 0.0);
-            for (picture, patches) in
-                input.chunks_exact(len_in).zip(patches.chunks_exact_mut(places * conv.patch()))
-            {
-                conv.gather(picture, patches);
-            }
-            &patches[..rows * conv.patch()]
-        };
-        multiply(
-            &matrix(source, rows, conv.patch()),
-            &weight,
-            0.0,
-            &mut matrix_mut(out, rows, conv.output),
-        );
+/// Multiplies `gradient` by the derivative of the activation whose results are `output`.
+pub(crate) fn activate_backward(gradient: &mut [f32], output: &[f32]) {
+    for (g, &o) in gradient.iter_mut().zip(output) {
+        if o < 0.0 {
+            *g *= LEAK;
+        }
     }
 }
 
+/// Adds bias and shortcut to `out`, `[.., channels]`, and activates.
 pub(crate) fn add_bias_and_activate(out: &mut [f32], bias: &[f32], shortcut: Option<&[f32]>) {
     let channels = bias.len();
     if let Some(shortcut) = shortcut {
@@ -182,38 +226,16 @@ pub(crate) fn add_bias_and_activate(out: &mut [f32], bias: &[f32], shortcut: Opt
     }
 }
 
-/// `out = a b + keep * out`.
-pub fn multiply(
-    a: &ArrayView2<'_, f32>,
-    b: &ArrayView2<'_, f32>,
-    keep: f32,
-    out: &mut ArrayViewMut2<'_, f32>,
-) {
-    general_mat_mul(1.0, a, b, keep, out);
-}
-
-/// Numbers seen as a matrix, row by row.
-///
-/// # Panics
-/// If there are not `rows * columns` of them.
-pub fn matrix(values: &[f32], rows: usize, columns: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, columns), values).expect("as many numbers as the shape says")
-}
-
-/// The same, to be written.
-///
-/// # Panics
-/// If there are not `rows * columns` of them.
-pub fn matrix_mut(values: &mut [f32], rows: usize, columns: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, columns), values).expect("as many numbers as the shape says")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A convolution by its definition.
-    fn slow(conv: &Conv, input: &[f32], weight: &[f32]) -> Vec<f32> {
+    fn conv(kernel: usize, stride: usize, input: usize, output: usize) -> Conv {
+        Conv { name: "", kernel, stride, side: 6, input, output, role: Role::Plain }
+    }
+
+    /// Convolves by the definition.
+    fn by_definition(conv: &Conv, input: &[f32], weight: &[f32]) -> Vec<f32> {
         let mut out = Vec::new();
         for place in 0..conv.side_out() * conv.side_out() {
             let (oy, ox) = (place / conv.side_out(), place % conv.side_out());
@@ -237,14 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn a_convolution_is_what_its_definition_says() {
+    fn the_matrix_product_equals_the_definition() {
         for (kernel, stride) in [(3, 1), (3, 2), (1, 1)] {
-            let conv = conv("", [kernel, stride], 6, [2, 3], Role::Plain);
+            let conv = conv(kernel, stride, 2, 3);
             let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
             let (input, weight) = (wave(6 * 6 * 2), wave(conv.patch() * 3));
             let mut out = vec![0.0; conv.len_out()];
-            convolve(&conv, &input, &weight, &mut Vec::new(), &mut out);
-            for (a, b) in out.iter().zip(slow(&conv, &input, &weight)) {
+            conv.forward(&input, &weight, &mut Vec::new(), &mut out);
+            for (a, b) in out.iter().zip(by_definition(&conv, &input, &weight)) {
                 assert!((a - b).abs() < 1e-5, "kernel {kernel}, stride {stride}: {a} {b}");
             }
         }
@@ -252,7 +274,7 @@ mod tests {
 
     #[test]
     fn scattering_is_the_transpose_of_gathering() {
-        let conv = conv("", [3, 2], 6, [2, 1], Role::Plain);
+        let conv = conv(3, 2, 2, 1);
         let x: Vec<f32> = (0..72).map(|i| (i as f32).cos()).collect();
         let y: Vec<f32> = (0..9 * 18).map(|i| (i as f32 * 1.3).sin()).collect();
         let (mut gathered, mut scattered) = (vec![0.0; y.len()], vec![0.0; x.len()]);

@@ -1,11 +1,11 @@
 use types::Frame;
 
-/// Something with brightness at every pixel.
+/// Image with a brightness for every pixel.
 pub trait Luma {
-    /// Pixels in a row, and rows.
+    /// Returns width and height, pixels.
     fn size(&self) -> (usize, usize);
 
-    /// Brightness 0..=255 of one pixel inside the picture.
+    /// Returns the brightness, 0..=255, of one pixel inside the image.
     fn luma(&self, x: usize, y: usize) -> f32;
 }
 
@@ -20,41 +20,44 @@ impl Luma for Frame {
     }
 }
 
-/// Brightness 0..=255 as BT.601 weighs it, from sRGB bytes.
+/// Returns the brightness, 0..=255, of an sRGB pixel.
+///
+/// # Source
+/// The luma weights of ITU-R BT.601, applied to full-range values.
 pub fn luma_from_srgb(r: u8, g: u8, b: u8) -> f32 {
     0.299 * f32::from(r) + 0.587 * f32::from(g) + 0.114 * f32::from(b)
 }
 
-/// A square cut from a picture: rotation, scale and shift, `picture_from_crop`.
+/// Square crop of an image: a rotation, scale and translation `picture_from_crop`.
 ///
-/// Crop space has its origin in the middle of the crop, `x` right, `y` down, and the crop's side
-/// as its unit, so it spans -0.5..=0.5. Picture space is continuous pixels.
+/// Crop space has its origin at the center of the crop, `x` right, `y` down, and the crop side as
+/// unit, so that the crop spans -0.5..=0.5. Picture space is continuous pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Crop {
-    /// Middle of the crop in the picture.
+    /// Center of the crop in picture space.
     pub center: [f32; 2],
-    /// Its side along the crop's own `x` axis, seen in the picture: length is the side in pixels.
+    /// The crop's `x` axis in picture space; its length is the crop side in pixels.
     pub axis: [f32; 2],
 }
 
 impl Crop {
-    /// An upright crop of `side` pixels.
+    /// Creates an upright crop of `side` pixels.
     pub fn upright(center: [f32; 2], side: f32) -> Self {
         Self { center, axis: [side, 0.0] }
     }
 
-    /// Its side in pixels of the picture.
+    /// Returns the side of the crop, pixels of the image.
     pub fn side(&self) -> f32 {
         self.axis[0].hypot(self.axis[1])
     }
 
-    /// Where a point of the crop lies in the picture.
+    /// Maps a point from crop space to picture space.
     pub fn picture_from_crop(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [a, b] = self.axis;
         [self.center[0] + a * x - b * y, self.center[1] + b * x + a * y]
     }
 
-    /// Where a point of the picture lies in the crop.
+    /// Maps a point from picture space to crop space.
     pub fn crop_from_picture(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [a, b] = self.axis;
         let (dx, dy) = (x - self.center[0], y - self.center[1]);
@@ -62,21 +65,22 @@ impl Crop {
         [(a * dx + b * dy) / square, (a * dy - b * dx) / square]
     }
 
-    /// The crop at `share` of the way to another.
-    pub(crate) fn towards(&self, other: &Self, share: f32) -> Self {
+    /// Interpolates linearly between this crop (`share` 0) and another (1).
+    pub(crate) fn lerp(&self, other: &Self, share: f32) -> Self {
         let between =
             |a: [f32; 2], b: [f32; 2]| [a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])];
         Self { center: between(self.center, other.center), axis: between(self.axis, other.axis) }
     }
 
-    /// The crop in which `points` (of the picture) come to lie nearest to `shape` (of the crop).
+    /// Returns the crop in which `points` (picture space) lie nearest to `shape` (crop space).
     ///
-    /// Least squares over rotation, scale and shift in the plane; `z` is ignored. With the mean
-    /// face as `shape` this levels and centres a face. `None` if the points coincide or are not
-    /// finite.
+    /// Least squares over rotation, scale and translation in the plane; `z` is ignored. With the
+    /// mean face as `shape` this levels and centers a face. Returns `None` if the points coincide
+    /// or are not finite.
     ///
     /// # Source
-    /// Umeyama 1991, "Least-squares estimation of transformation parameters", in two dimensions.
+    /// Umeyama 1991, "Least-squares estimation of transformation parameters between two point
+    /// patterns", in two dimensions.
     pub fn aligning(shape: &[[f32; 3]], points: &[[f32; 3]]) -> Option<Self> {
         let n = shape.len().min(points.len()) as f32;
         let mut mean = [0.0_f32; 4];
@@ -96,21 +100,21 @@ impl Crop {
         let (a, b) = (dot / square, cross / square);
         let center = [mean[2] - a * mean[0] + b * mean[1], mean[3] - b * mean[0] - a * mean[1]];
         let crop = Self { center, axis: [a, b] };
-        let sound = center.iter().all(|v| v.is_finite()) && crop.side().is_finite();
-        (sound && crop.side() > 1e-3).then_some(crop)
+        let is_finite = center.iter().all(|v| v.is_finite()) && crop.side().is_finite();
+        (is_finite && crop.side() > 1e-3).then_some(crop)
     }
 
-    /// The brightness of the crop as `side * side` values, 0..=255, row by row.
+    /// Samples the brightness of the crop as `side * side` values, 0..=255, row by row.
     ///
-    /// Each value is the mean over the area its pixel covers (up to 6 x 6 taps). Outside the
-    /// picture the nearest edge pixel repeats.
+    /// Each value is the mean over the area of its pixel (up to 6 x 6 taps). Outside the image the
+    /// nearest edge pixel repeats.
     pub fn sample(&self, picture: &impl Luma, side: usize) -> Vec<f32> {
         let mut out = vec![0.0; side * side];
         self.sample_to(picture, side, &mut out);
         out
     }
 
-    /// As [`Crop::sample`], into memory that is there already.
+    /// As [`Crop::sample`], into existing memory.
     ///
     /// # Panics
     /// If `out` does not hold `side * side` values.
@@ -120,7 +124,7 @@ impl Crop {
         let (width, height) = picture.size();
         let (right, bottom) = (width as f32 - 1.0, height as f32 - 1.0);
         let step = 1.0 / (side * taps) as f32;
-        // Finite whatever the crop: `clamp` brings even a far crop back to the edge.
+        // `clamp` keeps a crop far outside the image at its edge.
         let at = |v: f32, last: f32| (v - 0.5).clamp(0.0, last);
         for (row, line) in out.chunks_exact_mut(side).enumerate() {
             for (column, value) in line.iter_mut().enumerate() {
@@ -165,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn a_point_goes_to_the_crop_and_back() {
+    fn crop_and_picture_space_are_inverse() {
         let crop = Crop { center: [40.0, 60.0], axis: [30.0, -12.0] };
         let [x, y] = crop.crop_from_picture(crop.picture_from_crop([0.2, -0.3]));
         assert!((x - 0.2).abs() < 1e-6 && (y + 0.3).abs() < 1e-6);
     }
 
     #[test]
-    fn alignment_finds_the_crop_the_points_came_from() {
+    fn alignment_recovers_the_crop() {
         let shape = [[-0.2, -0.1, 0.0], [0.3, -0.1, 0.0], [0.0, 0.25, 0.1], [0.1, 0.1, 0.0]];
         let crop = Crop { center: [40.0, 60.0], axis: [30.0, -12.0] };
         let points = shape.map(|[x, y, z]| {
@@ -188,21 +192,21 @@ mod tests {
     }
 
     #[test]
-    fn a_crop_of_the_whole_picture_is_its_area_mean() {
+    fn sampling_averages_over_the_area_of_a_pixel() {
         for taps in [1, 2, 4] {
             let side = 8 * taps;
             let crop = Crop::upright([side as f32 / 2.0; 2], side as f32);
             let values = crop.sample(&ramp(side as u32), 8);
             let want = |x: usize| (x * taps) as f32 + (taps as f32 - 1.0) / 2.0;
             for (x, value) in values[..8].iter().enumerate() {
-                // Nearest pixels at four taps round up half-way positions.
+                // At four taps the nearest pixel of a half-way position is rounded up.
                 assert!((value - want(x)).abs() <= 0.51, "{taps} taps, {x}: {value}");
             }
         }
     }
 
     #[test]
-    fn a_crop_outside_the_picture_repeats_its_edge() {
+    fn a_crop_outside_the_image_repeats_its_edge() {
         let crop = Crop::upright([1e9, -1e9], 10.0);
         assert!(crop.sample(&ramp(4), 4).iter().all(|&v| (v - 3.0).abs() < 1e-4));
     }

@@ -1,27 +1,31 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{Init, Linear, Module, VarBuilder, VarMap, linear, ops::softmax};
+use face_shape::FaceShape;
 use types::LEARNED_DIMS;
 
-use crate::history::{INPUT_DIMS, WINDOW};
-use crate::whitening::{CLAMP, WHITE_DIMS};
+use crate::history::{INPUT_DIMS, Observation, WINDOW};
+use crate::whitening::{CLAMP, WHITE_DIMS, Whitening};
 
-/// Width of queries, keys, values and of the hidden layer.
+/// Width of queries, keys, values and the hidden layer.
 const WIDTH: usize = 64;
 const HEADS: usize = 4;
-/// Weights of the whitened expression and pose at the network's input: expression first.
+/// Factors of the whitened expression and pose at the network's input.
 const EXPRESSION_GAIN: f64 = 0.5;
 const POSE_GAIN: f64 = 0.25;
-/// Where the code saturates.
+/// Bound of the learned numbers.
 const LIMIT: f64 = 3.0;
 
-/// The last few frames' expressions and poses in, one frame's 24 learned code numbers out.
+/// Network from the expressions and poses of a window of frames to the 24 learned numbers of the
+/// newest frame's code.
 ///
-/// Whitens its input with the person's own statistics (see [`crate::Whitening`]), lets the newest
-/// frame attend over the window, and adds a small MLP to a straight line from the newest frame's
-/// 24 most visible expression components: `code = 3 tanh((skip + MLP) / 3)`. Causal: the newest
-/// frame is the last of the window. docs/MODEL.md, "Embedder", has all shapes.
+/// Whitens the input with the person's statistics (see [`Embedder::whiten`]), lets the newest frame
+/// attend over the window, and adds a small perceptron to a linear map of the newest frame's 24
+/// most visible expression components: `code = 3 tanh((linear + perceptron) / 3)`. Causal.
+/// docs/TRACKER.md, "Embedder", has all shapes.
 ///
-/// Built from a [`VarBuilder`]: over a `VarMap` to train it, over safetensors bytes to run it.
+/// # Source
+/// Vaswani et al. 2017, "Attention is all you need", eq. 1 (arXiv:1706.03762), with a learned bias
+/// per head and position.
 #[derive(Clone, Debug)]
 pub struct Embedder {
     mean: Tensor,
@@ -39,7 +43,14 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// The network over named weights; new ones start as the straight line plus almost nothing.
+    /// Frames in a window: the newest one and its predecessors.
+    pub const WINDOW: usize = WINDOW;
+    /// Input numbers per frame: 79 expression coefficients, 6 of the head pose.
+    pub const INPUT_DIMS: usize = INPUT_DIMS;
+
+    /// Creates the network over named weights: a `VarMap`'s for training, a file's for inference.
+    ///
+    /// New weights start as the linear map plus a small random perceptron.
     ///
     /// # Errors
     /// If a stored weight is missing or has another shape.
@@ -68,16 +79,25 @@ impl Embedder {
         })
     }
 
-    /// The network from safetensors bytes, for the CPU.
+    /// Sets the whitening of an embedder made over `vars` (under no prefix) to the statistics of a
+    /// person's observations.
     ///
     /// # Errors
-    /// If the bytes are not a safetensors file with this network's weights.
+    /// If no embedder was made over the variables.
+    pub fn whiten(vars: &VarMap, shape: &FaceShape, observations: &[Observation]) -> Result<()> {
+        Whitening::new(shape, observations).store(vars)
+    }
+
+    /// Parses a network for the CPU from the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// If the bytes are no safetensors file with the weights of this network.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::new(&VarBuilder::from_slice_safetensors(bytes, DType::F32, &Device::Cpu)?)
     }
 
-    /// The safetensors bytes of an embedder made over `vars` (under no prefix); weights of nothing
-    /// else may be among them.
+    /// Returns the safetensors file of an embedder made over `vars` (under no prefix); the variables
+    /// must hold nothing else.
     ///
     /// # Errors
     /// If a variable cannot be read.
@@ -88,11 +108,11 @@ impl Embedder {
         safetensors::serialize(named, None).map_err(candle_core::Error::wrap)
     }
 
-    /// Codes of a batch: `windows` is `[B, WINDOW, INPUT_DIMS]`, newest frame last, as
-    /// [`crate::History`] makes them; returns `[B, 24]`, each within ±3.
+    /// Runs the network on a batch of windows, `[B, WINDOW, INPUT_DIMS]`, newest frame last, as
+    /// [`crate::History`] makes them; returns the learned numbers, `[B, 24]`, each within ±3.
     ///
     /// # Errors
-    /// If the shape is another.
+    /// If the shape is wrong.
     pub fn forward(&self, windows: &Tensor) -> Result<Tensor> {
         let (batch, frames, dims) = windows.dims3()?;
         let white = self.whitened(&windows.reshape((batch * frames, dims))?)?;
@@ -116,7 +136,7 @@ impl Embedder {
         ((line + self.out.forward(&hidden)?)? / LIMIT)?.tanh()? * LIMIT
     }
 
-    /// One frame's code from its window of `WINDOW * INPUT_DIMS` numbers.
+    /// Returns the learned numbers for one window of `WINDOW * INPUT_DIMS` numbers.
     ///
     /// # Errors
     /// If the window has another length.
@@ -128,7 +148,8 @@ impl Embedder {
         Ok(out)
     }
 
-    /// Whitened, clamped input `[N, WHITE_DIMS]`; its statistics are not trained.
+    /// Whitens and clamps input rows, `[N, INPUT_DIMS]`, to `[N, WHITE_DIMS]`; the statistics are not
+    /// trained.
     fn whitened(&self, rows: &Tensor) -> Result<Tensor> {
         let centered = rows.broadcast_sub(&self.mean.detach())?;
         let white = centered.matmul(&self.basis.detach())?.broadcast_div(&self.scale.detach())?;
@@ -139,9 +160,8 @@ impl Embedder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{History, Observation, Whitening};
+    use crate::History;
     use candle_nn::Optimizer;
-    use face_shape::FaceShape;
     use types::{Expression, HeadPose, MediaTime};
 
     fn observations(n: u64) -> Vec<Observation> {
@@ -163,18 +183,18 @@ mod tests {
             .collect()
     }
 
-    fn trained_like(seen: &[Observation]) -> (VarMap, Embedder) {
+    fn whitened_by(seen: &[Observation]) -> (VarMap, Embedder) {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let embedder = Embedder::new(&vb).unwrap();
-        Whitening::of(&FaceShape::builtin().unwrap(), seen).store(&vars).unwrap();
+        Embedder::whiten(&vars, &FaceShape::builtin().unwrap(), seen).unwrap();
         (vars, embedder)
     }
 
     #[test]
-    fn a_batch_gives_what_single_frames_give_and_stays_within_three() {
+    fn a_batch_equals_single_windows_and_stays_within_three() {
         let seen = observations(12);
-        let (_, embedder) = trained_like(&seen);
+        let (_, embedder) = whitened_by(&seen);
         let windows = History::windows(&seen);
         let batch =
             Tensor::from_vec(windows.concat(), (12, WINDOW, INPUT_DIMS), &Device::Cpu).unwrap();
@@ -188,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn training_moves_the_network_but_not_the_whitening_and_bytes_keep_it() {
+    fn training_changes_the_network_but_not_the_whitening_and_both_survive_the_file() {
         let seen = observations(16);
-        let (vars, embedder) = trained_like(&seen);
+        let (vars, embedder) = whitened_by(&seen);
         let windows = History::windows(&seen);
         let batch =
             Tensor::from_vec(windows.concat(), (16, WINDOW, INPUT_DIMS), &Device::Cpu).unwrap();

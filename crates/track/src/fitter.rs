@@ -3,61 +3,65 @@ use numerics::Cholesky;
 use types::{EXPRESSION_DIMS, Expression, HeadPose, LANDMARKS, Landmarks};
 
 use crate::Identity;
-use crate::convolution::{matrix, matrix_mut, multiply};
-use crate::pose_fit::{NOISE_M, Placement};
+use crate::matrix::{matrix, matrix_mut, multiply};
+use crate::pose_fit::{NOISE_M, Placement, seen_in_sides};
 use face_shape::{FACE_HEIGHT_M, FaceShape};
 
 const K: usize = EXPRESSION_DIMS;
 
-/// No face does more than this many standard deviations of anything.
-const LARGEST: f64 = 4.0;
+/// Bound on the expression coefficients, standard deviations.
+const MAX_COEFFICIENT: f64 = 4.0;
 
-/// Expression components that are solved along with the pose: what lips, brows and lids do most.
+/// Leading expression components, solved together with the pose.
 const LEADING: usize = 24;
-/// Unknowns of a pose step: a turn, a shift, the leading components.
+/// Unknowns of a pose step: rotation, translation, leading components.
 const N: usize = 6 + LEADING;
-/// Pose steps from where the last frame ended, and more after a cold start.
+/// Pose steps from the previous frame's fit, and from a cold start.
 const POSE_STEPS: (usize, usize) = (3, 8);
-/// Expression steps; the second makes up for perspective.
+/// Expression steps; the second corrects for perspective.
 const EXPRESSION_STEPS: usize = 2;
 
-/// A fit whose median error is over this share of the face's height is no fit.
-const WORST_RESIDUAL: f32 = 0.1;
+/// Largest median error of a valid fit, in face heights.
+const MAX_RESIDUAL: f32 = 0.1;
 
-/// Fits pose and expression of one person to landmarks, frame after frame.
+/// Fits head pose and expression of one person to the landmarks of each frame.
 ///
-/// Two least-squares problems, each from where the last frame ended. The *pose* is solved together
-/// with the 24 most visible expression components, a landmark counting by how little the other
-/// components move it; solving it with all of them makes it tremble, for together they can imitate
-/// small turns of the head (docs/MODEL.md, "Face shape", has figures). Given the pose, the
-/// *expression* minimises `Σᵢ wᵢ |seenᵢ − project(neutralᵢ + Σₖ eₖ Bₖᵢ)|²/σ² + |e|²` (landmark
-/// noise σ of 0.3 % of a face's height, coefficients of unit variance). Deterministic.
+/// Solves two least-squares problems, each starting from the previous frame's fit. First the
+/// *pose* together with the 24 most visible expression components; a landmark has less weight the
+/// more the other components move it. (Solving the pose with all components makes it tremble,
+/// because together they imitate small rotations of the head; see docs/TRACKER.md, "Face shape".)
+/// Then, for that pose, the *expression*, the maximum a posteriori estimate that minimizes
+/// `Σᵢ wᵢ |seenᵢ − project(neutralᵢ + Σₖ eₖ Bₖᵢ)|² / σ² + |e|²` with landmark noise σ of 0.3 % of
+/// the face's height and coefficients of unit variance. Deterministic.
+///
+/// # Source
+/// Gauss-Newton on the 3DMM of Blanz, Vetter 1999, with a Gaussian prior on its coefficients.
 #[derive(Clone, Debug)]
 pub struct Fitter {
     neutral: Vec<Vec3>,
     /// `[K][LANDMARKS]`.
     basis: Vec<Vec<Vec3>>,
-    /// What each point says about the expression.
+    /// Weight of each landmark for the expression.
     weights: Vec<f32>,
-    /// What each point says about the pose: 1, or less where expressions beyond the leading
-    /// components move it.
-    steady: Vec<f32>,
+    /// Weight of each landmark for the pose, 0..=1: less where the components beyond the leading
+    /// ones move it.
+    pose_weights: Vec<f32>,
     rigid: Vec<usize>,
     last: Option<(Placement, [f64; K])>,
     scratch: Scratch,
 }
 
-/// Memory that every frame needs again.
+/// Memory reused from frame to frame.
 #[derive(Clone, Debug, Default)]
 struct Scratch {
     seen: Vec<Vec2>,
-    /// What each landmark counts beside the others of the frame, by how far it is expected off.
+    /// Weight of each landmark by its expected error, 0..=1.
     trust: Vec<f32>,
     /// Expected errors, sorted.
     spread: Vec<f32>,
-    /// The face under the coefficients of the moment, head space.
+    /// Face with the current coefficients, head space.
     face: Vec<Vec3>,
-    /// What each unknown does to each coordinate, `[unknowns, 2 * LANDMARKS]`.
+    /// Jacobian: derivative of each coordinate by each unknown, `[unknowns, 2 * LANDMARKS]`.
     rows: Vec<f32>,
     /// `rows` times its transpose.
     product: Vec<f32>,
@@ -69,39 +73,39 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Landmarks count by one over the square of their expected error, and none more than one
-    /// that is expected to be off as most are: what a hand covers or the turn hides hardly pulls.
-    fn weigh(&mut self, spread: &[f32]) {
+    /// Weights landmarks by one over their squared expected error relative to the median, at most
+    /// 1, so that hidden landmarks hardly count.
+    fn set_trust(&mut self, spread: &[f32]) {
         self.trust.clear();
         self.spread.clear();
         self.spread.extend_from_slice(spread);
         let middle = self.spread.len() / 2;
-        let usual = match self.spread.get(middle) {
+        let median = match self.spread.get(middle) {
             Some(_) => *self.spread.select_nth_unstable_by(middle, f32::total_cmp).1,
             None => 0.0,
         };
-        let trust = |s: &f32| if *s > usual { (usual / s).powi(2) } else { 1.0 };
+        let trust = |s: &f32| if *s > median { (median / s).powi(2) } else { 1.0 };
         self.trust.extend(spread.iter().map(trust));
         self.trust.resize(LANDMARKS, 1.0);
     }
 }
 
-/// Pose and expression of one frame.
+/// Head pose and expression of one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fit {
-    /// `camera_from_head`.
+    /// Head pose, `camera_from_head`.
     pub pose: HeadPose,
-    /// In standard deviations, within ±4.
+    /// Expression coefficients in standard deviations, within ±4.
     pub expression: Expression,
-    /// Median distance between the landmarks and the fitted face, pixels of the frame.
+    /// Median distance between landmarks and projected face, pixels of the frame.
     pub residual_px: f32,
 }
 
 impl Fitter {
-    /// A fitter for one person.
+    /// Creates a fitter for one person.
     pub fn new(shape: &FaceShape, identity: &Identity) -> Self {
         let neutral = identity.neutral().to_vec();
-        let steady = (0..LANDMARKS).map(|i| {
+        let pose_weights = (0..LANDMARKS).map(|i| {
             let rest = &shape.expression()[LEADING..];
             let mobile: f32 = rest.iter().map(|c| c[i].length_squared()).sum();
             NOISE_M * NOISE_M / (NOISE_M * NOISE_M + mobile)
@@ -110,26 +114,27 @@ impl Fitter {
             neutral,
             basis: shape.expression().to_vec(),
             weights: shape.weight().to_vec(),
-            steady: steady.collect(),
+            pose_weights: pose_weights.collect(),
             rigid: shape.rigid().to_vec(),
             last: None,
             scratch: Scratch::default(),
         }
     }
 
-    /// Forgets the last frame: the next fit starts from nothing.
+    /// Forgets the previous frame; the next fit is a cold start.
     pub fn reset(&mut self) {
         self.last = None;
     }
 
-    /// The pose and expression that explain landmarks in a picture of `side` pixels.
+    /// Fits the landmarks of a square frame of `side` pixels.
     ///
-    /// `None` if they are not those of a face in front of the camera; the next fit starts afresh.
+    /// Returns `None`, and starts cold with the next frame, if they are not the landmarks of a face
+    /// in front of the camera.
     pub fn fit(&mut self, landmarks: &Landmarks, side: u32) -> Option<Fit> {
         let seen = seen_in_sides(landmarks, side)?;
-        self.scratch.weigh(&landmarks.spread);
+        self.scratch.set_trust(&landmarks.spread);
         let warm = self.last.take();
-        // A head that jumped is found again from nothing.
+        // If the head jumped, the warm start fails: start cold.
         warm.and_then(|warm| self.fit_from(&seen, side, Some(&warm)))
             .or_else(|| self.fit_from(&seen, side, None))
     }
@@ -159,8 +164,8 @@ impl Fitter {
         {
             (*placement, *coefficients, POSE_STEPS.0)
         } else {
-            let mut guess = Placement::guess(&self.neutral, seen_deep, &self.rigid);
-            guess.refine(&self.neutral, &scratch.seen, &self.steady, false, 4);
+            let mut guess = Placement::initial(&self.neutral, seen_deep, &self.rigid);
+            guess.refine(&self.neutral, &scratch.seen, &self.pose_weights, false, 4);
             (guess, [0.0; K], POSE_STEPS.1)
         };
         let mut leading = [0.0; LEADING];
@@ -168,11 +173,11 @@ impl Fitter {
         for _ in 0..steps {
             self.pose_step(scratch, &mut placement, &mut leading)?;
         }
-        self.put_on(&mut scratch.face, &coefficients);
+        self.pose_face(&mut scratch.face, &coefficients);
         self.factor(scratch, &placement)?;
         for _ in 0..EXPRESSION_STEPS {
             self.expression_step(scratch, &placement, &mut coefficients);
-            self.put_on(&mut scratch.face, &coefficients);
+            self.pose_face(&mut scratch.face, &coefficients);
         }
 
         let pose = placement.head_pose().ok()?;
@@ -181,8 +186,8 @@ impl Fitter {
         scratch.errors.extend(pairs.map(|(p, s)| placement.image_from_head(*p).distance(*s)));
         let (_, median, _) = scratch.errors.select_nth_unstable_by(LANDMARKS / 2, f32::total_cmp);
         let face_sides = types::FOCAL * FACE_HEIGHT_M / pose.translation().z;
-        let believable = *median <= WORST_RESIDUAL * face_sides;
-        if !believable {
+        let is_valid = *median <= MAX_RESIDUAL * face_sides;
+        if !is_valid {
             return None;
         }
         let residual_px = *median * side as f32;
@@ -191,8 +196,8 @@ impl Fitter {
         Some(Fit { pose, expression, residual_px })
     }
 
-    /// Makes `face` the face under some leading coefficients, head space.
-    fn put_on(&self, face: &mut Vec<Vec3>, coefficients: &[f64]) {
+    /// Sets `face` to the face with the given leading coefficients, head space.
+    fn pose_face(&self, face: &mut Vec<Vec3>, coefficients: &[f64]) {
         face.clear();
         face.extend_from_slice(&self.neutral);
         for (component, weight) in self.basis.iter().zip(coefficients) {
@@ -201,19 +206,19 @@ impl Fitter {
         }
     }
 
-    /// A Gauss-Newton step of the pose and the leading components.
+    /// Takes one Gauss-Newton step of the pose and the leading components.
     fn pose_step(
         &self,
         scratch: &mut Scratch,
         placement: &mut Placement,
         leading: &mut [f64; LEADING],
     ) -> Option<()> {
-        self.put_on(&mut scratch.face, leading);
+        self.pose_face(&mut scratch.face, leading);
         let back = placement.rotation.inverse();
         scratch.rows.resize((N + 1) * 2 * LANDMARKS, 0.0);
         let pairs = scratch.face.iter().zip(&scratch.seen);
         for (i, (point, seen)) in pairs.enumerate() {
-            let root = (self.steady[i] * scratch.trust[i]).sqrt() / NOISE_M;
+            let root = (self.pose_weights[i] * scratch.trust[i]).sqrt() / NOISE_M;
             let lever = placement.rotation * *point;
             let error = placement.residual(*point, *seen).error * root;
             let along = placement.along(*point).map(|a| a * root);
@@ -235,7 +240,7 @@ impl Fitter {
         let mut step: [f64; N] = std::array::from_fn(|n| f64::from(product[N * (N + 1) + n]));
         let entry = |n: usize, m: usize| {
             let value = f64::from(product[n * (N + 1) + m]);
-            // A whisper of damping for the pose; the prior of the components.
+            // Slight damping of the pose; unit prior of the components.
             let more = if n < 6 { 1e-6 * value } else { 1.0 };
             if n == m { value + more } else { value }
         };
@@ -246,13 +251,13 @@ impl Fitter {
         scratch.pose_factor.solve(&mut step);
         placement.advance([step[0], step[1], step[2], step[3], step[4], step[5]]);
         for (e, s) in leading.iter_mut().zip(&step[6..]) {
-            *e = (*e + s).clamp(-LARGEST, LARGEST);
+            *e = (*e + s).clamp(-MAX_COEFFICIENT, MAX_COEFFICIENT);
         }
         Some(())
     }
 
-    /// Factors the matrix of the expression step: `1 + Σᵢ wᵢ Bᵢᵀ AᵢᵀAᵢ Bᵢ / σ²` with the
-    /// projections `Aᵢ` of the points of the face.
+    /// Factorizes the normal matrix of the expression, `I + Σᵢ wᵢ Bᵢᵀ AᵢᵀAᵢ Bᵢ / σ²`, with the
+    /// projection Jacobians `Aᵢ` of the face's points.
     fn factor(&self, scratch: &mut Scratch, placement: &Placement) -> Option<()> {
         let back = placement.rotation.inverse();
         scratch.along.clear();
@@ -271,6 +276,7 @@ impl Fitter {
         scratch.factor.refactor(K, |n, m| f64::from(product[n * K + m]) + prior(n, m))
     }
 
+    /// Takes one Gauss-Newton step of the expression, with the factor of [`Fitter::factor`].
     fn expression_step(
         &self,
         scratch: &mut Scratch,
@@ -296,24 +302,16 @@ impl Fitter {
         });
         scratch.factor.solve(&mut step);
         for (c, s) in coefficients.iter_mut().zip(step) {
-            *c = (*c + s).clamp(-LARGEST, LARGEST);
+            *c = (*c + s).clamp(-MAX_COEFFICIENT, MAX_COEFFICIENT);
         }
     }
 }
 
-/// `product = rows rowsᵀ`, with `n` rows.
+/// Computes `product = rows rowsᵀ` for `n` rows.
 fn square(rows: &[f32], n: usize, product: &mut Vec<f32>) {
     product.resize(n * n, 0.0);
     let rows = matrix(rows, n, rows.len() / n);
     multiply(&rows, &rows.t(), 0.0, &mut matrix_mut(product, n, n));
-}
-
-/// Landmarks in sides of the picture, depth included; `None` if one is missing or not a number.
-pub(crate) fn seen_in_sides(landmarks: &Landmarks, side: u32) -> Option<Vec<Vec3>> {
-    let usable = side > 0
-        && landmarks.points.len() == LANDMARKS
-        && landmarks.points.as_flattened().iter().all(|v| v.abs() < 1e6);
-    usable.then(|| landmarks.points.iter().map(|p| Vec3::from_array(*p) / side as f32).collect())
 }
 
 #[cfg(test)]
@@ -321,7 +319,7 @@ mod tests {
     use super::*;
 
     /// Landmarks of a known face with seeded uniform noise of standard deviation `noise_px`.
-    fn seen(
+    fn landmarks(
         shape: &FaceShape,
         pose: &HeadPose,
         expression: &Expression,
@@ -365,7 +363,7 @@ mod tests {
     #[test]
     fn a_clean_face_is_recovered_from_a_cold_start_at_any_yaw() {
         let shape = FaceShape::builtin().unwrap();
-        let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
+        let identity = Identity::from_points(shape.mean().to_vec()).unwrap();
         let mut fitter = Fitter::new(&shape, &identity);
         for (pitch, yaw, roll) in
             [(0.0, 0.0, 0.0), (0.2, 0.7, 0.1), (-0.3, -0.6, 0.3), (0.1, 0.2, -0.5)]
@@ -374,13 +372,13 @@ mod tests {
             let pose = HeadPose::new(turn.to_scaled_axis(), Vec3::new(0.03, -0.02, 1.05)).unwrap();
 
             fitter.reset();
-            let at_rest = seen(&shape, &pose, &Expression::NEUTRAL, 512, 0.0, 1);
+            let at_rest = landmarks(&shape, &pose, &Expression::NEUTRAL, 512, 0.0, 1);
             let fit = fitter.fit(&at_rest, 512).unwrap();
             assert!(angle_deg(&fit.pose, &pose) < 0.05, "yaw {yaw}: {:?}", fit.pose);
             assert!(rms(&fit.expression, &Expression::NEUTRAL, K) < 0.02, "yaw {yaw}");
 
             fitter.reset();
-            let fit = fitter.fit(&seen(&shape, &pose, &talking(), 512, 0.0, 1), 512).unwrap();
+            let fit = fitter.fit(&landmarks(&shape, &pose, &talking(), 512, 0.0, 1), 512).unwrap();
             assert!(fit.residual_px < 0.2, "yaw {yaw}: {} px", fit.residual_px);
             assert!(angle_deg(&fit.pose, &pose) < 0.3, "yaw {yaw}: {:?}", fit.pose);
             let error = rms(&fit.expression, &talking(), 24);
@@ -389,13 +387,13 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pixel_of_noise_turns_the_head_by_less_than_half_a_degree() {
+    fn half_a_pixel_of_noise_causes_less_than_half_a_degree_of_error() {
         let shape = FaceShape::builtin().unwrap();
-        let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
+        let identity = Identity::from_points(shape.mean().to_vec()).unwrap();
         let mut fitter = Fitter::new(&shape, &identity);
         let pose = HeadPose::new(Vec3::new(0.1, 0.3, 0.05), Vec3::new(-0.02, 0.01, 1.0)).unwrap();
         for seed in 0..20 {
-            let landmarks = seen(&shape, &pose, &Expression::NEUTRAL, 512, 0.5, seed);
+            let landmarks = landmarks(&shape, &pose, &Expression::NEUTRAL, 512, 0.5, seed);
             let fit = fitter.fit(&landmarks, 512).unwrap();
             assert!(angle_deg(&fit.pose, &pose) < 0.5, "{}", angle_deg(&fit.pose, &pose));
             let error = rms(&fit.expression, &Expression::NEUTRAL, 12);
@@ -404,9 +402,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_face_has_no_fit() {
+    fn landmarks_of_no_face_have_no_fit() {
         let shape = FaceShape::builtin().unwrap();
-        let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
+        let identity = Identity::from_points(shape.mean().to_vec()).unwrap();
         let mut fitter = Fitter::new(&shape, &identity);
         let scattered = |value: f32| {
             let at = |i: usize| [(i * 97 % 512) as f32, (i * 61 % 512) as f32, value];
@@ -417,6 +415,6 @@ mod tests {
         }
         assert_eq!(fitter.fit(&Landmarks::exact(vec![]), 512), None);
         let one_point = Landmarks::exact(vec![[5.0; 3]; LANDMARKS]);
-        let _ = fitter.fit(&one_point, 512); // whatever it is, no panic
+        let _ = fitter.fit(&one_point, 512); // must not panic
     }
 }

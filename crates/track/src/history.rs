@@ -6,43 +6,43 @@ use types::{
     Landmarks, MediaTime, TORSO_DIMS,
 };
 
-/// Frames the embedder looks at.
-pub const WINDOW: usize = 8;
-/// Numbers of a frame the embedder is given: 79 expression coefficients and 6 about the pose.
-pub const INPUT_DIMS: usize = EXPRESSION_DIMS + 6;
-/// Frames farther apart than this have nothing to do with each other.
+/// Frames in a window of the embedder.
+pub(crate) const WINDOW: usize = 8;
+/// Input numbers per frame: 79 expression coefficients and 6 of the head pose.
+pub(crate) const INPUT_DIMS: usize = EXPRESSION_DIMS + 6;
+/// Longest gap within a window.
 const LONGEST_GAP: Duration = Duration::from_millis(500);
 
-/// All that is measured in one frame.
+/// Measurements of one frame, the input of the embedder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// When the frame was captured.
+    /// Media time of the frame.
     pub time: MediaTime,
-    /// Where the head is, steadied as the observer was told to.
+    /// Head pose, filtered by the observer's [`crate::Smoothing`].
     pub pose: HeadPose,
-    /// What the face does.
+    /// Expression.
     pub expression: Expression,
-    /// Where the torso is: the last six numbers of a [`types::Code`].
+    /// Torso track: the last six numbers of a [`types::Code`].
     pub torso: [f32; TORSO_DIMS],
-    /// How well that explains the picture; below 0.8 it was not believed.
+    /// Correlation of the frame with the torso's reference, -1..=1; below 0.8 the track is held.
     pub torso_correlation: f32,
-    /// The face's points, in pixels of the frame's centred square.
+    /// Landmarks in pixels of the frame's centered square.
     pub landmarks: Landmarks,
 }
 
 impl Observation {
-    /// The feature a peer is sent for it, with the embedder's numbers.
+    /// Makes the feature of the frame with the learned numbers of its code.
     ///
     /// # Errors
-    /// If one of those is not finite and plausible.
+    /// If a learned number is out of range or not finite.
     pub fn feature(&self, learned: &[f32; LEARNED_DIMS]) -> Result<Feature, FeatureError> {
         let code = Code::from_parts(learned, &self.torso)?;
         Ok(Feature { time: self.time, pose: self.pose, code })
     }
 }
 
-/// The last [`WINDOW`] frames, as the embedder wants them: the one definition that training and
-/// calls share.
+/// Sliding window over the last [`Embedder::WINDOW`](crate::Embedder::WINDOW) frames, the input of
+/// the embedder in training and in calls.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     inputs: VecDeque<[f32; INPUT_DIMS]>,
@@ -50,24 +50,26 @@ pub struct History {
 }
 
 impl History {
-    /// Nothing seen yet.
+    /// Creates an empty history.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Forgets what it saw.
+    /// Forgets all frames.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Adds a frame and returns its window: `WINDOW * INPUT_DIMS` numbers, newest frame last, the
-    /// first frame repeated where there are not enough. Half a second without a frame, or a step
-    /// back in time, begins a new history.
+    /// Adds a frame and returns its window, `[WINDOW, INPUT_DIMS]` of
+    /// [`Embedder`](crate::Embedder), newest frame last.
+    ///
+    /// A window with too few frames starts with copies of its first one. A gap of more than half a
+    /// second, or a step back in time, starts a new history.
     pub fn push(&mut self, observation: &Observation) -> Vec<f32> {
-        let linked = self.last.is_some_and(|last| {
+        let continues = self.last.is_some_and(|last| {
             last < observation.time && observation.time.saturating_since(last) <= LONGEST_GAP
         });
-        if !linked {
+        if !continues {
             self.inputs.clear();
         }
         self.last = Some(observation.time);
@@ -81,14 +83,15 @@ impl History {
         padding.chain(&self.inputs).flatten().copied().collect()
     }
 
-    /// The windows of consecutive observations, one each.
+    /// Returns the window of each of the consecutive observations.
     pub fn windows(observations: &[Observation]) -> Vec<Vec<f32>> {
         let mut history = Self::new();
         observations.iter().map(|o| history.push(o)).collect()
     }
 }
 
-/// A frame's numbers: coefficients, rotation vector, place in the view, log distance.
+/// Returns the input numbers of a frame: expression, rotation vector, position in the image, log
+/// distance.
 pub(crate) fn input_of(observation: &Observation) -> [f32; INPUT_DIMS] {
     let mut input = [0.0; INPUT_DIMS];
     input[..EXPRESSION_DIMS].copy_from_slice(observation.expression.as_array());
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_ends_with_the_newest_frame_and_begins_with_copies_of_the_first() {
+    fn a_window_ends_with_the_newest_frame_and_starts_with_copies_of_the_first() {
         let frames: Vec<Observation> = (0..10).map(|i| at(40 * i, i as f32)).collect();
         let windows = History::windows(&frames);
         assert_eq!(firsts(&windows[2]), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]);
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_gap_or_a_step_back_begins_anew() {
+    fn a_long_gap_or_a_step_back_starts_a_new_history() {
         let frames = [at(0, 1.0), at(40, 2.0), at(700, 3.0), at(100, 4.0)];
         let windows = History::windows(&frames);
         assert_eq!(firsts(&windows[2]), [3.0; WINDOW]);

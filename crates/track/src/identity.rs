@@ -3,28 +3,27 @@ use numerics::Cholesky;
 use rayon::prelude::*;
 use types::{LANDMARKS, Landmarks};
 
-use crate::fitter::seen_in_sides;
-use crate::pose_fit::{NOISE_M, Placement, rotation_between};
+use crate::pose_fit::{NOISE_M, Placement, rotation_between, seen_in_sides};
 use face_shape::{CHIN, FACE_HEIGHT_M, FOREHEAD, FaceShape};
 
-/// Frames that are looked at; more say nothing new.
+/// Most frames that are used, evenly spaced.
 const MAX_FRAMES: usize = 240;
-/// Standard deviation of what the identity components cannot explain of a face, meters.
+/// Standard deviation of the residual beyond the identity components, meters.
 const RESIDUAL_M: f32 = 0.0015;
-/// Errors of neighboring frames are alike: so many frames count as one.
-const ALIKE: f32 = 6.0;
-/// Rounds of poses and shape; the first ones without the free residual.
+/// Number of frames that count as one, because errors of neighboring frames are correlated.
+const CORRELATED: f32 = 6.0;
+/// Rounds of alternating poses and shape: without the residual, then with it.
 const ROUNDS: (usize, usize) = (4, 10);
 
-/// One person's face at rest: the mean of what the enrollment saw of it.
+/// A person's neutral face: the mean over the frames of the enrollment.
 ///
-/// Solved once at enrollment, then held; expressions are added to it.
+/// Solved once at enrollment and then constant; expressions are added to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     neutral: Vec<Vec3>,
 }
 
-/// Why there is no identity.
+/// Why an identity cannot be solved or parsed.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,14 +37,14 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Bytes of a stored identity.
+    /// Length of [`Identity::to_bytes`].
     pub(crate) const BYTES: usize = LANDMARKS * 12;
 
-    /// An identity from its mesh: `[LANDMARKS]` in head space, meters.
+    /// Creates an identity from its points: `[LANDMARKS]` in head space, meters.
     ///
     /// # Errors
-    /// If the number of points is wrong or one lies over a meter from the origin.
-    pub fn of_mesh(neutral: Vec<Vec3>) -> Result<Self, IdentityError> {
+    /// If the number of points is wrong or a point lies a meter or more from the origin.
+    pub fn from_points(neutral: Vec<Vec3>) -> Result<Self, IdentityError> {
         let plausible = neutral.iter().all(|p| p.length() < 1.0);
         if neutral.len() != LANDMARKS || !plausible {
             let got = neutral.len() * 12;
@@ -54,17 +53,57 @@ impl Identity {
         Ok(Self { neutral })
     }
 
-    /// The resting face: `[LANDMARKS]` in head space, meters.
+    /// Solves a person's neutral face from the landmarks of many square frames of `side` pixels.
+    ///
+    /// A small bundle adjustment that alternates between the poses of the frames and the shape. The
+    /// shape is the mean face plus identity components (unit variance) plus a residual of 1.5 mm per
+    /// point; it keeps a face height of 0.18 m and the axes of the mean face. Views from several
+    /// sides determine depth; from one view, depth is that of the mean face.
+    ///
+    /// # Errors
+    /// If no frame shows a usable face.
+    pub fn solve(
+        shape: &FaceShape,
+        side: u32,
+        frames: &[Landmarks],
+    ) -> Result<Self, IdentityError> {
+        let usable: Vec<Vec<Vec3>> = frames.iter().filter_map(|f| seen_in_sides(f, side)).collect();
+        if usable.is_empty() {
+            return Err(IdentityError::NoFace { frames: frames.len() });
+        }
+        let n = usable.len().min(MAX_FRAMES);
+        let chosen: Vec<&Vec<Vec3>> = (0..n).map(|i| &usable[i * usable.len() / n]).collect();
+        let seen: Vec<Vec<Vec2>> =
+            chosen.iter().map(|f| f.iter().map(|p| p.truncate()).collect()).collect();
+        let mut weights = vec![0.1; LANDMARKS];
+        shape.rigid().iter().for_each(|&i| weights[i] = 1.0);
+
+        let mut face = shape.mean().to_vec();
+        let mut placements: Vec<Placement> =
+            chosen.iter().map(|f| Placement::initial(&face, f, shape.rigid())).collect();
+        for round in 0..ROUNDS.0 + ROUNDS.1 {
+            placements
+                .par_iter_mut()
+                .zip(&seen)
+                .for_each(|(p, seen)| p.refine(&face, seen, &weights, round > 0, 4));
+            let evidence = gather(&placements, &face, &seen);
+            face = best_shape(shape, &evidence, round >= ROUNDS.0);
+            face = in_head_space(shape, &face);
+        }
+        Self::from_points(face).map_err(|_| IdentityError::NoFace { frames: frames.len() })
+    }
+
+    /// Returns the neutral face: `[LANDMARKS]` in head space, meters.
     pub fn neutral(&self) -> &[Vec3] {
         &self.neutral
     }
 
-    /// Little-endian f32, `[LANDMARKS, 3]`.
+    /// Returns the points as little-endian f32, `[LANDMARKS, 3]`.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.neutral.iter().flat_map(Vec3::to_array).flat_map(f32::to_le_bytes).collect()
     }
 
-    /// The inverse of [`Identity::to_bytes`].
+    /// Parses the bytes of [`Identity::to_bytes`].
     ///
     /// # Errors
     /// If the length is wrong or a point is implausible.
@@ -74,59 +113,21 @@ impl Identity {
             return Err(damaged);
         }
         let points = bytes.as_chunks::<4>().0.as_chunks::<3>().0.iter();
-        Self::of_mesh(points.map(|p| Vec3::from_array(p.map(f32::from_le_bytes))).collect())
+        Self::from_points(points.map(|p| Vec3::from_array(p.map(f32::from_le_bytes))).collect())
     }
 }
 
-/// What the frames say about one point: `information · point = pull`, in 1/m².
+/// Normal equations of one point over all frames, head space: `information · point = pull`, where
+/// `information` is in 1/m².
 #[derive(Clone, Copy, Default)]
 struct Evidence {
     information: Mat3,
     pull: Vec3,
 }
 
-/// Solves a person's resting face from landmarks of many frames (pictures of `side` pixels).
-///
-/// A small bundle adjustment: poses of the frames, then the shape given the poses, in turns. The
-/// shape is the mean face, plus identity components (unit variance), plus a free residual of
-/// 1.5 mm a point; it keeps a face height of 0.18 m and the axes of the mean face. Views from
-/// several sides tell depth; with one view depth is what the mean face suggests.
-///
-/// # Errors
-/// If no frame holds a usable face.
-pub fn solve_identity(
-    shape: &FaceShape,
-    side: u32,
-    frames: &[Landmarks],
-) -> Result<Identity, IdentityError> {
-    let usable: Vec<Vec<Vec3>> = frames.iter().filter_map(|f| seen_in_sides(f, side)).collect();
-    if usable.is_empty() {
-        return Err(IdentityError::NoFace { frames: frames.len() });
-    }
-    let n = usable.len().min(MAX_FRAMES);
-    let chosen: Vec<&Vec<Vec3>> = (0..n).map(|i| &usable[i * usable.len() / n]).collect();
-    let seen: Vec<Vec<Vec2>> =
-        chosen.iter().map(|f| f.iter().map(|p| p.truncate()).collect()).collect();
-    let mut weights = vec![0.1; LANDMARKS];
-    shape.rigid().iter().for_each(|&i| weights[i] = 1.0);
-
-    let mut face = shape.mean().to_vec();
-    let mut placements: Vec<Placement> =
-        chosen.iter().map(|f| Placement::guess(&face, f, shape.rigid())).collect();
-    for round in 0..ROUNDS.0 + ROUNDS.1 {
-        placements
-            .par_iter_mut()
-            .zip(&seen)
-            .for_each(|(p, seen)| p.refine(&face, seen, &weights, round > 0, 4));
-        let evidence = gather(&placements, &face, &seen);
-        face = best_shape(shape, &evidence, round >= ROUNDS.0);
-        face = in_head_space(shape, &face);
-    }
-    Identity::of_mesh(face).map_err(|_| IdentityError::NoFace { frames: frames.len() })
-}
-
+/// Sums the normal equations of every point over the frames.
 fn gather(placements: &[Placement], face: &[Vec3], seen: &[Vec<Vec2>]) -> Vec<Evidence> {
-    let per_meter = 1.0 / (NOISE_M * NOISE_M * ALIKE.min(placements.len() as f32));
+    let per_meter = 1.0 / (NOISE_M * NOISE_M * CORRELATED.min(placements.len() as f32));
     let mut evidence = vec![Evidence::default(); LANDMARKS];
     for (placement, seen) in placements.iter().zip(seen) {
         let back = placement.rotation.inverse();
@@ -144,8 +145,9 @@ fn gather(placements: &[Placement], face: &[Vec3], seen: &[Vec<Vec2>]) -> Vec<Ev
     evidence
 }
 
-/// The most probable shape given the evidence.
-fn best_shape(shape: &FaceShape, evidence: &[Evidence], free: bool) -> Vec<Vec3> {
+/// Returns the maximum a posteriori shape, with the residual beyond the identity components or
+/// without.
+fn best_shape(shape: &FaceShape, evidence: &[Evidence], has_residual: bool) -> Vec<Vec3> {
     let n = shape.identity().len();
     let mut normal = vec![0.0; n * n];
     let mut rhs = vec![0.0; n];
@@ -172,7 +174,7 @@ fn best_shape(shape: &FaceShape, evidence: &[Evidence], free: bool) -> Vec<Vec3>
             face.iter_mut().zip(component).for_each(|(p, d)| *p += *d * c);
         }
     }
-    if free {
+    if has_residual {
         let prior = Mat3::from_diagonal(Vec3::splat(1.0 / (RESIDUAL_M * RESIDUAL_M)));
         for (p, e) in face.iter_mut().zip(evidence) {
             *p += (e.information + prior).inverse() * (e.pull - e.information * *p);
@@ -181,7 +183,7 @@ fn best_shape(shape: &FaceShape, evidence: &[Evidence], free: bool) -> Vec<Vec3>
     face
 }
 
-/// Takes out what poses can do as well: turns, shifts and scales the face to the mean's place.
+/// Removes what a pose explains too: aligns a face with the mean by a similarity transform.
 fn in_head_space(shape: &FaceShape, face: &[Vec3]) -> Vec<Vec3> {
     let center =
         |f: &[Vec3]| shape.rigid().iter().map(|&i| f[i]).sum::<Vec3>() / shape.rigid().len() as f32;
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strange_face_seen_from_several_sides_is_solved_to_two_millimeters() {
+    fn an_unknown_face_seen_from_several_sides_is_solved_to_two_millimeters() {
         let shape = FaceShape::builtin().unwrap();
         let mut face = shape.mean().to_vec();
         for (k, weight) in [(0, 1.5), (1, -1.0), (3, 1.0), (6, 1.0)] {
@@ -226,7 +228,7 @@ mod tests {
         }
         let face = in_head_space(&shape, &face);
         let yaws: Vec<f32> = (0..24).map(|i| (i as f32 - 11.5) * 0.04).collect();
-        let identity = solve_identity(&shape, 512, &views(&face, &yaws)).unwrap();
+        let identity = Identity::solve(&shape, 512, &views(&face, &yaws)).unwrap();
         let mean_error =
             identity.neutral().iter().zip(&face).map(|(a, b)| a.distance(*b)).sum::<f32>()
                 / LANDMARKS as f32;
@@ -235,16 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn no_face_is_no_identity() {
+    fn frames_without_a_face_give_no_identity() {
         let shape = FaceShape::builtin().unwrap();
         let blank = Landmarks::exact(vec![[f32::NAN; 3]; LANDMARKS]);
-        assert_eq!(solve_identity(&shape, 512, &[blank]), Err(IdentityError::NoFace { frames: 1 }));
+        assert_eq!(
+            Identity::solve(&shape, 512, &[blank]),
+            Err(IdentityError::NoFace { frames: 1 })
+        );
     }
 
     #[test]
-    fn an_identity_survives_its_bytes_and_damaged_ones_are_refused() {
+    fn an_identity_survives_its_bytes_and_damage_is_refused() {
         let shape = FaceShape::builtin().unwrap();
-        let identity = Identity::of_mesh(shape.mean().to_vec()).unwrap();
+        let identity = Identity::from_points(shape.mean().to_vec()).unwrap();
         let mut bytes = identity.to_bytes();
         assert_eq!(Identity::parse(&bytes), Ok(identity));
         assert!(Identity::parse(&bytes[1..]).is_err());

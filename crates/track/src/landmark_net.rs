@@ -1,3 +1,5 @@
+//! The landmark network: weights, mean face, and what it detects in a crop.
+
 use std::collections::HashMap;
 
 use face_shape::{LEFT_EYE, MESH_POINTS, RIGHT_EYE};
@@ -5,184 +7,123 @@ use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use types::LANDMARKS;
 
-use crate::convolution::{
-    CONVS, FLAT, Role, activate, add_bias_and_activate, convolve, matrix, matrix_mut, multiply,
-};
 use crate::crop::{Crop, Luma};
+use crate::layers::{self, Parameter, Weights};
+use crate::propagation::{LandmarkOutputs, Tape, backward, forward};
 
-/// Side of the crop the network looks at, in its own pixels.
-pub const CROP_SIDE: usize = 96;
-/// Numbers the network gives per face: `x, y, z` of every landmark.
-pub const OUTPUTS: usize = LANDMARKS * 3;
-/// Width of the layer between pictures and shapes.
-pub const HIDDEN: usize = 256;
-/// Width of the bottleneck before the landmarks; its weights start as principal components.
-pub const COEFFICIENTS: usize = 128;
-/// Logarithms of expected errors stay in here: a thousandth of the eyes' distance to all of it.
+/// Range of the logarithms of expected errors: a thousandth of the eye distance to all of it.
 const SPREAD: (f32, f32) = (-7.0, 0.0);
-
-/// Where one matrix of parameters lies in [`LandmarkNet::parameters`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(missing_docs, reason = "the names are the usual ones")]
-pub struct Parameter {
-    pub name: String,
-    pub rows: usize,
-    pub columns: usize,
-    pub offset: usize,
-}
-
-impl Parameter {
-    /// Its stretch of the parameters.
-    pub fn range(&self) -> std::ops::Range<usize> {
-        self.offset..self.offset + self.rows * self.columns
-    }
-}
-
-/// All parameters in order: a weight `[inputs, outputs]`, then a bias `[1, outputs]`, for each of
-/// [`CONVS`], then for `hidden`, `coefficients`, `offsets`, `presence` and `spread`.
-pub fn parameter_layout() -> Vec<Parameter> {
-    let mut layout = Vec::new();
-    let mut offset = 0;
-    let heads = [
-        ("hidden", FLAT, HIDDEN),
-        ("coefficients", HIDDEN, COEFFICIENTS),
-        ("offsets", COEFFICIENTS, OUTPUTS),
-        ("presence", HIDDEN, 1),
-        ("spread", HIDDEN, LANDMARKS),
-    ];
-    let convs = CONVS.iter().map(|c| (c.name, c.patch(), c.output));
-    for (name, inputs, outputs) in convs.chain(heads) {
-        for (part, rows) in [("weight", inputs), ("bias", 1)] {
-            let name = format!("{name}.{part}");
-            layout.push(Parameter { name, rows, columns: outputs, offset });
-            offset += rows * outputs;
-        }
-    }
-    layout
-}
+/// Spread of a crop below which it counts as flat: two gray levels are noise.
+const MIN_DEVIATION: f32 = 2.0;
 
 /// Why bytes are not the weights of a [`LandmarkNet`].
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// Not a safetensors file, or cut short. Install the file again.
+    /// The file is not a safetensors file, or truncated. Install it again.
     #[error("the tracker's weights are not a safetensors file")]
     Container(#[from] safetensors::SafeTensorError),
-    /// From another build. Install the file that came with this program.
+    /// The file belongs to another build. Install the one that came with this program.
     #[error("the tracker's weights lack the tensor `{name}`")]
     Missing { name: String },
-    /// From another build. Install the file that came with this program.
+    /// The file belongs to another build. Install the one that came with this program.
     #[error("tensor `{name}` is {found_dtype:?} {found:?}, this build wants F16 {want:?}")]
     Shape { name: String, found_dtype: Dtype, found: Vec<usize>, want: [usize; 2] },
-    /// From another build: the mean face's halves do not mirror each other.
+    /// The file belongs to another build: its mean face is not symmetric.
     #[error("the tracker's mean face is not symmetric")]
     NotSymmetric,
-    /// Damaged, or from a training run that diverged.
+    /// The file is damaged, or comes from a training that diverged.
     #[error("tensor `{name}` holds a number that is not finite")]
     NotFinite { name: String },
 }
 
-/// The network from a crop's brightness to landmarks: weights and the mean face.
+/// Network from the brightness of a crop to landmarks: weights and the mean face.
 ///
-/// A residual network of plain 3x3 convolutions without normalization layers, each a gather of
-/// patches and a matrix product; see [`CONVS`].
+/// A residual network of 3x3 convolutions without normalization layers, then fully connected
+/// heads for landmarks, presence of a face and expected errors. docs/TRACKER.md, "Landmark
+/// network", has layers, data and losses.
+///
+/// The tracker calls [`LandmarkNet::detect`]; training calls [`LandmarkNet::run`] and
+/// [`LandmarkNet::backward`].
+///
+/// # Source
+/// He et al. 2016, "Deep residual learning for image recognition" (arXiv:1512.03385), for the
+/// residual blocks.
 #[derive(Clone, Debug)]
 pub struct LandmarkNet {
-    parameters: Vec<f32>,
+    weights: Weights,
     mean_shape: Vec<[f32; 3]>,
     mirror: Vec<usize>,
-    layout: Vec<Parameter>,
 }
 
-/// What one look at a crop showed.
+/// Landmarks that the network detects in a crop.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// `[LANDMARKS]` in pixels of the picture, `z` on the same scale.
+pub struct Detection {
+    /// `[LANDMARKS]` in pixels of the frame; `z` is relative depth on the same scale.
     pub points: Vec<[f32; 3]>,
-    /// How far each of them is expected to be off, pixels of the picture.
+    /// Expected error of each landmark, pixels of the frame.
     pub spread: Vec<f32>,
-    /// The mean of that, in distances of the outer eye corners of a face seen from the front.
-    pub vagueness: f32,
-    /// How sure it is that a face is there, 0..=1.
+    /// Mean of `spread`, in distances of the outer eye corners of a frontal face.
+    pub mean_spread: f32,
+    /// Probability that a face is there, 0..=1.
     pub presence: f32,
-    /// Mean distance between the answers for the crop and for its mirror image, in sides of the
-    /// crop. Small when the network knows what it sees.
-    pub doubt: f32,
-}
-
-/// Everything one run of the network computed, kept for the backward pass and for reuse of memory.
-#[derive(Clone, Debug, Default)]
-pub struct Tape {
-    /// The input, then what each convolution gave, `[n, side, side, channels]`.
-    pub activations: Vec<Vec<f32>>,
-    /// `[n, HIDDEN]`.
-    pub hidden: Vec<f32>,
-    /// `[n, COEFFICIENTS]`.
-    pub coefficients: Vec<f32>,
-    /// `[n, OUTPUTS]`: landmarks less the mean face, in sides of the crop.
-    pub offsets: Vec<f32>,
-    /// `[n]`: log-odds that the crop shows a face about where it should be.
-    pub presence: Vec<f32>,
-    /// `[n, LANDMARKS]`: natural logarithms of how far each landmark is expected to be off, in
-    /// distances of the outer eye corners of a frontal face.
-    pub spread: Vec<f32>,
-    patches: Vec<f32>,
-    /// What [`LandmarkNet::look`] looks at.
-    crops: Vec<f32>,
-}
-
-impl Tape {
-    /// Probability that crop `index` shows a face about where it should be.
-    pub fn probability(&self, index: usize) -> f32 {
-        1.0 / (1.0 + (-self.presence[index]).exp())
-    }
+    /// Mean distance between the landmarks of the crop and of its mirror image, in crop sides;
+    /// large where the network is unsure.
+    pub mirror_disagreement: f32,
 }
 
 impl LandmarkNet {
-    /// A network of given parameters, ordered as [`parameter_layout`] says, and mean face.
+    /// Side of the square crop that the network reads, pixels.
+    pub const CROP_SIDE: usize = layers::CROP_SIDE;
+    /// Length of the landmark offsets of one crop: `x, y, z` of every landmark.
+    pub const OFFSETS: usize = layers::OUTPUTS;
+    /// Width of the linear bottleneck before the landmark offsets.
+    pub const COEFFICIENTS: usize = layers::COEFFICIENTS;
+
+    /// Creates a network from parameters in the order of [`Parameter::layout`] and a mean face,
+    /// `[LANDMARKS]` in crop space.
     ///
     /// # Errors
     /// If the mean face is not symmetric.
     ///
     /// # Panics
-    /// If there are too few or too many of either.
+    /// If the number of parameters or of points is wrong.
     pub fn new(parameters: Vec<f32>, mean_shape: Vec<[f32; 3]>) -> Result<Self, WeightsError> {
-        let layout = parameter_layout();
-        assert_eq!(parameters.len(), layout.last().map_or(0, |p| p.range().end));
         assert_eq!(mean_shape.len(), LANDMARKS);
-        let mirror = mirror_pairs(&mean_shape).ok_or(WeightsError::NotSymmetric)?;
-        Ok(Self { parameters, mean_shape, mirror, layout })
+        let mirror = Self::mirror_pairs(&mean_shape).ok_or(WeightsError::NotSymmetric)?;
+        Ok(Self { weights: Weights::new(parameters), mean_shape, mirror })
     }
 
-    /// Reads weights: one F16 matrix per entry of [`parameter_layout`], and `mean_shape`
+    /// Parses a weight file: one F16 matrix for each [`Parameter`], and `mean_shape`
     /// `[LANDMARKS, 3]`.
     ///
     /// # Errors
     /// If the file is damaged or belongs to another build.
     pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
         let file = SafeTensors::deserialize(bytes)?;
-        let layout = parameter_layout();
-        let mut parameters = Vec::with_capacity(layout.last().map_or(0, |p| p.range().end));
-        for parameter in &layout {
+        let mut parameters = Vec::new();
+        for parameter in Parameter::layout() {
             parameters.extend(read(&file, &parameter.name, [parameter.rows, parameter.columns])?);
         }
         let mean = read(&file, "mean_shape", [LANDMARKS, 3])?;
         Self::new(parameters, mean.as_chunks::<3>().0.to_vec())
     }
 
-    /// The weights as a file that [`LandmarkNet::parse`] reads. Rounds to 16 bits.
+    /// Returns the weight file, a safetensors file, that [`LandmarkNet::parse`] reads; rounds the
+    /// parameters to F16.
     ///
     /// # Errors
-    /// Never in practice: only if safetensors refuses names and shapes of our own.
+    /// Only if the safetensors library refuses the names and shapes of this network.
     pub fn to_bytes(&self) -> Result<Vec<u8>, WeightsError> {
         let halves = |values: &[f32]| -> Vec<u8> {
             values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect()
         };
         let mut tensors: Vec<(String, [usize; 2], Vec<u8>)> = self
+            .weights
             .layout
             .iter()
-            .map(|p| (p.name.clone(), [p.rows, p.columns], halves(&self.parameters[p.range()])))
+            .map(|p| (p.name.clone(), [p.rows, p.columns], halves(&self.parameters()[p.range()])))
             .collect();
         let mean = halves(self.mean_shape.as_flattened());
         tensors.push(("mean_shape".to_owned(), [LANDMARKS, 3], mean));
@@ -195,40 +136,44 @@ impl LandmarkNet {
         Ok(safetensors::serialize(views, None::<HashMap<String, String>>)?)
     }
 
-    /// All weights and biases, ordered as [`parameter_layout`] says.
+    /// Returns all parameters in the order of [`Parameter::layout`].
     pub fn parameters(&self) -> &[f32] {
-        &self.parameters
+        &self.weights.values
     }
 
-    /// The same, to be changed.
+    /// Returns the parameters for training, as [`LandmarkNet::parameters`].
     pub fn parameters_mut(&mut self) -> &mut [f32] {
-        &mut self.parameters
+        &mut self.weights.values
     }
 
-    /// The average face in a crop, upright and centred: `[LANDMARKS]` in crop space.
+    /// Returns the mean face, upright and centered: `[LANDMARKS]` in crop space.
     pub fn mean_shape(&self) -> &[[f32; 3]] {
         &self.mean_shape
     }
 
-    /// Distance of the outer eye corners of the average face, in sides of the crop.
+    /// Returns the distance of the outer eye corners of the mean face, in crop sides.
     pub fn eye_distance(&self) -> f32 {
         let [right, left] = [RIGHT_EYE, LEFT_EYE].map(|eye| self.mean_shape[eye.outer_corner]);
         (left[0] - right[0]).abs()
     }
 
-    /// Looks at one crop of a picture and at its mirror image: the mean of both landmarks, the
-    /// lesser of both presences.
-    pub fn look(&self, picture: &impl Luma, crop: &Crop, tape: &mut Tape) -> Seen {
+    /// Detects landmarks in one crop of a frame.
+    ///
+    /// Runs the network on the crop and on its mirror image; averages their landmarks and takes
+    /// the lower presence.
+    pub fn detect(&self, frame: &impl Luma, crop: &Crop, tape: &mut Tape) -> Detection {
+        const PIXELS: usize = LandmarkNet::CROP_SIDE * LandmarkNet::CROP_SIDE;
         let mut both = std::mem::take(&mut tape.crops);
-        both.resize(2 * CROP_SIDE * CROP_SIDE, 0.0);
-        let (plain, mirrored) = both.split_at_mut(CROP_SIDE * CROP_SIDE);
-        crop.sample_to(picture, CROP_SIDE, plain);
-        normalize(plain);
+        both.resize(2 * PIXELS, 0.0);
+        let (plain, mirrored) = both.split_at_mut(PIXELS);
+        crop.sample_to(frame, Self::CROP_SIDE, plain);
+        Self::normalize(plain);
         mirrored.copy_from_slice(plain);
-        mirrored.chunks_exact_mut(CROP_SIDE).for_each(<[f32]>::reverse);
+        mirrored.chunks_exact_mut(Self::CROP_SIDE).for_each(<[f32]>::reverse);
         self.run(&both, tape);
         tape.crops = both;
-        let (plain, mirrored) = tape.offsets.as_chunks::<3>().0.split_at(LANDMARKS);
+        let outputs = tape.outputs();
+        let (plain, mirrored) = outputs.offsets.as_chunks::<3>().0.split_at(LANDMARKS);
         let side = crop.side();
         let point = |i: usize| {
             let (mean, p, q) = (self.mean_shape[i], plain[i], mirrored[self.mirror[i]]);
@@ -236,94 +181,82 @@ impl LandmarkNet {
             let [x, y] = crop.picture_from_crop([x, mean[1] + f32::midpoint(p[1], q[1])]);
             [x, y, (mean[2] + f32::midpoint(p[2], q[2])) * side]
         };
-        let doubt = |i: usize| {
+        let mirror_disagreement = |i: usize| {
             let (p, q) = (plain[i], mirrored[self.mirror[i]]);
             (p[0] + q[0]).hypot(p[1] - q[1])
         };
-        let (plain_spread, mirrored_spread) = tape.spread.split_at(LANDMARKS);
+        let (plain_spread, mirrored_spread) = outputs.spread.split_at(LANDMARKS);
         let eyes = side * self.eye_distance();
         let spread = |i: usize| {
             let (p, q) = (plain_spread[i], mirrored_spread[self.mirror[i]]);
             f32::midpoint(p, q).clamp(SPREAD.0, SPREAD.1).exp() * eyes
         };
         let spread: Vec<f32> = (0..LANDMARKS).map(spread).collect();
-        Seen {
-            vagueness: spread.iter().sum::<f32>() / (LANDMARKS as f32 * eyes),
+        Detection {
+            mean_spread: spread.iter().sum::<f32>() / (LANDMARKS as f32 * eyes),
             spread,
-            doubt: (0..LANDMARKS).map(doubt).sum::<f32>() / LANDMARKS as f32,
+            mirror_disagreement: (0..LANDMARKS).map(mirror_disagreement).sum::<f32>()
+                / LANDMARKS as f32,
             points: (0..LANDMARKS).map(point).collect(),
-            presence: tape.probability(0).min(tape.probability(1)),
+            presence: outputs.probability(0).min(outputs.probability(1)),
         }
     }
 
-    /// Weight and bias of the convolution or head at `index`.
-    fn layer(&self, index: usize) -> (&Parameter, &[f32], &[f32]) {
-        let weight = &self.layout[2 * index];
-        let bias = &self.layout[2 * index + 1];
-        (weight, &self.parameters[weight.range()], &self.parameters[bias.range()])
-    }
-
-    /// Runs the network on crops prepared by [`normalize`].
+    /// Runs the network on crops prepared by [`LandmarkNet::normalize`]; leaves the outputs in
+    /// `tape`.
     ///
-    /// `crops` is `[n, CROP_SIDE, CROP_SIDE]`; results are left in `tape`.
+    /// `crops` is `[n, CROP_SIDE, CROP_SIDE]`.
     ///
     /// # Panics
     /// If `crops` is not a whole number of crops.
     pub fn run(&self, crops: &[f32], tape: &mut Tape) {
-        let n = crops.len() / (CROP_SIDE * CROP_SIDE);
-        assert_eq!(crops.len(), n * CROP_SIDE * CROP_SIDE, "crops are {CROP_SIDE} pixels square");
-        tape.activations.resize_with(CONVS.len() + 1, Vec::new);
-        tape.activations[0].clear();
-        tape.activations[0].extend_from_slice(crops);
-        for (index, conv) in CONVS.iter().enumerate() {
-            let (before, after) = tape.activations.split_at_mut(index + 1);
-            let (input, out) = (&before[index], &mut after[0]);
-            let (_, weight, bias) = self.layer(index);
-            out.resize(n * conv.len_out(), 0.0);
-            convolve(conv, input, weight, &mut tape.patches, out);
-            let shortcut = (conv.role == Role::Closes).then(|| before[index - 1].as_slice());
-            add_bias_and_activate(out, bias, shortcut);
-        }
-        let flat = &tape.activations[CONVS.len()];
-        let heads = CONVS.len();
-        self.head(heads, flat, n, &mut tape.hidden);
-        tape.hidden.iter_mut().for_each(|v| *v = activate(*v));
-        self.head(heads + 1, &tape.hidden, n, &mut tape.coefficients);
-        self.head(heads + 2, &tape.coefficients, n, &mut tape.offsets);
-        self.head(heads + 3, &tape.hidden, n, &mut tape.presence);
-        self.head(heads + 4, &tape.hidden, n, &mut tape.spread);
+        forward(&self.weights, crops, tape);
     }
 
-    fn head(&self, index: usize, input: &[f32], n: usize, out: &mut Vec<f32>) {
-        let (shape, weight, bias) = self.layer(index);
-        out.clear();
-        for _ in 0..n {
-            out.extend_from_slice(bias);
-        }
-        multiply(
-            &matrix(input, n, shape.rows),
-            &matrix(weight, shape.rows, shape.columns),
-            1.0,
-            &mut matrix_mut(out, n, shape.columns),
-        );
+    /// Adds the gradient of a loss with respect to the parameters to `gradient`.
+    ///
+    /// `outputs` is the gradient of the loss with respect to the outputs of the last
+    /// [`LandmarkNet::run`] on `tape`. The gradient of `spread` stops at its own layer, so that
+    /// learning the expected errors does not change the landmarks.
+    ///
+    /// # Panics
+    /// If `outputs` has another number of crops than the tape, or `gradient` another length than
+    /// the parameters.
+    pub fn backward(&self, tape: &mut Tape, outputs: &LandmarkOutputs, gradient: &mut [f32]) {
+        assert_eq!(gradient.len(), self.parameters().len());
+        backward(&self.weights, tape, outputs, gradient);
     }
-}
 
-/// Pairs each landmark of a face with the nearest one of its mirror image (`x` negated).
-///
-/// Irises pair only with irises. `None` if that is no pairing: the face is not symmetric enough.
-pub fn mirror_pairs(face: &[[f32; 3]]) -> Option<Vec<usize>> {
-    let nearest = |i: usize| {
-        let pool = if i < MESH_POINTS { 0..MESH_POINTS } else { MESH_POINTS..face.len() };
-        let [x, y, z] = face[i];
-        let distance = |j: &usize| {
-            let q = face[*j];
-            (q[0] + x).powi(2) + (q[1] - y).powi(2) + (q[2] - z).powi(2)
+    /// Brings the brightness of a crop to zero mean and unit variance, which cancels exposure.
+    ///
+    /// A flat crop becomes zeros.
+    pub fn normalize(crop: &mut [f32]) {
+        let n = crop.len() as f32;
+        let mean = crop.iter().sum::<f32>() / n;
+        let variance = crop.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
+        let scale = 1.0 / variance.sqrt().max(MIN_DEVIATION);
+        for value in crop {
+            *value = (*value - mean) * scale;
+        }
+    }
+
+    /// Pairs each landmark of a face with the nearest landmark of its mirror image (`x` negated);
+    /// irises pair only with irises.
+    ///
+    /// Returns `None` if the face is not symmetric enough for the pairs to be mutual.
+    pub fn mirror_pairs(face: &[[f32; 3]]) -> Option<Vec<usize>> {
+        let nearest = |i: usize| {
+            let pool = if i < MESH_POINTS { 0..MESH_POINTS } else { MESH_POINTS..face.len() };
+            let [x, y, z] = face[i];
+            let distance = |j: &usize| {
+                let q = face[*j];
+                (q[0] + x).powi(2) + (q[1] - y).powi(2) + (q[2] - z).powi(2)
+            };
+            pool.min_by(|a, b| distance(a).total_cmp(&distance(b)))
         };
-        pool.min_by(|a, b| distance(a).total_cmp(&distance(b)))
-    };
-    let pairs: Vec<usize> = (0..face.len()).map(nearest).collect::<Option<_>>()?;
-    pairs.iter().enumerate().all(|(i, &j)| pairs[j] == i).then_some(pairs)
+        let pairs: Vec<usize> = (0..face.len()).map(nearest).collect::<Option<_>>()?;
+        pairs.iter().enumerate().all(|(i, &j)| pairs[j] == i).then_some(pairs)
+    }
 }
 
 fn read(file: &SafeTensors, name: &str, want: [usize; 2]) -> Result<Vec<f32>, WeightsError> {
@@ -341,20 +274,6 @@ fn read(file: &SafeTensors, name: &str, want: [usize; 2]) -> Result<Vec<f32>, We
     Ok(values)
 }
 
-/// Brings a crop's brightness to zero mean and unit variance, so exposure does not matter.
-///
-/// A flat crop becomes zeros.
-pub fn normalize(crop: &mut [f32]) {
-    let n = crop.len() as f32;
-    let mean = crop.iter().sum::<f32>() / n;
-    let variance = crop.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n;
-    // Two grey levels of spread are no picture but noise: leave those small.
-    let scale = 1.0 / variance.sqrt().max(2.0);
-    for value in crop {
-        *value = (*value - mean) * scale;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,15 +281,16 @@ mod tests {
     const WEIGHTS: &[u8] = include_bytes!("../../../assets/tracker.safetensors");
 
     #[test]
-    fn crops_run_together_give_what_each_gives_alone() {
+    fn a_batch_gives_the_same_outputs_as_single_crops() {
         let net = LandmarkNet::parse(WEIGHTS).unwrap();
-        let n = CROP_SIDE * CROP_SIDE;
+        let n = LandmarkNet::CROP_SIDE * LandmarkNet::CROP_SIDE;
         let crops: Vec<f32> = (0..3 * n).map(|i| ((i % 97) as f32 * 0.31).sin()).collect();
-        let (mut together, mut alone) = (Tape::default(), Tape::default());
-        net.run(&crops, &mut together);
-        net.run(&crops[2 * n..], &mut alone);
-        assert!((together.presence[2] - alone.presence[0]).abs() < 1e-3);
-        for (a, b) in together.offsets[2 * OUTPUTS..].iter().zip(&alone.offsets) {
+        let (mut batch, mut single) = (Tape::default(), Tape::default());
+        net.run(&crops, &mut batch);
+        net.run(&crops[2 * n..], &mut single);
+        let (batch, single) = (batch.outputs(), single.outputs());
+        assert!((batch.presence[2] - single.presence[0]).abs() < 1e-3);
+        for (a, b) in batch.offsets[2 * LandmarkNet::OFFSETS..].iter().zip(&single.offsets) {
             assert!((a - b).abs() < 1e-4);
         }
     }
@@ -389,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_crop_becomes_zeros_and_a_noisy_one_unit_variance() {
+    fn a_flat_crop_becomes_zeros_and_others_get_unit_variance() {
         let mut flat = vec![77.0; 64];
-        normalize(&mut flat);
+        LandmarkNet::normalize(&mut flat);
         assert!(flat.iter().all(|v| v.abs() < 1e-6));
         let mut waves: Vec<f32> = (0..64).map(|i| 100.0 + 50.0 * (i as f32).sin()).collect();
-        normalize(&mut waves);
+        LandmarkNet::normalize(&mut waves);
         let power = waves.iter().map(|v| v * v).sum::<f32>() / 64.0;
         assert!((power - 1.0).abs() < 1e-3);
     }

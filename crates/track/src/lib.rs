@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`PersonTracker`] is the whole chain, made from a face file with its private part. Enrollment
-//! uses the links: [`Tracker`] finds the 478 landmarks, [`solve_identity`] the person's resting
+//! uses the links: [`Tracker`] finds the 478 landmarks, [`Identity::solve`] the person's resting
 //! face, [`Observer`] everything that is measured in a frame, [`History`] the windows that the
 //! [`Embedder`] is trained on and run with. docs/MODEL.md describes every network.
 //!
@@ -33,36 +33,36 @@ mod fitter;
 mod history;
 mod identity;
 mod landmark_net;
+mod layers;
 mod linearized;
+mod matrix;
 mod observer;
 mod person_tracker;
 mod photometric;
 mod pose_fit;
+mod propagation;
 mod sender_part;
 mod smoothing;
 mod targets;
 mod torso_tracker;
 mod tracker;
+mod unknowns;
 mod whitening;
 
-pub use convolution::{CONVS, Conv, FLAT, LEAK, Role, matrix, matrix_mut, multiply};
 pub use crop::{Crop, Luma, luma_from_srgb};
 pub use embedder::Embedder;
 pub use fitter::{Fit, Fitter};
-pub use history::{History, INPUT_DIMS, Observation, WINDOW};
-pub use identity::{Identity, IdentityError, solve_identity};
-pub use landmark_net::{
-    COEFFICIENTS, CROP_SIDE, HIDDEN, LandmarkNet, OUTPUTS, Parameter, Seen, Tape, WeightsError,
-    mirror_pairs, normalize, parameter_layout,
-};
+pub use history::{History, Observation};
+pub use identity::{Identity, IdentityError};
+pub use landmark_net::{Detection, LandmarkNet, WeightsError};
+pub use layers::Parameter;
 pub use observer::Observer;
 pub use person_tracker::{PersonError, PersonTracker, Tracked};
-pub use photometric::{
-    Aligned, Exposure, PhotometricRefiner, RefinementBudget, Unknowns, align_step,
-};
-pub use sender_part::{SenderPart, SenderPartError, measuring_fingerprint};
-pub use smoothing::{PoseFilter, Smoothing, smooth_poses};
+pub use photometric::{Aligned, PhotometricRefiner, RefinementBudget};
+pub use propagation::{LandmarkOutputs, Tape};
+pub use sender_part::{SenderPart, SenderPartError};
+pub use smoothing::Smoothing;
 pub use targets::eyes_and_mouth;
 pub use torso_tracker::{TorsoReference, TorsoTracker};
 pub use tracker::Tracker;
-pub use whitening::Whitening;
+pub use unknowns::{Exposure, Unknowns};

@@ -4,22 +4,16 @@ use face::{CodeDerivative, FaceModel, FoldedField, FrameField, FrameInputs, add_
 use glam::{Quat, Vec3};
 use numerics::Cholesky;
 use rayon::prelude::*;
-use types::{CANONICAL_M, FEATURE_DIMS, Feature, FeatureError, POSE_DIMS, TORSO_DIMS};
+use types::{CANONICAL_M, Feature, FeatureError, POSE_DIMS};
 
-use crate::photometric::{Exposure, Unknowns, stepped};
 use crate::targets::{GRID, Target};
+use crate::unknowns::{Exposure, FEATURE, N, TORSO, Unknowns, stepped};
 
 /// Samples on a ray: fewer than a picture takes, for nobody looks at these; and for slopes.
 const SAMPLES: u32 = 4;
 const SLOPE_SAMPLES: u32 = 2;
-/// Unknowns of the feature, in its order: turn, shift, learned numbers, torso.
-pub(crate) const FEATURE: usize = FEATURE_DIMS;
-/// And of the exposure: a gain and an offset for each color channel.
-pub(crate) const N: usize = FEATURE + 6;
 /// Columns of the normal equations: the unknowns, padded for vector registers.
 const COLUMNS: usize = 48;
-/// Where the torso's numbers begin among the unknowns.
-pub(crate) const TORSO: usize = FEATURE - TORSO_DIMS;
 /// Standard deviation of a color, 0..1; neighbors err together, so this is more than it looks.
 const NOISE: f32 = 0.15;
 /// A residual of this size counts half (Cauchy).

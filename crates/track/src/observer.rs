@@ -1,11 +1,13 @@
 use types::{Landmarks, SquareFrame};
 
-use crate::{Fitter, Identity, Observation, PoseFilter, Smoothing, TorsoTracker, Tracker};
+use crate::smoothing::PoseFilter;
+use crate::{Fitter, Identity, Observation, Smoothing, TorsoTracker, Tracker};
 use face_shape::FaceShape;
 
-/// Everything that is measured in a frame of one person: landmarks, pose, expression, torso.
+/// Measuring chain of one person: landmarks, head pose, expression and torso track of each frame.
 ///
-/// Calls and enrollment measure with the same one, so a model is driven by what it was trained on.
+/// Calls and enrollment use the same chain, so that the embedder sees in a call what it was trained
+/// on.
 pub struct Observer {
     tracker: Tracker,
     fitter: Fitter,
@@ -14,7 +16,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// An observer of one person, who looked like `torso`'s reference at enrollment.
+    /// Creates an observer of one person.
     pub fn new(
         tracker: Tracker,
         shape: &FaceShape,
@@ -26,8 +28,7 @@ impl Observer {
         Self { tracker, fitter, filter: PoseFilter::new(smoothing), torso }
     }
 
-    /// Measures a frame; `None`, and a fresh start with the next frame, if it
-    /// shows no face.
+    /// Measures the next frame; returns `None`, and resets, if it shows no face.
     pub fn observe(&mut self, frame: &SquareFrame) -> Option<Observation> {
         let Some(landmarks) = self.tracker.track(frame) else {
             self.reset();
@@ -36,7 +37,7 @@ impl Observer {
         self.observe_landmarks(frame, landmarks)
     }
 
-    /// As [`Observer::observe`], with landmarks found before, in pixels of the frame.
+    /// As [`Observer::observe`], with known landmarks in pixels of the frame.
     pub fn observe_landmarks(
         &mut self,
         frame: &SquareFrame,
@@ -46,7 +47,7 @@ impl Observer {
             self.reset();
             return None;
         };
-        let (torso, torso_correlation) = self.torso.track_around(frame, Some(&landmarks));
+        let (torso, torso_correlation) = self.torso.track(frame, Some(&landmarks));
         Some(Observation {
             time: frame.time(),
             pose: self.filter.filter(frame.time(), &fit.pose),
@@ -57,7 +58,7 @@ impl Observer {
         })
     }
 
-    /// Forgets the last frame; the torso is found again from where it rested.
+    /// Forgets the previous frames.
     pub fn reset(&mut self) {
         self.tracker.reset();
         self.fitter.reset();

@@ -3,11 +3,11 @@ use types::{Feature, SquareFrame};
 
 use crate::{
     Embedder, History, Observation, Observer, PhotometricRefiner, RefinementBudget, SenderPart,
-    SenderPartError, TorsoTracker, Tracker, WeightsError, measuring_fingerprint,
+    SenderPartError, TorsoTracker, Tracker, WeightsError,
 };
 use face_shape::{FaceShape, FaceShapeError};
 
-/// Frames of one enrolled person in, features out: the sender's whole measuring chain.
+/// Tracker of one enrolled person, from frame to feature: observer, embedder and refiner.
 pub struct PersonTracker {
     observer: Observer,
     history: History,
@@ -45,36 +45,36 @@ impl Tracked {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PersonError {
-    /// The private part of the face file is damaged. Enroll again.
+    /// The sender part of the face file is damaged. Enroll again.
     #[error(transparent)]
     SenderPart(#[from] SenderPartError),
-    /// Enrolled with another version of the tracker, so it would move wrongly. Enroll again.
+    /// Enrolled with another version of the tracker, whose measurements differ. Enroll again.
     #[error("this face was enrolled with another version of the tracker: enroll it again")]
     OtherTracker,
-    /// Its embedder is damaged. Enroll again.
+    /// The embedder in the face file is damaged. Enroll again.
     #[error("the embedder of the face file cannot be read: {0}")]
     Embedder(#[source] candle_core::Error),
-    /// The product's own face shape is damaged. Reinstall.
+    /// The face shape that ships with the product is damaged. Reinstall.
     #[error(transparent)]
     FaceShape(#[from] FaceShapeError),
-    /// The product's own tracker is damaged. Reinstall.
+    /// The tracker weights that ship with the product are damaged. Reinstall.
     #[error(transparent)]
     Tracker(#[from] WeightsError),
 }
 
 impl PersonTracker {
-    /// A tracker from the private part of a face file (see [`SenderPart`]) and its field.
+    /// Creates a tracker from the sender part of a face file (see [`SenderPart`]) and its field.
     ///
     /// # Errors
-    /// If the bytes, or a weight that ships with the product, are damaged.
+    /// If the bytes or an asset of the product are damaged, or belong to another version.
     pub fn new(sender_part: &[u8], model: &FaceModel) -> Result<Self, PersonError> {
         let part = SenderPart::parse(sender_part)?;
-        if part.measured_with != measuring_fingerprint() {
+        if part.measured_with != SenderPart::fingerprint() {
             return Err(PersonError::OtherTracker);
         }
         let embedder = Embedder::parse(&part.embedder).map_err(PersonError::Embedder)?;
         let shape = FaceShape::builtin()?;
-        let torso = TorsoTracker::against(part.torso);
+        let torso = TorsoTracker::new(part.torso);
         let tracker = Tracker::builtin()?;
         let observer = Observer::new(tracker, &shape, &part.identity, torso, part.smoothing);
         let refiner = PhotometricRefiner::new(model.clone());
@@ -116,7 +116,7 @@ impl PersonTracker {
         observation.feature(&learned).ok()
     }
 
-    /// Starts afresh with the next frame.
+    /// Forgets the previous frames.
     pub fn reset(&mut self) {
         self.observer.reset();
         self.history.reset();
@@ -142,10 +142,10 @@ mod tests {
         let shape = FaceShape::builtin().unwrap();
         let gray = SquareFrame::new(64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
         SenderPart {
-            measured_with: measuring_fingerprint(),
-            identity: Identity::of_mesh(shape.mean().to_vec()).unwrap(),
+            measured_with: SenderPart::fingerprint(),
+            identity: Identity::from_points(shape.mean().to_vec()).unwrap(),
             smoothing: Smoothing::OFF,
-            torso: TorsoReference::of_frame(&gray, None),
+            torso: TorsoReference::from_frame(&gray, None),
             embedder: Embedder::to_bytes(&vars).unwrap(),
         }
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_becomes_its_feature() {
+    fn a_feature_takes_pose_and_torso_from_the_observation() {
         let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
         let observation = Observation {
             time: MediaTime::from_micros(40_000),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demo_person_can_send_and_a_face_of_another_tracker_cannot() {
+    fn a_face_file_of_another_tracker_version_is_refused() {
         let demo = include_bytes!("../../../assets/demo.face");
         let demo = face::FaceFile::parse(demo).unwrap();
         PersonTracker::new(demo.sender.as_deref().unwrap(), &demo.model).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_bytes_make_no_tracker() {
+    fn damaged_sender_parts_are_refused() {
         let mut part = part();
         part.embedder.truncate(1000);
         assert!(PersonTracker::new(&part.to_bytes(), &model()).is_err());

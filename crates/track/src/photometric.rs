@@ -1,9 +1,9 @@
 use face::{FaceModel, FoldedField};
-use glam::{Quat, Vec3};
-use types::{Code, Feature, FeatureError, HeadPose, POSE_DIMS, SquareFrame};
+use types::{Feature, POSE_DIMS, SquareFrame};
 
-use crate::linearized::{FEATURE, Linearized, N, TORSO};
+use crate::linearized::Linearized;
 use crate::targets::targets;
+use crate::unknowns::{Exposure, FEATURE, N, TORSO, Unknowns, difference, stepped};
 
 /// Schedules of the first frame: pose and torso, then all unknowns.
 const FIRST: [Schedule; 2] = [
@@ -14,7 +14,7 @@ const FIRST: [Schedule; 2] = [
 const FULL: Schedule = Schedule { rounds: 2, steps: 6, is_subsampled: false };
 /// The same with the reduced budget.
 const REDUCED: Schedule = Schedule { rounds: 1, steps: 6, is_subsampled: true };
-/// Schedule of [`align_step`].
+/// Schedule of [`Aligned::step`].
 const ONE_STEP: Schedule = Schedule { rounds: 1, steps: 1, is_subsampled: false };
 /// A step that takes away less than this share of the cost is the last of its round.
 const SETTLED: f64 = 0.01;
@@ -56,7 +56,7 @@ const LASTING: f32 = 0.9;
 /// Gain and offset, one of each per color, take out light that changed since enrollment. Where the
 /// picture is not like the field at all, what was measured stays.
 ///
-/// Enrollment places its frames with the same function ([`align_step`]), so the field is learned where
+/// Enrollment places its frames with the same function ([`Aligned::step`]), so the field is learned where
 /// a call will put it.
 #[derive(Clone, Debug)]
 pub struct PhotometricRefiner {
@@ -83,15 +83,6 @@ pub enum RefinementBudget {
     None,
 }
 
-/// Unknowns of an alignment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unknowns {
-    /// Head pose, torso and exposure.
-    PoseAndTorso,
-    /// Also the learned code numbers.
-    All,
-}
-
 /// Upper bounds on the work of an alignment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Schedule {
@@ -101,20 +92,6 @@ struct Schedule {
     steps: usize,
     /// Compares every second point only.
     is_subsampled: bool,
-}
-
-/// How colors of the frame follow from those of the field, per channel.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Exposure {
-    /// Factor.
-    pub gain: [f32; 3],
-    /// Added after it, 0..=1 being the range of colors.
-    pub offset: [f32; 3],
-}
-
-impl Exposure {
-    /// As at enrollment.
-    pub const SAME: Self = Self { gain: [1.0; 3], offset: [0.0; 3] };
 }
 
 /// Result of an alignment.
@@ -175,47 +152,6 @@ impl PhotometricRefiner {
     }
 }
 
-/// `feature` after a step: turn (from the left), shift, learned numbers, torso.
-pub(crate) fn stepped(feature: &Feature, step: &[f32; FEATURE]) -> Result<Feature, FeatureError> {
-    let turn = Quat::from_scaled_axis(Vec3::new(step[0], step[1], step[2]));
-    let shift = Vec3::new(step[3], step[4], step[5]);
-    let pose = HeadPose::new(
-        (turn * feature.pose.quat()).to_scaled_axis(),
-        feature.pose.translation() + shift,
-    )?;
-    let code = feature.code.as_array();
-    let code = Code::new(std::array::from_fn(|i| code[i] + step[POSE_DIMS + i]))?;
-    Ok(Feature { time: feature.time, pose, code })
-}
-
-/// What leads from `from` to `to`, in the terms of [`stepped`].
-fn difference(from: &Feature, to: &Feature) -> [f32; FEATURE] {
-    let turn = (to.pose.quat() * from.pose.quat().inverse()).to_scaled_axis().to_array();
-    let shift = (to.pose.translation() - from.pose.translation()).to_array();
-    let (a, b) = (from.code.as_array(), to.code.as_array());
-    std::array::from_fn(|i| match i {
-        0..3 => turn[i],
-        3..POSE_DIMS => shift[i - 3],
-        _ => b[i - POSE_DIMS] - a[i - POSE_DIMS],
-    })
-}
-
-/// Moves the unknowns by one Gauss-Newton step from `start`, so that the field looks more like a
-/// square frame.
-///
-/// `measured` is the feature that the tracker measured, towards which the step is regularized;
-/// `exposure` is that of the frame as far as it is known. See [`PhotometricRefiner`].
-pub fn align_step(
-    model: &FaceModel,
-    frame: &SquareFrame,
-    measured: &Feature,
-    start: &Feature,
-    exposure: Exposure,
-    unknowns: Unknowns,
-) -> Aligned {
-    align(model, frame, measured, start, exposure, unknowns, ONE_STEP)
-}
-
 /// Aligns the field with a square picture by Gauss-Newton steps of the `unknowns` from `start`,
 /// pulled towards `measured`; see [`PhotometricRefiner`].
 ///
@@ -267,6 +203,22 @@ fn align(
 }
 
 impl Aligned {
+    /// Moves the unknowns by one Gauss-Newton step from `start`, so that the field looks more like a
+    /// square frame.
+    ///
+    /// `measured` is the feature that the tracker measured, towards which the step is regularized;
+    /// `exposure` is that of the frame as far as it is known. See [`PhotometricRefiner`].
+    pub fn step(
+        model: &FaceModel,
+        frame: &SquareFrame,
+        measured: &Feature,
+        start: &Feature,
+        exposure: Exposure,
+        unknowns: Unknowns,
+    ) -> Self {
+        align(model, frame, measured, start, exposure, unknowns, ONE_STEP)
+    }
+
     /// Whether the picture shows what the field knows: otherwise nothing here is to be relied on.
     pub fn is_believed(&self) -> bool {
         self.trust >= MIN_TRUST
@@ -305,7 +257,8 @@ fn believed(pull: &[f32; N]) -> f64 {
 mod tests {
     use super::*;
     use face::{FaceFile, psnr_db, render_cpu};
-    use types::MediaTime;
+    use glam::Vec3;
+    use types::{Code, HeadPose, MediaTime};
 
     const SIDE: u32 = 128;
 

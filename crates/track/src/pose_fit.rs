@@ -1,39 +1,42 @@
 use face_shape::FACE_HEIGHT_M;
 use glam::{Quat, Vec2, Vec3};
 use numerics::{Cholesky, eigen_symmetric};
-use types::{FOCAL, FeatureError, HeadPose};
+use types::{FOCAL, FeatureError, HeadPose, LANDMARKS, Landmarks};
 
-/// Standard deviation of a landmark in the plane of the face, meters (0.3 % of a face's height).
+/// Standard deviation of a landmark in the plane of the face, meters: 0.3 % of a face height.
 pub(crate) const NOISE_M: f32 = 0.003 * FACE_HEIGHT_M;
 
-/// Residuals of this many standard deviations count half.
+/// Residual that counts half, in standard deviations (Cauchy).
 const CAUCHY: f32 = 4.0;
 
-/// `camera_from_head` while it is being looked for.
+/// Rigid transform `camera_from_head` during the fit, meters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placement {
     pub(crate) rotation: Quat,
     pub(crate) translation: Vec3,
 }
 
-/// One landmark's residual, carried back to the plane of the face.
+/// Residual of one landmark, projected back to the depth of its point.
 pub(crate) struct Residual {
-    /// Seen minus expected, meters.
+    /// Measured minus expected position, meters.
     pub(crate) error: Vec2,
-    /// 1 for an ordinary residual, less for one that no noise explains.
+    /// Robust weight, 0..=1: small for residuals far beyond the noise.
     pub(crate) trust: f32,
 }
 
 impl Placement {
+    /// Converts to a head pose.
     pub(crate) fn head_pose(&self) -> Result<HeadPose, FeatureError> {
         HeadPose::new(self.rotation.to_scaled_axis(), self.translation)
     }
 
+    /// Projects a point from head space to image space.
     pub(crate) fn image_from_head(&self, point: Vec3) -> Vec2 {
         let p = self.rotation * point + self.translation;
         Vec2::splat(0.5) + FOCAL * p.truncate() / p.z.max(1e-3)
     }
 
+    /// Returns the residual of a point of head space whose landmark is at `seen` in image space.
     pub(crate) fn residual(&self, point: Vec3, seen: Vec2) -> Residual {
         let p = self.rotation * point + self.translation;
         let z = p.z.max(1e-3);
@@ -42,16 +45,17 @@ impl Placement {
         Residual { error, trust }
     }
 
-    /// What a step of a point, in camera space, does to its expected place in the plane of the
-    /// face: rows of the Jacobian, per meter.
+    /// Returns the Jacobian of the back-projected position of a point with respect to its position in
+    /// camera space: one row for `x`, one for `y`, meters per meter.
     pub(crate) fn along(&self, point: Vec3) -> [Vec3; 2] {
         let p = self.rotation * point + self.translation;
         let z = p.z.max(1e-3);
         [Vec3::new(1.0, 0.0, -p.x / z), Vec3::new(0.0, 1.0, -p.y / z)]
     }
 
-    /// A first guess from points with relative depth (weak perspective), `seen` in sides.
-    pub(crate) fn guess(points: &[Vec3], seen: &[Vec3], rigid: &[usize]) -> Self {
+    /// Returns an initial transform under weak perspective, from the `rigid` ones of the landmarks
+    /// `seen`, in frame sides with relative depth.
+    pub(crate) fn initial(points: &[Vec3], seen: &[Vec3], rigid: &[usize]) -> Self {
         let center =
             |all: &[Vec3]| rigid.iter().map(|&i| all[i]).sum::<Vec3>() / rigid.len() as f32;
         let (from, to) = (center(points), center(seen));
@@ -64,7 +68,7 @@ impl Placement {
         Self { rotation, translation: lateral.extend(z) - rotation * from }
     }
 
-    /// Gauss-Newton steps towards the pose under which `points` are seen at `seen` (in sides).
+    /// Takes Gauss-Newton steps towards the pose that projects `points` to `seen`, in frame sides.
     pub(crate) fn refine(
         &mut self,
         points: &[Vec3],
@@ -93,7 +97,7 @@ impl Placement {
                     }
                 }
             }
-            // A whisper of damping keeps a degenerate set of points from blowing up.
+            // Slight damping bounds the step for a degenerate set of points.
             for (i, row) in normal.iter_mut().enumerate() {
                 row[i] += 1e-7;
             }
@@ -103,10 +107,10 @@ impl Placement {
         }
     }
 
-    /// Turns and shifts by a step: a rotation vector in camera space, then meters.
+    /// Applies a step: a rotation vector in camera space, then a translation in meters.
     pub(crate) fn advance(&mut self, step: [f64; 6]) {
         let [rx, ry, rz, tx, ty, tz] = step.map(|v| v as f32);
-        // Half a radian at a time: far from the answer the linearisation lies.
+        // At most half a radian: the linearization holds only near its center.
         let turn = Vec3::new(rx, ry, rz).clamp_length_max(0.5);
         self.rotation = (Quat::from_scaled_axis(turn) * self.rotation).normalize();
         let depth = self.translation.z;
@@ -115,7 +119,18 @@ impl Placement {
     }
 }
 
-/// The rotation that best carries `a` onto `b`, both about their centres (Horn 1987).
+/// Converts landmarks from pixels to sides of the frame, depth included; `None` if one is missing
+/// or not finite.
+pub(crate) fn seen_in_sides(landmarks: &Landmarks, side: u32) -> Option<Vec<Vec3>> {
+    let usable = side > 0
+        && landmarks.points.len() == LANDMARKS
+        && landmarks.points.as_flattened().iter().all(|v| v.abs() < 1e6);
+    usable.then(|| landmarks.points.iter().map(|p| Vec3::from_array(*p) / side as f32).collect())
+}
+
+/// Returns the rotation that best maps `a` to `b`, both relative to their centers.
+///
+/// Source: Horn 1987, "Closed-form solution of absolute orientation using unit quaternions".
 pub(crate) fn rotation_between(a: &[Vec3], b: &[Vec3]) -> Quat {
     let mut h = [[0.0_f64; 3]; 3];
     for (a, b) in a.iter().zip(b) {
@@ -141,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_turned_cloud_gives_its_rotation_back() {
+    fn the_rotation_of_a_rotated_point_cloud_is_found() {
         let a: Vec<Vec3> =
             (0..9).map(|i| Vec3::new((i % 3) as f32, (i / 3) as f32, (i * i % 5) as f32)).collect();
         let turn = Quat::from_scaled_axis(Vec3::new(0.3, -1.1, 0.4));

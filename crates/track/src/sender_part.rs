@@ -2,68 +2,73 @@ use face_shape::FaceShape;
 
 use crate::{Identity, IdentityError, Smoothing, TorsoReference};
 
-/// First bytes of a sender part.
+/// First bytes.
 const MAGIC: &[u8; 4] = b"FCSP";
-/// The layout below.
+/// Version of the layout.
 const VERSION: u8 = 2;
-/// No embedder of ours comes near: a bound on what is parsed.
+/// Largest embedder that is parsed, bytes.
 const MAX_EMBEDDER: usize = 16 << 20;
 const HEADER: usize = 4 + 1 + 8 + 8 + 4;
 
-/// What only the owner of a face needs to send it: never given to peers.
+/// Sender part of a face file: what the owner needs to send features, and peers never receive.
 ///
-/// Bytes, little-endian: `"FCSP"`, version 2, smoothing (rest Hz, opening: f32 each, infinite =
-/// off), what it was measured with (u64), embedder length (u32), identity (`[478, 3]` f32), torso reference (112 x 31 gray bytes,
-/// then as many 0/1), embedder (safetensors).
+/// # Layout
+/// Little-endian: `"FCSP"`; version 2 (u8); smoothing, rest frequency and opening (f32 each,
+/// infinite rest frequency: off); fingerprint of the tracker (u64); length of the embedder (u32);
+/// identity (`[478, 3]` f32); torso reference (112 x 31 gray bytes, then as many bytes 0 or 1);
+/// embedder (safetensors file).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SenderPart {
-    /// [`measuring_fingerprint`] at enrollment: the face moves rightly for no other.
+    /// [`SenderPart::fingerprint`] at enrollment; the embedder is valid only with the same one.
     pub measured_with: u64,
-    /// The resting face.
+    /// Neutral face.
     pub identity: Identity,
-    /// How poses are steadied in a call.
+    /// Filter of the head pose in a call.
     pub smoothing: Smoothing,
-    /// The torso at enrollment.
+    /// Torso at enrollment.
     pub torso: TorsoReference,
-    /// Weights of the [`crate::Embedder`], a safetensors file.
+    /// Weights of the [`crate::Embedder`], the bytes of a safetensors file.
     pub embedder: Vec<u8>,
 }
 
-/// Tells one version of the landmark network and face shape from another (FNV-1a of their files).
+/// Why bytes are not a sender part.
 ///
-/// Both decide what an expression's numbers mean, so an embedder understands only those that it
-/// was trained on: with others `dfrf_cnn2` fell from 29.3 to 21.4 dB.
-pub fn measuring_fingerprint() -> u64 {
-    let bytes = crate::tracker::WEIGHTS.iter().chain(FaceShape::BUILTIN_BYTES);
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, b| {
-        (hash ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-/// Why bytes are not a sender part. The face file is damaged or from another version: enroll again.
+/// The face file is damaged or of another version: enroll again.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SenderPartError {
-    /// Something else altogether.
+    /// The magic bytes are missing.
     #[error("these bytes are not the sender part of a face file")]
     NotOne,
-    /// Written by another build. Enroll again, or update.
+    /// Written by another version. Enroll again, or update.
     #[error("sender part version {found}, this build reads {newest}: enroll again, or update")]
     UnsupportedVersion { found: u8, newest: u8 },
-    /// Cut short, or longer than its header says.
+    /// Shorter or longer than the header requires.
     #[error("a sender part of {want} bytes has {got}")]
     Length { want: usize, got: usize },
-    /// Smoothing that is negative or not a number.
+    /// The smoothing is negative or not a number.
     #[error("the smoothing of a sender part is implausible")]
     Smoothing,
-    /// The resting face is damaged.
+    /// The neutral face is damaged.
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
 
 impl SenderPart {
-    /// The bytes described above.
+    /// Returns the fingerprint of this build's landmark network and face shape: the FNV-1a hash of
+    /// their files.
+    ///
+    /// Both define what the expression coefficients mean, so an embedder works only with those that
+    /// it was trained on: with others `dfrf_cnn2` fell from 29.3 to 21.4 dB.
+    pub fn fingerprint() -> u64 {
+        let bytes = crate::tracker::WEIGHTS.iter().chain(FaceShape::BUILTIN_BYTES);
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, b| {
+            (hash ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+
+    /// Returns the bytes in the layout above.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.push(VERSION);
@@ -77,10 +82,10 @@ impl SenderPart {
         bytes
     }
 
-    /// The inverse of [`SenderPart::to_bytes`].
+    /// Parses the bytes of [`SenderPart::to_bytes`].
     ///
     /// # Errors
-    /// If the bytes are no sender part of a known version, or damaged.
+    /// If the bytes are no sender part, damaged or of another version.
     pub fn parse(bytes: &[u8]) -> Result<Self, SenderPartError> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
             return Err(SenderPartError::NotOne);
@@ -124,9 +129,9 @@ mod tests {
         let frame = SquareFrame::new(8, MediaTime::ZERO, vec![77; 192]).unwrap();
         SenderPart {
             measured_with: 7,
-            identity: Identity::of_mesh(FaceShape::builtin().unwrap().mean().to_vec()).unwrap(),
+            identity: Identity::from_points(FaceShape::builtin().unwrap().mean().to_vec()).unwrap(),
             smoothing: Smoothing::CALL,
-            torso: TorsoReference::of_frame(&frame, None),
+            torso: TorsoReference::from_frame(&frame, None),
             embedder: vec![1, 2, 3],
         }
     }
@@ -138,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_cut_longer_newer_or_foreign_are_refused() {
+    fn truncated_extended_newer_and_foreign_bytes_are_refused() {
         let bytes = part().to_bytes();
         for end in [0, 3, HEADER, HEADER + 100, bytes.len() - 1] {
             assert!(SenderPart::parse(&bytes[..end]).is_err(), "{end}");

@@ -5,29 +5,34 @@ use types::{HeadPose, MediaTime};
 
 use face_shape::FACE_HEIGHT_M;
 
-/// How a tracked pose is steadied as it comes in.
+/// Strength of the causal filter on the head pose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Smoothing {
-    /// Low-pass of a head at rest, Hz; infinite switches the filter off.
+    /// Cutoff frequency for a head at rest, Hz; infinite switches the filter off.
     pub rest_hz: f32,
-    /// How much the low-pass opens per face height a second that the face moves, Hz.
+    /// Increase of the cutoff frequency per speed of the face, Hz per face height per second.
     pub opening: f32,
 }
 
 impl Smoothing {
-    /// Poses pass as they are: for filters that may look ahead, as [`smooth_poses`] does.
+    /// No filter.
     pub const OFF: Self = Self { rest_hz: f32::INFINITY, opening: 0.0 };
 
-    /// Takes the tremble out of a resting head and lags a moving one by less than a frame.
+    /// Filter of a call: halves the tremble of a head at rest, lags a moving head by less than a
+    /// frame.
     pub const CALL: Self = Self { rest_hz: 3.0, opening: 30.0 };
 }
 
-/// The one-euro filter on a head pose: causal, and the faster the head the lighter.
+/// One-euro filter on the head pose: a causal low-pass that opens with the speed of the head.
 ///
-/// Source: Casiez, Roussel, Vogel 2012, "1 € Filter". Speed is that of points of the face: half a
-/// face height away from the head's origin, turning, plus the origin's own, across the view.
+/// The speed is that of a point half a face height from the head's origin: rotation, plus the
+/// translation of the origin across the image.
+///
+/// # Source
+/// Casiez, Roussel, Vogel 2012, "1 € filter: a simple speed-based low-pass filter for noisy input in
+/// interactive systems".
 #[derive(Clone, Debug)]
-pub struct PoseFilter {
+pub(crate) struct PoseFilter {
     smoothing: Smoothing,
     last: Option<State>,
 }
@@ -37,28 +42,28 @@ struct State {
     time: MediaTime,
     rotation: Quat,
     translation: Vec3,
-    /// Of the unfiltered pose.
+    /// Unfiltered rotation and translation.
     raw: (Quat, Vec3),
     turn_speed: Vec3,
     shift_speed: Vec3,
 }
 
-/// Cut-off of the speed estimate, Hz.
+/// Cutoff frequency of the speed estimate, Hz.
 const SPEED_HZ: f32 = 3.0;
 
 impl PoseFilter {
-    /// A filter that has seen nothing.
-    pub fn new(smoothing: Smoothing) -> Self {
+    /// Creates a filter without a past.
+    pub(crate) fn new(smoothing: Smoothing) -> Self {
         Self { smoothing, last: None }
     }
 
-    /// Forgets the past.
-    pub fn reset(&mut self) {
+    /// Forgets the previous poses.
+    pub(crate) fn reset(&mut self) {
         self.last = None;
     }
 
-    /// The steadied pose at `time`. Going back in time resets the filter.
-    pub fn filter(&mut self, time: MediaTime, pose: &HeadPose) -> HeadPose {
+    /// Filters the pose at `time`; a gap of a second or a step back in time resets the filter.
+    pub(crate) fn filter(&mut self, time: MediaTime, pose: &HeadPose) -> HeadPose {
         let raw = (pose.quat(), pose.translation());
         let elapsed = self.last.map(|s| time.saturating_since(s.time).as_secs_f32());
         let (Some(last), Some(elapsed)) = (self.last, elapsed.filter(|e| *e > 0.0 && *e < 1.0))
@@ -69,7 +74,7 @@ impl PoseFilter {
             self.last = Some(state);
             return *pose;
         };
-        // Speeds are filtered as vectors, so that tremble averages out and motion does not.
+        // Filtered as vectors, speeds average tremble out but not motion.
         let keep = share(SPEED_HZ, elapsed);
         let turn = (raw.0 * last.raw.0.inverse()).to_scaled_axis() / elapsed;
         let shift = (raw.1 - last.raw.1) / elapsed;
@@ -84,35 +89,9 @@ impl PoseFilter {
     }
 }
 
-/// Share of the new value in an exponential filter with this cut-off.
+/// Returns the weight of the new value in an exponential filter with this cutoff frequency.
 fn share(cutoff_hz: f32, elapsed_s: f32) -> f32 {
     if cutoff_hz.is_finite() { 1.0 - 1.0 / (1.0 + TAU * cutoff_hz * elapsed_s) } else { 1.0 }
-}
-
-/// Steadies a recorded track, looking both ways: a Gaussian of `sigma` frames.
-///
-/// For enrollment, which has the whole recording. Poses must be of consecutive frames.
-pub fn smooth_poses(poses: &[HeadPose], sigma: f32) -> Vec<HeadPose> {
-    if sigma <= 0.0 {
-        return poses.to_vec();
-    }
-    let reach = (3.0 * sigma).ceil() as usize;
-    (0..poses.len())
-        .map(|i| {
-            let near = i.saturating_sub(reach)..(i + reach + 1).min(poses.len());
-            let (mut turn, mut shift, mut total) = (Vec3::ZERO, Vec3::ZERO, 0.0);
-            let center = poses[i].quat();
-            for j in near {
-                let distance = i.abs_diff(j) as f32 / sigma;
-                let weight = (-0.5 * distance * distance).exp();
-                turn += weight * (poses[j].quat() * center.inverse()).to_scaled_axis();
-                shift += weight * poses[j].translation();
-                total += weight;
-            }
-            let rotation = (Quat::from_scaled_axis(turn / total) * center).to_scaled_axis();
-            HeadPose::new(rotation, shift / total).unwrap_or(poses[i])
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -150,18 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn switched_off_it_changes_nothing() {
+    fn the_filter_switched_off_changes_nothing() {
         let out = yaws(Smoothing::OFF, (0..20).map(|i| (i as f32).sin() * 0.1));
         for (i, yaw) in out.iter().enumerate() {
             assert!((yaw - (i as f32).sin() * 0.1).abs() < 1e-5);
-        }
-    }
-
-    #[test]
-    fn a_recorded_ramp_stays_a_ramp_when_smoothed() {
-        let ramp: Vec<HeadPose> = (0..20).map(|i| pose(i as f32 * 0.01)).collect();
-        for (i, pose) in smooth_poses(&ramp, 1.0).iter().enumerate().take(16).skip(4) {
-            assert!((pose.rotation().y - i as f32 * 0.01).abs() < 1e-5);
         }
     }
 }

@@ -1,40 +1,43 @@
-//! Where a frame is compared with the field.
+//! Points at which the photometric refinement compares a frame with the field.
 
 use face::FaceModel;
 use glam::Vec3;
 use types::{CANONICAL_M, Feature, HeadPose, SquareFrame};
 
-use crate::photometric::Unknowns;
+use crate::unknowns::Unknowns;
 
-/// Points that are compared along each side of the picture.
+/// Points along each side of the frame.
 pub(crate) const GRID: u32 = 48;
-/// And of the face, as many across and down: closest where a few pixels say most, at the eyes and
-/// the mouth.
+/// Points across and down the face box.
 const FACE_GRID: [u32; 2] = [32, 32];
-/// Parts of every face: their box at rest in canonical `x, y`, its depth, and points in it.
+/// Parts of the face sampled more densely, right eye, left eye and mouth: box in canonical `x, y`,
+/// its depth, and points across and down.
 const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
     ([[-0.6, -0.52], [-0.17, -0.3]], 0.1, [15, 9]),
     ([[0.17, -0.52], [0.6, -0.3]], 0.1, [15, 9]),
     ([[-0.4, 0.26], [0.4, 0.68]], -0.1, [21, 13]),
 ];
 
-/// A point of the picture and its color there, 0..=1.
+/// Point of a frame and its color, 0..=1.
 pub(crate) struct Target {
-    /// Image space.
+    /// Position in image space.
     pub(crate) at: [f32; 2],
     pub(crate) rgb: [f32; 3],
 }
 
-/// Where the eyes and the mouth of a head in this pose are in the picture: boxes from a low to a
-/// high corner, image space.
+/// Returns the boxes of right eye, left eye and mouth of a head in image space, each as its corner of
+/// low and its corner of high coordinates.
 pub fn eyes_and_mouth(pose: &HeadPose) -> [[[f32; 2]; 2]; 3] {
     PARTS.map(|(corners, depth, _)| {
         corners.map(|[x, y]| pose.image_from_head(Vec3::new(x, y, depth) * CANONICAL_M))
     })
 }
 
-/// The frame at the middles of pixels of the size that the field was learned at: on a grid over
-/// the picture, and on closer ones over the face where the learned numbers are asked for.
+/// Samples a square frame at the pixel centers of the size that the field was trained at.
+///
+/// The points are a grid over the frame; for [`Unknowns::All`] a denser grid over the face box
+/// replaces its part of it, with still denser ones at eyes and mouth. Subsampling takes every second
+/// point.
 pub(crate) fn targets(
     frame: &SquareFrame,
     model: &FaceModel,
@@ -71,7 +74,7 @@ pub(crate) fn targets(
     places
         .into_iter()
         .map(|place| {
-            // The mean over the pixel's area, as frames are shrunk for training.
+            // Mean over the area of the pixel, as frames are shrunk for training.
             let [x, y] = place.map(|p| {
                 let from = (p * size / side).min(size - 1);
                 from..((p + 1) * size / side).clamp(from + 1, size)

@@ -7,26 +7,26 @@ use crate::Observation;
 use crate::history::{INPUT_DIMS, input_of};
 use face_shape::FaceShape;
 
-/// Numbers of a frame after whitening: expression by visibility, then pose.
+/// Numbers of a frame after whitening: expression, most visible first, then pose.
 pub(crate) const WHITE_DIMS: usize = INPUT_DIMS;
-/// Standard deviations beyond which nobody was seen to move at enrollment.
+/// Bound on whitened numbers, standard deviations.
 pub(crate) const CLAMP: f32 = 2.5;
-/// Smallest scale of an expression component, as a share of the first one's: what hardly moves
-/// must not be blown up.
+/// Smallest scale of an expression component relative to the first one's, so that components
+/// without motion are not amplified.
 const FLOOR: f64 = 0.2;
-/// Smallest scale of a pose number: half a degree or half a hundredth of the view.
+/// Smallest scale of a pose number: half a degree, or a hundredth of the image side.
 const POSE_FLOOR: f64 = 0.01;
 
 const K: usize = EXPRESSION_DIMS;
 
-/// How one person's expressions and poses vary: the embedder's fixed first layer,
+/// Whitening of the embedder's input, its fixed first layer:
 /// `white = (input − mean) · basis / scale`.
 ///
-/// The expression part turns the coefficients to the principal axes of what the person's
-/// expressions do *in the picture* (landmark displacement, weighted as the face shape weighs
-/// points), most visible first; the pose part only scales.
+/// The expression part rotates the coefficients to the principal axes of the landmark displacement
+/// in the image (weighted by the face shape's weights), most visible first; the pose part only
+/// scales. The statistics are those of one person's enrollment.
 #[derive(Clone, Debug)]
-pub struct Whitening {
+pub(crate) struct Whitening {
     mean: Vec<f32>,
     /// `[INPUT_DIMS, WHITE_DIMS]`.
     basis: Vec<f32>,
@@ -34,15 +34,15 @@ pub struct Whitening {
 }
 
 impl Whitening {
-    /// Statistics of an enrollment.
-    pub fn of(shape: &FaceShape, seen: &[Observation]) -> Self {
+    /// Computes the statistics of an enrollment's observations.
+    pub(crate) fn new(shape: &FaceShape, seen: &[Observation]) -> Self {
         let inputs: Vec<_> = seen.iter().map(input_of).collect();
         let n = inputs.len().max(1) as f64;
         let mean: Vec<f64> = (0..INPUT_DIMS)
             .map(|d| inputs.iter().map(|i| f64::from(i[d])).sum::<f64>() / n)
             .collect();
-        // What a pair of components does together in the picture; L carries coefficients there.
-        let visible = visibility(shape);
+        // With `visible = L Lᵀ`, `Lᵀ e` is the expression in units of visible displacement.
+        let visible = displacement_products(shape);
         let Some(to_picture) = Cholesky::new(visible, K) else {
             return Self::identity(mean);
         };
@@ -60,7 +60,7 @@ impl Whitening {
         let mut scale = vec![1.0; WHITE_DIMS];
         for (component, (value, vector)) in values.iter().zip(vectors.chunks_exact(K)).enumerate() {
             scale[component] = value.max(0.0).sqrt().max(FLOOR * first) as f32;
-            // white = uᵀ Lᵀ e, so the column is L u.
+            // white = uᵀ Lᵀ e: the column of the basis is L u.
             for (k, weight) in to_picture.lower_times(vector).into_iter().enumerate() {
                 basis[k * WHITE_DIMS + component] = weight as f32;
             }
@@ -74,6 +74,7 @@ impl Whitening {
         Self { mean: mean.iter().map(|m| *m as f32).collect(), basis, scale }
     }
 
+    /// No rotation and no scaling, for a face shape whose components are degenerate.
     fn identity(mean: Vec<f64>) -> Self {
         let mut basis = vec![0.0; INPUT_DIMS * WHITE_DIMS];
         (0..INPUT_DIMS).for_each(|d| basis[d * WHITE_DIMS + d] = 1.0);
@@ -84,12 +85,11 @@ impl Whitening {
         }
     }
 
-    /// Puts the statistics into the variables of an [`crate::Embedder`] made over `vars` (under
-    /// no prefix).
+    /// Stores the statistics in the variables of an embedder.
     ///
     /// # Errors
-    /// If no embedder was made over them yet.
-    pub fn store(&self, vars: &VarMap) -> Result<()> {
+    /// If no embedder was made over the variables.
+    pub(crate) fn store(&self, vars: &VarMap) -> Result<()> {
         let device = &Device::Cpu;
         let tensors = [
             ("mean", Tensor::from_slice(&self.mean, INPUT_DIMS, device)?),
@@ -108,8 +108,9 @@ impl Whitening {
     }
 }
 
-/// `[K, K]`: the weighted product of two components' displacements in `x` and `y`.
-fn visibility(shape: &FaceShape) -> Vec<f64> {
+/// Returns the weighted dot products of the components' displacements in `x` and `y`, `[K, K]`, with
+/// a slight ridge.
+fn displacement_products(shape: &FaceShape) -> Vec<f64> {
     let basis = shape.expression();
     let product = |a: usize, b: usize| -> f64 {
         let pairs = basis[a].iter().zip(&basis[b]).zip(shape.weight());

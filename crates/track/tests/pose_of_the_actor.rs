@@ -7,7 +7,7 @@
 use actor::{Actor, Performance};
 use face_shape::FaceShape;
 use glam::{Quat, Vec3};
-use track::{Fit, Fitter, Tracker, solve_identity};
+use track::{Fit, Fitter, Identity, Tracker};
 use types::{Expression, HeadPose, LANDMARKS, MediaTime};
 
 const SIDE: u32 = 256;
@@ -22,7 +22,7 @@ fn followed(
     let shape = FaceShape::builtin().expect("the shape ships with the product");
     let mut tracker = Tracker::builtin().expect("the weights ship with the product");
     let known: Vec<_> = learn.filter_map(|i| tracker.track(&shown(i).frame)).collect();
-    let identity = solve_identity(&shape, SIDE, &known).expect("the actor shows a face");
+    let identity = Identity::solve(&shape, SIDE, &known).expect("the actor shows a face");
     let mut fitter = Fitter::new(&shape, &identity);
     tracker.reset();
     test.map(|i| {

@@ -2,12 +2,13 @@
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageFormat};
-use track::{CROP_SIDE, Crop, Luma, OUTPUTS, normalize};
+use track::{Crop, LandmarkNet, Luma};
 
 use crate::faces::{Face, Faces, SIDE};
 use crate::shapes::MeanShape;
 use numerics::SplitMix64;
 
+const CROP_SIDE: usize = LandmarkNet::CROP_SIDE;
 const PIXELS: usize = CROP_SIDE * CROP_SIDE;
 /// Share of the samples without a face at the expected position.
 const NEGATIVES: f32 = 0.15;
@@ -84,7 +85,7 @@ pub(crate) fn place(
     let [a, b] = level.axis.map(|v| v / zoom.exp());
     let center = [level.center[0] + shift[0] * side, level.center[1] + shift[1] * side];
     let crop = Crop { center, axis: [a * cos - b * sin, a * sin + b * cos] };
-    let mut offsets = Vec::with_capacity(OUTPUTS);
+    let mut offsets = Vec::with_capacity(LandmarkNet::OFFSETS);
     for (i, at) in mean.points.iter().enumerate() {
         let [x, y, z] = face.points[if mirrored { mean.mirror[i] } else { i }];
         let [x, y] = crop.crop_from_picture([x, y]);
@@ -289,7 +290,7 @@ fn expose(mut picture: Vec<f32>, faces: &[Face], rng: &mut SplitMix64, covered: 
             *value = 255.0 - *value;
         }
     }
-    normalize(&mut picture);
+    LandmarkNet::normalize(&mut picture);
     picture
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use track::{Crop, LandmarkNet, Seen, Tape};
+use track::{Crop, Detection, LandmarkNet, Tape};
 
 use crate::faces::{Face, SIDE};
 
@@ -23,15 +23,15 @@ pub(crate) struct Report {
     /// Groups of each face.
     groups: Vec<Vec<String>>,
     presence: Vec<f32>,
-    doubt: Vec<f32>,
-    vagueness: Vec<f32>,
+    disagreement: Vec<f32>,
+    mean_spread: Vec<f32>,
     /// Expected and true error of every landmark in the second pass, relative to the outer eye corners.
     spread: Vec<[f32; 2]>,
 }
 
 /// Runs the network as the tracker does: on an upright crop, then on a crop aligned by its own output.
 pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
-    let found: Vec<([Error; 2], Seen)> = faces
+    let found: Vec<([Error; 2], Detection)> = faces
         .par_iter()
         .map_init(Tape::default, |tape, face| {
             let centre = SIDE as f32 / 2.0;
@@ -39,7 +39,7 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
             let mut errors = [Error { by_corners: 9.0, by_irises: 9.0 }; 2];
             let mut last = None;
             for error in &mut errors {
-                let seen = net.look(face, &crop, tape);
+                let seen = net.detect(face, &crop, tape);
                 *error = compare(&seen.points, &face.points);
                 crop = Crop::aligning(net.mean_shape(), &seen.points).unwrap_or(crop);
                 last = Some(seen);
@@ -57,8 +57,8 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
         spread: spread.collect(),
         groups: faces.iter().map(groups).collect(),
         presence: found.iter().map(|(_, seen)| seen.presence).collect(),
-        doubt: found.iter().map(|(_, seen)| seen.doubt).collect(),
-        vagueness: found.iter().map(|(_, seen)| seen.vagueness).collect(),
+        disagreement: found.iter().map(|(_, seen)| seen.mirror_disagreement).collect(),
+        mean_spread: found.iter().map(|(_, seen)| seen.mean_spread).collect(),
     }
 }
 
@@ -93,7 +93,7 @@ fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
 
 impl Report {
     /// Formats one line: mean and median error of both passes in per cent, the mean of each group,
-    /// quantiles of presence, doubt and vagueness, and the calibration of the expected errors.
+    /// quantiles of presence, mirror disagreement and mean spread, and the calibration of the expected errors.
     pub(crate) fn line(&self) -> String {
         let mut by_group: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
         for (groups, error) in self.groups.iter().zip(&self.passes[1]) {
@@ -110,7 +110,7 @@ impl Report {
         let corners = self.passes.each_ref().map(|errors| values(errors, |e| e.by_corners));
         let irises = values(&self.passes[1], |e| e.by_irises);
         format!(
-            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, doubt p50 {:.4} p99 {:.4}, vagueness p50 {:.3} p99 {:.3} max {:.3}; {}",
+            "pass 1 {:.2} % (median {:.2}), pass 2 {:.2} % (median {:.2}, p90 {:.2}), by irises {:.2} %; {}; presence p1 {:.3}, mirror disagreement p50 {:.4} p99 {:.4}, mean spread p50 {:.3} p99 {:.3} max {:.3}; {}",
             100.0 * mean(&corners[0]),
             100.0 * quantile(&corners[0], 0.5),
             100.0 * mean(&corners[1]),
@@ -119,11 +119,11 @@ impl Report {
             100.0 * mean(&irises),
             groups.join(", "),
             quantile(&self.presence, 0.01),
-            quantile(&self.doubt, 0.5),
-            quantile(&self.doubt, 0.99),
-            quantile(&self.vagueness, 0.5),
-            quantile(&self.vagueness, 0.99),
-            quantile(&self.vagueness, 1.0),
+            quantile(&self.disagreement, 0.5),
+            quantile(&self.disagreement, 0.99),
+            quantile(&self.mean_spread, 0.5),
+            quantile(&self.mean_spread, 0.99),
+            quantile(&self.mean_spread, 1.0),
             self.spread_line(),
         )
     }

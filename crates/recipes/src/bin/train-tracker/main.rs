@@ -30,7 +30,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use rayon::prelude::*;
-use track::{LandmarkNet, parameter_layout};
+use track::{LandmarkNet, Parameter};
 use types::LANDMARKS;
 
 use crate::augment::Sample;
@@ -222,7 +222,7 @@ fn first_parameters(faces: &[Face], mean: &MeanShape, seed: u64) -> Vec<f32> {
         })
         .collect();
     let components = shapes::principal_components(&shapes);
-    if let Some(layer) = parameter_layout().iter().find(|p| p.name == "offsets.weight") {
+    if let Some(layer) = Parameter::layout().iter().find(|p| p.name == "offsets.weight") {
         for (p, v) in parameters[layer.range()].iter_mut().zip(&components) {
             *p = *v;
         }

@@ -8,7 +8,7 @@ use half::f16;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
-use track::{Role, parameter_layout};
+use track::Parameter;
 
 use numerics::SplitMix64;
 
@@ -42,17 +42,11 @@ pub(crate) struct Optimizer {
 pub(crate) fn random_parameters(seed: u64) -> Vec<f32> {
     let mut rng = SplitMix64::stream(seed, 0);
     let mut parameters = Vec::new();
-    for (i, parameter) in parameter_layout().iter().enumerate() {
-        let conv = track::CONVS.get(i / 2);
-        let gain = match conv.map(|c| c.role) {
-            Some(Role::Closes) => 0.3,
-            Some(_) => 1.3,
-            None => 1.0,
-        };
-        let deviation = gain / (parameter.rows as f32).sqrt();
-        let weight = parameter.name.ends_with(".weight");
-        let n = parameter.rows * parameter.columns;
-        parameters.extend((0..n).map(|_| if weight { deviation * rng.normal_fast() } else { 0.0 }));
+    for parameter in Parameter::layout() {
+        let deviation = parameter.initial_deviation;
+        let is_weight = parameter.is_weight();
+        let draw = |_| if is_weight { deviation * rng.normal_fast() } else { 0.0 };
+        parameters.extend(parameter.range().map(draw));
     }
     parameters
 }
@@ -62,7 +56,7 @@ impl Optimizer {
     pub(crate) fn new(parameters: Vec<f32>) -> Self {
         let n = parameters.len();
         let mut decayed = vec![false; n];
-        for parameter in parameter_layout().iter().filter(|p| p.name.ends_with(".weight")) {
+        for parameter in Parameter::layout().iter().filter(|p| p.is_weight()) {
             decayed[parameter.range()].fill(true);
         }
         Self {
@@ -84,7 +78,7 @@ impl Optimizer {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let file = SafeTensors::deserialize(&bytes)?;
         let mut parameters = random_parameters(seed);
-        for parameter in parameter_layout() {
+        for parameter in Parameter::layout() {
             let Ok(tensor) = file.tensor(&parameter.name) else {
                 println!("{} is initialized at random", parameter.name);
                 continue;
@@ -182,7 +176,7 @@ impl Optimizer {
         (loaded.average, loaded.first, loaded.second) =
             (read("average")?, read("first")?, read("second")?);
         let scalars = read("small")?;
-        let n = parameter_layout().last().map_or(0, |p| p.range().end);
+        let n = Parameter::layout().last().map_or(0, |p| p.range().end);
         let lengths = [&loaded.parameters, &loaded.average, &loaded.first, &loaded.second];
         ensure!(
             lengths.iter().all(|v| v.len() == n) && scalars.len() == 2,

@@ -3,12 +3,14 @@
 use anyhow::{Context, Result, ensure};
 use ndarray::Array2;
 use rayon::prelude::*;
-use track::{COEFFICIENTS, Crop, OUTPUTS, mirror_pairs};
+use track::{Crop, LandmarkNet};
 use types::LANDMARKS;
 
 use crate::faces::Face;
 use numerics::SplitMix64;
 
+const OUTPUTS: usize = LandmarkNet::OFFSETS;
+const COEFFICIENTS: usize = LandmarkNet::COEFFICIENTS;
 /// Larger side of the mean face's bounding box, relative to the crop.
 const FACE_IN_CROP: f32 = 0.62;
 
@@ -53,7 +55,7 @@ pub(crate) fn mean_shape(faces: &[Face]) -> Result<MeanShape> {
         mean = sum.iter().map(|s| s.map(|v| (v / faces.len() as f64) as f32)).collect();
         mean = normalized(&mean);
     }
-    let mirror = mirror_pairs(&mean).context("the mean face is not symmetric")?;
+    let mirror = LandmarkNet::mirror_pairs(&mean).context("the mean face is not symmetric")?;
     let symmetric = |i: usize| {
         let (p, q) = (mean[i], mean[mirror[i]]);
         [(p[0] - q[0]) / 2.0, f32::midpoint(p[1], q[1]), f32::midpoint(p[2], q[2])]
