@@ -3,7 +3,7 @@ use glam::Vec3;
 use numerics::Cholesky;
 use types::{EXPRESSION_DIMS, LANDMARKS};
 
-/// What the face can be asked to do; weights are about 0..=1, gaze in radians.
+/// Facial action. Weights are about 0..=1; gaze is in radians.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
     Jaw,
@@ -21,7 +21,7 @@ pub(crate) enum Action {
     Squint,
 }
 
-/// How many there are.
+/// Number of actions.
 pub(crate) const N_ACTIONS: usize = 13;
 
 const ALL: [Action; N_ACTIONS] = [
@@ -45,38 +45,40 @@ const MOUTH_CORNERS: [usize; 4] = {
     let ([a, b], [c, d]) = (OUTER_LIPS.corners(), INNER_LIPS.corners());
     [a, b, c, d]
 };
-/// The chin and the skin between chin and lower lip.
+/// Landmarks of the chin and of the skin between chin and lower lip.
 const CHIN_AREA: [usize; 11] = [152, 148, 377, 176, 400, 175, 199, 200, 171, 396, 18];
-/// Points that no action moves, pinned softly.
+/// Landmarks that no action moves.
 const STILL: [usize; 16] = [10, 151, 9, 6, 197, 4, 1, 127, 356, 234, 454, 93, 323, 132, 361, 168];
 
-/// Actions as expression coefficients: each is the likeliest expression that moves its landmarks
-/// as asked, so the rest of the face comes along as it does in people.
+/// Facial actions as expression coefficients.
+///
+/// Each action is the most probable expression that moves its landmarks as specified, so that the
+/// rest of the face follows as in real faces.
 pub(crate) struct Actions {
-    /// The face that rests: closed lips, open eyes, and a trace of a smile.
+    /// Expression at rest: closed lips, open eyes, a slight smile.
     rest: [f32; EXPRESSION_DIMS],
-    /// One set of coefficients per action.
+    /// Coefficients of each action.
     each: Vec<[f32; EXPRESSION_DIMS]>,
 }
 
-/// A landmark, where it should go (meters), and how exactly (standard deviation, meters).
-struct Wish {
+/// Constraint on one landmark: its displacement and the standard deviation of it, meters.
+struct Constraint {
     landmark: usize,
     offset: Vec3,
     sigma: f32,
 }
 
 impl Actions {
-    /// Solves every action for a shape.
+    /// Solves all actions for a face shape.
     pub(crate) fn new(shape: &FaceShape) -> Self {
-        let rest = solve(shape, &rest_wishes(shape.mean()));
-        let resting = displaced(shape, &rest);
+        let rest = solve(shape, &rest_constraints(shape.mean()));
+        let resting = displace(shape, &rest);
         let each = ALL
             .iter()
             .map(|&action| {
-                let wishes = wishes(action, &resting);
-                let mut coefficients = solve(shape, &wishes);
-                let gain = gain(shape, &coefficients, &wishes);
+                let constraints = constraints(action, &resting);
+                let mut coefficients = solve(shape, &constraints);
+                let gain = gain(shape, &coefficients, &constraints);
                 for c in &mut coefficients {
                     *c *= gain;
                 }
@@ -86,12 +88,12 @@ impl Actions {
         Self { rest, each }
     }
 
-    /// Landmarks of the face at rest.
+    /// Returns the landmarks of the resting face.
     pub(crate) fn resting(&self, shape: &FaceShape) -> Vec<Vec3> {
-        displaced(shape, &self.rest)
+        displace(shape, &self.rest)
     }
 
-    /// The expression of weighted actions.
+    /// Returns the expression of weighted actions.
     pub(crate) fn expression(&self, weights: &[f32; N_ACTIONS]) -> [f32; EXPRESSION_DIMS] {
         let mut sum = self.rest;
         for (weight, action) in weights.iter().zip(&self.each) {
@@ -103,7 +105,7 @@ impl Actions {
     }
 }
 
-fn displaced(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS]) -> Vec<Vec3> {
+fn displace(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS]) -> Vec<Vec3> {
     let mut points = shape.mean().to_vec();
     for (weight, component) in coefficients.iter().zip(shape.expression()) {
         for (point, offset) in points.iter_mut().zip(component) {
@@ -113,26 +115,30 @@ fn displaced(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS]) -> Vec<Ve
     points
 }
 
-/// By how much the solved action falls short of what was asked, as a factor that mends it.
-fn gain(shape: &FaceShape, coefficients: &[f32; EXPRESSION_DIMS], wishes: &[Wish]) -> f32 {
+/// Returns the factor that scales a solved action to the specified displacement.
+fn gain(
+    shape: &FaceShape,
+    coefficients: &[f32; EXPRESSION_DIMS],
+    constraints: &[Constraint],
+) -> f32 {
     let (mut along, mut asked) = (0.0, 0.0);
-    for wish in wishes {
+    for constraint in constraints {
         let mut got = Vec3::ZERO;
         for (weight, component) in coefficients.iter().zip(shape.expression()) {
-            got += component[wish.landmark] * *weight;
+            got += component[constraint.landmark] * *weight;
         }
-        along += got.dot(wish.offset) / wish.sigma;
-        asked += wish.offset.length_squared() / wish.sigma;
+        along += got.dot(constraint.offset) / constraint.sigma;
+        asked += constraint.offset.length_squared() / constraint.sigma;
     }
     if along > 0.0 { (asked / along).clamp(1.0, 1.5) } else { 1.0 }
 }
 
-fn rest_wishes(mean: &[Vec3]) -> Vec<Wish> {
-    let mut wishes = still(0.002);
+fn rest_constraints(mean: &[Vec3]) -> Vec<Constraint> {
+    let mut constraints = still(0.002);
     for (&up, &down) in INNER_LIPS.upper.iter().zip(&INNER_LIPS.lower) {
         let gap = mean[down] - mean[up];
-        push(&mut wishes, up, gap * 0.35, 0.0003);
-        push(&mut wishes, down, -gap * 0.65, 0.0003);
+        push(&mut constraints, up, gap * 0.35, 0.0003);
+        push(&mut constraints, down, -gap * 0.65, 0.0003);
     }
     for (&up, &down) in RIGHT_EYE
         .upper_lid
@@ -140,21 +146,21 @@ fn rest_wishes(mean: &[Vec3]) -> Vec<Wish> {
         .chain(&LEFT_EYE.upper_lid)
         .zip(RIGHT_EYE.lower_lid.iter().chain(&LEFT_EYE.lower_lid))
     {
-        // Mean eyes include the blinks of the people measured: open them a little.
+        // The mean face includes blinks: open the eyes slightly.
         let gap = mean[down] - mean[up];
-        push(&mut wishes, up, gap * -0.24, 0.0005);
-        push(&mut wishes, down, gap * 0.05, 0.0005);
+        push(&mut constraints, up, gap * -0.24, 0.0005);
+        push(&mut constraints, down, gap * 0.05, 0.0005);
     }
     for brow in brows() {
-        push(&mut wishes, brow, Vec3::ZERO, 0.001);
+        push(&mut constraints, brow, Vec3::ZERO, 0.001);
     }
     for iris in MESH_POINTS..LANDMARKS {
-        push(&mut wishes, iris, Vec3::ZERO, 0.0005);
+        push(&mut constraints, iris, Vec3::ZERO, 0.0005);
     }
-    wishes
+    constraints
 }
 
-fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
+fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
     let mut w = still(0.0015);
     let mouth = [
         &INNER_LIPS.upper[..],
@@ -274,7 +280,7 @@ fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
                 push(&mut w, i, Vec3::new(-0.002 * side(i), 0.003, 0.0), 0.0007);
             }
         }
-        // A radian of gaze moves an iris by about the radius of an eyeball.
+        // A radian of gaze moves the iris by about the radius of the eyeball.
         Action::GazeRight => {
             pin(&mut w, &[&mouth[..], &eyes, &brows()].concat(), 0.0007);
             for &i in &irises {
@@ -306,42 +312,43 @@ fn wishes(action: Action, rest: &[Vec3]) -> Vec<Wish> {
     w
 }
 
-/// Both brows.
+/// Returns the landmarks of both brows.
 fn brows() -> [usize; 20] {
     let eyes = [RIGHT_EYE, LEFT_EYE].map(|eye| [eye.brow_top, eye.brow_bottom]);
     std::array::from_fn(|i| eyes.as_flattened().as_flattened()[i])
 }
 
-fn still(sigma: f32) -> Vec<Wish> {
-    let mut wishes = Vec::new();
-    pin(&mut wishes, &STILL, sigma);
-    wishes
+fn still(sigma: f32) -> Vec<Constraint> {
+    let mut constraints = Vec::new();
+    pin(&mut constraints, &STILL, sigma);
+    constraints
 }
 
-fn pin(wishes: &mut Vec<Wish>, landmarks: &[usize], sigma: f32) {
+fn pin(constraints: &mut Vec<Constraint>, landmarks: &[usize], sigma: f32) {
     for &landmark in landmarks {
-        push(wishes, landmark, Vec3::ZERO, sigma);
+        push(constraints, landmark, Vec3::ZERO, sigma);
     }
 }
 
-fn push(wishes: &mut Vec<Wish>, landmark: usize, offset: Vec3, sigma: f32) {
-    wishes.push(Wish { landmark, offset, sigma });
+fn push(constraints: &mut Vec<Constraint>, landmark: usize, offset: Vec3, sigma: f32) {
+    constraints.push(Constraint { landmark, offset, sigma });
 }
 
-/// The likeliest coefficients under a unit normal prior that grant the wishes: ridge regression.
-fn solve(shape: &FaceShape, wishes: &[Wish]) -> [f32; EXPRESSION_DIMS] {
+/// Returns the most probable coefficients under the constraints and a unit normal prior (ridge
+/// regression).
+fn solve(shape: &FaceShape, constraints: &[Constraint]) -> [f32; EXPRESSION_DIMS] {
     const N: usize = EXPRESSION_DIMS;
     let mut a = vec![0.0_f64; N * N];
     let mut b = vec![0.0_f64; N];
-    for wish in wishes {
-        let weight = 1.0 / f64::from(wish.sigma).powi(2);
+    for constraint in constraints {
+        let weight = 1.0 / f64::from(constraint.sigma).powi(2);
         for axis in 0..3 {
             let row: Vec<f64> = shape
                 .expression()
                 .iter()
-                .map(|component| f64::from(component[wish.landmark][axis]))
+                .map(|component| f64::from(component[constraint.landmark][axis]))
                 .collect();
-            let want = f64::from(wish.offset[axis]);
+            let want = f64::from(constraint.offset[axis]);
             for i in 0..N {
                 let wi = weight * row[i];
                 b[i] += wi * want;
@@ -369,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blink_shuts_the_lids_and_a_jaw_opens_the_lips() {
+    fn a_blink_closes_the_lids_and_the_jaw_opens_the_lips() {
         let shape = FaceShape::builtin().unwrap();
         let actions = Actions::new(&shape);
         let with = |pairs: &[(Action, f32)]| {
@@ -377,7 +384,7 @@ mod tests {
             for &(action, weight) in pairs {
                 weights[action as usize] = weight;
             }
-            displaced(&shape, &actions.expression(&weights))
+            displace(&shape, &actions.expression(&weights))
         };
         let rest = with(&[]);
         let blink = with(&[(Action::BlinkRight, 1.0), (Action::BlinkLeft, 1.0)]);

@@ -11,7 +11,7 @@ use crate::scene::{Body, Scene};
 use crate::voice;
 use face_shape::FaceShape;
 
-/// What a pixel of an [`ActorFrame`] shows.
+/// Classes of the pixels of an [`ActorFrame`].
 pub mod class {
     /// The room.
     pub const BACKGROUND: u8 = 0;
@@ -23,19 +23,20 @@ pub mod class {
     pub const HAIR: u8 = 3;
     /// Eyeballs.
     pub const EYE: u8 = 4;
-    /// The inside of the mouth; lips are [`HEAD`].
+    /// Inside of the mouth; lips belong to [`HEAD`].
     pub const MOUTH: u8 = 5;
-    /// The neck, which follows the head above and the torso below.
+    /// Neck; its top moves with the head, its bottom with the torso.
     pub const NECK: u8 = 6;
 }
 
-/// Smallest and largest side of a rendered picture, pixels.
+/// Smallest and largest side of a rendered frame, pixels.
 const SIDES: (u32, u32) = (16, 2048);
-/// Pixel rows drawn as one piece of work.
+/// Pixel rows per work item.
 const BAND_ROWS: usize = 8;
 
-/// A synthetic person. Making one takes a fraction of a second; everything else is a pure
-/// function of the seed and the arguments.
+/// Synthetic person with exact ground truth.
+///
+/// Everything is a pure function of seed and arguments. Creation takes a fraction of a second.
 pub struct Actor {
     seed: u64,
     actions: Actions,
@@ -43,16 +44,16 @@ pub struct Actor {
     backdrop: Backdrop,
 }
 
-/// A picture of the actor and the truth about it.
+/// Frame of the actor with its ground truth.
 #[derive(Clone, Debug)]
 pub struct ActorFrame {
-    /// The square picture.
+    /// The frame, square.
     pub frame: SquareFrame,
-    /// What each pixel mostly shows, row by row: see [`class`].
+    /// Class of each pixel, row by row: that of most of its samples; see [`class`].
     pub classes: Vec<u8>,
-    /// Where the landmarks are, exactly, seen or hidden; confidence is one.
+    /// Exact landmarks in pixels, visible or hidden; confidence 1.
     pub landmarks: Landmarks,
-    /// What was performed.
+    /// Performance that the frame shows.
     pub performance: Performance,
 }
 
@@ -68,23 +69,26 @@ impl Actor {
         Self { seed, actions, body: Body::new(shape, rest), backdrop: Backdrop::new(seed) }
     }
 
-    /// What the actor does at a moment.
+    /// Returns the scripted performance at a media time.
     pub fn script(&self, time: MediaTime) -> Performance {
         performance::script(self.seed, &self.actions, time)
     }
 
-    /// Mono sound at [`types::Sound::RATE`], -1..=1, that fits the mouth of [`Actor::script`];
-    /// silent between phrases. Neighbouring stretches join exactly.
+    /// Returns `samples` audio samples of speech from a media time, mono at [`types::Sound::RATE`],
+    /// -1..=1, in step with the mouth of [`Actor::script`]; silent between phrases.
+    ///
+    /// Adjacent intervals join exactly.
     pub fn voice(&self, from: MediaTime, samples: usize) -> Vec<f32> {
         voice::voice(self.seed, from, samples)
     }
 
-    /// The picture of a performance, `side` pixels a side (held to 16..=2048).
+    /// Renders a performance as a square frame of `side` pixels, clamped to 16..=2048.
     ///
-    /// Shaded in linear light and averaged over each pixel's area, so that resolutions agree.
+    /// Shading is in linear light and averaged over the area of each pixel, so that a large frame
+    /// scaled down equals a small one.
     pub fn render(&self, performance: &Performance, side: u32) -> ActorFrame {
         let side = side.clamp(SIDES.0, SIDES.1);
-        // Samples across a pixel.
+        // Samples per pixel, across and down.
         let n = match side {
             0..=96 => 4,
             97..=192 => 3,
@@ -120,12 +124,12 @@ impl Actor {
         ActorFrame { frame, classes, landmarks, performance: performance.clone() }
     }
 
-    /// Mean color of the samples of a pixel of a band, and what most of them show.
+    /// Returns the mean color of a pixel's samples and the class of most of them.
     fn resolve(&self, scene: &Scene<'_>, band: &Band, x: usize, y: usize, n: usize) -> (Vec3, u8) {
         let hit = |sx: usize, sy: usize| band.hits[(y * n + sy) * band.width + x * n + sx];
         let mut sum = Vec3::ZERO;
         if let Some(material) = uniform(scene, hit, n) {
-            // Inside a smooth surface a diagonal of samples says as much as all of them.
+            // Inside a smooth surface the diagonal samples suffice.
             for i in 0..n {
                 sum += scene.shade(&hit(i, i));
             }
@@ -159,7 +163,7 @@ impl Actor {
     }
 }
 
-/// The material of a pixel whose samples all see the same one, if it is smooth.
+/// Returns the material of a pixel whose samples all hit the same smooth one.
 fn uniform(scene: &Scene<'_>, hit: impl Fn(usize, usize) -> Hit, n: usize) -> Option<Material> {
     let first = hit(0, 0).triangle;
     if first == Hit::NONE {
@@ -213,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_moment_is_the_same_picture() {
+    fn rendering_is_a_pure_function_of_the_time() {
         let (one, two) = (Actor::new(7), Actor::new(7));
         let performance = one.script(at(1360));
         assert_eq!(performance, two.script(at(1360)));
         let first = one.render(&performance, 96);
-        // Something else in between leaves no trace.
+        // Calls in between have no effect.
         one.render(&one.script(at(5000)), 64);
         assert_eq!(first.frame, one.render(&performance, 96).frame);
         let again = two.render(&performance, 96);
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_picture_shrinks_into_the_small_one() {
+    fn a_large_frame_scaled_down_equals_a_small_one() {
         let actor = Actor::new(7);
         let performance = actor.script(at(1360));
         let large = actor.render(&performance, 512).frame.resized_area(256);
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn landmarks_lie_on_what_they_are_landmarks_of() {
+    fn landmarks_lie_on_pixels_of_their_class() {
         let actor = Actor::new(7);
         for ms in (0..20_000).step_by(1900) {
             let shown = actor.render(&actor.script(at(ms)), 128);
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_class_has_its_pixels() {
+    fn every_class_occurs() {
         let actor = Actor::new(7);
         let shown = actor.render(&actor.script(at(1360)), 192);
         for class in class::BACKGROUND..=class::NECK {
@@ -270,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_mouth_comes_with_a_voice() {
+    fn speech_coincides_with_an_open_mouth() {
         let actor = Actor::new(7);
         for ms in (0..12_000).step_by(40) {
             if actor.script(at(ms)).mouth.jaw > 0.6 {

@@ -4,10 +4,10 @@ use rayon::prelude::*;
 use crate::light::linear_from_srgb;
 use crate::noise::{bell, fractal, lerp, smoothstep, uniform};
 
-/// Samples a side of the drawn room; it is out of focus, so few are enough.
+/// Side of the rendered room, samples; few suffice, because it is out of focus.
 const SIDE: usize = 320;
 
-/// The room behind the actor: a wall, a shelf with books, a plant, a lamp. Does not move.
+/// Static room behind the actor: wall, bookshelf, plant, lamp.
 pub(crate) struct Backdrop {
     texels: Vec<Vec3>,
 }
@@ -24,7 +24,7 @@ impl Backdrop {
         Self { texels: rows.concat() }
     }
 
-    /// Linear color at a place of the picture, 0..=1.
+    /// Returns the linear color at a position of the frame, 0..=1.
     pub(crate) fn at(&self, x: f32, y: f32) -> Vec3 {
         let limit = (SIDE - 1) as f32 - 1e-3;
         let x = (x * SIDE as f32 - 0.5).clamp(0.0, limit);
@@ -38,7 +38,7 @@ impl Backdrop {
     }
 }
 
-/// How much of a blurred box covers a point.
+/// Returns the coverage of a point by a box with blurred edges, 0..=1.
 fn board(x: f32, y: f32, from: [f32; 2], to: [f32; 2], blur: f32) -> f32 {
     let span = |at: f32, low: f32, high: f32| {
         smoothstep(low - blur, low + blur, at) * smoothstep(high + blur, high - blur, at)
@@ -49,13 +49,13 @@ fn board(x: f32, y: f32, from: [f32; 2], to: [f32; 2], blur: f32) -> f32 {
 fn room(x: f32, y: f32, seed: u64) -> Vec3 {
     const BLUR: f32 = 0.012;
     let wall = linear_from_srgb([176, 168, 155]);
-    // Daylight from a window on the left, a lamp's glow on the right.
+    // Daylight from the left, a lamp's glow on the right.
     let day = 1.12 - 0.55 * smoothstep(0.0, 1.1, x) - 0.18 * smoothstep(0.2, 1.0, y);
     let mut color = wall * day * (1.0 + 0.03 * fractal(x * 3.0, y * 3.0, 2, 81));
     let glow = bell((x - 0.90).hypot(y - 0.27), 0.17);
     color += Vec3::new(0.62, 0.40, 0.18) * glow * 0.55;
 
-    // Shelves on the right, books upon them.
+    // Shelves with books on the right.
     let wood = linear_from_srgb([112, 78, 50]);
     for (shelf, &height) in [0.48_f32, 0.80].iter().enumerate() {
         let left = 0.70;
@@ -68,7 +68,7 @@ fn room(x: f32, y: f32, seed: u64) -> Vec3 {
             let pick = |n: u64| uniform(seed ^ (0xB0 + n), index);
             let width = 0.020 + 0.022 * pick(0);
             let tall = 0.11 + 0.075 * pick(1);
-            // A gap for the lamp on the upper shelf.
+            // Gap for the lamp on the upper shelf.
             let stands = shelf == 1 || !(0.845..0.955).contains(&at);
             if stands && pick(2) > 0.08 {
                 let cover = [
@@ -90,14 +90,14 @@ fn room(x: f32, y: f32, seed: u64) -> Vec3 {
         let plank = board(x, y, [left, height], [1.2, height + 0.024], 0.007);
         color = color.lerp(wood * (0.9 + 0.6 * glow), plank);
     }
-    // The lamp: a foot and a shade that shines.
+    // The lamp: a foot and a bright shade.
     let foot = board(x, y, [0.893, 0.36], [0.907, 0.48], 0.006);
     color = color.lerp(Vec3::splat(0.08), foot);
     let narrow = lerp(0.034, 0.052, smoothstep(0.22, 0.36, y));
     let shade = board(x, y, [0.90 - narrow, 0.225], [0.90 + narrow, 0.36], 0.008);
     color = color.lerp(Vec3::new(1.05, 0.82, 0.52), shade);
 
-    // A picture on the left, and a plant before it.
+    // A framed picture on the left, with a plant in front.
     let frame = board(x, y, [0.055, 0.10], [0.255, 0.37], 0.008);
     color = color.lerp(linear_from_srgb([66, 56, 48]), frame);
     let canvas = board(x, y, [0.072, 0.117], [0.238, 0.353], 0.008);
@@ -110,7 +110,7 @@ fn room(x: f32, y: f32, seed: u64) -> Vec3 {
         let length = 0.13 + 0.13 * pick(1);
         let (sin, cos) = angle.sin_cos();
         let (dx, dy) = (x - 0.10, y - 0.86);
-        // Leaves hang over at their ends.
+        // Leaves droop at their ends.
         let along = (dx * cos + dy * sin) / length;
         let bend = 0.035 * along.max(0.0).powi(2);
         let across = -dx * sin + (dy - bend) * cos;

@@ -3,20 +3,20 @@ use glam::Vec3;
 use crate::noise::{lerp, smoothstep};
 use crate::raster::{Material, Triangle};
 
-/// A surface that does not bend: vertices in the space of the resting head, meters.
+/// Rigid surface; vertices in the space of the resting head, meters.
 pub(crate) struct Part {
     pub vertices: Vec<Vec3>,
     pub normals: Vec<Vec3>,
     pub uv: Vec<[f32; 2]>,
     pub triangles: Vec<Triangle>,
-    /// How much each vertex follows the torso rather than the head, 0..=1.
+    /// Weight of the torso's motion against the head's for each vertex, 0..=1.
     pub torso: Vec<f32>,
 }
 
-/// Step of the differences behind normals, in surface coordinates.
+/// Step of the finite differences for normals, in surface coordinates.
 const H: f32 = 1e-3;
 
-/// Samples a surface on a grid; `u` and `v` run over 0..=1, and normals are by difference.
+/// Samples a parametric surface, `u` and `v` in 0..=1, on a grid; normals by finite differences.
 pub(crate) fn surface(
     columns: usize,
     rows: usize,
@@ -56,10 +56,11 @@ pub(crate) fn surface(
     part
 }
 
-/// Where the neck meets the clothes: centre, half width, half depth.
+/// Where the neck meets the clothes: center, half width, half depth.
 const NECK_BASE: (Vec3, f32, f32) = (Vec3::new(0.0, 0.128, 0.118), 0.063, 0.065);
 
-/// A closed curve around the vertical; `u` from the back over the picture's left to the back.
+/// Returns a point of a closed curve around the vertical; `u` starts and ends at the back and runs
+/// over the image's left.
 fn around(center: Vec3, half_width: f32, half_depth: f32, power: f32, u: f32) -> Vec3 {
     let angle = std::f32::consts::TAU * (u - 0.5);
     let (sin, cos) = angle.sin_cos();
@@ -67,7 +68,7 @@ fn around(center: Vec3, half_width: f32, half_depth: f32, power: f32, u: f32) ->
     center + Vec3::new(half_width * round(sin), 0.0, -half_depth * round(cos))
 }
 
-/// From inside the head down into the collar.
+/// Neck, from inside the head down into the collar.
 pub(crate) fn neck() -> Part {
     surface(
         40,
@@ -82,7 +83,7 @@ pub(crate) fn neck() -> Part {
             let width = lerp(0.054, half_width, flare);
             let depth = lerp(0.056, half_depth, flare);
             let angle = std::f32::consts::TAU * (u - 0.5);
-            // The two muscles from behind the ears to the pit of the throat, and the throat itself.
+            // The two sternocleidomastoid muscles, and the throat.
             let muscle = (-0.5 * ((angle.abs() - lerp(1.15, 0.22, v)) / 0.16).powi(2)).exp();
             let throat =
                 (-0.5 * (angle / 0.24).powi(2)).exp() * (-0.5 * ((v - 0.55) / 0.12).powi(2)).exp();
@@ -92,9 +93,9 @@ pub(crate) fn neck() -> Part {
     )
 }
 
-/// A sweater from the neck over the shoulders to below the picture.
+/// Sweater, from the neck to below the frame.
 pub(crate) fn sweater() -> Part {
-    // Half width, height, half depth, depth of the centre, roundness.
+    // Half width, height, half depth, depth of the center, roundness.
     const ROWS: [[f32; 5]; 10] = [
         [0.065, 0.122, 0.067, 0.118, 1.0],
         [0.078, 0.1295, 0.080, 0.118, 1.0],
@@ -114,7 +115,7 @@ pub(crate) fn sweater() -> Part {
         |_| 1.0,
         |u, v| {
             let [half_width, y, half_depth, z, power] = curve(&ROWS, v);
-            // The chest is fuller below, and the front hangs lower than the back of the neck.
+            // The chest widens downwards; the front is lower than the back.
             let angle = std::f32::consts::TAU * (u - 0.5);
             let front = 0.5 + 0.5 * angle.cos();
             let drop = 0.022 * front * smoothstep(0.5, 0.0, v) - 0.004;
@@ -123,7 +124,7 @@ pub(crate) fn sweater() -> Part {
     )
 }
 
-/// The ribbed band around the neck.
+/// Ribbed collar.
 pub(crate) fn collar() -> Part {
     surface(
         120,
@@ -142,7 +143,7 @@ pub(crate) fn collar() -> Part {
     )
 }
 
-/// Catmull-Rom through rows of numbers.
+/// Interpolates rows of numbers by a Catmull-Rom spline.
 fn curve<const N: usize>(rows: &[[f32; N]], v: f32) -> [f32; N] {
     let x = v.clamp(0.0, 1.0) * (rows.len() - 1) as f32;
     let i = (x as usize).min(rows.len() - 2);
@@ -158,7 +159,7 @@ fn curve<const N: usize>(rows: &[[f32; N]], v: f32) -> [f32; N] {
     })
 }
 
-/// An ear; `side` is 1 on the picture's right, -1 on its left.
+/// Ear; `side` is 1 on the image's right, -1 on its left.
 pub(crate) fn ear(side: f32) -> Part {
     surface(
         40,
@@ -168,7 +169,7 @@ pub(crate) fn ear(side: f32) -> Part {
         |u, v| {
             let angle = std::f32::consts::TAU * u * side;
             let (sin, cos) = angle.sin_cos();
-            // Taller than wide, the lobe narrower than the top; `up` and `back` lie in its plane.
+            // Taller than wide, narrower at the lobe; `up` and `back` span its plane.
             let narrow = 1.0 - 0.22 * smoothstep(0.0, 1.0, -cos);
             let (up, back) = (0.032 * v * cos, 0.0175 * v * sin * narrow);
             let rim = 0.0050

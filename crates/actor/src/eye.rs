@@ -4,16 +4,17 @@ use glam::Vec3;
 use crate::light;
 use crate::noise::{bell, lerp, plane, smoothstep};
 
+/// Radius of the eyeball, meters.
 const RADIUS: f32 = 0.0121;
-/// Radius of the iris on the eyeball, meters.
+/// Radius of the iris, meters.
 const IRIS: f32 = 0.0059;
 
-/// One eye of one frame, head space.
+/// Eye of one frame, head space, meters.
 pub(crate) struct Eye {
     center: Vec3,
-    /// Unit direction of sight.
+    /// Unit direction of gaze.
     sight: Vec3,
-    /// Rims of the lids as `[x, y]`, by rising `x`.
+    /// Rims of the lids as `[x, y]`, by increasing `x`.
     upper: Vec<[f32; 2]>,
     lower: Vec<[f32; 2]>,
 }
@@ -34,7 +35,7 @@ impl Eye {
         Self { center, sight, upper: rim(eye.upper_rim()), lower: rim(eye.lower_rim()) }
     }
 
-    /// Linear color along a ray of head space; `turned` takes directions to camera space.
+    /// Returns the linear color along a ray in head space; `turned` maps directions to camera space.
     pub(crate) fn shade(
         &self,
         origin: Vec3,
@@ -49,7 +50,7 @@ impl Eye {
         let depth = (RADIUS * RADIUS - miss).max(0.0).sqrt();
         let normal = (origin + direction * (along - depth) - self.center).normalize_or(Vec3::NEG_Z);
 
-        // Distance from the axis of sight, and the angle around it.
+        // Distance from the axis of gaze, in iris radii, and angle around it.
         let off_axis = normal - self.sight * normal.dot(self.sight);
         let from_axis = off_axis.length() * RADIUS / IRIS;
         let around = off_axis.y.atan2(off_axis.x);
@@ -77,7 +78,7 @@ impl Eye {
             wet = lerp(wet, 1.0, inside);
         }
 
-        // The lids shade the ball, the upper one most.
+        // The lids shade the eyeball, the upper one most.
         let below_upper = surface.y - height(&self.upper, surface.x);
         let above_lower = height(&self.lower, surface.x) - surface.y;
         let open = (0.35 + 0.65 * smoothstep(0.0, 0.0045, below_upper))
@@ -85,7 +86,7 @@ impl Eye {
         let facing = turned(normal);
         let light = light::diffuse(facing, Vec3::new(0.35, 0.3, 0.3), 0.35 + 0.65 * shadow, open);
         let to_eye = turned(-direction);
-        // The cornea bulges: its highlights wander less than the ball turns.
+        // The cornea bulges, so its highlights move less than the eyeball turns.
         let bulge = turned((normal + self.sight * 0.35 * f32::from(!behind)).normalize_or(normal));
         let glint = light::highlight(bulge, to_eye, 420, 1.0) * 2.2
             + light::highlight(bulge, to_eye, 40, 1.0) * 0.05;
@@ -93,7 +94,7 @@ impl Eye {
     }
 }
 
-/// Height of a rim at `x`.
+/// Returns the `y` of a rim at `x`.
 pub(crate) fn height(rim: &[[f32; 2]], x: f32) -> f32 {
     let next = rim.iter().position(|p| p[0] >= x).unwrap_or(rim.len() - 1).max(1);
     let (a, b) = (rim[next - 1], rim[next]);

@@ -4,13 +4,13 @@ use crate::head_mesh::{SKULL, skull_radius};
 use crate::noise::{bell, fractal, lerp, plane, smoothstep};
 use crate::raster::{Material, Triangle};
 
-/// Shells of strands over the opaque one.
+/// Transparent shells of strands over the opaque one.
 pub(crate) const SHELLS: u8 = 5;
 const COLUMNS: usize = 96;
 const ROWS: usize = 22;
 
-/// Elevation of the hairline above the skull's centre in degrees, by degrees of azimuth from the
-/// face: forehead, temple, sideburn, over the ear, nape.
+/// Elevation of the hairline over the skull's center by azimuth from the face, both in degrees:
+/// forehead, temple, sideburn, over the ear, nape.
 const HAIRLINE: [(f32, f32); 15] = [
     (0.0, 40.0),
     (16.0, 41.5),
@@ -29,19 +29,19 @@ const HAIRLINE: [(f32, f32); 15] = [
     (180.0, -42.0),
 ];
 
-/// Degrees of azimuth of the parting, on the subject's right.
+/// Azimuth of the parting, degrees, on the subject's right.
 const PARTING: f32 = -32.0;
 
-/// The hair: vertices in head space, tangents along the strands, texture coordinates.
+/// Geometry of the hair: vertices in head space, tangents along the strands, texture coordinates.
 pub(crate) struct Hair {
     pub vertices: Vec<Vec3>,
     pub tangents: Vec<Vec3>,
-    /// Across the strands, then from the hairline (0) to the crown (1).
+    /// Texture coordinates: across the strands, and from the hairline (0) to the crown (1).
     pub uv: Vec<[f32; 2]>,
     pub triangles: Vec<Triangle>,
 }
 
-/// Elevation of the hairline in radians.
+/// Returns the elevation of the hairline, radians.
 pub(crate) fn hairline(azimuth: f32) -> f32 {
     let degrees = azimuth.abs().to_degrees().min(180.0);
     let next = HAIRLINE.iter().position(|&(a, _)| a >= degrees).unwrap_or(HAIRLINE.len() - 1);
@@ -51,7 +51,7 @@ pub(crate) fn hairline(azimuth: f32) -> f32 {
     (lerp(a.1, b.1, smoothstep(0.0, 1.0, t)) + wobble).to_radians()
 }
 
-/// How far the outer surface of the hair stands off the skull, meters.
+/// Returns the thickness of the hair over the skull, meters.
 fn thickness(direction: Vec3, azimuth: f32, t: f32) -> f32 {
     let up = -direction.y;
     let front = smoothstep(0.2, 0.9, -direction.z);
@@ -67,7 +67,7 @@ fn thickness(direction: Vec3, azimuth: f32, t: f32) -> f32 {
     (full + heap) * rise * (1.0 - 0.45 * parting) * (1.0 + 0.22 * locks)
 }
 
-/// Combed over: how far a strand has drifted sideways on its way up, radians.
+/// Returns the sideways drift of a combed strand, radians of azimuth.
 fn sweep(azimuth: f32, t: f32) -> f32 {
     let degrees = azimuth.to_degrees();
     0.9 * t * smoothstep(PARTING - 4.0, PARTING + 6.0, degrees) * smoothstep(120.0, 40.0, degrees)
@@ -81,7 +81,7 @@ fn point(azimuth: f32, t: f32, shell: f32) -> Vec3 {
         -elevation.sin(),
         -elevation.cos() * azimuth.cos(),
     );
-    // The face bulges out of the skull at the forehead.
+    // At the forehead the face protrudes from the skull.
     let bulge =
         1.0 + 0.075 * smoothstep(0.3, 0.8, -direction.z) * smoothstep(0.75, 0.3, -direction.y);
     SKULL
@@ -97,14 +97,14 @@ impl Hair {
             uv: Vec::new(),
             triangles: Vec::new(),
         };
-        // Outermost first: what it hides need not be looked at.
+        // Outermost first, so that hidden shells are not shaded.
         for shell in (0..SHELLS).rev() {
             let height = 0.80 + 0.22 * f32::from(shell) / f32::from(SHELLS - 1);
             let base = hair.vertices.len();
             for row in 0..=ROWS {
                 for column in 0..=COLUMNS {
                     let azimuth = std::f32::consts::TAU * (column as f32 / COLUMNS as f32 - 0.5);
-                    // Denser rows near the hairline, where the hair rises.
+                    // Denser rows near the hairline, where the thickness rises.
                     let t = (row as f32 / ROWS as f32).powf(1.5);
                     let here = point(azimuth, t, height);
                     let ahead = point(
@@ -132,14 +132,14 @@ impl Hair {
     }
 }
 
-/// Brightness and standing of strands over the head, drawn once.
+/// Texture of the strands, generated once.
 pub(crate) struct Strands {
-    /// `[SIZE, SIZE]` of brightness 0..=1 and how far out the strand reaches 0..=1.
+    /// `[SIZE, SIZE]`: brightness 0..=1 and height of the strand 0..=1.
     texels: Vec<[f32; 2]>,
 }
 
 const SIZE: usize = 512;
-/// Texture repeats in a turn around the head, and from hairline to crown.
+/// Repeats of the texture around the head, and from hairline to crown.
 const REPEATS: [f32; 2] = [5.0, 1.0];
 
 impl Strands {
@@ -148,7 +148,7 @@ impl Strands {
         for y in 0..SIZE {
             for x in 0..SIZE {
                 let v = y as f32 / SIZE as f32;
-                // A closed circle through noise repeats without a seam.
+                // Noise along a closed circle has no seam.
                 let angle = std::f32::consts::TAU * x as f32 / SIZE as f32;
                 let wave = 0.10 * plane(angle * 1.5, v * 4.0, 3);
                 let wrap = |frequency: f32, along: f32, seed: u32| {
@@ -168,7 +168,7 @@ impl Strands {
         Self { texels }
     }
 
-    /// Brightness and reach at a texture coordinate of [`Hair::uv`].
+    /// Returns brightness and height at a texture coordinate of [`Hair::uv`].
     pub(crate) fn at(&self, uv: [f32; 2]) -> [f32; 2] {
         let x = (uv[0] / std::f32::consts::TAU * REPEATS[0]).rem_euclid(1.0) * SIZE as f32;
         let y = (uv[1] * REPEATS[1]).rem_euclid(1.0) * SIZE as f32;
@@ -184,7 +184,7 @@ impl Strands {
         })
     }
 
-    /// Whether strands of a shell cover a point: fewer further out and towards the hairline.
+    /// Returns whether a strand of a shell covers a point; coverage thins outwards and towards the hairline.
     pub(crate) fn cover(&self, uv: [f32; 2], shell: u8) -> bool {
         let out = f32::from(shell) / f32::from(SHELLS - 1);
         let edge = smoothstep(0.09, 0.0, uv[1]);

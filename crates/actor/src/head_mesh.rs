@@ -4,24 +4,24 @@ use glam::Vec3;
 use crate::raster::{Material, Triangle};
 use crate::subdivide::Fine;
 
-/// Centre of the skull, head space, meters.
+/// Center of the skull, head space, meters.
 pub(crate) const SKULL: Vec3 = Vec3::new(0.0, -0.047, 0.083);
 const SKULL_RADII: Vec3 = Vec3::new(0.0765, 0.105, 0.1);
 
-/// How far each ring lies from the border to the back of the head, and how much of the border's
-/// shape and motion it keeps.
+/// For each ring of points behind the face: its position from the border (0) to the back of the head
+/// (1), and the share of the border's shape and motion that it keeps.
 const RINGS: [(f32, f32); 6] =
     [(0.10, 0.86), (0.22, 0.6), (0.36, 0.32), (0.52, 0.12), (0.70, 0.03), (0.86, 0.0)];
 
-/// Distance from [`SKULL`] to the skull's surface along a unit direction, meters.
+/// Returns the distance from [`SKULL`] to the surface of the skull along a unit direction, meters.
 pub(crate) fn skull_radius(direction: Vec3) -> f32 {
     1.0 / (direction / SKULL_RADII).length()
 }
 
-/// The face continued over the skull and closed over eyes and mouth.
+/// Mesh of the head: the face mesh, continued over the skull and closed over eyes and mouth.
 pub(crate) struct HeadMesh {
     pub fine: Fine,
-    /// Resting places of the ring points behind the mesh points.
+    /// Resting positions of the ring points, which follow the mesh points.
     rings: Vec<Vec3>,
     mean: Vec<Vec3>,
 }
@@ -76,7 +76,7 @@ impl HeadMesh {
         Self { fine, rings, mean: shape.mean().to_vec() }
     }
 
-    /// Fine vertices for the landmarks of a face, head space.
+    /// Returns the fine vertices for the landmarks of a face, head space.
     pub(crate) fn vertices(&self, landmarks: &[Vec3]) -> Vec<Vec3> {
         let mut control = landmarks[..MESH_POINTS].to_vec();
         for (i, &rest) in self.rings.iter().enumerate() {
@@ -87,13 +87,13 @@ impl HeadMesh {
         self.fine.vertices(&control)
     }
 
-    /// Fine vertices of the mean face.
+    /// Returns the fine vertices of the mean face.
     pub(crate) fn mean_vertices(&self) -> Vec<Vec3> {
         self.vertices(&self.mean)
     }
 }
 
-/// Whether a triangle of the asset spans an eye or the mouth, which we close ourselves.
+/// Returns whether a triangle of the asset spans an eye or the mouth, which are closed separately.
 fn is_inside_opening(triangle: &[u32; 3]) -> bool {
     let all_of = |upper: &[usize], lower: &[usize], corners: [usize; 2]| {
         triangle.iter().all(|&v| {
@@ -106,7 +106,7 @@ fn is_inside_opening(triangle: &[u32; 3]) -> bool {
         || all_of(&INNER_LIPS.upper, &INNER_LIPS.lower, INNER_LIPS.corners())
 }
 
-/// Triangles that close the eyes and the mouth, upper rim against lower rim.
+/// Returns the triangles that close eyes and mouth, between upper and lower rim.
 fn openings() -> [(Vec<[u32; 3]>, Material); 3] {
     [
         (
@@ -128,12 +128,12 @@ fn strip([first, last]: [usize; 2], upper: &[usize], lower: &[usize]) -> Vec<[u3
     triangles.into_iter().map(|t| t.map(|v| v as u32)).collect()
 }
 
-/// The triangle with its normal pointing away from the skull's inside.
+/// Orients a triangle so that its normal points out of the skull.
 fn facing_out(points: &[Vec3], t: [u32; 3], material: Material) -> Triangle {
     let [a, b, c] = t.map(|i| points[i as usize]);
     let normal = (b - a).cross(c - a);
     let opening = matches!(material, Material::RightEye | Material::LeftEye | Material::Mouth);
-    // Openings are thin and folded: they face the camera, whatever their rims do.
+    // Openings are thin and folded; they always face the camera.
     let outward = if opening { Vec3::NEG_Z } else { (a + b + c) / 3.0 - SKULL };
     let vertices = if normal.dot(outward) < 0.0 { [t[0], t[2], t[1]] } else { t };
     Triangle { vertices, material }

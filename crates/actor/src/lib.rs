@@ -1,12 +1,13 @@
-//! A synthetic talking head: the face of the demo, of the tests and of the benchmarks.
+//! Synthetic talking head with exact ground truth: the face of the demo, the tests and the benchmarks.
 //!
-//! Nobody was filmed for it. Seed and media time give a [`Performance`]: where the head is and what
-//! the face does. A performance and a side in pixels give an [`ActorFrame`]: the picture, what is
-//! seen at each pixel, and the exact landmarks. The same time gives a voice that fits the mouth.
-//! Everything is a pure function of its arguments, so any moment can be asked for in any order.
+//! An [`Actor`] is determined by its seed. [`Actor::script`] gives the [`Performance`] at a media
+//! time: head pose, expression, torso. [`Actor::render`] turns it into an [`ActorFrame`]: the
+//! frame, the class of each pixel, and the exact landmarks. [`Actor::voice`] gives the matching
+//! speech. Everything is a pure function of its arguments, so any time can be rendered in any order.
 //!
-//! The face mesh is the mean of the linear face shape plus its expression basis times
-//! [`Performance::expression`], so ground truth is exact in the tracker's own coordinates.
+//! The face mesh is the mean of the linear face shape plus its expression components times
+//! [`Performance::expression`], so the ground truth is exact in the tracker's own coordinates. Nobody
+//! was filmed for it.
 //!
 //! ```
 //! use actor::Actor;

@@ -2,27 +2,29 @@ use std::sync::LazyLock;
 
 use glam::Vec3;
 
-/// Directions to the lights, camera space, and their linear colors: a window on the left, the
-/// room on the right, a lamp behind.
+/// Directions to the lights in camera space, and their linear colors: key (window, left), fill
+/// (room, right), rim (lamp, behind).
 const KEY: (Vec3, Vec3) = (Vec3::new(-0.52, -0.56, -0.645), Vec3::new(1.42, 1.36, 1.26));
 const FILL: (Vec3, Vec3) = (Vec3::new(0.78, -0.12, -0.615), Vec3::new(0.25, 0.275, 0.32));
 const RIM: (Vec3, Vec3) = (Vec3::new(0.70, -0.45, 0.555), Vec3::new(0.42, 0.37, 0.32));
 const SKY: Vec3 = Vec3::new(0.32, 0.34, 0.37);
 const GROUND: Vec3 = Vec3::new(0.17, 0.14, 0.12);
 
-/// Unit direction to the light that casts shadows, camera space.
+/// Returns the unit direction to the key light, which casts shadows, camera space.
 pub(crate) fn key_direction() -> Vec3 {
     KEY.0.normalize_or(Vec3::NEG_Z)
 }
 
-/// Diffuse light on a surface; `wrap` softens the terminator per channel, as light that wanders
-/// under skin does. `shadow` is the key light's visibility and `open` that of the sky, 0..=1.
+/// Returns the diffuse light on a surface.
+///
+/// `wrap` softens the terminator per channel, as subsurface scattering does; `shadow` is the
+/// visibility of the key light and `open` that of the sky, 0..=1.
 pub(crate) fn diffuse(normal: Vec3, wrap: Vec3, shadow: f32, open: f32) -> Vec3 {
     let lambert = |direction: Vec3, wrap: Vec3| {
         let cosine = normal.dot(direction);
         ((Vec3::splat(cosine) + wrap) / (Vec3::ONE + wrap)).max(Vec3::ZERO)
     };
-    // Light bleeds red into the edge of a shadow.
+    // Subsurface scattering reddens the edge of a shadow.
     let bleed = Vec3::new(
         shadow.powf(1.0 - wrap.x * 0.8),
         shadow.powf(1.0 - wrap.y * 0.5),
@@ -36,7 +38,7 @@ pub(crate) fn diffuse(normal: Vec3, wrap: Vec3, shadow: f32, open: f32) -> Vec3 
         + ambient
 }
 
-/// Highlights of key, fill and rim on a glossy surface; `to_eye` points at the camera.
+/// Returns the specular light of key, fill and rim on a glossy surface; `to_eye` points at the camera.
 pub(crate) fn highlight(normal: Vec3, to_eye: Vec3, power: i32, shadow: f32) -> Vec3 {
     let lobe = |(direction, color): (Vec3, Vec3)| {
         let half = (direction + to_eye).normalize_or(normal);
@@ -50,7 +52,7 @@ fn smooth(x: f32) -> f32 {
     x.clamp(0.0, 1.0)
 }
 
-/// Highlight of a strand along `tangent`.
+/// Returns the specular light of a hair strand along `tangent`.
 ///
 /// # Source
 /// Kajiya and Kay 1989, "Rendering fur with three dimensional textures".
@@ -63,11 +65,11 @@ pub(crate) fn strand_highlight(tangent: Vec3, to_eye: Vec3, power: i32, shadow: 
     lobe(KEY) * shadow + lobe(FILL) * 0.7 + lobe(RIM) * 0.5
 }
 
-/// Steps of [`srgb_table`]: over square roots, as the eye sees, up to linear 4.
+/// Steps of [`srgb_table`], even in the square root of linear light up to 4.
 const TABLE: usize = 16_384;
 const TABLE_END: f32 = 2.0;
 
-/// [`encoded`] of the squares of `0..=TABLE_END` in even steps.
+/// Returns a table of [`encoded`] over the squares of `0..=TABLE_END` in even steps.
 fn srgb_table() -> &'static [u8] {
     static TABLE_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
         (0..TABLE).map(|i| encoded((i as f32 / (TABLE - 1) as f32 * TABLE_END).powi(2))).collect()
@@ -75,7 +77,7 @@ fn srgb_table() -> &'static [u8] {
     &TABLE_BYTES
 }
 
-/// The sRGB curve, its brightest parts bent instead of cut.
+/// Encodes linear light as sRGB with a soft shoulder instead of clipping.
 fn encoded(linear: f32) -> u8 {
     let over = linear - 0.6;
     let bent = if over > 0.0 { 0.6 + 0.4 * (1.0 - (-over / 0.4).exp()) } else { linear };
@@ -84,7 +86,7 @@ fn encoded(linear: f32) -> u8 {
     (encoded * 255.0 + 0.5) as u8
 }
 
-/// 8-bit sRGB of linear light, the brightest parts bent instead of cut.
+/// Returns the 8-bit sRGB of linear light, with a soft shoulder instead of clipping.
 pub(crate) fn srgb_from_linear(color: Vec3) -> [u8; 3] {
     let table = srgb_table();
     color.to_array().map(|c| {
@@ -93,7 +95,7 @@ pub(crate) fn srgb_from_linear(color: Vec3) -> [u8; 3] {
     })
 }
 
-/// Linear light of an 8-bit sRGB color.
+/// Returns the linear light of an 8-bit sRGB color (IEC 61966-2-1).
 pub(crate) fn linear_from_srgb(color: [u8; 3]) -> Vec3 {
     Vec3::from_array(color.map(|c| {
         let c = f32::from(c) / 255.0;
@@ -106,14 +108,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn srgb_survives_the_way_through_linear_light() {
+    fn srgb_survives_the_round_trip_through_linear_light() {
         for v in [0_u8, 1, 10, 90, 180] {
             assert_eq!(srgb_from_linear(linear_from_srgb([v; 3])), [v; 3]);
         }
     }
 
     #[test]
-    fn a_shadow_darkens_and_keeps_some_red() {
+    fn a_shadow_is_darker_and_redder() {
         let normal = key_direction();
         let lit = diffuse(normal, Vec3::new(0.4, 0.2, 0.15), 1.0, 1.0);
         let dark = diffuse(normal, Vec3::new(0.4, 0.2, 0.15), 0.3, 1.0);

@@ -5,17 +5,18 @@ use crate::eye::height;
 use crate::light;
 use crate::noise::{bell, lerp, smoothstep};
 
-/// Half width and depth of the row of teeth, and how tall a tooth is, meters.
+/// Half width and depth of the dental arch, meters.
 const ARCH: [f32; 2] = [0.0275, 0.030];
+/// Height of a tooth, meters.
 const TOOTH: f32 = 0.0095;
 
-/// The inside of the mouth in one frame, head space.
+/// Inside of the mouth in one frame, head space, meters.
 pub(crate) struct MouthInside {
-    /// Front of the teeth.
+    /// Depth of the front of the teeth.
     front: f32,
-    /// Where upper teeth end: does not move.
+    /// Lower edge of the upper teeth; does not move.
     upper_edge: f32,
-    /// Where lower teeth begin, and how far the jaw is down.
+    /// Upper edge of the lower teeth, and drop of the jaw.
     lower_edge: f32,
     drop: f32,
     upper_lip: Vec<[f32; 2]>,
@@ -42,7 +43,7 @@ impl MouthInside {
         }
     }
 
-    /// Linear color along a ray of head space.
+    /// Returns the linear color along a ray in head space.
     pub(crate) fn shade(
         &self,
         origin: Vec3,
@@ -52,7 +53,7 @@ impl MouthInside {
     ) -> Vec3 {
         let below_lip = surface.y - height(&self.upper_lip, surface.x);
         let above_lip = height(&self.lower_lip, surface.x) - surface.y;
-        // Nothing shines through lips that almost touch.
+        // Lips that almost touch let no light through.
         let ajar = smoothstep(0.0004, 0.0030, below_lip + above_lip);
         let open = 0.25 * ajar
             + 0.75
@@ -61,7 +62,7 @@ impl MouthInside {
                 * smoothstep(-0.0005, 0.0030, above_lip);
         let to_eye = turned(-direction);
         if let Some((point, normal)) = self.arch(origin, direction) {
-            // Around the row, in teeth: the two middle ones are the widest.
+            // Position along the arch in teeth; the two middle ones are the widest.
             let tooth = (point.x / 0.0076).abs();
             let gap = bell(tooth.fract().min(1.0 - tooth.fract()), 0.035);
             let scallop = 0.0007 * (tooth.fract() - 0.5).abs() + 0.0009 * (point.x / 0.02).powi(2);
@@ -97,7 +98,7 @@ impl MouthInside {
         Vec3::new(0.040, 0.010, 0.009) * open
     }
 
-    /// Where a ray meets the front of the rows of teeth.
+    /// Returns where a ray meets the front of the dental arch.
     fn arch(&self, origin: Vec3, direction: Vec3) -> Option<(Vec3, Vec3)> {
         let [a, b] = ARCH;
         let middle = self.front + b;
@@ -123,7 +124,7 @@ impl MouthInside {
     }
 }
 
-/// The smaller root of `a t^2 + 2 b t + c`.
+/// Returns the smaller root of `a t² + 2 b t + c`.
 fn first_root(a: f32, b: f32, c: f32) -> Option<f32> {
     let d = b * b - a * c;
     (d >= 0.0 && a > 0.0).then(|| (-b - d.sqrt()) / a)

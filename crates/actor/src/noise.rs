@@ -2,13 +2,13 @@
 
 use numerics::hash;
 
-/// Uniform in 0..1.
+/// Returns a uniform number in `0.0..1.0` by seed and index.
 pub(crate) fn uniform(seed: u64, index: u64) -> f32 {
     (hash(seed, index) >> 40) as f32 / (1_u64 << 24) as f32
 }
 
-/// Smooth noise over time with knots a second apart: a cubic B-spline through hashed values,
-/// about -1..=1, twice continuously differentiable.
+/// Returns smooth noise over time, about -1..=1: a cubic B-spline with a random knot per second, twice
+/// continuously differentiable.
 pub(crate) fn drift(seed: u64, seconds: f64) -> f32 {
     let cell = seconds.floor();
     let t = (seconds - cell) as f32;
@@ -32,7 +32,7 @@ fn lattice(x: i32, y: i32, seed: u32) -> f32 {
     (h >> 8) as f32 / (1 << 23) as f32 - 1.0
 }
 
-/// Value noise on the plane with features of unit size, -1..=1.
+/// Returns value noise on the plane with features of unit size, -1..=1.
 pub(crate) fn plane(x: f32, y: f32, seed: u32) -> f32 {
     let (xf, yf) = (x.floor(), y.floor());
     let (xi, yi) = (xf as i32, yf as i32);
@@ -42,7 +42,7 @@ pub(crate) fn plane(x: f32, y: f32, seed: u32) -> f32 {
     lerp(top, bottom, v)
 }
 
-/// A few octaves of [`plane`], about -1..=1.
+/// Returns the sum of a few octaves of [`plane`], about -1..=1.
 pub(crate) fn fractal(x: f32, y: f32, octaves: u32, seed: u32) -> f32 {
     let (mut sum, mut scale, mut weight) = (0.0, 1.0, 0.5);
     for octave in 0..octaves {
@@ -57,17 +57,17 @@ fn fade(t: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// From `a` to `b`.
+/// Interpolates linearly from `a` (`t` 0) to `b` (1).
 pub(crate) fn lerp(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
-/// 0 below `low`, 1 above `high`, smooth between; falls when `low > high`.
+/// Returns a smooth step, 0 up to `low` and 1 from `high` on; falling if `low > high`.
 pub(crate) fn smoothstep(low: f32, high: f32, x: f32) -> f32 {
     fade(((x - low) / (high - low)).clamp(0.0, 1.0))
 }
 
-/// 1 at the middle, `exp(-1/2)` one `width` away.
+/// Returns a Gaussian of height 1 and standard deviation `width`.
 pub(crate) fn bell(distance: f32, width: f32) -> f32 {
     (-0.5 * (distance / width).powi(2)).exp()
 }

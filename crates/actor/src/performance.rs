@@ -6,14 +6,14 @@ use crate::action::{Action, Actions, N_ACTIONS};
 use crate::noise::{drift, smoothstep, uniform};
 use crate::phoneme::{self, STRETCH_S, Segment};
 
-/// What the mouth does to speak, each 0..=1 (a little above where lips must surely meet).
+/// Articulation of the mouth, each 0..=1 (slightly above 1 where lips must close).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mouth {
-    /// How far the jaw is down.
+    /// Opening of the jaw.
     pub jaw: f32,
-    /// Lips pursed, as in "you".
+    /// Rounded lips, as in "you".
     pub round: f32,
-    /// Lips drawn wide, as in "see".
+    /// Spread lips, as in "see".
     pub wide: f32,
     /// Lips pressed together, as in "map".
     pub press: f32,
@@ -21,42 +21,42 @@ pub struct Mouth {
     pub bite: f32,
 }
 
-/// All the actor does at one moment: the ground truth of a frame.
+/// Performance at one time: the ground truth of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Performance {
-    /// When.
+    /// Media time.
     pub time: MediaTime,
-    /// `camera_from_head`.
+    /// Head pose, `camera_from_head`.
     pub pose: HeadPose,
-    /// Coefficients of the shared face shape: the rendered mesh is its mean plus its basis times
-    /// these, exactly.
+    /// Expression coefficients: the rendered mesh is exactly the mean of the face shape plus its
+    /// expression components times these.
     pub expression: Expression,
-    /// Where the eyes look, relative to the head: radians to the picture's right, radians down.
-    /// Already part of `expression`.
+    /// Gaze relative to the head: radians to the image's right, radians down. Included in
+    /// `expression`.
     pub gaze: [f32; 2],
-    /// How far the subject's right and left eyes are shut, 0..=1. Already part of `expression`.
+    /// Closure of the subject's right and left eye, 0..=1. Included in `expression`.
     pub blink: [f32; 2],
-    /// What the mouth does. Already part of `expression`.
+    /// Articulation of the mouth. Included in `expression`.
     pub mouth: Mouth,
-    /// Where the torso is: `[a, b, tx, c, d, ty]` as in [`types::Code`], exact for the torso's
-    /// pixels, relative to the actor's own rest.
+    /// Torso track `[a, b, tx, c, d, ty]` as in [`types::Code`], exact for the torso's pixels, relative
+    /// to the resting actor.
     pub torso: [f32; TORSO_DIMS],
 }
 
-/// From the camera to the resting head, meters: a face is about 0.38 sides high.
+/// Distance of the resting head from the camera, meters; a face is about 0.38 frame sides high.
 pub(crate) const DISTANCE_M: f32 = 1.65;
-/// How far the resting head is above the middle of the picture, meters.
+/// Height of the resting head over the optical axis, meters.
 pub(crate) const HEAD_UP_M: f32 = 0.02;
-/// Where the head turns on the neck, head space, meters.
+/// Pivot of the head on the neck, head space, meters.
 const PIVOT: Vec3 = Vec3::new(0.0, 0.075, 0.09);
 
-/// What happens at `time`.
+/// Returns the performance at `time`.
 pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performance {
     let t = time.as_secs_f64();
     let stretch = (t / STRETCH_S) as u64;
-    let said = phoneme::segments(seed, stretch);
-    let talking = talking(&said, t);
-    let mouth = mouth(&said, t);
+    let spoken = phoneme::segments(seed, stretch);
+    let talking = talking(&spoken, t);
+    let mouth = mouth(&spoken, t);
     let torso = torso(seed, t);
     let degrees = std::f32::consts::PI / 180.0;
     let speed = |hz: f64| t * hz;
@@ -68,7 +68,7 @@ pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performan
         * (8.0 * drift(seed ^ 0x24, speed(0.31))
             + 2.0 * drift(seed ^ 0x25, speed(0.9))
             + 1.2 * talking * drift(seed ^ 0x26, speed(2.4))
-            + nods(seed, stretch, &said, t));
+            + nods(seed, stretch, &spoken, t));
     let roll =
         degrees * (7.0 * drift(seed ^ 0x27, speed(0.23)) + 1.8 * drift(seed ^ 0x28, speed(0.8)));
     let rotation = Quat::from_euler(EulerRot::YXZ, yaw, pitch, roll);
@@ -85,7 +85,7 @@ pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performan
 
     let blink = blink(seed, t);
     let look = look(seed, t);
-    // Eyes hold their target while the head turns, as far as they reach.
+    // The eyes hold their target while the head turns (vestibulo-ocular reflex), within their range.
     let gaze = [soft_limit(look[0] + 0.8 * yaw, 0.42), soft_limit(look[1] - 0.8 * pitch, 0.25)];
     let smile = smile(seed, t);
     let mut weights = [0.0; N_ACTIONS];
@@ -99,7 +99,7 @@ pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performan
     let lids_down = (1.0 - 0.25 * (gaze[1] / 0.25).max(0.0)).min(1.0);
     set(Action::BlinkRight, blink[0] * lids_down);
     set(Action::BlinkLeft, blink[1] * lids_down);
-    set(Action::BrowUp, brow_up(seed, &said, t));
+    set(Action::BrowUp, brow_up(seed, &spoken, t));
     set(Action::BrowFrown, 0.5 * smoothstep(0.25, 0.8, drift(seed ^ 0x43, speed(0.27))));
     set(Action::GazeRight, gaze[0]);
     set(Action::GazeDown, gaze[1]);
@@ -109,7 +109,7 @@ pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performan
     Performance { time, pose, expression, gaze, blink, mouth, torso }
 }
 
-/// Where the torso is: `[a, b, tx, c, d, ty]`. It leans and breathes on its own.
+/// Returns the torso track `[a, b, tx, c, d, ty]`: leaning and breathing.
 fn torso(seed: u64, t: f64) -> [f32; TORSO_DIMS] {
     let lean = 0.014 * drift(seed ^ 0x51, t * 0.21) + 0.004 * drift(seed ^ 0x52, t * 0.6);
     let breath = ((t * 0.27 + f64::from(uniform(seed, 0x53))) * std::f64::consts::TAU).sin() as f32;
@@ -119,9 +119,9 @@ fn torso(seed: u64, t: f64) -> [f32; TORSO_DIMS] {
     [scale, -lean, tx, lean, scale, ty]
 }
 
-/// 1 inside a phrase, 0 outside, smooth.
-fn talking(said: &[Segment], t: f64) -> f32 {
-    match (said.first(), said.last()) {
+/// Returns 1 inside a phrase and 0 outside, with smooth transitions.
+fn talking(spoken: &[Segment], t: f64) -> f32 {
+    match (spoken.first(), spoken.last()) {
         (Some(first), Some(last)) => {
             smoothstep(-0.3, 0.0, (t - first.start_s) as f32)
                 * smoothstep(0.3, 0.0, (t - last.end_s) as f32)
@@ -130,17 +130,17 @@ fn talking(said: &[Segment], t: f64) -> f32 {
     }
 }
 
-fn mouth(said: &[Segment], t: f64) -> Mouth {
+fn mouth(spoken: &[Segment], t: f64) -> Mouth {
     let mut sum = [0.0; 5];
-    for segment in said {
-        // The jaw is heavier than the lips.
+    for segment in spoken {
+        // The jaw moves more slowly than the lips.
         let jaw = phoneme::share(segment, t, 0.1);
         let lips = phoneme::share(segment, t, 0.07);
         for (i, s) in sum.iter_mut().enumerate() {
             *s += if i == 0 { jaw } else { lips } * segment.phoneme.mouth[i];
         }
     }
-    // A closing of the lips lifts the jaw against its inertia.
+    // Closing the lips lifts the jaw.
     let shut = (sum[3] + 0.7 * sum[4]).min(1.0);
     Mouth {
         jaw: sum[0] * (1.0 - 0.85 * shut),
@@ -151,7 +151,7 @@ fn mouth(said: &[Segment], t: f64) -> Mouth {
     }
 }
 
-/// A smooth bump of height one and about `width` seconds, starting at 0.
+/// Returns a smooth pulse of height 1 that starts at 0 and lasts about `width` seconds.
 fn bump(seconds: f64, width: f64) -> f32 {
     let x = seconds / width;
     if (0.0..1.0).contains(&x) {
@@ -161,14 +161,15 @@ fn bump(seconds: f64, width: f64) -> f32 {
     }
 }
 
-/// Degrees of pitch: on stressed sounds while talking, in assent while listening.
-fn nods(seed: u64, stretch: u64, said: &[Segment], t: f64) -> f32 {
-    if said.is_empty() {
+/// Returns the pitch of nods, degrees: on stressed sounds while talking, in assent while listening.
+fn nods(seed: u64, stretch: u64, spoken: &[Segment], t: f64) -> f32 {
+    if spoken.is_empty() {
         let start =
             stretch as f64 * STRETCH_S + 1.0 + 2.0 * f64::from(uniform(seed ^ 0x61, stretch));
         return (0..3).map(|i| bump(t - start - 0.45 * f64::from(i), 0.6) * 4.0).sum();
     }
-    said.iter()
+    spoken
+        .iter()
         .enumerate()
         .filter(|(i, s)| {
             s.phoneme.mouth[0] > 0.45
@@ -181,7 +182,7 @@ fn nods(seed: u64, stretch: u64, said: &[Segment], t: f64) -> f32 {
         .sum()
 }
 
-/// How far the two eyes are shut: every two to five seconds, now and then half or twice.
+/// Returns the closure of both eyes by blinks: every two to five seconds, sometimes partial or double.
 fn blink(seed: u64, t: f64) -> [f32; 2] {
     const EVERY_S: f64 = 3.3;
     let cell = (t / EVERY_S) as u64;
@@ -206,7 +207,7 @@ fn blink(seed: u64, t: f64) -> [f32; 2] {
     shut
 }
 
-/// Where the eyes want to look, relative to the camera: mostly into it, with darts aside.
+/// Returns the gaze target relative to the camera: mostly the camera itself, with saccades aside.
 fn look(seed: u64, t: f64) -> [f32; 2] {
     const EVERY_S: f64 = 1.3;
     let target = |cell: u64| {
@@ -227,9 +228,9 @@ fn smile(seed: u64, t: f64) -> f32 {
     0.12 + 0.75 * smoothstep(0.05, 0.7, drift(seed ^ 0x41, t * 0.24))
 }
 
-fn brow_up(seed: u64, said: &[Segment], t: f64) -> f32 {
+fn brow_up(seed: u64, spoken: &[Segment], t: f64) -> f32 {
     let slow = 0.7 * smoothstep(0.2, 0.8, drift(seed ^ 0x42, t * 0.33));
-    let stress: f32 = said
+    let stress: f32 = spoken
         .iter()
         .filter(|s| s.phoneme.mouth[0] > 0.7)
         .map(|s| 0.35 * bump(t - s.start_s + 0.1, 0.5))
@@ -237,7 +238,7 @@ fn brow_up(seed: u64, said: &[Segment], t: f64) -> f32 {
     slow + stress.min(0.6)
 }
 
-/// `x` near zero, never beyond `limit`.
+/// Limits `x` softly to ±`limit`.
 fn soft_limit(x: f32, limit: f32) -> f32 {
     limit * (x / limit).tanh()
 }
@@ -248,7 +249,7 @@ mod tests {
     use face_shape::FaceShape;
 
     #[test]
-    fn nothing_jumps_in_a_minute() {
+    fn motion_is_continuous_over_a_minute() {
         let shape = FaceShape::builtin().unwrap();
         let actions = Actions::new(&shape);
         let points = |ms: u64| {
@@ -260,13 +261,13 @@ mod tests {
                 .collect();
             (seen, p.torso)
         };
-        // Cells of the script meet at whole stretches and in between: step closely there.
+        // Parts of the script meet at these times: sample densely there.
         let fine = [1300_u64, 3300, 6000, 11_999, 18_000].map(|ms| ms - 3..ms + 3);
         let mut before = (0, points(0));
         for ms in (40..60_000).step_by(40).chain(fine.into_iter().flatten()) {
             let after = points(ms);
             let step_ms = ms.abs_diff(before.0) as f32;
-            // Lips part and eyes dart at up to a third of a meter a second: 0.0007 sides a ms.
+            // Lips and irises move at up to a third of a meter per second: 0.0007 sides per ms.
             let bound = 0.0007 * step_ms;
             if step_ms <= 40.0 {
                 for (i, (a, b)) in before.1.0.iter().zip(&after.0).enumerate() {
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_stay_within_what_a_tracker_knows() {
+    fn head_rotation_stays_within_the_range_of_the_tracker() {
         let actions = Actions::new(&FaceShape::builtin().unwrap());
         let (mut widest, mut shut) = ([0.0_f32; 3], 0.0_f32);
         for ms in (0..120_000).step_by(40) {

@@ -2,28 +2,28 @@ use numerics::hash;
 
 use crate::noise::uniform;
 
-/// Spoken time is cut into stretches this long, with at most one phrase in each, so that any
-/// moment can be reached without going through those before it.
+/// Length of a stretch, seconds. Each stretch holds at most one phrase, so that any time can be
+/// evaluated without those before it.
 pub(crate) const STRETCH_S: f64 = 6.0;
 
-/// One sound of speech and the mouth that makes it.
+/// Phoneme: its sound and its articulation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phoneme {
     name: &'static str,
     seconds: f32,
-    /// Jaw, round, wide, press, bite: 0..=1.
+    /// Jaw, round, wide, press, bite, each 0..=1.
     pub mouth: [f32; 5],
     /// First three formants, Hz.
     pub formants_hz: [f32; 3],
-    /// Strength of the voice.
+    /// Amplitude of the voice.
     pub voiced: f32,
-    /// Strength of the hiss.
+    /// Amplitude of the frication noise.
     pub noise: f32,
-    /// Where the hiss sits, Hz.
+    /// Center frequency of the frication noise, Hz.
     pub noise_hz: f32,
 }
 
-/// A phoneme in its place.
+/// Phoneme with its time interval.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub start_s: f64,
@@ -43,7 +43,8 @@ const fn phoneme(
     Phoneme { name, seconds, mouth, formants_hz, voiced, noise, noise_hz }
 }
 
-/// Formants after Peterson and Barney 1952 (men), mouths by eye.
+/// Formants after Peterson, Barney 1952, "Control methods used in a study of the vowels" (men);
+/// articulation by eye.
 #[rustfmt::skip]
 static PHONEMES: [Phoneme; 36] = [
     phoneme("AA", 0.16, [0.85, 0.0, 0.1, 0.0, 0.0], [730.0, 1090.0, 2440.0], 1.0, 0.0, 0.0),
@@ -84,7 +85,7 @@ static PHONEMES: [Phoneme; 36] = [
     phoneme("_", 0.14, [0.05, 0.0, 0.0, 0.1, 0.0], [500.0, 1500.0, 2500.0], 0.0, 0.0, 0.0),
 ];
 
-/// What is said; `_` is a short break.
+/// Phrases; `_` is a short pause.
 static PHRASES: [&str; 9] = [
     "HH EH L OW _ IH T S G UH D T UW S IY Y UW _ HH AW AA R Y UW",
     "DH IH S K AO L F IH T S IH N AH F Y UW K IH L OW B IH T S AH S EH K AH N D",
@@ -97,10 +98,10 @@ static PHRASES: [&str; 9] = [
     "B AY F AO R N AW _ IH T W AH Z W AH N D ER F UH L",
 ];
 
-/// The phonemes said in stretch `stretch`, in order, with gaps only inside phrases marked as `_`.
-/// Empty where the actor listens. All times lie inside the stretch.
+/// Returns the phonemes spoken in stretch number `stretch`, in order; gaps occur only at the pauses
+/// `_`. Empty while the actor listens. All times lie inside the stretch.
 pub(crate) fn segments(seed: u64, stretch: u64) -> Vec<Segment> {
-    // One stretch in five is for listening, but never the first.
+    // The actor listens in one stretch of five, but never in the first.
     if stretch > 0 && hash(seed ^ 0x11, stretch).is_multiple_of(5) {
         return Vec::new();
     }
@@ -131,8 +132,8 @@ fn named(name: &str) -> &'static Phoneme {
     PHONEMES.iter().find(|p| p.name == name).unwrap_or(&PHONEMES[PHONEMES.len() - 1])
 }
 
-/// How much of a raised-cosine window of half width `width`, centred on `at`, lies inside a
-/// segment: weights of all segments and of the silence between them sum to one, and move smoothly.
+/// Returns the share of a raised-cosine window of half width `width`, centered on `at`, that lies
+/// inside a segment. The weights of all segments and of the silence sum to 1 and change smoothly.
 pub(crate) fn share(segment: &Segment, at: f64, width: f64) -> f32 {
     let below = |edge: f64| {
         let x = ((edge - at) / width).clamp(-1.0, 1.0);
@@ -146,21 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sound_of_every_phrase_is_known() {
+    fn every_phoneme_of_every_phrase_is_defined() {
         for name in PHRASES.iter().flat_map(|p| p.split(' ')).filter(|n| *n != "_") {
             assert_ne!(named(name).name, "_", "{name}");
         }
     }
 
     #[test]
-    fn phrases_keep_inside_their_stretch_and_leave_pauses() {
+    fn phrases_stay_inside_their_stretch_with_pauses_between() {
         for stretch in 0..50 {
-            let said = segments(7, stretch);
+            let spoken = segments(7, stretch);
             let start = stretch as f64 * STRETCH_S;
-            for pair in said.windows(2) {
+            for pair in spoken.windows(2) {
                 assert!((pair[0].end_s - pair[1].start_s).abs() < 1e-9);
             }
-            if let (Some(first), Some(last)) = (said.first(), said.last()) {
+            if let (Some(first), Some(last)) = (spoken.first(), spoken.last()) {
                 assert!(first.start_s > start + 0.2 && last.end_s < start + STRETCH_S - 0.2);
             }
         }

@@ -1,6 +1,6 @@
 use glam::Vec3;
 
-/// What a triangle is made of, which decides how it is shaded and what it is counted as.
+/// Material of a triangle; determines shading and class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Material {
     Skin,
@@ -9,38 +9,38 @@ pub(crate) enum Material {
     RightEye,
     LeftEye,
     Mouth,
-    /// A see-through shell of strands; its number counts from the scalp outwards.
+    /// Transparent shell of hair strands, numbered from the scalp outwards.
     Hair(u8),
     Knit,
     Collar,
 }
 
 impl Material {
-    /// Whether only its outer side is seen. Hair that stands off the temples
-    /// and the back of the collar show their insides.
+    /// Returns whether only the outer side is visible. Hair off the temples and the back of the
+    /// collar show their inner sides, too.
     fn one_sided(self) -> bool {
         !matches!(self, Self::Ear | Self::Collar | Self::Hair(0))
     }
 }
 
-/// Three vertices, counter-clockwise from outside as seen in x-right y-down space.
+/// Triangle of three vertices, counterclockwise from outside with `x` right and `y` down.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Triangle {
     pub vertices: [u32; 3],
     pub material: Material,
 }
 
-/// A vertex on the sample grid: `x`, `y` in samples, and one over its depth in meters.
+/// Projected vertex: `x`, `y` in samples, and one over its depth in meters.
 pub(crate) type OnScreen = Vec3;
 
-/// What one sample sees.
+/// Nearest surface at one sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
-    /// Which triangle, [`Hit::NONE`] for the background.
+    /// Index of the triangle; [`Hit::NONE`] for the background.
     pub triangle: u32,
-    /// Perspective-correct weights of its second and third vertex.
+    /// Perspective-correct weight of its second vertex.
     pub b: f32,
-    /// See `b`.
+    /// Perspective-correct weight of its third vertex.
     pub c: f32,
 }
 
@@ -48,7 +48,7 @@ impl Hit {
     pub(crate) const NONE: u32 = u32::MAX;
 }
 
-/// A band of rows of the sample grid.
+/// Band of rows of the sample grid.
 pub(crate) struct Band {
     pub width: usize,
     pub first_row: usize,
@@ -67,7 +67,7 @@ impl Band {
         }
     }
 
-    /// Draws one triangle; `keep` may refuse a sample given the weights of its vertices.
+    /// Draws a triangle; `keep` may reject a sample by the weights of the vertices.
     pub(crate) fn draw(
         &mut self,
         index: u32,
@@ -89,7 +89,7 @@ impl Band {
         let y0 = (top - 0.5).ceil().max(first) as usize;
         let y1 = (bottom + 0.5).floor().clamp(first, last) as usize;
         let inverse = 1.0 / area;
-        // Weights of `q` and `r` are planes over the grid.
+        // The weights of `q` and `r` are linear over the grid.
         let b_dx = (r.y - p.y) * inverse;
         let b_dy = -(r.x - p.x) * inverse;
         let c_dx = -(q.y - p.y) * inverse;
@@ -117,7 +117,7 @@ impl Band {
         }
     }
 
-    /// How near the nearest thing at a sample is: one over its depth, zero for nothing.
+    /// Returns one over the depth of the nearest surface at a sample; 0 for none.
     pub(crate) fn nearness(&self, at: usize) -> f32 {
         self.nearest[at]
     }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearer_triangle_wins_whatever_the_order() {
+    fn the_nearer_triangle_wins_in_any_order() {
         let far = [(0.0, 0.0), (8.0, 0.0), (0.0, 8.0)].map(|(x, y)| Vec3::new(x, y, 0.5));
         let near = far.map(|p| Vec3::new(p.x, p.y, 1.0));
         for order in [[0, 1], [1, 0]] {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn two_triangles_of_a_square_cover_each_sample_once() {
+    fn adjacent_triangles_cover_each_sample_exactly_once() {
         let corner = |x: f32, y: f32| Vec3::new(x, y, 1.0);
         let (a, b, c, d) = (corner(0.3, 0.3), corner(7.7, 0.2), corner(7.6, 7.7), corner(0.2, 7.6));
         let mut drawn = [0; 2];

@@ -15,43 +15,43 @@ use crate::skin::{self, Skin};
 use crate::subdivide::normals;
 use face_shape::{FaceShape, LEFT_EYE, RIGHT_EYE};
 
-/// Linear colors of what has no painting.
+/// Linear colors of materials without a texture.
 const NECK: Vec3 = Vec3::new(0.615, 0.352, 0.246);
 const EAR: Vec3 = Vec3::new(0.655, 0.325, 0.235);
 const KNIT: Vec3 = Vec3::new(0.048, 0.107, 0.150);
 const RIBS: Vec3 = Vec3::new(0.040, 0.089, 0.125);
 
-/// Everything about the actor that does not depend on time.
+/// Time-independent part of the actor: meshes and textures.
 pub(crate) struct Body {
     shape: FaceShape,
-    /// Landmarks of the face at rest.
+    /// Landmarks of the resting face.
     rest: Vec<Vec3>,
     head: HeadMesh,
-    /// Hair, then parts; in one numbering after the head's fine vertices.
+    /// Vertices of hair, then of the other parts; numbered after the head's fine vertices.
     rigid: Vec<Vec3>,
     rigid_normals: Vec<Vec3>,
-    /// Along the strands, for hair; zero elsewhere.
+    /// Tangent along the strands for hair; zero elsewhere.
     tangents: Vec<Vec3>,
     torso: Vec<f32>,
     n_hair: usize,
     triangles: Vec<Triangle>,
-    /// Place on the skin's painting, or the part's own coordinates.
+    /// Position on the skin texture, or surface coordinates of a part.
     uv: Vec<[f32; 2]>,
-    /// How open each vertex is to the sky at rest.
+    /// Visibility of the sky from each vertex at rest, 0..=1.
     open: Vec<f32>,
-    /// Folds and blotches too fine for light and too coarse for a texture, a factor near one.
+    /// Factor near 1 for folds and blotches between the scales of light and texture.
     tint: Vec<f32>,
     skin: Skin,
     strands: Strands,
 }
 
-/// One moment of the body: what the rows of a picture are drawn from.
+/// Body at one time, projected and lit: the input of the rasterizer.
 pub(crate) struct Scene<'a> {
     body: &'a Body,
     landmarks: Vec<Vec3>,
     head_vertices: Vec<Vec3>,
     turn: Quat,
-    /// The camera, in head space.
+    /// Camera position in head space.
     eye_point: Vec3,
     eyes: [Eye; 2],
     mouth: MouthInside,
@@ -60,13 +60,13 @@ pub(crate) struct Scene<'a> {
     on_screen: Vec<OnScreen>,
     light: Vec<Vec3>,
     shadow: Vec<f32>,
-    /// Samples a side, and the level of the painting that suits them.
+    /// Samples per side, and the level of the skin texture for them.
     side: usize,
     level: usize,
 }
 
 impl Body {
-    /// `rest` are the landmarks of the resting face.
+    /// Builds the body; `rest` are the landmarks of the resting face.
     pub(crate) fn new(shape: FaceShape, rest: Vec<Vec3>) -> Self {
         let head = HeadMesh::new(&shape);
         let mean = head.mean_vertices();
@@ -143,7 +143,7 @@ impl Body {
         }
     }
 
-    /// The body in a performance, ready to be drawn on a grid of `side` samples a side.
+    /// Poses the body for a performance and a grid of `side` samples per side.
     pub(crate) fn scene(&self, performance: &Performance, side: usize) -> Scene<'_> {
         let pose = performance.pose;
         let turn = pose.quat();
@@ -205,7 +205,7 @@ impl Body {
         self.head.fine.n_vertices()
     }
 
-    /// How much of the key light reaches each vertex, 0..=1, from a map of what it sees first.
+    /// Returns the visibility of the key light from each vertex, 0..=1, by a shadow map.
     fn shadows(&self, camera: &[Vec3], normals: &[Vec3], center: Vec3) -> Vec<f32> {
         const SIDE: usize = 224;
         const HALF_M: f32 = 0.34;
@@ -232,7 +232,7 @@ impl Body {
             };
             if blocks {
                 let corners = triangle.vertices.map(|v| points[v as usize]);
-                // Two-sided: the light sees backs too.
+                // Back faces cast shadows, too.
                 map.draw(i as u32, Material::Ear, corners, |_, _| true);
             }
         }
@@ -262,7 +262,7 @@ impl Body {
             .collect()
     }
 
-    /// Diffuse light on each vertex.
+    /// Returns the diffuse light on each vertex.
     fn irradiance(&self, normals: &[Vec3], shadow: &[f32]) -> Vec<Vec3> {
         let (n_head, n_hair) = (self.n_head(), self.n_hair);
         normals
@@ -286,7 +286,7 @@ impl Body {
     }
 }
 
-/// How much each vertex lies in a hollow: mean sine of the rise towards its neighbours.
+/// Returns the concavity at each vertex: the mean sine of the slope towards its neighbors.
 fn cavities(vertices: &[Vec3], triangles: &[Triangle]) -> Vec<f32> {
     let of_skin = |t: &Triangle| t.material == Material::Skin;
     let normals = normals(vertices, triangles, of_skin);
@@ -304,7 +304,7 @@ fn cavities(vertices: &[Vec3], triangles: &[Triangle]) -> Vec<f32> {
     sums.iter().map(|&(sum, n)| sum / n.max(1.0)).collect()
 }
 
-/// Turns the normals of a closed surface outwards.
+/// Orients the normals of a closed surface outwards.
 fn point_away(normals: &mut [Vec3], vertices: &[Vec3], middle: Vec3) {
     let outwards: f32 = normals.iter().zip(vertices).map(|(n, v)| n.dot(*v - middle)).sum();
     if outwards < 0.0 {
@@ -314,7 +314,7 @@ fn point_away(normals: &mut [Vec3], vertices: &[Vec3], middle: Vec3) {
     }
 }
 
-/// Winds the triangles of rigid surfaces, numbered from `base`, to face where their normals point.
+/// Orients the triangles of rigid surfaces, numbered from `base`, along their normals.
 fn turn_outwards(triangles: &mut [Triangle], base: usize, vertices: &[Vec3], normals: &[Vec3]) {
     for triangle in triangles.iter_mut().filter(|t| t.vertices[0] as usize >= base) {
         let [a, b, c] = triangle.vertices.map(|v| v as usize - base);
@@ -325,7 +325,7 @@ fn turn_outwards(triangles: &mut [Triangle], base: usize, vertices: &[Vec3], nor
     }
 }
 
-/// Folds of the clothes and unevenness of the neck, a factor near one.
+/// Returns a factor near 1 for folds of the clothes and unevenness of the neck.
 fn blotches([u, v]: [f32; 2], material: Material) -> f32 {
     match material {
         Material::Knit => 1.0 + 0.16 * fractal(u * 22.0 + v * 5.0, v * 3.5 - u * 9.0, 3, 92),
@@ -334,7 +334,7 @@ fn blotches([u, v]: [f32; 2], material: Material) -> f32 {
     }
 }
 
-/// How open a part is to the sky: dark under the chin, in the ear's bowl, beside the collar.
+/// Returns the visibility of the sky from a part, 0..=1: low under the chin, in the ear, at the collar.
 fn openness(part: &Part, material: Material) -> Vec<f32> {
     part.uv
         .iter()
@@ -361,7 +361,7 @@ fn visible(map: &Band, side: usize, x: f32, y: f32, near: f32) -> bool {
 }
 
 impl Scene<'_> {
-    /// Landmarks in head space.
+    /// Returns the landmarks in head space.
     pub(crate) fn landmarks(&self) -> &[Vec3] {
         &self.landmarks
     }
@@ -370,7 +370,7 @@ impl Scene<'_> {
         self.body.triangles[triangle as usize].material
     }
 
-    /// For each of `n_bands` bands of `rows` sample rows, the triangles that touch it, in order.
+    /// Returns the triangles that touch each of `n_bands` bands of `rows` sample rows, in order.
     pub(crate) fn bins(&self, rows: usize, n_bands: usize) -> Vec<Vec<u32>> {
         let mut bins = vec![Vec::new(); n_bands];
         for (i, triangle) in self.body.triangles.iter().enumerate() {
@@ -408,7 +408,7 @@ impl Scene<'_> {
         std::array::from_fn(|i| p[i] + b * (q[i] - p[i]) + c * (r[i] - p[i]))
     }
 
-    /// Linear color of a sample that hit something.
+    /// Returns the linear color of a sample that hit a surface.
     pub(crate) fn shade(&self, hit: &Hit) -> Vec3 {
         let triangle = &self.body.triangles[hit.triangle as usize];
         let ids = triangle.vertices.map(|v| v as usize);
@@ -495,7 +495,7 @@ impl Scene<'_> {
                 let slant = (column.fract() - 0.5).abs();
                 let stitch = ((row + slant * 1.2).fract() - 0.5).abs() * 2.0;
                 let groove = smoothstep(0.36, 0.5, slant);
-                // Where the sleeves are set in.
+                // Seams of the sleeves.
                 let seam = (-0.5 * (((u - 0.5).abs() - 0.165 - 0.02 * v) / 0.0022).powi(2)).exp()
                     * smoothstep(0.42, 0.50, v);
                 let bright = (0.86 + 0.24 * stitch - 0.20 * groove) * (1.0 - 0.35 * seam);
@@ -515,17 +515,17 @@ impl Scene<'_> {
         p + (q - p) * hit.b + (r - p) * hit.c
     }
 
-    /// Samples a side of the grid this scene is drawn on.
+    /// Returns the samples per side of the grid.
     pub(crate) fn side(&self) -> usize {
         self.side
     }
 }
 
-/// Light from skin towards the camera at a point of camera space.
+/// Returns the light from skin towards the camera at a point in camera space.
 fn skin_light(color: Vec3, gloss: f32, at: Vec3, normal: Vec3, light: Vec3, shadow: f32) -> Vec3 {
     let normal = normal.normalize_or(Vec3::NEG_Z);
     let to_eye = -at.normalize_or(Vec3::Z);
-    // Oil reflects more at grazing angles (Schlick).
+    // Fresnel reflection of the oily layer (Schlick 1994).
     let grazing = (1.0 - normal.dot(to_eye).max(0.0)).powi(5);
     let strength = gloss * (0.045 + 0.35 * grazing);
     let sheen = light::highlight(normal, to_eye, 16, shadow)

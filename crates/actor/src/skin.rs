@@ -7,18 +7,18 @@ use crate::head_mesh::SKULL;
 use crate::light::linear_from_srgb;
 use crate::noise::{bell, fractal, lerp, plane, smoothstep};
 
-/// Texels of the finest level, across and down, and the part of the head they cover in meters of
-/// arc and of height.
+/// Size of the finest level in texels, and its left and top edge and texel size in meters of arc and
+/// height.
 const WIDTH: usize = 1200;
 const HEIGHT: usize = 900;
 const LEFT: f32 = -0.21;
 const TOP: f32 = -0.17;
 const TEXEL: f32 = 0.000_35;
-/// Radius at which azimuth becomes arc.
+/// Radius that converts azimuth to arc, meters.
 const ARC: f32 = 0.085;
 const LEVELS: usize = 5;
 
-/// Skin color and gloss of the whole head, painted once at several sizes.
+/// Texture of the skin, color and gloss of the whole head, generated once at several resolutions.
 pub(crate) struct Skin {
     levels: Vec<Level>,
 }
@@ -30,7 +30,7 @@ struct Level {
     texels: Vec<[u8; 4]>,
 }
 
-/// Place on the painting of a point of the resting head: meters of arc and of height.
+/// Returns the texture position of a point of the resting head: meters of arc and of height.
 pub(crate) fn place(point: Vec3) -> [f32; 2] {
     [point.x.atan2(SKULL.z - point.z) * ARC, point.y]
 }
@@ -61,12 +61,12 @@ impl Skin {
         Self { levels }
     }
 
-    /// Which level suits samples `spacing` meters apart.
+    /// Returns the level for samples `spacing` meters apart.
     pub(crate) fn level(spacing: f32) -> usize {
         ((spacing / TEXEL).log2().round().max(0.0) as usize).min(LEVELS - 1)
     }
 
-    /// Linear color and gloss.
+    /// Returns linear color and gloss at a texture position.
     pub(crate) fn at(&self, place: [f32; 2], level: usize) -> (Vec3, f32) {
         let level_scale = TEXEL * (1 << level) as f32;
         let level = &self.levels[level];
@@ -105,7 +105,7 @@ impl Level {
     }
 }
 
-/// Landmarks laid out on the painting.
+/// Texture generator: landmarks at their texture positions, and colors.
 struct Painter {
     at: Vec<Vec2>,
     skin: Vec3,
@@ -128,10 +128,10 @@ impl Painter {
         if distance > 4.0 * width { 0.0 } else { bell(distance, width) }
     }
 
-    /// Linear color and gloss at a place.
+    /// Generates linear color and gloss at a texture position.
     fn paint(&self, p: Vec2) -> (Vec3, f32) {
         let mm = p * 1000.0;
-        // Scalp: what shows between strands, with a soft hairline.
+        // Scalp between the strands, with a soft hairline.
         let azimuth = p.x / ARC;
         let rise = (SKULL.y - p.y).clamp(-0.104, 0.104);
         let elevation = (rise / (0.096 * (1.0 - (rise / 0.105).powi(2)).sqrt())).atan();
@@ -148,23 +148,23 @@ impl Painter {
         color *= Vec3::ONE + Vec3::new(0.03, -0.03, -0.03) * blotch;
         let mut gloss = 0.42 + 0.12 * pores;
 
-        // Blood near the surface: cheeks, nose, chin, ears.
+        // Redness of cheeks, nose and chin.
         let red = 0.55 * (self.near(50, p, 0.017) + self.near(280, p, 0.017))
             + 0.45 * (self.near(205, p, 0.016) + self.near(425, p, 0.016))
             + 0.5 * self.near(4, p, 0.010)
             + 0.25 * self.near(199, p, 0.011);
         color *= Vec3::ONE.lerp(Vec3::new(1.03, 0.80, 0.78), red.min(1.0) * 0.75);
-        // Forehead and nose shine.
+        // Gloss of forehead and nose.
         gloss += 0.25 * self.near(151, p, 0.02)
             + 0.35 * self.near(4, p, 0.008)
             + 0.2 * self.near(6, p, 0.01);
-        // Thin skin around the eyes.
+        // Darker skin around the eyes.
         let socket = self.near(145, p, 0.012)
             + self.near(374, p, 0.012)
             + 0.8 * (self.near(159, p, 0.010) + self.near(386, p, 0.010))
             + 0.9 * (self.near(133, p, 0.008) + self.near(362, p, 0.008));
         color *= Vec3::ONE.lerp(Vec3::new(0.82, 0.70, 0.72), socket.min(1.0) * 0.65);
-        // A trace of beard under the skin.
+        // Beard shadow.
         let beard = smoothstep(0.022, 0.045, p.y)
             * smoothstep(0.105, 0.085, p.y)
             * smoothstep(0.085, 0.06, p.x.abs());
@@ -209,7 +209,7 @@ impl Painter {
             bottom.reverse();
             let outside = self.outside([brow, bottom].as_flattened(), p);
             if outside < 0.004 {
-                // Hairs lean outwards and up; the inner end is sparser.
+                // Hairs point outwards and up; the inner end is sparser.
                 let along = (p.x - self.at[brow[4]].x) / (self.at[brow[0]].x - self.at[brow[4]].x);
                 let lean =
                     Vec2::new(mm.x * side + mm.y * lerp(0.15, 1.1, along.clamp(0.0, 1.0)), mm.y);
@@ -229,14 +229,14 @@ impl Painter {
         (color, gloss)
     }
 
-    /// Distance to a line through landmarks.
+    /// Returns the distance to a polyline through landmarks.
     fn line_distance(&self, line: &[usize], p: Vec2) -> f32 {
         line.windows(2)
             .map(|w| from_segment(self.at[w[0]], self.at[w[1]], p))
             .fold(f32::INFINITY, f32::min)
     }
 
-    /// Signed distance to a polygon of landmarks, negative inside.
+    /// Returns the signed distance to a polygon of landmarks, negative inside.
     fn outside(&self, polygon: &[usize], p: Vec2) -> f32 {
         let n = polygon.len();
         let (mut distance, mut inside) = (f32::INFINITY, false);
@@ -257,7 +257,8 @@ fn from_segment(a: Vec2, b: Vec2, p: Vec2) -> f32 {
     to.distance(along * t)
 }
 
-/// Openness to the sky of a point of the resting face, 0..=1: what no shadow map resolves.
+/// Returns the visibility of the sky from a point of the resting face, 0..=1, for creases that the
+/// shadow map does not resolve.
 pub(crate) fn openness(shape: &FaceShape, point: Vec3) -> f32 {
     let near = |landmark: usize, offset: Vec3, width: f32| {
         bell(point.distance(shape.mean()[landmark] + offset), width)

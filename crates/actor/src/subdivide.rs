@@ -4,22 +4,22 @@ use glam::Vec3;
 
 use crate::raster::Triangle;
 
-/// A mesh made finer, as fixed weights on its control points.
+/// Subdivided mesh, as fixed weights on its control points.
 ///
-/// Loop subdivision; edges between different materials, and open edges, stay creases. Control
-/// points keep their indices.
+/// Loop subdivision; edges between materials and open edges stay creases. Control points keep their
+/// indices.
 pub(crate) struct Fine {
-    /// For each fine vertex, its weights on control points; they sum to one.
+    /// For each fine vertex its weights on control points, which sum to 1.
     rows: Vec<Vec<(u32, f32)>>,
     n_control: usize,
     pub triangles: Vec<Triangle>,
 }
 
 impl Fine {
-    /// Refines `levels` times, each triangle into four.
+    /// Subdivides `levels` times, each triangle into four.
     ///
     /// # Source
-    /// Loop 1987, "Smooth subdivision surfaces based on triangles", Warren's weights.
+    /// Loop 1987, "Smooth subdivision surfaces based on triangles", with Warren's weights.
     pub(crate) fn new(n_control: usize, triangles: &[Triangle], levels: u32) -> Self {
         let rows = (0..n_control as u32).map(|i| vec![(i, 1.0)]).collect();
         let mut fine = Self { rows, n_control, triangles: triangles.to_vec() };
@@ -33,10 +33,10 @@ impl Fine {
         self.rows.len()
     }
 
-    /// Fine vertices of control points, through the control points up to a small fraction of a
-    /// millimeter.
+    /// Returns the fine vertices for control points; the surface passes through the control points up
+    /// to a small fraction of a millimeter.
     pub(crate) fn vertices(&self, control: &[Vec3]) -> Vec<Vec3> {
-        // Loop's surface passes beside its control points; push them out by what is missing.
+        // Loop's limit surface misses its control points: move them out by the difference.
         let mut pushed = control.to_vec();
         for _ in 0..3 {
             let reached: Vec<Vec3> =
@@ -143,7 +143,7 @@ fn weighted(row: &[(u32, f32)], points: &[Vec3]) -> Vec3 {
     row.iter().fold(Vec3::ZERO, |sum, &(i, weight)| sum + points[i as usize] * weight)
 }
 
-/// Area-weighted vertex normals of the triangles that `counts` admits; unit length or zero.
+/// Returns area-weighted vertex normals, unit or zero, over the triangles that `counts` admits.
 pub(crate) fn normals(
     vertices: &[Vec3],
     triangles: &[Triangle],
@@ -166,8 +166,8 @@ mod tests {
     use crate::raster::Material;
 
     #[test]
-    fn a_finer_mesh_still_passes_through_its_control_points() {
-        // An octahedron: closed, so every vertex is smoothed.
+    fn the_subdivided_mesh_passes_through_its_control_points() {
+        // A closed octahedron, so that every vertex is smoothed.
         let control = [Vec3::X, Vec3::Y, Vec3::Z, -Vec3::X, -Vec3::Y, -Vec3::Z];
         let faces = [
             [0, 1, 2],

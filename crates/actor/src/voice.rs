@@ -4,19 +4,19 @@ use types::{MediaTime, Sound};
 use crate::noise::uniform;
 use crate::phoneme::{self, STRETCH_S, Segment};
 
-/// Longest a grain rings, seconds.
+/// Longest decay of a grain, seconds.
 const RING_S: f64 = 0.03;
-/// Audio samples between two grains of hiss.
-const HISS_EVERY: u64 = 6;
+/// Audio samples between two grains of frication noise.
+const FRICATION_EVERY: u64 = 6;
 const BANDWIDTHS_HZ: [f32; 4] = [75.0, 95.0, 130.0, 220.0];
 const FOURTH_FORMANT_HZ: f32 = 3500.0;
 const GAINS: [f32; 4] = [1.0, 0.55, 0.32, 0.14];
 
-/// Mono at [`Sound::RATE`], -1..=1, from the audio sample at or before `from`.
+/// Synthesizes speech, mono at [`Sound::RATE`], -1..=1, from the audio sample at or before `from`.
 ///
-/// Formant-wave-function synthesis: every pulse of the glottis, and every grain of hiss, starts a
-/// few decaying sinusoids at the formants of that moment. No filter has a memory, so any stretch
-/// of time can be asked for and neighbours join exactly.
+/// Formant-wave-function synthesis: every glottal pulse and every grain of frication noise starts a
+/// few decaying sinusoids at the current formants. No filter has a memory, so any interval can be
+/// synthesized, and adjacent intervals join exactly.
 ///
 /// # Source
 /// Rodet 1984, "Time-domain formant-wave-function synthesis".
@@ -27,18 +27,18 @@ pub(crate) fn voice(seed: u64, from: MediaTime, samples: usize) -> Vec<f32> {
     let mut out = vec![0.0_f32; samples];
     let stretches = ((start_s - RING_S).max(0.0) / STRETCH_S) as u64..=(end_s / STRETCH_S) as u64;
     for stretch in stretches {
-        let said = phoneme::segments(seed, stretch);
-        let (Some(begin), Some(end)) = (said.first(), said.last()) else { continue };
+        let spoken = phoneme::segments(seed, stretch);
+        let (Some(begin), Some(end)) = (spoken.first(), spoken.last()) else { continue };
         let (begin, end) = (begin.start_s, end.end_s);
         if begin > end_s || end + RING_S < start_s {
             continue;
         }
         let tone = Tone { seed, stretch, begin, length: end - begin };
-        add_pulses(&mut out, first, &said, &tone);
-        add_hiss(&mut out, first, &said, (begin, end), seed);
+        add_pulses(&mut out, first, &spoken, &tone);
+        add_frication(&mut out, first, &spoken, (begin, end), seed);
     }
     for sample in &mut out {
-        // Loud vowels bend instead of clipping.
+        // Soft clipping of loud vowels.
         *sample = (*sample * 0.5).tanh();
     }
     out
@@ -48,7 +48,7 @@ fn first_sample(from: MediaTime) -> u64 {
     (u128::from(from.as_micros()) * u128::from(Sound::RATE) / 1_000_000) as u64
 }
 
-/// The melody of a phrase: falling, with a wave on it.
+/// Intonation of a phrase: falling pitch with a slow modulation.
 struct Tone {
     seed: u64,
     stretch: u64,
@@ -57,7 +57,7 @@ struct Tone {
 }
 
 impl Tone {
-    /// Pulses of the glottis since the phrase began.
+    /// Returns the number of glottal pulses since the phrase began.
     fn cycles(&self, s: f64) -> f64 {
         const WAVE_HZ: f64 = 1.7;
         let base_hz = 104.0 + 18.0 * f64::from(uniform(self.seed ^ 0x91, self.stretch));
@@ -68,7 +68,7 @@ impl Tone {
                 + 0.07 * (1.0 - (turn * x).cos()) / turn)
     }
 
-    /// When pulse `n` falls: bisection, since pitch is always positive.
+    /// Returns the time of pulse `n`, by bisection.
     fn pulse_s(&self, n: u64) -> f64 {
         let (mut low, mut high) = (self.begin, self.begin + self.length + 1.0);
         for _ in 0..48 {
@@ -79,7 +79,7 @@ impl Tone {
     }
 }
 
-/// Formants and strengths at a moment, blended over neighbouring sounds.
+/// Formants and amplitudes at one time, blended over adjacent phonemes.
 struct Tract {
     formants_hz: [f32; 3],
     voiced: f32,
@@ -87,10 +87,10 @@ struct Tract {
     noise_hz: f32,
 }
 
-fn tract(said: &[Segment], s: f64) -> Tract {
+fn tract(spoken: &[Segment], s: f64) -> Tract {
     let mut sum = Tract { formants_hz: [0.0; 3], voiced: 0.0, noise: 0.0, noise_hz: 0.0 };
     let (mut weights, mut noise_weights) = (0.0, 0.0);
-    for segment in said {
+    for segment in spoken {
         let glide = phoneme::share(segment, s, 0.045);
         if glide > 0.0 {
             weights += glide;
@@ -114,7 +114,7 @@ fn tract(said: &[Segment], s: f64) -> Tract {
     sum
 }
 
-fn add_pulses(out: &mut [f32], first: u64, said: &[Segment], tone: &Tone) {
+fn add_pulses(out: &mut [f32], first: u64, spoken: &[Segment], tone: &Tone) {
     let rate = f64::from(Sound::RATE);
     let (start_s, end_s) = (first as f64 / rate, (first + out.len() as u64) as f64 / rate);
     let from = tone.cycles((start_s - RING_S).clamp(tone.begin, tone.begin + tone.length));
@@ -124,7 +124,7 @@ fn add_pulses(out: &mut [f32], first: u64, said: &[Segment], tone: &Tone) {
         if s > tone.begin + tone.length {
             break;
         }
-        let tract = tract(said, s);
+        let tract = tract(spoken, s);
         if tract.voiced < 1e-4 {
             continue;
         }
@@ -137,7 +137,7 @@ fn add_pulses(out: &mut [f32], first: u64, said: &[Segment], tone: &Tone) {
     }
 }
 
-fn add_hiss(out: &mut [f32], first: u64, said: &[Segment], span: (f64, f64), seed: u64) {
+fn add_frication(out: &mut [f32], first: u64, spoken: &[Segment], span: (f64, f64), seed: u64) {
     const HISS_RING_S: f64 = 0.0025;
     let rate = f64::from(Sound::RATE);
     let start_s = (first as f64 / rate - HISS_RING_S).max(span.0);
@@ -145,13 +145,13 @@ fn add_hiss(out: &mut [f32], first: u64, said: &[Segment], span: (f64, f64), see
     if end_s <= start_s {
         return;
     }
-    let cells = (start_s * rate) as u64 / HISS_EVERY..=(end_s * rate) as u64 / HISS_EVERY;
-    let mut now = tract(said, start_s);
+    let cells = (start_s * rate) as u64 / FRICATION_EVERY..=(end_s * rate) as u64 / FRICATION_EVERY;
+    let mut now = tract(spoken, start_s);
     for (i, cell) in cells.enumerate() {
-        let s = (cell * HISS_EVERY) as f64 / rate;
-        // Fixed to the cell's own index, so chunks agree; 1 ms is finer than the blend.
+        let s = (cell * FRICATION_EVERY) as f64 / rate;
+        // Indexed by the cell, so that intervals agree; 1 ms is finer than the blend.
         if i == 0 || cell.is_multiple_of(8) {
-            now = tract(said, (cell / 8 * 8 * HISS_EVERY) as f64 / rate);
+            now = tract(spoken, (cell / 8 * 8 * FRICATION_EVERY) as f64 / rate);
         }
         if now.noise > 1e-4 && s >= span.0 && s < span.1 {
             let kick = uniform(seed ^ 0x92, hash(0x93, cell)) * 2.0 - 1.0;
@@ -161,7 +161,7 @@ fn add_hiss(out: &mut [f32], first: u64, said: &[Segment], span: (f64, f64), see
     }
 }
 
-/// Adds a decaying sinusoid that starts at `s` seconds and ends, faded, `length` later.
+/// Adds a decaying sinusoid that starts at `s` seconds and fades out `length` seconds later.
 fn ring(out: &mut [f32], first: u64, s: f64, hz: f32, bandwidth: f32, gain: f32, length: f64) {
     const ATTACK_S: f32 = 0.0004;
     let rate = f64::from(Sound::RATE);
@@ -174,7 +174,7 @@ fn ring(out: &mut [f32], first: u64, s: f64, hz: f32, bandwidth: f32, gain: f32,
     let step = std::f32::consts::TAU * hz / rate as f32;
     let decay = (-std::f32::consts::PI * bandwidth / rate as f32).exp();
     let (turn_sin, turn_cos) = (step.sin() * decay, step.cos() * decay);
-    // The phase comes from the grain's own start, whatever chunk is asked for.
+    // The phase is relative to the start of the grain, so that intervals agree.
     let lead = (begin as f64 - s * rate) as f32;
     let (mut sin, mut cos) = ((lead * step).sin(), (lead * step).cos());
     for index in begin..to {
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_join_into_the_same_sound() {
+    fn adjacent_intervals_join_exactly() {
         let whole = voice(7, MediaTime::from_micros(600_000), 48_000);
         for (i, part) in whole.chunks(960).enumerate() {
             let from = MediaTime::from_micros(600_000 + i as u64 * 20_000);
@@ -205,19 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn the_voice_sounds_where_something_is_said_and_only_there() {
+    fn the_voice_sounds_during_phrases_only() {
         for stretch in 0..8_u64 {
             let start = MediaTime::from_micros(stretch * 6_000_000);
             let sound = voice(7, start, 6 * 48_000);
             assert!(sound.iter().all(|v| v.abs() <= 1.0));
-            let said = phoneme::segments(7, stretch);
+            let spoken = phoneme::segments(7, stretch);
             let at = |s: f64| ((s - stretch as f64 * STRETCH_S) * 48_000.0) as usize;
-            for segment in said.iter().filter(|s| s.phoneme.voiced > 0.8) {
+            for segment in spoken.iter().filter(|s| s.phoneme.voiced > 0.8) {
                 let part = &sound[at(segment.start_s)..at(segment.end_s)];
                 let rms = (part.iter().map(|v| v * v).sum::<f32>() / part.len() as f32).sqrt();
                 assert!(rms > 0.02 && rms < 0.5, "rms {rms} at {} s", segment.start_s);
             }
-            let (begin, end) = match (said.first(), said.last()) {
+            let (begin, end) = match (spoken.first(), spoken.last()) {
                 (Some(first), Some(last)) => (at(first.start_s), at(last.end_s + RING_S) + 1),
                 _ => (sound.len(), sound.len()),
             };

@@ -152,7 +152,7 @@ impl<'a> PoseRefinement<'a> {
     }
 
     fn compute_mean_exposure(&self) -> Exposure {
-        let believed = self.aligned.iter().flatten().filter(|(aligned, _)| aligned.is_believed());
+        let believed = self.aligned.iter().flatten().filter(|(aligned, _)| aligned.is_valid());
         let exposures: Vec<&Exposure> = believed.map(|(aligned, _)| &aligned.exposure).collect();
         if exposures.is_empty() {
             return Exposure::SAME;
@@ -170,8 +170,7 @@ impl<'a> PoseRefinement<'a> {
     ///
     /// It is relative, so that the field keeps the exposure of its clip and a call needs no correction.
     pub(crate) fn exposure(&self, at: usize) -> Exposure {
-        let Some((aligned, _)) = self.aligned[at].filter(|(aligned, _)| aligned.is_believed())
-        else {
+        let Some((aligned, _)) = self.aligned[at].filter(|(aligned, _)| aligned.is_valid()) else {
             return Exposure::SAME;
         };
         let (frame, mean) = (aligned.exposure, self.mean_exposure);

@@ -1,5 +1,5 @@
-//! The sender's budget is 10 ms for the landmarks of a frame and their fit, 40 ms to find a face,
-//! and, for a frame that is sent, as much again to refine it on two cores.
+//! Budgets of the sender: 10 ms for landmarks and fit of a frame, 40 ms to find a face, and as much to
+//! refine a frame on two cores.
 
 use std::hint::black_box;
 
@@ -22,10 +22,10 @@ fn frame(c: &mut Criterion) {
     let identity = Identity::solve(&shape, SIDE, &known).expect("the actor shows a face");
     let mut fitter = Fitter::new(&shape, &identity);
     let gray = SquareFrame::new(SIDE, MediaTime::ZERO, vec![110; (SIDE * SIDE * 3) as usize])
-        .expect("as many bytes as the size says");
+        .expect("three bytes per pixel");
 
     let mut group = c.benchmark_group("track");
-    // To and fro, so that the head moves from frame to frame as heads do.
+    // Forwards and backwards, so that the motion is continuous.
     let mut order = (0..25).chain((0..25).rev()).cycle();
     group.bench_function("follow and fit", |b| {
         b.iter(|| {
@@ -47,8 +47,7 @@ fn frame(c: &mut Criterion) {
     group.finish();
 }
 
-/// Aligning the demo person's field with a frame, in the two kinds of steps of which a feature that
-/// is sent takes one each.
+/// One alignment step of the demo person's field, for pose and torso and for all unknowns.
 fn refine(c: &mut Criterion) {
     let file = FaceFile::parse(include_bytes!("../../../assets/demo.face"))
         .expect("the demo person ships with the product");

@@ -1,4 +1,4 @@
-//! Draws the picture of docs/MODEL.md that shows where the tracker ends, on the synthetic person.
+//! Draws the image of docs/TRACKER.md that shows the limits of the tracker on the actor.
 //!
 //! `cargo run --release -p track --example tracker_limits -- docs/images/tracker.jpg`
 //!
@@ -26,7 +26,7 @@ const CASES: [(f32, f32, bool); 5] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let path = std::env::args().nth(1).ok_or("say where the picture goes")?;
+    let path = std::env::args().nth(1).ok_or("usage: tracker_limits OUT.jpg")?;
     let actor = Actor::new(7);
     let rest = actor.script(MediaTime::from_micros(1_500_000));
     let mut strip = RgbImage::new(SIDE * CASES.len() as u32, SIDE);
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The picture with a skin-colored bar over the mouth, as a hand would cover it.
+/// Covers the mouth with a skin-colored bar.
 fn with_bar(frame: &SquareFrame) -> Result<SquareFrame, Box<dyn Error>> {
     let mut rgb = frame.rgb().to_vec();
     for (i, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().enumerate() {

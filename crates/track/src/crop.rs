@@ -108,9 +108,9 @@ impl Crop {
     ///
     /// Each value is the mean over the area of its pixel (up to 6 x 6 taps). Outside the image the
     /// nearest edge pixel repeats.
-    pub fn sample(&self, picture: &impl Luma, side: usize) -> Vec<f32> {
+    pub fn sample(&self, image: &impl Luma, side: usize) -> Vec<f32> {
         let mut out = vec![0.0; side * side];
-        self.sample_to(picture, side, &mut out);
+        self.sample_to(image, side, &mut out);
         out
     }
 
@@ -118,10 +118,10 @@ impl Crop {
     ///
     /// # Panics
     /// If `out` does not hold `side * side` values.
-    pub(crate) fn sample_to(&self, picture: &impl Luma, side: usize, out: &mut [f32]) {
+    pub(crate) fn sample_to(&self, image: &impl Luma, side: usize, out: &mut [f32]) {
         assert_eq!(out.len(), side * side, "a crop is {side} pixels square");
         let taps = (self.side() / side as f32).round().clamp(1.0, 6.0) as usize;
-        let (width, height) = picture.size();
+        let (width, height) = image.size();
         let (right, bottom) = (width as f32 - 1.0, height as f32 - 1.0);
         let step = 1.0 / (side * taps) as f32;
         // `clamp` keeps a crop far outside the image at its edge.
@@ -136,9 +136,9 @@ impl Crop {
                         let [px, py] = self.picture_from_crop([x, y]);
                         let (px, py) = (at(px, right), at(py, bottom));
                         sum += if taps > 2 {
-                            picture.luma((px + 0.5) as usize, (py + 0.5) as usize)
+                            image.luma((px + 0.5) as usize, (py + 0.5) as usize)
                         } else {
-                            bilinear(picture, px, py, width - 1, height - 1)
+                            bilinear(image, px, py, width - 1, height - 1)
                         };
                     }
                 }
@@ -148,12 +148,12 @@ impl Crop {
     }
 }
 
-fn bilinear(picture: &impl Luma, x: f32, y: f32, right: usize, bottom: usize) -> f32 {
+fn bilinear(image: &impl Luma, x: f32, y: f32, right: usize, bottom: usize) -> f32 {
     let (x0, y0) = ((x as usize).min(right), (y as usize).min(bottom));
     let (x1, y1) = ((x0 + 1).min(right), (y0 + 1).min(bottom));
     let (fx, fy) = (x - x0 as f32, y - y0 as f32);
-    let top = picture.luma(x0, y0) * (1.0 - fx) + picture.luma(x1, y0) * fx;
-    let low = picture.luma(x0, y1) * (1.0 - fx) + picture.luma(x1, y1) * fx;
+    let top = image.luma(x0, y0) * (1.0 - fx) + image.luma(x1, y0) * fx;
+    let low = image.luma(x0, y1) * (1.0 - fx) + image.luma(x1, y1) * fx;
     top * (1.0 - fy) + low * fy
 }
 

@@ -164,9 +164,9 @@ impl Fitter {
         {
             (*placement, *coefficients, POSE_STEPS.0)
         } else {
-            let mut guess = Placement::initial(&self.neutral, seen_deep, &self.rigid);
-            guess.refine(&self.neutral, &scratch.seen, &self.pose_weights, false, 4);
-            (guess, [0.0; K], POSE_STEPS.1)
+            let mut start = Placement::initial(&self.neutral, seen_deep, &self.rigid);
+            start.refine(&self.neutral, &scratch.seen, &self.pose_weights, false, 4);
+            (start, [0.0; K], POSE_STEPS.1)
         };
         let mut leading = [0.0; LEADING];
         leading.copy_from_slice(&coefficients[..LEADING]);

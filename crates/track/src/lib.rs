@@ -1,17 +1,18 @@
-//! Frames in, features out: where the head is and what the face does, for one known person.
+//! From a camera frame to a feature: the sender's measuring chain for one person.
 //!
 //! ```text
-//! Frame ─ Tracker ─ landmarks ─ Fitter ─ pose, expression ─ Embedder ─┐
-//!   ├──── TorsoTracker ───────────────── torso ───────────────────────┤
-//!   └──────────────────────────────────────────────── PhotometricRefiner ─ feature
+//! frame ─ Tracker ─ landmarks ─ Fitter ─ pose, expression ─ Embedder ─┐
+//!   ├──── TorsoTracker ────────── torso track ────────────────────────┤
+//!   └──────────────────────────────────────────── PhotometricRefiner ─┴─ feature
 //! ```
 //!
-//! [`PersonTracker`] is the whole chain, made from a face file with its private part. Enrollment
-//! uses the links: [`Tracker`] finds the 478 landmarks, [`Identity::solve`] the person's resting
-//! face, [`Observer`] everything that is measured in a frame, [`History`] the windows that the
-//! [`Embedder`] is trained on and run with. docs/MODEL.md describes every network.
+//! [`PersonTracker`] is the whole chain, made from a face file with its sender part. Enrollment uses
+//! the parts: [`Tracker`] finds the 478 landmarks, [`Identity::solve`] the neutral face, [`Observer`]
+//! measures a frame, and [`History`] makes the windows on which the [`Embedder`] is trained and run.
+//! Training of the landmark network uses [`LandmarkNet`], [`Tape`] and [`Parameter`].
+//! docs/TRACKER.md describes every network.
 //!
-//! Pure: bytes and frames come in as arguments; no clock, file, thread or device.
+//! Pure: frames and bytes are arguments; no clock, file, thread or device.
 //!
 //! ```
 //! use types::{Frame, MediaTime};

@@ -1,4 +1,4 @@
-//! How the picture of the enrolled face changes with each number of its feature.
+//! Rendering of the field as a linear function of the unknowns, and Gauss-Newton steps in them.
 
 use face::{CodeDerivative, FaceModel, FoldedField, FrameField, FrameInputs, add_scaled};
 use glam::{Quat, Vec3};
@@ -9,20 +9,22 @@ use types::{CANONICAL_M, Feature, FeatureError, POSE_DIMS};
 use crate::targets::{GRID, Target};
 use crate::unknowns::{Exposure, FEATURE, N, TORSO, Unknowns, stepped};
 
-/// Samples on a ray: fewer than a picture takes, for nobody looks at these; and for slopes.
+/// Samples per ray for colors; fewer than for display.
 const SAMPLES: u32 = 4;
+/// Samples per ray for derivatives by the code.
 const SLOPE_SAMPLES: u32 = 2;
-/// Columns of the normal equations: the unknowns, padded for vector registers.
+/// Columns of the normal equations: the unknowns, padded to whole vector registers.
 const COLUMNS: usize = 48;
-/// Standard deviation of a color, 0..1; neighbors err together, so this is more than it looks.
+/// Standard deviation of a color, 0..=1; large, because errors of neighboring points are correlated.
 const NOISE: f32 = 0.15;
-/// A residual of this size counts half (Cauchy).
+/// Residual that counts half (Cauchy).
 const ROBUST: f32 = 0.1;
-/// Step of the finite differences of an image point: half a pixel of 256.
-const IMAGE_NUDGE: f32 = 0.002;
+/// Step of the finite differences in image space, half a pixel of 256.
+const IMAGE_STEP: f32 = 0.002;
 
-/// And of unknown `k`: a turn, a shift across, a shift along, a learned number, the torso.
-fn nudge(k: usize) -> f32 {
+/// Returns the step of the finite differences in unknown `k`: rotation, translation across and along
+/// the view, learned number, torso number.
+fn difference_step(k: usize) -> f32 {
     match k {
         0..3 => 3e-3,
         3..5 => 6e-4,
@@ -32,47 +34,46 @@ fn nudge(k: usize) -> f32 {
     }
 }
 
-/// The picture around an estimate, to first order.
+/// Linearization of the rendered field around an estimate.
 ///
-/// Taken once, it serves several steps: what the field shows is looked up anew after each, how it
-/// changes is not, which takes several times as long (a simplified Newton, or chord, method).
+/// One Jacobian serves several steps: after each step the colors are rendered again, the
+/// derivatives, which cost several times as much, are not (a chord, or simplified Newton, method).
 pub(crate) struct Linearized {
-    /// Only what lies on and above the diagonal.
+    /// Normal matrix; only the upper triangle is set.
     normal: [[f64; COLUMNS]; COLUMNS],
-    /// How the color of each target changes with each number of the feature.
+    /// Derivative of the color of each target by each number of the feature.
     slopes: Vec<Slopes>,
-    /// Where this was taken.
-    pub(crate) here: Compared,
+    /// Comparison at the linearization point.
+    pub(crate) here: Comparison,
 }
 
-/// Red, green, blue, and a lane that fills the register; of each number of the feature.
+/// Derivatives of red, green and blue (and a padding lane) by each number of the feature.
 type Slopes = [[f32; 4]; FEATURE];
 
-/// How the field's picture differs from the frame.
-pub(crate) struct Compared {
-    /// Right side of the normal equations.
+/// Comparison of the rendered field with the frame.
+pub(crate) struct Comparison {
+    /// Right-hand side of the normal equations.
     right: [f64; N],
-    /// Robust sum of squares.
+    /// Robust sum of squared residuals.
     pub(crate) cost: f64,
-    /// Mean trust in the targets, 0..=1.
+    /// Mean robust weight of the targets, 0..=1.
     pub(crate) trust: f32,
 }
 
-/// The field around an estimate.
-struct Around<'a> {
+/// Field at the linearization point, with what its derivatives need.
+struct LinearizationPoint<'a> {
     model: &'a FaceModel,
     folded: &'a FoldedField,
     inputs: FrameInputs,
-    /// A step along each of the unknowns, its length, and what the renderer needs there: for what is
-    /// behind the head.
-    nudged: Vec<(usize, f32, FrameInputs)>,
+    /// For the finite differences of the backdrop: unknown, step, and inputs after the step.
+    stepped: Vec<(usize, f32, FrameInputs)>,
     unknowns: Unknowns,
     of_code: CodeDerivative,
     rotation: Quat,
     translation: Vec3,
 }
 
-/// What the targets of a row add up to.
+/// Sums over a row of targets.
 #[derive(Clone, Copy)]
 struct Sums {
     right: [f32; COLUMNS],
@@ -88,7 +89,7 @@ impl Sums {
 }
 
 impl Linearized {
-    /// Around `feature` and `exposure`; `None` where no head can be.
+    /// Linearizes around a feature and exposure; `None` if a step leads to an implausible feature.
     #[expect(clippy::large_stack_arrays, reason = "9 and 18 kB, once a row and once a round")]
     pub(crate) fn at(
         model: &FaceModel,
@@ -99,19 +100,19 @@ impl Linearized {
         folded: &mut FoldedField,
     ) -> Option<Self> {
         let inputs = folded_at(model, feature, folded);
-        let nudged: Result<Vec<_>, FeatureError> = (0..FEATURE)
+        let stepped_inputs: Result<Vec<_>, FeatureError> = (0..FEATURE)
             .filter(|k| unknowns == Unknowns::All || !(POSE_DIMS..TORSO).contains(k))
             .map(|k| {
                 let mut step = [0.0; FEATURE];
-                step[k] = nudge(k);
+                step[k] = difference_step(k);
                 Ok((k, step[k], model.frame_inputs(&stepped(feature, &step)?)))
             })
             .collect();
-        let around = Around {
+        let around = LinearizationPoint {
             model,
             folded,
             inputs,
-            nudged: nudged.ok()?,
+            stepped: stepped_inputs.ok()?,
             unknowns,
             of_code: CodeDerivative::new(model),
             rotation: feature.pose.quat(),
@@ -125,8 +126,8 @@ impl Linearized {
             pulp::Arch::new().dispatch(
                 #[inline(always)]
                 move || {
-                    // Moved out, so that this can be called once only and needs no shim, which would be
-                    // compiled for the oldest processor.
+                    // Moving these makes the closure FnOnce: a shim for repeated calls would be
+                    // compiled without the vector extensions.
                     let (sums, normal, slopes) = out;
                     for (target, slopes) in row.iter().zip(slopes) {
                         let color = around.slopes(target.at, slopes);
@@ -143,7 +144,7 @@ impl Linearized {
             );
             (sums, normal)
         });
-        // Summed in order: the result does not depend on the threads.
+        // Summed in order, so that the result does not depend on the threads.
         let (rows, normals): (Vec<Sums>, Vec<Normal>) = rows.unzip();
         let mut normal = [[0.0; COLUMNS]; COLUMNS];
         for row in &normals {
@@ -151,10 +152,10 @@ impl Linearized {
                 *sum += f64::from(*more);
             }
         }
-        Some(Self { normal, slopes, here: Compared::of(&rows, targets.len()) })
+        Some(Self { normal, slopes, here: Comparison::of(&rows, targets.len()) })
     }
 
-    /// How the field differs from the frame somewhere else near by.
+    /// Compares the field with the frame at another feature and exposure, with the same Jacobian.
     pub(crate) fn compare(
         &self,
         model: &FaceModel,
@@ -162,7 +163,7 @@ impl Linearized {
         exposure: &Exposure,
         targets: &[Target],
         folded: &mut FoldedField,
-    ) -> Compared {
+    ) -> Comparison {
         let inputs = folded_at(model, feature, folded);
         let n = GRID as usize;
         let rows: Vec<Sums> = targets
@@ -184,22 +185,22 @@ impl Linearized {
                 sums
             })
             .collect();
-        Compared::of(&rows, targets.len())
+        Comparison::of(&rows, targets.len())
     }
 
-    /// The Gauss-Newton step from where `seen` was seen, for unknowns each of which is believed to
-    /// lie `pull` away, give or take `belief`.
+    /// Returns the Gauss-Newton step from a comparison under a Gaussian prior: each unknown is `pull`
+    /// away from its mean, with standard deviation `prior`. `None` if the system is singular.
     pub(crate) fn step(
         &self,
-        seen: &Compared,
+        seen: &Comparison,
         pull: &[f32; N],
-        belief: &[f32; N],
+        prior: &[f32; N],
     ) -> Option<[f32; N]> {
         let mut normal: Vec<f64> =
             (0..N * N).map(|i| self.normal[(i % N).min(i / N)][(i % N).max(i / N)]).collect();
         let mut right = seen.right;
         for i in 0..N {
-            let weight = 1.0 / f64::from(belief[i] * belief[i]);
+            let weight = 1.0 / f64::from(prior[i] * prior[i]);
             normal[i * N + i] += weight;
             right[i] += weight * f64::from(pull[i]);
         }
@@ -208,13 +209,14 @@ impl Linearized {
     }
 }
 
+/// Folds the code of a feature into the field.
 fn folded_at(model: &FaceModel, feature: &Feature, folded: &mut FoldedField) -> FrameInputs {
     let inputs = model.frame_inputs(feature);
     model.fold_into(&inputs, folded);
     inputs
 }
 
-impl Compared {
+impl Comparison {
     fn of(rows: &[Sums], n_targets: usize) -> Self {
         let mut all = Self { right: [0.0; N], cost: 0.0, trust: 0.0 };
         for row in rows {
@@ -229,8 +231,7 @@ impl Compared {
 }
 
 impl Sums {
-    /// Adds what one target says; `then` is told how each of its colors changes with the unknowns, and
-    /// the weights of the colors.
+    /// Adds one target; `then` receives the Jacobian rows of its colors and their weights.
     #[inline(always)]
     fn add(
         &mut self,
@@ -263,13 +264,13 @@ impl Sums {
     }
 }
 
-/// Adds `Σ weight · row rowᵀ`, on and above the diagonal.
+/// Adds `Σ weight · row rowᵀ` to the upper triangle.
 #[inline(always)]
 fn add_normal(normal: &mut Normal, rows: &[Row; 3], weights: &[f32; 3]) {
     let blocks = rows.each_ref().map(|row| row.as_chunks::<8>().0);
     for (i, sums) in normal.iter_mut().enumerate().take(N) {
         let [a, b, c] = [0, 1, 2].map(|c| rows[c][i] * weights[c]);
-        // Most points say nothing of most unknowns.
+        // Most points do not depend on most unknowns.
         if a == 0.0 && b == 0.0 && c == 0.0 {
             continue;
         }
@@ -283,19 +284,19 @@ fn add_normal(normal: &mut Normal, rows: &[Row; 3], weights: &[f32; 3]) {
     }
 }
 
-impl Around<'_> {
-    /// The color at a point of the picture and, in `slopes`, how it changes.
+impl LinearizationPoint<'_> {
+    /// Returns the color at a point of the image and adds its derivatives to `slopes`.
     #[inline(always)]
     fn slopes(&self, [x, y]: [f32; 2], slopes: &mut Slopes) -> [f32; 3] {
         let (model, folded) = (self.model, self.folded);
         let field = FrameField::new(model, folded, &self.inputs);
         let behind = field.backdrop([x, y]);
-        // Here, a little to the right, a little below; in a loop, so that it is inlined once.
+        // The point and its neighbors right and below; in a loop, so that it is inlined once.
         let (mut ray, mut heads) = (None, [None; 3]);
-        let places = [[x, y], [x + IMAGE_NUDGE, y], [x, y + IMAGE_NUDGE]];
+        let places = [[x, y], [x + IMAGE_STEP, y], [x, y + IMAGE_STEP]];
         for (i, (head, place)) in heads.iter_mut().zip(places).enumerate() {
             let Some(found) = field.march_head(place) else {
-                // Where the head is not, its picture does not move.
+                // Without a head there is no derivative of it.
                 if i == 0 {
                     break;
                 }
@@ -306,11 +307,11 @@ impl Around<'_> {
         }
         let [here, right, below] = heads;
         let alpha = here.map_or(0.0, |h| h.alpha);
-        // Above the torso only a background that is shifted changes, by next to nothing.
+        // Above the torso the backdrop hardly changes.
         if alpha < 0.98 && y > model.sizes().torso.min[1] {
-            for (k, nudge, inputs) in &self.nudged {
+            for (k, step, inputs) in &self.stepped {
                 let there = FrameField::new(model, folded, inputs).backdrop([x, y]);
-                let scale = (1.0 - alpha) / nudge;
+                let scale = (1.0 - alpha) / step;
                 let change = |c: usize| (there[c] - behind[c]) * scale;
                 slopes[*k] = [change(0), change(1), change(2), 0.0];
             }
@@ -322,16 +323,16 @@ impl Around<'_> {
                 add_scaled(slope, 1.0, of_head);
             }
         }
-        // The head's own picture moves as a whole: premultiplied color and alpha, one texel on.
+        // Image gradient of the head: premultiplied color and alpha, by forward differences.
         let of_image = [right, below].map(|there| {
             let there_alpha = there.map_or(0.0, |t| t.alpha);
             let there_rgb = there.map_or([0.0; 3], |t| t.rgb);
-            // Of alpha·rgb + (1 − alpha)·behind.
+            // The gradient of alpha·rgb + (1 − alpha)·behind with a constant backdrop.
             std::array::from_fn::<f32, 3, _>(|c| {
                 let change = there_alpha * there_rgb[c]
                     - alpha * here.rgb[c]
                     - (there_alpha - alpha) * behind[c];
-                change / IMAGE_NUDGE
+                change / IMAGE_STEP
             })
         });
         for (slope, [u, v]) in slopes.iter_mut().zip(self.moves(x, y, here.depth)) {
@@ -342,7 +343,7 @@ impl Around<'_> {
         std::array::from_fn(|c| alpha * here.rgb[c] + (1.0 - alpha) * behind[c])
     }
 
-    /// How the image point of what is seen at `depth` moves with each of the pose's numbers.
+    /// Returns the derivative of the image point of a surface point at `depth` by each pose number.
     #[inline(always)]
     fn moves(&self, x: f32, y: f32, depth: f32) -> [[f32; 2]; POSE_DIMS] {
         let point = Vec3::from(self.inputs.ray([x, y]).at(depth)) * CANONICAL_M;
@@ -377,7 +378,7 @@ mod tests {
         Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL }
     }
 
-    /// Targets of a gray picture, so that every one of them differs, and what the field says there.
+    /// Targets of a gray frame, so that every color differs, and the linearization.
     fn around(model: &FaceModel, feature: &Feature) -> (Vec<Target>, Linearized) {
         let gray = SquareFrame::new(64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
         let targets = targets(&gray, model, feature, Unknowns::All, false);
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_was_taken_a_comparison_finds_the_same() {
+    fn comparing_at_the_linearization_point_changes_nothing() {
         let (model, feature) = (demo(), resting());
         let (targets, linearized) = around(&model, &feature);
         let mut folded = FoldedField::default();
@@ -401,9 +402,9 @@ mod tests {
         }
     }
 
-    /// What each unknown does to the points of the picture that the head does not hide.
+    /// Compares the derivatives at points of the torso outside the head.
     #[test]
-    fn slopes_behind_the_head_are_those_of_finite_differences() {
+    fn derivatives_of_the_backdrop_equal_finite_differences() {
         let (model, feature) = (demo(), resting());
         let (targets, linearized) = around(&model, &feature);
         let (inputs, folded) = {
@@ -419,7 +420,7 @@ mod tests {
         for k in [0, POSE_DIMS, POSE_DIMS + 5, TORSO + 2, TORSO + 5] {
             let colors = |share: f32| -> Vec<[f32; 3]> {
                 let mut step = [0.0; FEATURE];
-                step[k] = share * nudge(k);
+                step[k] = share * difference_step(k);
                 let inputs = model.frame_inputs(&stepped(&feature, &step).unwrap());
                 let at = targets.iter().filter(is_behind).map(|target| target.at);
                 let field = FrameField::new(&model, &folded, &inputs);
@@ -431,12 +432,12 @@ mod tests {
             let (mut error, mut size) = (0.0, 1e-9);
             for ((there, here), slope) in there.iter().zip(&here).zip(slopes) {
                 for c in 0..3 {
-                    let want = (there[c] - here[c]) / nudge(k);
+                    let want = (there[c] - here[c]) / difference_step(k);
                     error += (slope[c] - want).powi(2);
                     size += want.powi(2);
                 }
             }
-            assert!(size > 1e-6, "unknown {k} does something");
+            assert!(size > 1e-6, "unknown {k} has an effect");
             assert!(error < 1e-3 * size, "unknown {k}: {error} of {size}");
         }
     }

@@ -16,52 +16,55 @@ const FULL: Schedule = Schedule { rounds: 2, steps: 6, is_subsampled: false };
 const REDUCED: Schedule = Schedule { rounds: 1, steps: 6, is_subsampled: true };
 /// Schedule of [`Aligned::step`].
 const ONE_STEP: Schedule = Schedule { rounds: 1, steps: 1, is_subsampled: false };
-/// A step that takes away less than this share of the cost is the last of its round.
-const SETTLED: f64 = 0.01;
-/// A round that takes away less than this share is the last: the picture changes where it ended
-/// as it did where it began.
-const NEAR: f64 = 0.35;
-/// How far what was measured is believed, standard deviations: turn (radians), shift (meters),
-/// learned numbers, torso affine (sides); gain around 1, offset around 0.
-const BELIEF: [f32; N] = {
-    let mut belief = [0.01; N];
-    [belief[0], belief[1], belief[2]] = [0.02, 0.02, 0.01];
-    [belief[3], belief[4], belief[5]] = [0.002, 0.002, 0.02];
+/// A step that lowers the cost by less than this share ends its round.
+const CONVERGED: f64 = 0.01;
+/// A round that lowers the cost by less than this share is the last: its start was so close that the
+/// linearization still holds.
+const LAST_ROUND: f64 = 0.35;
+/// Standard deviations of the prior around the measured feature: rotation (radians), translation
+/// (meters), learned numbers, torso track; gain around 1, offset around 0.
+const PRIOR: [f32; N] = {
+    let mut prior = [0.01; N];
+    [prior[0], prior[1], prior[2]] = [0.02, 0.02, 0.01];
+    [prior[3], prior[4], prior[5]] = [0.002, 0.002, 0.02];
     let mut i = POSE_DIMS;
     while i < TORSO {
-        belief[i] = 0.3;
+        prior[i] = 0.3;
         i += 1;
     }
     i = FEATURE;
     while i < FEATURE + 3 {
-        [belief[i], belief[i + 3]] = [0.3, 0.1];
+        [prior[i], prior[i + 3]] = [0.3, 0.1];
         i += 1;
     }
-    belief
+    prior
 };
-/// Less mean trust than this and the picture shows something that the field does not know.
+/// Least mean robust weight of a frame that shows what the field knows.
 const MIN_TRUST: f32 = 0.35;
-/// How much of the last frame's change of the learned numbers is expected to last.
-const LASTING: f32 = 0.9;
+/// Share of the previous frame's correction of the learned numbers in the start of the next.
+const CARRY: f32 = 0.9;
 
-/// Moves pose, expression and torso until the enrolled face, drawn so, looks like the frame.
+/// Refinement of a measured feature until the rendered field looks like the frame.
 ///
-/// Landmarks say where a head is to half a degree, and an embedder's guess of what the field needs
-/// is a guess; the picture itself says both better. Each frame the field is drawn at a few thousand
-/// points, and Gauss-Newton steps lower
-/// `Σ ρ(frame − gain · field − offset)² / σ² + |change of the feature|² / belief²`
-/// (direct image alignment; Engel, Koltun, Cremers 2018, "Direct Sparse Odometry", with exposure as
-/// there). The pose's derivatives come from the head's image gradient and depth, the learned
-/// numbers' from the field backwards, those of what is behind the head from finite differences.
-/// Gain and offset, one of each per color, take out light that changed since enrollment. Where the
-/// picture is not like the field at all, what was measured stays.
+/// Landmarks determine the head pose to half a degree, and the embedder only predicts the learned
+/// numbers; the image determines both more accurately. Each frame the field is rendered at a few
+/// thousand points, and Gauss-Newton steps minimize
+/// `Σ ρ(frame − gain · field − offset) / σ² + |change of the feature|² / prior²` with a Cauchy loss ρ.
+/// Derivatives by the pose come from the head's image gradient and depth, those by the learned
+/// numbers from backpropagation through the field, those of the backdrop from finite differences.
+/// Gain and offset of each color channel compensate for light that changed since enrollment. The
+/// measured feature stays where the frame does not resemble the field.
 ///
-/// Enrollment places its frames with the same function ([`Aligned::step`]), so the field is learned where
-/// a call will put it.
+/// Enrollment aligns its frames with the same method ([`Aligned::step`]), so that the field is
+/// trained at the poses that a call will send.
+///
+/// # Source
+/// Engel, Koltun, Cremers 2018, "Direct sparse odometry" (arXiv:1607.02565), for direct image
+/// alignment with exposure.
 #[derive(Clone, Debug)]
 pub struct PhotometricRefiner {
     model: FaceModel,
-    /// What the last frame's measured feature was changed by.
+    /// Correction and exposure of the previous frame.
     last: Option<Change>,
 }
 
@@ -97,21 +100,21 @@ struct Schedule {
 /// Result of an alignment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aligned {
-    /// The feature, moved.
+    /// Aligned feature.
     pub feature: Feature,
-    /// Of this frame.
+    /// Exposure of the frame.
     pub exposure: Exposure,
-    /// Mean trust in the points of the picture, 0..=1: 1 where the field explains it all.
+    /// Mean robust weight of the points, 0..=1; 1 where the field explains the frame completely.
     pub trust: f32,
 }
 
 impl PhotometricRefiner {
-    /// A refiner that draws with `model`, the owner's own face.
+    /// Creates a refiner with the field of the tracked person.
     pub fn new(model: FaceModel) -> Self {
         Self { model, last: None }
     }
 
-    /// Forgets the last frame.
+    /// Forgets the previous frame.
     pub fn reset(&mut self) {
         self.last = None;
     }
@@ -141,19 +144,19 @@ impl PhotometricRefiner {
             let placed = align(measured, Exposure::SAME, Unknowns::PoseAndTorso, FIRST[0]);
             align(&placed.feature, placed.exposure, Unknowns::All, FIRST[1])
         };
-        if !aligned.is_believed() {
+        if !aligned.is_valid() {
             self.last = None;
             return *measured;
         }
         let mut step = difference(measured, &aligned.feature);
-        step[POSE_DIMS..TORSO].iter_mut().for_each(|v| *v *= LASTING);
+        step[POSE_DIMS..TORSO].iter_mut().for_each(|v| *v *= CARRY);
         self.last = Some(Change { step, exposure: aligned.exposure });
         aligned.feature
     }
 }
 
-/// Aligns the field with a square picture by Gauss-Newton steps of the `unknowns` from `start`,
-/// pulled towards `measured`; see [`PhotometricRefiner`].
+/// Aligns the field with a frame by Gauss-Newton steps of the `unknowns` from `start`, with a prior
+/// around `measured`; see [`PhotometricRefiner`].
 ///
 /// A round linearizes the image and takes steps until one increases the cost (that step is
 /// undone) or hardly lowers it. Further rounds follow while they lower the cost by much.
@@ -174,28 +177,28 @@ fn align(
             Linearized::at(model, &now.feature, &now.exposure, &targets, unknowns, &mut folded);
         let Some(linearized) = linearized else { break };
         now.trust = linearized.here.trust;
-        let mut pull = way_back(&now, measured);
-        let at_first = linearized.here.cost + believed(&pull);
+        let mut pull = pull_of(&now, measured);
+        let at_first = linearized.here.cost + prior_cost(&pull);
         let mut cost = at_first;
-        let mut next = linearized.step(&linearized.here, &pull, &BELIEF);
+        let mut next = linearized.step(&linearized.here, &pull, &PRIOR);
         for _ in 0..schedule.steps {
             let Some(there) = next.and_then(|step| now.stepped(&step)) else { break };
             let (feature, exposure) = (&there.feature, &there.exposure);
             let seen = linearized.compare(model, feature, exposure, &targets, &mut folded);
-            pull = way_back(&there, measured);
-            let cost_there = seen.cost + believed(&pull);
+            pull = pull_of(&there, measured);
+            let cost_there = seen.cost + prior_cost(&pull);
             if cost_there >= cost {
                 break;
             }
             now = Aligned { trust: seen.trust, ..there };
-            let is_settled = cost_there > (1.0 - SETTLED) * cost;
+            let is_converged = cost_there > (1.0 - CONVERGED) * cost;
             cost = cost_there;
-            if is_settled {
+            if is_converged {
                 break;
             }
-            next = linearized.step(&seen, &pull, &BELIEF);
+            next = linearized.step(&seen, &pull, &PRIOR);
         }
-        if cost > (1.0 - NEAR) * at_first {
+        if cost > (1.0 - LAST_ROUND) * at_first {
             break;
         }
     }
@@ -219,15 +222,15 @@ impl Aligned {
         align(model, frame, measured, start, exposure, unknowns, ONE_STEP)
     }
 
-    /// Whether the picture shows what the field knows: otherwise nothing here is to be relied on.
-    pub fn is_believed(&self) -> bool {
+    /// Returns whether the frame resembles the field; otherwise the alignment is meaningless.
+    pub fn is_valid(&self) -> bool {
         self.trust >= MIN_TRUST
     }
 
-    /// After a step of all unknowns, none of which leaps three standard deviations of what is
-    /// believed.
+    /// Applies a step of all unknowns, each bounded to three standard deviations of its prior; `None`
+    /// if the result is no plausible feature.
     fn stepped(&self, step: &[f32; N]) -> Option<Self> {
-        let of_feature = std::array::from_fn(|i| step[i].clamp(-3.0 * BELIEF[i], 3.0 * BELIEF[i]));
+        let of_feature = std::array::from_fn(|i| step[i].clamp(-3.0 * PRIOR[i], 3.0 * PRIOR[i]));
         let Exposure { gain, offset } = &self.exposure;
         let exposure = Exposure {
             gain: std::array::from_fn(|c| (gain[c] + step[FEATURE + c]).clamp(0.2, 5.0)),
@@ -237,8 +240,8 @@ impl Aligned {
     }
 }
 
-/// What leads from here back to what was measured, and to the exposure of enrollment.
-fn way_back(now: &Aligned, measured: &Feature) -> [f32; N] {
+/// Returns the step that leads back to the measured feature and the exposure of the enrollment.
+fn pull_of(now: &Aligned, measured: &Feature) -> [f32; N] {
     let mut pull = [0.0; N];
     pull[..FEATURE].copy_from_slice(&difference(&now.feature, measured));
     for c in 0..3 {
@@ -248,9 +251,9 @@ fn way_back(now: &Aligned, measured: &Feature) -> [f32; N] {
     pull
 }
 
-/// What the change so far costs.
-fn believed(pull: &[f32; N]) -> f64 {
-    f64::from(pull.iter().zip(BELIEF).map(|(pull, belief)| (pull / belief).powi(2)).sum::<f32>())
+/// Returns the cost of the prior.
+fn prior_cost(pull: &[f32; N]) -> f64 {
+    f64::from(pull.iter().zip(PRIOR).map(|(pull, prior)| (pull / prior).powi(2)).sum::<f32>())
 }
 
 #[cfg(test)]
@@ -271,7 +274,7 @@ mod tests {
         Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL }
     }
 
-    /// What the field shows for a feature, as a camera of another exposure would take it.
+    /// Renders a feature as a camera with another exposure would capture it.
     fn photo(model: &FaceModel, feature: &Feature, gain: f32) -> SquareFrame {
         let picture = render_cpu(model, &model.frame_inputs(feature), SIDE, face::DEFAULT_SAMPLES);
         let rgb: Vec<u8> =
@@ -279,7 +282,7 @@ mod tests {
         SquareFrame::new(SIDE, MediaTime::ZERO, rgb).unwrap()
     }
 
-    /// Off by a degree, a millimeter or two, and in the torso.
+    /// Displaced by a degree, a millimeter or two, and in the torso.
     fn displaced(truth: &Feature) -> Feature {
         let mut off = [0.0; FEATURE];
         off[..POSE_DIMS].copy_from_slice(&[0.012, -0.015, 0.008, 0.0015, -0.001, 0.01]);
@@ -289,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pose_that_is_off_by_a_degree_is_put_right_in_another_light_too() {
+    fn a_pose_error_of_a_degree_is_corrected_at_any_exposure() {
         let model = demo();
         let truth = resting();
         let measured = displaced(&truth);
         for gain in [1.0, 0.8] {
             let frame = photo(&model, &truth, gain);
             let (same, place) = (Exposure::SAME, Unknowns::PoseAndTorso);
-            // A frame's first look, and as if it came twice more.
+            // As in a first frame, then twice as in the next one.
             let schedule = Schedule { rounds: 1, steps: 6, is_subsampled: false };
             let aligned = (0..3).fold(measured, |start, _| {
                 align(&model, &frame, &measured, &start, same, place, schedule).feature
@@ -313,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn pose_and_expression_together_come_to_look_like_the_frame() {
+    fn pose_and_expression_are_refined_together() {
         let model = demo();
         let truth = resting();
         let mut off = [0.0; FEATURE];
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_something_else_changes_nothing() {
+    fn a_frame_of_something_else_leaves_the_feature_unchanged() {
         let model = demo();
         let rgb: Vec<u8> = (0..SIDE * SIDE)
             .flat_map(|i| {

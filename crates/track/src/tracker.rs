@@ -338,7 +338,7 @@ mod tests {
 
     use super::*;
 
-    fn picture(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Frame {
+    fn frame(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Frame {
         let at = |i: u32| pixel(i % width, i / width);
         let rgb: Vec<u8> = (0..width * height).flat_map(at).collect();
         Frame::new(width, height, MediaTime::ZERO, rgb).unwrap()
@@ -364,7 +364,7 @@ mod tests {
         ];
         for (name, pixel) in pixels {
             let mut tracker = Tracker::builtin().unwrap();
-            let frame = picture(256, 256, pixel);
+            let frame = frame(256, 256, pixel);
             for _ in 0..4 {
                 assert!(tracker.track(&frame).is_none(), "{name}");
             }
@@ -375,7 +375,7 @@ mod tests {
     fn frames_of_any_size_are_accepted() {
         let mut tracker = Tracker::builtin().unwrap();
         for (width, height) in [(1, 1), (1, 300), (23, 24), (24, 24), (25, 400), (400, 31)] {
-            let seen = tracker.track(&picture(width, height, noise));
+            let seen = tracker.track(&frame(width, height, noise));
             assert!(seen.is_none(), "{width}x{height}");
         }
     }
@@ -385,7 +385,7 @@ mod tests {
         let mut tracker = Tracker::builtin().unwrap();
         let crop = Crop::upright([64.0, 64.0], 100.0);
         tracker.followed = Some(Followed { crop, size: (128, 128) });
-        assert!(tracker.track(&picture(128, 128, |_, _| [90; 3])).is_none());
+        assert!(tracker.track(&frame(128, 128, |_, _| [90; 3])).is_none());
         assert!(tracker.followed.is_none());
     }
 

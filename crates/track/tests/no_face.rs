@@ -1,13 +1,13 @@
-//! Frames that show no face, of many kinds and sizes.
+//! Frames without a face, of many kinds and sizes.
 
 use numerics::SplitMix64;
 use track::Tracker;
 use types::{Frame, MediaTime};
 
-/// Frames in a row that a face may be seen where none is.
-const HELD: usize = 3;
+/// Most frames in a row with a false detection.
+const MAX_FALSE: usize = 3;
 
-/// A picture without a face: kind 0..8, everything else as the seed says.
+/// Generates an image without a face; `kind` is 0..8.
 fn picture(kind: usize, random: &mut SplitMix64) -> Frame {
     let (width, height) = (32 + random.index(300), 32 + random.index(240));
     let tone = random.index(256) as i32;
@@ -39,7 +39,7 @@ fn picture(kind: usize, random: &mut SplitMix64) -> Frame {
                 .find(|b| (x - b[0]).pow(2) + (y - b[1]).pow(2) < b[2].pow(2))
                 .map_or(tone, |b| b[3]), // discs
             _ => {
-                // A texture: eight by eight tones, blended, with a little noise.
+                // A texture: eight by eight tones, interpolated, with slight noise.
                 let at = |v: i32, n: usize| v as f32 * 7.0 / n as f32;
                 let (fx, fy) = (at(x, width), at(y, height));
                 let (x0, y0) = (fx as usize, fy as usize);
@@ -52,13 +52,12 @@ fn picture(kind: usize, random: &mut SplitMix64) -> Frame {
         };
         rgb.extend([value.clamp(0, 255) as u8; 3]);
     }
-    Frame::new(width as u32, height as u32, MediaTime::ZERO, rgb)
-        .expect("as many bytes as the size says")
+    Frame::new(width as u32, height as u32, MediaTime::ZERO, rgb).expect("three bytes per pixel")
 }
 
 #[test]
-fn no_picture_without_a_face_holds_one() {
-    // `FEATHERCALL_NO_FACE_PICTURES=2500` looks at 10,000 frames; docs/MODEL.md has the outcome.
+fn frames_without_a_face_have_no_detection() {
+    // `FEATHERCALL_NO_FACE_PICTURES=2500` tests 10,000 frames; docs/TRACKER.md has the result.
     let n = std::env::var("FEATHERCALL_NO_FACE_PICTURES").map_or(24, |n| n.parse().unwrap());
     let mut tracker = Tracker::builtin().unwrap();
     let mut random = SplitMix64::new(1);
@@ -67,21 +66,21 @@ fn no_picture_without_a_face_holds_one() {
         let frame = picture(i % 8, &mut random);
         tracker.reset();
         let mut held = 0;
-        for _ in 0..=HELD {
+        for _ in 0..=MAX_FALSE {
             held = if tracker.track(&frame).is_some() { held + 1 } else { 0 };
             seen += usize::from(held > 0);
             longest = longest.max(held);
         }
-        if held > HELD {
-            println!("picture {i} of kind {} is taken for a face", i % 8);
+        if held > MAX_FALSE {
+            println!("false detection in picture {i} of kind {}", i % 8);
         }
     }
-    println!("{} frames, a face in {seen} of them, {longest} in a row at most", n * (HELD + 1));
-    assert!(longest <= HELD);
+    println!("{} frames, {seen} false detections, at most {longest} in a row", n * (MAX_FALSE + 1));
+    assert!(longest <= MAX_FALSE);
 }
 
 #[test]
-fn no_size_makes_the_tracker_panic() {
+fn frames_of_extreme_sizes_do_not_panic() {
     let mut tracker = Tracker::builtin().unwrap();
     for (width, height) in
         [(1, 1), (1, 4320), (7680, 1), (2, 3), (23, 23), (25, 24), (24, 7680), (7680, 4320)]

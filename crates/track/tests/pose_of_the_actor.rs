@@ -1,8 +1,8 @@
-//! Pose and expression against exact ground truth: how the synthetic head moved, in a 256 px
-//! picture. The tracker was trained on the same person, but on no scene of these seeds.
+//! Pose and expression against the exact ground truth of the actor, in frames of 256 pixels. The
+//! network was trained on pictures of the actor, but on no scene of these seeds.
 //!
-//! `cargo test --release -p track --test pose_of_the_actor -- --nocapture` prints the figures that
-//! docs/MODEL.md quotes.
+//! `cargo test --release -p track --test pose_of_the_actor -- --nocapture` prints the figures of
+//! docs/TRACKER.md.
 
 use actor::{Actor, Performance};
 use face_shape::FaceShape;
@@ -12,7 +12,8 @@ use types::{Expression, HeadPose, LANDMARKS, MediaTime};
 
 const SIDE: u32 = 256;
 
-/// What was fitted to each of a row of frames, and the truth about it.
+/// Solves the identity on the `learn` frames and fits the `test` frames; returns each fit with its
+/// ground truth.
 fn followed(
     actor: &Actor,
     learn: impl Iterator<Item = u64>,
@@ -27,8 +28,8 @@ fn followed(
     tracker.reset();
     test.map(|i| {
         let shown = shown(i);
-        let landmarks = tracker.track(&shown.frame).expect("the actor never leaves the picture");
-        (fitter.fit(&landmarks, SIDE).expect("it is a face"), shown.performance)
+        let landmarks = tracker.track(&shown.frame).expect("the actor never leaves the frame");
+        (fitter.fit(&landmarks, SIDE).expect("the landmarks of a face"), shown.performance)
     })
     .collect()
 }
@@ -38,11 +39,11 @@ fn root_mean_square(values: impl Iterator<Item = f32>) -> f32 {
     (sum / n as f32).sqrt()
 }
 
-/// The constant turn between the two head spaces: `truth = found · turn`, in the mean.
+/// Returns the mean rotation between the two head spaces: `truth = found · rotation`.
 ///
-/// The solved resting face has its own idea of "straight ahead", as every enrollment has; it is
-/// the same in all frames, and taken out once per clip.
-fn constant_turn(pairs: &[(Fit, Performance)]) -> Quat {
+/// The solved identity defines its own frontal direction, as every enrollment does; the difference
+/// is constant over a clip and is removed.
+fn constant_rotation(pairs: &[(Fit, Performance)]) -> Quat {
     let mut turn = Quat::IDENTITY;
     for _ in 0..3 {
         let rest = |(fit, truth): &(Fit, Performance)| {
@@ -53,8 +54,8 @@ fn constant_turn(pairs: &[(Fit, Performance)]) -> Quat {
     turn
 }
 
-/// Errors of translation in shares of the distance, once the constant scale (sizes cannot be seen)
-/// and the constant place of the origin in the head are taken out by least squares.
+/// Returns the translation errors relative to the distance, after removing a constant scale (a camera
+/// cannot measure it) and a constant origin in the head by least squares.
 fn translation_errors(pairs: &[(Fit, Performance)]) -> Vec<f32> {
     let (mut scale, mut origin) = (1.0, Vec3::ZERO);
     let n = pairs.len() as f32;
@@ -78,10 +79,10 @@ fn translation_errors(pairs: &[(Fit, Performance)]) -> Vec<f32> {
     pairs.iter().map(error).collect()
 }
 
-/// How far the landmarks move from their mean places, and by how much the fitted ones miss that:
+/// Returns the motion of the landmarks about their mean positions and the error of the fitted motion:
 /// root mean squares over frames and points, millimeters.
 ///
-/// The mean is taken out of both: constant differences belong to the resting face.
+/// Both are relative to their means, because constant differences belong to the identity.
 fn motion_mm(pairs: &[(Fit, Performance)]) -> (f32, f32) {
     let shape = FaceShape::builtin().expect("the shape ships with the product");
     let about_mean = |expressions: &mut dyn Iterator<Item = &Expression>| -> Vec<Vec<Vec3>> {
@@ -104,11 +105,11 @@ fn motion_mm(pairs: &[(Fit, Performance)]) -> (f32, f32) {
 }
 
 #[test]
-fn the_actors_pose_and_expression_are_measured() {
+fn pose_and_expression_of_the_actor_are_accurate() {
     for seed in [7, 1, 3] {
         let actor = Actor::new(seed);
         let pairs = followed(&actor, (500..700).step_by(8), (0..150).step_by(3));
-        let turn = constant_turn(&pairs);
+        let turn = constant_rotation(&pairs);
         let angle = |(fit, truth): &(Fit, Performance)| {
             (fit.pose.quat() * turn).angle_between(truth.pose.quat()).to_degrees()
         };
@@ -123,12 +124,12 @@ fn the_actors_pose_and_expression_are_measured() {
         );
         assert!(rotation < 1.0, "seed {seed}: {rotation} degrees");
         assert!(translation < 1.0, "seed {seed}: {translation} %");
-        assert!(missed < 0.8 * motion, "seed {seed}: {missed} mm of {motion} mm are missed");
+        assert!(missed < 0.8 * motion, "seed {seed}: {missed} mm of {motion} mm");
     }
 }
 
 #[test]
-fn a_head_that_turns_away_is_held_to_sixty_degrees_but_less_and_less_trusted() {
+fn a_turning_head_is_tracked_to_sixty_degrees_with_falling_confidence() {
     let actor = Actor::new(7);
     let mut tracker = Tracker::builtin().unwrap();
     let rest = actor.script(MediaTime::ZERO);
@@ -151,7 +152,7 @@ fn a_head_that_turns_away_is_held_to_sixty_degrees_but_less_and_less_trusted() {
             100.0 * error,
             found.confidence
         );
-        assert!(degrees < 60 || found.confidence < 0.75, "sure of a guess at {degrees} degrees");
+        assert!(degrees < 60 || found.confidence < 0.75, "confident at {degrees} degrees");
         assert!(degrees > 60 || error < 0.09, "yaw {degrees}: {error} of the face's height");
     }
     println!("lost at {lost_at} degrees");

@@ -1,17 +1,17 @@
-//! The tracker against exact ground truth: the synthetic person, in scenes it was not trained on.
+//! Landmarks against the exact ground truth of the actor, in scenes that were not trained on.
 
 use actor::Actor;
 use track::Tracker;
 use types::{Frame, Landmarks, MediaTime};
 
-/// Mean distance of the landmarks from the truth, in distances of the outer eye corners.
+/// Returns the mean landmark error, in distances of the outer eye corners.
 fn error(found: &Landmarks, truth: &Landmarks) -> f32 {
     let distance = |p: [f32; 3], q: [f32; 3]| (p[0] - q[0]).hypot(p[1] - q[1]);
     let sum: f32 = found.points.iter().zip(&truth.points).map(|(p, q)| distance(*p, *q)).sum();
     sum / truth.points.len() as f32 / distance(truth.points[33], truth.points[263])
 }
 
-/// A frame on a wider gray canvas, its left edge at `left`.
+/// Places a frame on a wider gray canvas, with its left edge at `left`.
 fn on_canvas(frame: &Frame, width: u32, left: u32) -> Frame {
     let side = frame.width();
     let rgb: Vec<u8> = (0..frame.height())
@@ -21,7 +21,7 @@ fn on_canvas(frame: &Frame, width: u32, left: u32) -> Frame {
             _ => [110; 3],
         })
         .collect();
-    Frame::new(width, frame.height(), frame.time(), rgb).expect("as many bytes as the size says")
+    Frame::new(width, frame.height(), frame.time(), rgb).expect("three bytes per pixel")
 }
 
 #[test]
@@ -32,9 +32,9 @@ fn the_actor_is_found_and_followed() {
         let mut sum = 0.0;
         for i in 0..10 {
             let shown = actor.render(&actor.script(MediaTime::of_frame(i * 5, 25)), side);
-            let found = tracker.track(&shown.frame).expect("the actor never leaves the picture");
+            let found = tracker.track(&shown.frame).expect("the actor never leaves the frame");
             let error = error(&found, &shown.landmarks);
-            // Measured: 3 to 4.3 % in the mean, 6.1 % at worst; its mesh is not the labels' own.
+            // Measured: 3 to 4.3 % on average, 6.1 % at most; the actor is not a labelled face.
             assert!(error < 0.08, "seed {seed}, frame {i}: {error}");
             assert!(found.confidence > 0.7);
             sum += error;
@@ -44,13 +44,13 @@ fn the_actor_is_found_and_followed() {
 }
 
 #[test]
-fn a_face_away_from_the_middle_is_found_too() {
+fn a_face_off_center_is_found() {
     let actor = Actor::new(7);
     let shown = actor.render(&actor.script(MediaTime::ZERO), 96);
     for left in [0, 80, 160] {
         let canvas = on_canvas(&shown.frame, 256, left);
         let mut tracker = Tracker::builtin().unwrap();
-        // The scan may take a few frames to get to every corner.
+        // The scan may take several frames to cover the image.
         let found = (0..4).find_map(|_| tracker.track(&canvas)).expect("a face is there");
         let mut truth = shown.landmarks.clone();
         truth.points.iter_mut().for_each(|p| p[0] += left as f32);
@@ -60,7 +60,7 @@ fn a_face_away_from_the_middle_is_found_too() {
 }
 
 #[test]
-fn a_cut_to_another_place_is_survived_and_equal_frames_give_equal_landmarks() {
+fn a_face_is_found_again_after_a_cut_and_tracking_is_deterministic() {
     let actor = Actor::new(7);
     let shown = actor.render(&actor.script(MediaTime::ZERO), 96);
     let (left, right) = (on_canvas(&shown.frame, 256, 0), on_canvas(&shown.frame, 256, 160));
@@ -70,17 +70,17 @@ fn a_cut_to_another_place_is_survived_and_equal_frames_give_equal_landmarks() {
     };
     let found = run();
     assert_eq!(found, run());
-    let last = found[4].as_ref().expect("the face is found at its new place");
+    let last = found[4].as_ref().expect("the face is found at its new position");
     assert!(last.points[1][0] > 160.0);
 }
 
 #[test]
-fn of_two_faces_the_one_being_followed_is_kept() {
+fn of_two_faces_the_followed_one_is_kept() {
     let (first, second) = (Actor::new(7), Actor::new(1));
     let shown = |actor: &Actor, i| actor.render(&actor.script(MediaTime::of_frame(i, 25)), 128);
     let mut tracker = Tracker::builtin().unwrap();
     for i in 0..12 {
-        // A larger and nearer person than the followed one comes in with the fourth frame.
+        // A larger, nearer face appears in the fourth frame.
         let (small, other) =
             (shown(&first, i), second.render(&second.script(MediaTime::ZERO), 192));
         let mut rgb = vec![110; 320 * 192 * 3];
@@ -102,7 +102,7 @@ fn of_two_faces_the_one_being_followed_is_kept() {
 }
 
 #[test]
-fn a_covered_face_is_given_up_and_found_again_at_once() {
+fn a_covered_face_is_lost_and_found_again_at_once() {
     let actor = Actor::new(7);
     let shown = actor.render(&actor.script(MediaTime::ZERO), 160);
     let gray = Frame::new(160, 160, MediaTime::ZERO, vec![110; 160 * 160 * 3]).unwrap();
