@@ -47,7 +47,7 @@ struct NetPass {
 
 /// Buffers for one batch of rays: coarse pass, fine pass unless disabled, torso pass.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rays {
+pub(crate) struct RayBatch {
     passes: Vec<NetPass>,
     places: Vec<f32>,
 }
@@ -70,7 +70,7 @@ impl<'a> PackedField<'a> {
         frame: &ClassicFrame,
         points: &[[f32; 2]],
         mut offset: impl FnMut() -> f32,
-        rays: &mut Rays,
+        rays: &mut RayBatch,
     ) {
         let s = self.sizes;
         let last = self.nets.len() - 1;
@@ -108,7 +108,7 @@ impl<'a> PackedField<'a> {
     }
 }
 
-impl Rays {
+impl RayBatch {
     /// Returns the color shown of each ray: the fine one, or the coarse one without a fine pass.
     fn colors(&self) -> &[[f32; 3]] {
         &self.passes[self.passes.len() - 2].rgb
@@ -191,8 +191,8 @@ pub(crate) struct ClassicJob<'a> {
 }
 
 /// Worker for one frame of a step: buffers, gradients and losses.
-pub(crate) struct Lane {
-    rays: Rays,
+pub(crate) struct FrameWorker {
+    rays: RayBatch,
     /// Gradients of the parameters, in their layout.
     pub(crate) grads: Vec<f32>,
     net_grads: Vec<NetGrads>,
@@ -204,10 +204,10 @@ pub(crate) struct Lane {
     pub(crate) squared_error: f64,
 }
 
-impl Lane {
+impl FrameWorker {
     pub(crate) fn new(sizes: &ClassicSizes, layout: &ClassicLayout) -> Self {
         Self {
-            rays: Rays::default(),
+            rays: RayBatch::default(),
             grads: vec![0.0; layout.len],
             net_grads: layout.nets(sizes).map(|_| NetGrads::new(sizes)).collect(),
             g_code: Vec::new(),
@@ -276,7 +276,7 @@ pub(crate) fn draw_classic(model: &ClassicModel, frame: &ClassicFrame, side: u32
     let field = PackedField::new(model.sizes(), model.layout(), model.params(), model.background());
     let mut picture = vec![[0.0; 3]; (side * side) as usize];
     let rows = picture.par_chunks_exact_mut(side.max(1) as usize).enumerate();
-    rows.for_each_init(Rays::default, |rays, (row, line)| {
+    rows.for_each_init(RayBatch::default, |rays, (row, line)| {
         let y = (row as f32 + 0.5) / side as f32;
         for (chunk, line) in line.chunks_mut(RAYS_TOGETHER).enumerate() {
             let first = chunk * RAYS_TOGETHER;
@@ -348,17 +348,17 @@ mod tests {
     /// Step of the finite differences.
     const STEP: f32 = 2e-3;
 
-    fn loss(model: &ClassicModel, params: &[f32], code: &[f32], lane: &mut Lane) -> f64 {
+    fn loss(model: &ClassicModel, params: &[f32], code: &[f32], worker: &mut FrameWorker) -> f64 {
         let (sizes, layout) = (model.sizes(), model.layout());
         let field = PackedField::new(sizes, layout, params, model.background());
-        lane.run(&ClassicJob {
+        worker.run(&ClassicJob {
             frame: ClassicFrame::new(sizes, layout, params, &POSE, code),
             pixels: pixels(),
             seed: 21,
             field: &field,
             scale: 1.0 / 11.0,
         });
-        lane.loss
+        worker.loss
     }
 
     #[test]
@@ -376,11 +376,11 @@ mod tests {
                     ClassicModel::new(sizes.clone(), params, model.background().to_vec()).unwrap();
             }
             let (params, code) = (model.params().to_vec(), code(&sizes));
-            let mut lane = Lane::new(&sizes, &layout);
-            loss(&model, &params, &code, &mut lane);
-            let (grads, g_code) = (lane.grads.clone(), lane.g_code.clone());
+            let mut worker = FrameWorker::new(&sizes, &layout);
+            loss(&model, &params, &code, &mut worker);
+            let (grads, g_code) = (worker.grads.clone(), worker.g_code.clone());
             let mut probe = |what: String, analytic: f32, at: [(&[f32], &[f32]); 2]| {
-                let [up, down] = at.map(|(params, code)| loss(&model, params, code, &mut lane));
+                let [up, down] = at.map(|(params, code)| loss(&model, params, code, &mut worker));
                 let numeric = ((up - down) / f64::from(2.0 * STEP)) as f32;
                 // Kinks of the ReLUs and rounding of f32 sums leave errors of a few per cent.
                 let slack = 0.04 * analytic.abs().max(numeric.abs()) + 3e-4;
@@ -419,14 +419,14 @@ mod tests {
         let sizes = ClassicSizes { fine: 0, ..ClassicSizes::classic_tiny() };
         let model = model(sizes.clone());
         let (mut params, code) = (model.params().to_vec(), code(&sizes));
-        let mut lane = Lane::new(&sizes, model.layout());
-        loss(&model, &params, &code, &mut lane);
+        let mut worker = FrameWorker::new(&sizes, model.layout());
+        loss(&model, &params, &code, &mut worker);
         let at = model.layout().heads[0].density_bias.start;
-        let analytic = f64::from(lane.grads[at]);
+        let analytic = f64::from(worker.grads[at]);
         params[at] += 1e-2;
-        let up = loss(&model, &params, &code, &mut lane);
+        let up = loss(&model, &params, &code, &mut worker);
         params[at] -= 2e-2;
-        let down = loss(&model, &params, &code, &mut lane);
+        let down = loss(&model, &params, &code, &mut worker);
         let numeric = (up - down) / 2e-2;
         assert!(analytic.abs() > 1e-5 && (analytic - numeric).abs() < 0.03 * analytic.abs());
     }

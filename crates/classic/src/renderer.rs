@@ -119,6 +119,20 @@ impl NetUniform {
     }
 }
 
+impl ClassicUniform {
+    fn new(model: &ClassicModel) -> Self {
+        let s = model.sizes();
+        let mut nets = [NetUniform::default(); 3];
+        for (index, (net, _)) in model.layout().nets(s).enumerate() {
+            nets[index] = NetUniform::new(net, s.skip, index * s.depth * s.width);
+        }
+        let counts =
+            [s.width, s.branch(), s.depth, s.skip, s.coarse, s.fine, s.torso, s.background]
+                .map(|n| n as u32);
+        Self { nets, counts, numbers: [s.focal, s.near, s.far, s.torso_distance] }
+    }
+}
+
 impl ClassicRenderer {
     /// Uploads a field, to be drawn at `side` pixels.
     ///
@@ -129,30 +143,8 @@ impl ClassicRenderer {
         model: &ClassicModel,
         side: u32,
     ) -> Result<Self, ClassicRendererError> {
-        let limits = device.limits();
-        let (min, max) = (*SIDES.start(), limits.max_texture_dimension_2d.min(*SIDES.end()));
-        if !(min..=max).contains(&side) {
-            return Err(ClassicRendererError::Side { side, min, max });
-        }
-        let largest = (model.params().len() * 4).max(model.background().len() * 16) as u64;
-        for (what, need, limit) in [
-            ("bytes in a storage buffer", largest, limits.max_storage_buffer_binding_size),
-            ("storage buffers", 3, limits.max_storage_buffers_per_shader_stage.into()),
-        ] {
-            if limit < need {
-                return Err(ClassicRendererError::Adapter { what, need, limit });
-            }
-        }
+        check_limits(device, model, side)?;
         let s = model.sizes();
-        let mut nets = [NetUniform::default(); 3];
-        for (index, (net, _)) in model.layout().nets(s).enumerate() {
-            nets[index] = NetUniform::new(net, s.skip, index * s.depth * s.width);
-        }
-        let counts =
-            [s.width, s.branch(), s.depth, s.skip, s.coarse, s.fine, s.torso, s.background]
-                .map(|n| n as u32);
-        let uniform =
-            ClassicUniform { nets, counts, numbers: [s.focal, s.near, s.far, s.torso_distance] };
         let texels: Vec<[f32; 4]> =
             model.background().iter().map(|&[r, g, b]| [r, g, b, 0.0]).collect();
         let filled = |label, contents: &[u8], usage| {
@@ -167,7 +159,8 @@ impl ClassicRenderer {
             })
         };
         let n_biases = model.layout().nets(s).count() * s.depth * s.width;
-        let field = filled("classic field", bytes_of(&uniform), BufferUsages::UNIFORM);
+        let field =
+            filled("classic field", bytes_of(&ClassicUniform::new(model)), BufferUsages::UNIFORM);
         let params = filled("classic weights", cast_slice(model.params()), BufferUsages::STORAGE);
         let background = filled("classic background", cast_slice(&texels), BufferUsages::STORAGE);
         let frame = writable(
@@ -179,16 +172,7 @@ impl ClassicRenderer {
         let pipeline = compute_pipeline(device);
         let buffers = [&field, &frame, &params, &biases, &background];
         let bindings = bind(device, &pipeline, 0, &buffers.map(Buffer::as_entire_binding));
-        let picture = device.create_texture(&wgpu::TextureDescriptor {
-            label: Some("classic picture"),
-            size: wgpu::Extent3d { width: side, height: side, depth_or_array_layers: 1 },
-            mip_level_count: 1,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::Rgba8Unorm,
-            usage: TextureUsages::STORAGE_BINDING | TextureUsages::COPY_SRC,
-            view_formats: &[],
-        });
+        let picture = create_picture(device, side);
         let view = picture.create_view(&wgpu::TextureViewDescriptor::default());
         let picture_bindings = bind(device, &pipeline, 1, &[BindingResource::TextureView(&view)]);
         Ok(Self { pipeline, bindings, frame, biases, picture, picture_bindings })
@@ -218,6 +202,19 @@ impl ClassicRenderer {
         let side = self.picture.width();
         // Rows of a copy begin at multiples of 256 bytes.
         let row = (side * PIXEL_BYTES).next_multiple_of(COPY_BYTES_PER_ROW_ALIGNMENT);
+        let copy = self.submit(device, queue, row);
+        let bytes = download(device, queue, &copy)?;
+        let rows =
+            bytes.chunks_exact(row as usize).map(|row| &row[..(side * PIXEL_BYTES) as usize]);
+        let rgb: Vec<u8> = rows
+            .flat_map(|row| row.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]))
+            .collect();
+        SquareFrame::new(side, time, rgb).map_err(|_| ClassicRendererError::ReadBack)
+    }
+
+    /// Submits the drawing and a copy of the picture to a buffer with `row` bytes per row.
+    fn submit(&self, device: &Device, queue: &Queue, row: u32) -> Buffer {
+        let side = self.picture.width();
         let copy = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("classic read-back"),
             size: u64::from(row) * u64::from(side),
@@ -245,23 +242,63 @@ impl ClassicRenderer {
             self.picture.size(),
         );
         queue.submit([encoder.finish()]);
-
-        let (sender, receiver) = mpsc::sync_channel(1);
-        DownloadBuffer::read_buffer(device, queue, &copy.slice(..), move |result| {
-            // The receiver is gone only if polling failed, which is reported below.
-            drop(sender.send(result));
-        });
-        device.poll(wgpu::PollType::wait_indefinitely())?;
-        let Ok(Ok(bytes)) = receiver.try_recv() else {
-            return Err(ClassicRendererError::ReadBack);
-        };
-        let rows =
-            bytes.chunks_exact(row as usize).map(|row| &row[..(side * PIXEL_BYTES) as usize]);
-        let rgb: Vec<u8> = rows
-            .flat_map(|row| row.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]))
-            .collect();
-        SquareFrame::new(side, time, rgb).map_err(|_| ClassicRendererError::ReadBack)
+        copy
     }
+}
+
+/// Waits for the GPU and returns the contents of a buffer.
+fn download(
+    device: &Device,
+    queue: &Queue,
+    buffer: &Buffer,
+) -> Result<DownloadBuffer, ClassicRendererError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), move |result| {
+        // The receiver is gone only if polling failed, which is reported below.
+        drop(sender.send(result));
+    });
+    device.poll(wgpu::PollType::wait_indefinitely())?;
+    match receiver.try_recv() {
+        Ok(Ok(bytes)) => Ok(bytes),
+        _ => Err(ClassicRendererError::ReadBack),
+    }
+}
+
+/// Checks that the device can draw a field at `side` pixels.
+fn check_limits(
+    device: &Device,
+    model: &ClassicModel,
+    side: u32,
+) -> Result<(), ClassicRendererError> {
+    let limits = device.limits();
+    let (min, max) = (*SIDES.start(), limits.max_texture_dimension_2d.min(*SIDES.end()));
+    if !(min..=max).contains(&side) {
+        return Err(ClassicRendererError::Side { side, min, max });
+    }
+    let largest = (model.params().len() * 4).max(model.background().len() * 16) as u64;
+    for (what, need, limit) in [
+        ("bytes in a storage buffer", largest, limits.max_storage_buffer_binding_size),
+        ("storage buffers", 3, limits.max_storage_buffers_per_shader_stage.into()),
+    ] {
+        if limit < need {
+            return Err(ClassicRendererError::Adapter { what, need, limit });
+        }
+    }
+    Ok(())
+}
+
+/// Creates the texture that the shader draws into.
+fn create_picture(device: &Device, side: u32) -> Texture {
+    device.create_texture(&wgpu::TextureDescriptor {
+        label: Some("classic picture"),
+        size: wgpu::Extent3d { width: side, height: side, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba8Unorm,
+        usage: TextureUsages::STORAGE_BINDING | TextureUsages::COPY_SRC,
+        view_formats: &[],
+    })
 }
 
 /// A pipeline with the layout that the shader declares.

@@ -5,7 +5,7 @@
 
 use anyhow::ensure;
 use capture::{check_writable, write_file};
-use enroll::{BudgetClock, Progress, observe};
+use enroll::{BudgetClock, EnrollmentProgress, observe};
 
 use crate::learning;
 use crate::measuring;
@@ -21,7 +21,7 @@ use crate::options::{ClassicOptions, ClassicReport};
 /// cannot be written, or the progress callback asks to stop.
 pub fn train_classic(
     options: &ClassicOptions,
-    on_progress: &mut dyn FnMut(&Progress) -> bool,
+    on_progress: &mut dyn FnMut(&EnrollmentProgress) -> bool,
 ) -> anyhow::Result<ClassicReport> {
     check_writable(&options.enroll.out)?;
     ensure!(

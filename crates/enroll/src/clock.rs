@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use crate::options::{Budget, Progress};
+use crate::options::{Budget, EnrollmentProgress};
 
 /// Least time between two progress reports.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
@@ -14,7 +14,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 pub struct BudgetClock<'a> {
     start: Instant,
     budget: Budget,
-    on_progress: &'a mut dyn FnMut(&Progress) -> bool,
+    on_progress: &'a mut dyn FnMut(&EnrollmentProgress) -> bool,
     stage: &'static str,
     stage_start: Instant,
     last_report: Option<Instant>,
@@ -32,7 +32,10 @@ impl<'a> BudgetClock<'a> {
     /// Starts the clock.
     ///
     /// `on_progress` is called a few times a second and returns whether to go on.
-    pub fn new(budget: Budget, on_progress: &'a mut dyn FnMut(&Progress) -> bool) -> Self {
+    pub fn new(
+        budget: Budget,
+        on_progress: &'a mut dyn FnMut(&EnrollmentProgress) -> bool,
+    ) -> Self {
         let now = Instant::now();
         Self { start: now, budget, on_progress, stage: "", stage_start: now, last_report: None }
     }
@@ -119,7 +122,7 @@ impl<'a> BudgetClock<'a> {
         let quality = psnr_db.map(|db| format!(", {db:.1} dB")).unwrap_or_default();
         let detail = format!("{count} {unit}, {rate:.1}/s{quality}");
         let fraction = fraction.clamp(0.0, 1.0);
-        let progress = Progress { stage, fraction, rate, left, psnr_db, detail };
+        let progress = EnrollmentProgress { stage, fraction, rate, left, psnr_db, detail };
         if !(self.on_progress)(&progress) {
             bail!("the enrollment was stopped; --resume continues it");
         }
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn steps_and_time_both_end_the_training() {
-        let mut ignore = |_: &Progress| true;
+        let mut ignore = |_: &EnrollmentProgress| true;
         let clock = BudgetClock::new(Budget::Steps(200), &mut ignore);
         let span = clock.start_training(Duration::ZERO, 0.0);
         assert_eq!(clock.training_progress(&span, 50), 0.25);
@@ -141,7 +144,7 @@ mod tests {
         assert_eq!(clock.time_limit(), None);
         assert!(!clock.has_passed(0.0));
 
-        let mut ignore = |_: &Progress| true;
+        let mut ignore = |_: &EnrollmentProgress| true;
         let clock = BudgetClock::new(Budget::Time(Duration::from_hours(1)), &mut ignore);
         let resumed = clock.start_training(Duration::from_mins(10), 0.5);
         assert!((0.5..0.6).contains(&clock.training_progress(&resumed, 0)));

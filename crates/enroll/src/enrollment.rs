@@ -14,7 +14,7 @@ use crate::clock::BudgetClock;
 use crate::embedding::Embedding;
 use crate::evaluation::{HeldOut, Quality, evaluate, packing_loss, render};
 use crate::observations::{Observations, ObservedFrame, observe};
-use crate::options::{EnrollOptions, Progress, Report};
+use crate::options::{EnrollOptions, EnrollmentProgress, EnrollmentReport};
 use crate::sensitivity::profile;
 use crate::training::{Trained, train};
 
@@ -49,8 +49,8 @@ const REFINING_FACTOR: f32 = 1.6;
 #[expect(clippy::needless_pass_by_value, reason = "an enrollment consumes its options")]
 pub fn enroll(
     options: EnrollOptions,
-    on_progress: &mut dyn FnMut(&Progress) -> bool,
-) -> anyhow::Result<Report> {
+    on_progress: &mut dyn FnMut(&EnrollmentProgress) -> bool,
+) -> anyhow::Result<EnrollmentReport> {
     ensure!(
         SIDES.contains(&options.side),
         "the side of the pictures must be {} to {} pixels, not {}",
@@ -72,7 +72,7 @@ pub fn enroll(
         evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)?;
     // The checkpoint is no longer needed; it does no harm if it cannot be removed.
     drop(fs::remove_file(options.part_path()));
-    Ok(Report {
+    Ok(EnrollmentReport {
         psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
         ssim: quality.map_or(f64::NAN, |q| q.ssim),
         packing_loss_db,

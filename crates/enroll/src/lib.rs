@@ -2,7 +2,7 @@
 //!
 //! [`enroll`] reads and tracks the source as a call does, solves the person's neutral face, trains the
 //! radiance field and the embedder together, packs them into a face file and evaluates it on held-out
-//! frames through the codec. The [`Report`] predicts the quality of a call. docs/ENROLLMENT.md
+//! frames through the codec. The [`EnrollmentReport`] predicts the quality of a call. docs/ENROLLMENT.md
 //! describes the stages, the losses and the optimizer.
 //!
 //! The other exports are the parts of the training that do not depend on the kind of field. The crate
@@ -53,8 +53,8 @@ pub use embedding::{Codes, Embedding};
 pub use enrollment::enroll;
 pub use observations::{Observations, ObservedFrame, observe};
 pub use options::{
-    Ablation, AblationError, Budget, BudgetError, EnrollOptions, Holdout, HoldoutError, Preset,
-    PresetError, Progress, Report,
+    Ablation, AblationError, Budget, BudgetError, EnrollOptions, EnrollmentProgress,
+    EnrollmentReport, Holdout, HoldoutError, Preset, PresetError,
 };
 pub use pixels::{Pixel, RayCounts, Regions};
 pub use schedule::{FRAMES_PER_STEP, learning_rate};

@@ -223,7 +223,7 @@ impl Holdout {
 
 /// Result of an enrollment.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Report {
+pub struct EnrollmentReport {
     /// Mean PSNR of the held-out frames in dB (RGB, whole picture), rendered from the packed face
     /// file and from features that passed the codec. NaN if no frame was evaluated.
     pub psnr_db: f64,
@@ -247,7 +247,7 @@ pub struct Report {
 
 /// Progress of an enrollment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
+pub struct EnrollmentProgress {
     /// Current stage: `tracking`, `fitting`, `learning`, `writing` or `measuring`.
     pub stage: &'static str,
     /// Share of the whole enrollment that is done, 0..=1.

@@ -29,7 +29,7 @@ pub struct RayCounts {
 
 impl RayCounts {
     /// Returns the sum over all regions.
-    pub fn total(&self) -> usize {
+    pub const fn total(&self) -> usize {
         self.uniform + self.head + self.mouth + self.eyes
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct FieldTrainer {
 
 /// Result of a training step.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+pub(crate) struct StepResult {
     /// Squared error, mean over the step's rays and channels.
     pub(crate) squared_error: f64,
     /// Gradient of the mean loss with respect to each job's learned code.
@@ -72,7 +72,12 @@ impl FieldTrainer {
 
     /// Takes one step on at most [`FRAMES_PER_STEP`] frames with `n_samples` samples on a ray;
     /// `progress` is the share of the training done, 0..=1.
-    pub(crate) fn step(&mut self, jobs: &[FrameJob], n_samples: usize, progress: f32) -> Step {
+    pub(crate) fn step(
+        &mut self,
+        jobs: &[FrameJob],
+        n_samples: usize,
+        progress: f32,
+    ) -> StepResult {
         let rays: usize = jobs.iter().map(|j| j.pixels.len()).sum();
         let ramp = (self.adam.steps as f32 / BINARY_RAMP_STEPS).min(1.0);
         let options = PassOptions {
@@ -90,7 +95,7 @@ impl FieldTrainer {
         let passes = &mut self.passes[..jobs.len()];
         passes.par_iter_mut().zip(jobs).for_each(|(pass, job)| pass.run(field, job, &options));
         FramePass::gather(passes, layout, &mut self.grads);
-        let step = Step {
+        let step = StepResult {
             squared_error: passes.iter().map(|p| p.squared_error).sum::<f64>() / rays as f64,
             g_codes: passes.iter().map(|p| *p.code_gradient()).collect(),
         };

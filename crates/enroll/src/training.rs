@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn run(options: &EnrollOptions, observations: &Observations) -> Trained {
-        let mut ignore = |_: &crate::Progress| true;
+        let mut ignore = |_: &crate::EnrollmentProgress| true;
         let mut clock = BudgetClock::new(options.budget, &mut ignore);
         train(options, observations, Duration::ZERO, &mut clock).unwrap()
     }
@@ -413,7 +413,7 @@ mod tests {
         let again = options(12, "resumed", true);
         assert_eq!(run(&again, &observations).steps, 12);
         let other = EnrollOptions { seed: 99, ..again };
-        let mut ignore = |_: &crate::Progress| true;
+        let mut ignore = |_: &crate::EnrollmentProgress| true;
         let mut clock = BudgetClock::new(other.budget, &mut ignore);
         let error = train(&other, &observations, Duration::ZERO, &mut clock).map(drop).unwrap_err();
         assert!(error.to_string().contains("another enrollment"), "{error}");

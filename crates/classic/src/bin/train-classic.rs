@@ -13,7 +13,7 @@ use anyhow::Result;
 use capture::SourceSpec;
 use clap::Parser;
 use classic::{ClassicOptions, ClassicSizes, train_classic};
-use enroll::{Ablation, Budget, EnrollOptions, Holdout, Progress};
+use enroll::{Ablation, Budget, EnrollOptions, EnrollmentProgress, Holdout};
 
 /// Train a baseline field and measure it on held-out frames
 #[derive(Parser)]
@@ -101,7 +101,7 @@ fn main() -> Result<()> {
     };
     let options = ClassicOptions { enroll, sizes, pictures: arguments.pictures };
     let mut reported = ("", -1);
-    let mut report = |progress: &Progress| {
+    let mut report = |progress: &EnrollmentProgress| {
         let percent = (progress.fraction * 100.0) as i32;
         if (progress.stage, percent) != reported {
             reported = (progress.stage, percent);

@@ -23,15 +23,15 @@ const FROM_ACTORS: f32 = 0.1;
 const CODED: f32 = 0.12;
 
 /// Training sample.
-pub(crate) struct Sample {
+pub(crate) struct TrainingSample {
     /// Normalized luma, `[CROP_SIDE][CROP_SIDE]`.
     pub(crate) crop: Vec<f32>,
     /// Landmarks; `None` if the sample shows no face.
-    pub(crate) target: Option<Target>,
+    pub(crate) target: Option<LandmarkTarget>,
 }
 
 /// Landmarks of a sample.
-pub(crate) struct Target {
+pub(crate) struct LandmarkTarget {
     /// Offsets from the mean face, relative to the side of the crop, `[LANDMARKS][3]`.
     pub(crate) offsets: Vec<f32>,
     /// Distance of the outer eye corners of a frontal face of this size, relative to the crop.
@@ -39,10 +39,10 @@ pub(crate) struct Target {
 }
 
 /// Draws a sample; equal states of `rng` give equal samples.
-pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> Sample {
+pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> TrainingSample {
     let faces = all.train.as_slice();
     if rng.chance(NEGATIVES) {
-        return Sample { crop: negative(faces, mean, rng), target: None };
+        return TrainingSample { crop: negative(faces, mean, rng), target: None };
     }
     loop {
         let pool = if !all.actors.is_empty() && rng.chance(FROM_ACTORS) {
@@ -59,7 +59,7 @@ pub(crate) fn draw(all: &Faces, mean: &MeanShape, rng: &mut SplitMix64) -> Sampl
         if mirrored {
             picture.chunks_exact_mut(CROP_SIDE).for_each(<[f32]>::reverse);
         }
-        return Sample { crop: expose(picture, faces, rng, 0.25), target: Some(target) };
+        return TrainingSample { crop: expose(picture, faces, rng, 0.25), target: Some(target) };
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn place(
     mean: &MeanShape,
     mirrored: bool,
     rng: &mut SplitMix64,
-) -> Option<(Crop, Target)> {
+) -> Option<(Crop, LandmarkTarget)> {
     let level = Crop::aligning(&mean.points, &face.points)?;
     let (angle, zoom, shift) = if rng.chance(REFINED) {
         let angle = (6.0 * rng.normal_fast()).clamp(-15.0, 15.0);
@@ -93,7 +93,7 @@ pub(crate) fn place(
         offsets.extend([x - at[0], y - at[1], z / side - at[2]]);
     }
     let unit = (mean.points[263][0] - mean.points[33][0]).abs() * zoom.exp();
-    Some((crop, Target { offsets, unit }))
+    Some((crop, LandmarkTarget { offsets, unit }))
 }
 
 /// Samples the picture of a crop and replaces what lies outside the source picture.

@@ -9,7 +9,7 @@ use crate::faces::{Face, SIDE};
 
 /// Mean distance of the landmarks of one face from their labels, normalized in two ways.
 #[derive(Clone, Copy)]
-pub(crate) struct Error {
+pub(crate) struct FaceError {
     /// Relative to the distance of the outer eye corners, 33 and 263.
     pub(crate) by_corners: f32,
     /// Relative to the distance of the iris centres, 468 and 473.
@@ -17,9 +17,9 @@ pub(crate) struct Error {
 }
 
 /// Errors on a set of faces.
-pub(crate) struct Report {
+pub(crate) struct AccuracyReport {
     /// Errors after the first and after the second, aligned pass.
-    passes: [Vec<Error>; 2],
+    passes: [Vec<FaceError>; 2],
     /// Groups of each face.
     groups: Vec<Vec<String>>,
     presence: Vec<f32>,
@@ -30,13 +30,13 @@ pub(crate) struct Report {
 }
 
 /// Runs the network as the tracker does: on an upright crop, then on a crop aligned by its own output.
-pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
-    let found: Vec<([Error; 2], Detection)> = faces
+pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> AccuracyReport {
+    let found: Vec<([FaceError; 2], Detection)> = faces
         .par_iter()
         .map_init(Tape::default, |tape, face| {
             let centre = SIDE as f32 / 2.0;
             let mut crop = Crop::upright([centre; 2], SIDE as f32);
-            let mut errors = [Error { by_corners: 9.0, by_irises: 9.0 }; 2];
+            let mut errors = [FaceError { by_corners: 9.0, by_irises: 9.0 }; 2];
             let mut last = None;
             for error in &mut errors {
                 let seen = net.detect(face, &crop, tape);
@@ -52,7 +52,7 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> Report {
         let pairs = seen.points.iter().zip(&face.points).zip(&seen.spread);
         pairs.map(move |((p, q), spread)| [spread / eyes, distance(*p, *q) / eyes])
     });
-    Report {
+    AccuracyReport {
         passes: [0, 1].map(|p| found.iter().map(|(errors, _)| errors[p]).collect()),
         spread: spread.collect(),
         groups: faces.iter().map(groups).collect(),
@@ -82,16 +82,16 @@ pub(crate) fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
 }
 
 /// Compares landmarks with their labels.
-fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> Error {
+fn compare(found: &[[f32; 3]], label: &[[f32; 3]]) -> FaceError {
     let sum: f32 = found.iter().zip(label).map(|(a, b)| distance(*a, *b)).sum();
     let mean = sum / label.len() as f32;
-    Error {
+    FaceError {
         by_corners: mean / distance(label[33], label[263]),
         by_irises: mean / distance(label[468], label[473]),
     }
 }
 
-impl Report {
+impl AccuracyReport {
     /// Formats one line: mean and median error of both passes in per cent, the mean of each group,
     /// quantiles of presence, mirror disagreement and mean spread, and the calibration of the expected errors.
     pub(crate) fn line(&self) -> String {
@@ -143,7 +143,7 @@ impl Report {
 }
 
 /// Returns one measure of each error.
-fn values(errors: &[Error], pick: impl Fn(&Error) -> f32) -> Vec<f32> {
+fn values(errors: &[FaceError], pick: impl Fn(&FaceError) -> f32) -> Vec<f32> {
     errors.iter().map(pick).collect()
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Faces {
 }
 
 /// Row of `index.csv`.
-struct Row {
+struct IndexRow {
     split: String,
     kind: String,
     clip: String,
@@ -82,11 +82,11 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
         let end = last.entry(row.clip.as_str()).or_insert(0);
         *end = row.frame.max(*end);
     }
-    let kept = |row: &&(usize, &Row)| {
+    let kept = |row: &&(usize, &IndexRow)| {
         row.1.kind != "clip_frame"
             || (row.1.frame as f32) < CLIP_SHARE * (last[row.1.clip.as_str()] + 1) as f32
     };
-    let decode = |&(i, row): &(usize, &Row)| -> Result<(bool, Face)> {
+    let decode = |&(i, row): &(usize, &IndexRow)| -> Result<(bool, Face)> {
         let jpeg = tar.get(row.offset..row.offset + row.len).context("crops.tar is cut short")?;
         let picture = image::load_from_memory_with_format(jpeg, image::ImageFormat::Jpeg)?;
         let picture = picture.to_rgb8();
@@ -116,8 +116,8 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
         };
         Ok((row.split == "val", face))
     };
-    let rows: Vec<(usize, &Row)> = rows.iter().enumerate().collect();
-    let rows: Vec<(usize, &Row)> = rows.iter().filter(kept).copied().collect();
+    let rows: Vec<(usize, &IndexRow)> = rows.iter().enumerate().collect();
+    let rows: Vec<(usize, &IndexRow)> = rows.iter().filter(kept).copied().collect();
     let faces = rows.par_iter().map(decode).collect::<Result<Vec<_>>>()?;
     let (val, train): (Vec<_>, Vec<_>) = faces.into_iter().partition(|(val, _)| *val);
     let strip = |faces: Vec<(bool, Face)>| faces.into_iter().map(|(_, face)| face).collect();
@@ -125,14 +125,14 @@ pub(crate) fn load(folder: &Path) -> Result<Faces> {
 }
 
 /// Parses the table by counting fields from both ends, because names in the middle may contain commas.
-fn parse_index(text: &str) -> Result<Vec<Row>> {
+fn parse_index(text: &str) -> Result<Vec<IndexRow>> {
     text.lines()
         .skip(1)
         .map(|line| {
             let head: Vec<&str> = line.splitn(4, ',').collect();
             let tail: Vec<&str> = line.rsplitn(15, ',').collect();
             ensure!(head.len() == 4 && tail.len() == 15, "short line in index.csv: {line}");
-            Ok(Row {
+            Ok(IndexRow {
                 split: head[1].to_owned(),
                 kind: head[2].to_owned(),
                 clip: tail[12].to_owned(),

@@ -3,7 +3,7 @@
 use track::{LandmarkNet, LandmarkOutputs, Parameter, Tape};
 use types::LANDMARKS;
 
-use crate::augment::Sample;
+use crate::augment::TrainingSample;
 
 /// Error at which the landmark loss changes from quadratic to linear, relative to the distance of the
 /// outer eye corners.
@@ -19,16 +19,16 @@ const SPREAD: f32 = 0.02;
 const LEAST_ERROR: f32 = 0.002;
 
 /// Worker for part of a batch, with its own gradient and buffers.
-pub(crate) struct Lane {
+pub(crate) struct Worker {
     pub(crate) gradient: Vec<f32>,
-    /// Sums over this lane's samples: landmark loss and its count, presence loss and its count, loss of
+    /// Sums over this worker's samples: landmark loss and its count, presence loss and its count, loss of
     /// the expected errors, which has the count of the landmark loss.
     pub(crate) sums: [f32; 5],
     tape: Tape,
     crops: Vec<f32>,
 }
 
-impl Lane {
+impl Worker {
     pub(crate) fn new() -> Self {
         let len = Parameter::layout().last().map_or(0, |p| p.range().end);
         Self { gradient: vec![0.0; len], sums: [0.0; 5], tape: Tape::default(), crops: Vec::new() }
@@ -44,7 +44,7 @@ impl Lane {
     pub(crate) fn add(
         &mut self,
         net: &LandmarkNet,
-        samples: &[Sample],
+        samples: &[TrainingSample],
         weights: &[f32],
         batch: usize,
     ) {
@@ -99,7 +99,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::Target;
+    use crate::augment::LandmarkTarget;
     use crate::optimizer::random_parameters;
     use numerics::SplitMix64;
 
@@ -108,11 +108,13 @@ mod tests {
         let mut rng = SplitMix64::stream(3, 0);
         let mut noise =
             |n: usize, by: f32| (0..n).map(|_| by * rng.normal_fast()).collect::<Vec<_>>();
-        let samples: Vec<Sample> = (0..3)
-            .map(|i| Sample {
+        let samples: Vec<TrainingSample> = (0..3)
+            .map(|i| TrainingSample {
                 crop: noise(LandmarkNet::CROP_SIDE * LandmarkNet::CROP_SIDE, 1.0),
-                target: (i != 1)
-                    .then(|| Target { offsets: noise(LandmarkNet::OFFSETS, 0.1), unit: 0.3 }),
+                target: (i != 1).then(|| LandmarkTarget {
+                    offsets: noise(LandmarkNet::OFFSETS, 0.1),
+                    unit: 0.3,
+                }),
             })
             .collect();
         let weights = vec![1.0 / 478.0; 478];
@@ -120,14 +122,14 @@ mod tests {
             |n: usize, y: f32| (0..n).map(move |i| [i as f32 - (n as f32 - 1.0) / 2.0, y, 0.0]);
         let mean = row(468, 0.0).chain(row(10, 9.0)).collect();
         let net = LandmarkNet::new(random_parameters(5), mean).unwrap();
-        let mut lane = Lane::new();
-        lane.add(&net, &samples, &weights, 1);
-        let gradient = lane.gradient.clone();
+        let mut worker = Worker::new();
+        worker.add(&net, &samples, &weights, 1);
+        let gradient = worker.gradient.clone();
         // The loss of the expected errors has no gradient with respect to the landmarks.
         let loss = |net: &LandmarkNet, of_spread: bool| {
-            let mut lane = Lane::new();
-            lane.add(net, &samples, &weights, 1);
-            let [landmarks, _, presence, _, spread] = lane.sums.map(f64::from);
+            let mut worker = Worker::new();
+            worker.add(net, &samples, &weights, 1);
+            let [landmarks, _, presence, _, spread] = worker.sums.map(f64::from);
             if of_spread {
                 f64::from(SPREAD) * spread
             } else {

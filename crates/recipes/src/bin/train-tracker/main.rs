@@ -33,9 +33,9 @@ use rayon::prelude::*;
 use track::{LandmarkNet, Parameter};
 use types::LANDMARKS;
 
-use crate::augment::Sample;
+use crate::augment::TrainingSample;
 use crate::faces::Face;
-use crate::gradient::Lane;
+use crate::gradient::Worker;
 use crate::optimizer::Optimizer;
 use crate::shapes::MeanShape;
 use numerics::SplitMix64;
@@ -43,7 +43,7 @@ use numerics::SplitMix64;
 /// Samples in a batch.
 const BATCH: usize = 64;
 /// Parallel parts of a batch, independent of the number of cores so that sums are deterministic.
-const LANES: usize = 4;
+const WORKERS: usize = 4;
 /// Samples that pass the network together; few enough that their activations fit the cache.
 const TOGETHER: usize = 8;
 /// Steps of the linear warm-up.
@@ -135,30 +135,31 @@ fn train(
     optimizer: &mut Optimizer,
 ) -> Result<()> {
     let mut net = LandmarkNet::new(optimizer.parameters.clone(), mean.points.clone())?;
-    let mut lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
+    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::new()).collect();
     let (started, first_step) = (Instant::now(), optimizer.step);
     let (mut saved, mut sums, mut reported) = (Instant::now(), [0.0_f32; 5], optimizer.step);
     while optimizer.step < options.steps {
         let step = optimizer.step;
-        lanes.par_iter_mut().enumerate().for_each(|(lane_idx, lane)| {
-            lane.clear();
-            for part in 0..BATCH / LANES / TOGETHER {
-                let samples: Vec<Sample> = (0..TOGETHER)
+        workers.par_iter_mut().enumerate().for_each(|(worker_idx, worker)| {
+            worker.clear();
+            for part in 0..BATCH / WORKERS / TOGETHER {
+                let samples: Vec<TrainingSample> = (0..TOGETHER)
                     .map(|i| {
-                        let slot = (lane_idx * BATCH / LANES + part * TOGETHER + i) as u64;
+                        let slot = (worker_idx * BATCH / WORKERS + part * TOGETHER + i) as u64;
                         let mut rng =
                             SplitMix64::stream(options.seed, 1 + step * BATCH as u64 + slot);
                         augment::draw(faces, mean, &mut rng)
                     })
                     .collect();
-                lane.add(&net, &samples, weights, BATCH);
+                worker.add(&net, &samples, weights, BATCH);
             }
         });
-        let gradients: Vec<&[f32]> = lanes.iter().map(|lane| lane.gradient.as_slice()).collect();
+        let gradients: Vec<&[f32]> =
+            workers.iter().map(|worker| worker.gradient.as_slice()).collect();
         optimizer.descend(&gradients, rate(options, step));
         net.parameters_mut().copy_from_slice(&optimizer.parameters);
-        for lane in &lanes {
-            sums.iter_mut().zip(lane.sums).for_each(|(a, b)| *a += b);
+        for worker in &workers {
+            sums.iter_mut().zip(worker.sums).for_each(|(a, b)| *a += b);
         }
         let last = optimizer.step == options.steps;
         if optimizer.step - reported >= 100 || last {
