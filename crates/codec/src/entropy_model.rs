@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use crate::range_coder::{InvalidSymbol, PRECISION, SymbolCoder, Table};
 use crate::trellis::Quantizer;
 
-/// Number of scale classes. Class `c` stands for an expected magnitude of `2^((c - 28) / 4)` levels.
+/// Number of scale classes. Class `c` stands for a mean magnitude of `2^((c - 28) / 4)` levels.
 pub(crate) const N_CLASSES: i32 = 84;
 
 /// Fixed-point scale of magnitudes: the magnitude of level 1.

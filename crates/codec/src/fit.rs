@@ -14,7 +14,8 @@ use crate::sensitivity::ErrorSensitivity;
 const MIN_FEATURES: usize = 50;
 /// The age that represents each age model, in 25ths of a second.
 const AGES: [usize; N_AGES] = [1, 2, 4, 7, 12, 20];
-/// Longest time to a reference while nothing is lost, in 25ths of a second: two units at the low rate.
+/// Longest time to a reference while nothing is lost, in 25ths of a second: two units at the low
+/// rate.
 const MAX_LOSSLESS_AGE: usize = 8;
 /// Squared step over mean squared quantization error. Measured; fine uniform quantization would
 /// give 12, but most components are smaller than a step.

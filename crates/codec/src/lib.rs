@@ -13,7 +13,8 @@
 //! use codec::{Decoder, Encoder, Profile};
 //! use types::{Code, Feature, HeadPose, MediaTime};
 //!
-//! let (mut encoder, mut decoder) = (Encoder::new(Profile::default()), Decoder::new(Profile::default()));
+//! let profile = Profile::default();
+//! let (mut encoder, mut decoder) = (Encoder::new(profile.clone()), Decoder::new(profile));
 //! let pose = HeadPose::from_array([0.0, 0.1, 0.0, 0.01, 0.0, 1.1])?;
 //! let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
 //!

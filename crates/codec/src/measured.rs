@@ -121,8 +121,10 @@ fn a_key_unit_takes_at_most_sixty_bytes() {
     }
 }
 
-/// Returns the payload of a call with a face at rest, in kbit/s: one feature of the actor, repeated,
-/// plus `noise` times the second differences of other features, scaled to the variance of noise.
+/// Returns the payload of a call with a face at rest, in kbit/s.
+///
+/// The features are one of the actor, repeated, plus `noise` times the second differences of
+/// others, scaled to the variance of noise.
 fn kbit_s_at_rest(profile: &Profile, rate: Rate, noise: f32) -> f64 {
     const N_SETTLING: usize = 25;
     let features = features();

@@ -24,9 +24,7 @@ pub struct Stream {
 #[non_exhaustive]
 pub enum StreamError {
     /// Another kind of file, or a stream of another version.
-    #[error(
-        "not a stream of this version (it does not start with FCS4): encode the clip again with this build"
-    )]
+    #[error("not a stream of this version (it does not start with FCS4): encode the clip again")]
     Magic,
     /// Cut short or damaged.
     #[error("the stream is damaged at byte {at}")]

@@ -4,8 +4,8 @@ use types::{FEATURE_DIMS, Feature, LEARNED_DIMS, MediaTime, POSE_DIMS};
 
 /// Longest extrapolation, in seconds; after that the face stands still.
 pub(crate) const MAX_CONCEALMENT: f64 = 0.4;
-/// Time constant with which head motion decays, in seconds. A moving head goes on as far as it moved
-/// in this time.
+/// Time constant with which head motion decays, in seconds. A moving head goes on as far as it
+/// moved in this time.
 const POSE_DECAY: f64 = 0.030;
 /// Time constant with which the learned code returns to its mean, in seconds.
 const CODE_DECAY: f64 = 0.6;

@@ -108,7 +108,8 @@ pub enum MeetingPoint {
 /// ```
 /// use transport::{Invite, MeetingPoint, Secret};
 /// let secret = Secret::new([7; 16]);
-/// let meeting_point = MeetingPoint::Rendezvous { host: "10.0.0.2:4000".into(), room: secret.room() };
+/// let host = "10.0.0.2:4000".into();
+/// let meeting_point = MeetingPoint::Rendezvous { host, room: secret.room() };
 /// let link = Invite { meeting_point, secret }.to_string();
 /// assert!(link.starts_with("feathercall://10.0.0.2:4000/"));
 /// assert_eq!(link.parse::<Invite>().map(|invite| invite.to_string()), Ok(link));

@@ -197,8 +197,8 @@ mod tests {
         }
     }
 
-    /// Transfers until `stop` bytes have arrived or nothing is left; returns the most bytes that were
-    /// in flight.
+    /// Transfers until `stop` bytes have arrived or nothing is left; returns the most bytes that
+    /// were in flight.
     fn run(sender: &mut ModelSender, receiver: &mut ModelReceiver, stop: usize) -> usize {
         let mut most_in_flight = 0;
         loop {

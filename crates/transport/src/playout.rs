@@ -492,8 +492,9 @@ mod tests {
         let shown = play(200, 8000, |i| (!(100..110).contains(&i)).then_some(20));
         let shown: Vec<_> = shown.into_iter().filter(|(now, ..)| *now > 1000).collect();
         let step = shown.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f32::max);
-        // Concealment has moved the number towards its mean, that of 2.5 s ago: a jump would be over
-        // 1500 ms. The transition takes 200 ms and is fastest in the middle, 1.5 times the average.
+        // Concealment has moved the number towards its mean, that of 2.5 s ago: a jump would be
+        // over 1500 ms. The transition takes 200 ms and is fastest in the middle, 1.5 times the
+        // average.
         assert!(step < 140.0, "{step} ms of motion in 10 ms");
         let landed = shown.iter().filter(|(now, ..)| *now > 4420 + 70 + 210);
         for (now, ms, _) in landed {

@@ -80,15 +80,16 @@ impl HeadPose {
         self.camera_from_head(point_in_canonical * CANONICAL_M)
     }
 
-    /// Projects a point of head space, in meters, to image space: `[x, y]`, both in 0..=1 inside the
-    /// picture.
+    /// Projects a point of head space, in meters, to image space: `[x, y]`, both in 0..=1 inside
+    /// the picture.
     pub fn image_from_head(&self, point_in_head: Vec3) -> [f32; 2] {
         let p = self.camera_from_head(point_in_head);
         let z = p.z.max(1e-3);
         [0.5 + FOCAL * p.x / z, 0.5 + FOCAL * p.y / z]
     }
 
-    /// Interpolates to another pose by `t` in 0..=1: slerp of the rotation, lerp of the translation.
+    /// Interpolates to another pose by `t` in 0..=1: slerp of the rotation, lerp of the
+    /// translation.
     #[must_use]
     pub fn lerp(&self, other: &Self, t: f32) -> Self {
         Self {

@@ -8,8 +8,8 @@ pub struct Landmarks {
     /// `[i, i + 1)`. `z` has the same scale, increases away from the camera, and is 0 near the
     /// center of the head.
     pub points: Vec<[f32; 3]>,
-    /// `[LANDMARKS]` expected errors of the points, in pixels of the frame: large where a hand, hair
-    /// or the rotation of the head hides the face.
+    /// `[LANDMARKS]` expected errors of the points, in pixels of the frame: large where a hand,
+    /// hair or the rotation of the head hides the face.
     pub spread: Vec<f32>,
     /// Confidence that this is a face, 0..=1.
     pub confidence: f32,

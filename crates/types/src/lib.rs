@@ -5,10 +5,10 @@
 //! a [`Frame`] has as many bytes as its size requires.
 //!
 //! # Spaces
-//! - **image**: `x` right, `y` down, in sides of the square picture, from its top left corner. Pixel
-//!   column `i` of `n` covers `[i / n, (i + 1) / n)`.
-//! - **camera**: `x` right, `y` down, `z` forward, in meters. A pinhole camera with the focal length
-//!   [`FOCAL`] and its principal point at the center of the picture.
+//! - **image**: `x` right, `y` down, in sides of the square picture, from its top left corner.
+//!   Pixel column `i` of `n` covers `[i / n, (i + 1) / n)`.
+//! - **camera**: `x` right, `y` down, `z` forward, in meters. A pinhole camera with the focal
+//!   length [`FOCAL`] and its principal point at the center of the picture.
 //! - **head**: fixed to the head, in meters. When the head faces the camera, the axes are those of
 //!   camera space: `x` to the right of the picture, `y` down, `z` away from the camera. The origin
 //!   is the center of the face mesh.
