@@ -25,7 +25,7 @@ const MAX_CONFIRMED: usize = 64;
 
 /// A received access unit.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Unit {
+pub struct ReceivedUnit {
     /// The sender's number, or that number minus a multiple of 65,536.
     pub number: UnitNumber,
     /// Capture time of its feature, on the sender's media clock.
@@ -57,7 +57,7 @@ pub struct JitterBufferStats {
 /// arrive in time. It also writes the reports that tell the peer what arrived.
 #[derive(Debug, Default)]
 pub struct JitterBuffer {
-    waiting: BTreeMap<u64, Unit>,
+    waiting: BTreeMap<u64, ReceivedUnit>,
     /// The number to return next; `None` before the first packet.
     next: Option<u64>,
     newest: u64,
@@ -108,7 +108,7 @@ impl JitterBuffer {
         for (number, (ticks_back, bytes)) in (0..=newest).rev().zip(&packet.units) {
             ticks = ticks.saturating_sub(u64::from(*ticks_back));
             if number >= next {
-                self.waiting.entry(number).or_insert_with(|| Unit {
+                self.waiting.entry(number).or_insert_with(|| ReceivedUnit {
                     number: UnitNumber(number),
                     time: time_of(ticks),
                     arrived: now,
@@ -119,7 +119,7 @@ impl JitterBuffer {
     }
 
     /// Returns the next unit, if it has arrived or the units before it are given up.
-    pub fn poll_unit(&mut self, now: Instant) -> Option<Unit> {
+    pub fn poll_unit(&mut self, now: Instant) -> Option<ReceivedUnit> {
         let next = self.next?;
         let oldest = self.waiting.first_entry()?;
         let gap = oldest.key() - next;

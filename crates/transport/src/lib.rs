@@ -47,7 +47,7 @@ pub use control::{
     VERSION,
 };
 pub use invite::{Invite, InviteError, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret, is_room};
-pub use jitter_buffer::{JitterBuffer, JitterBufferStats, Unit};
+pub use jitter_buffer::{JitterBuffer, JitterBufferStats, ReceivedUnit};
 pub use model_transfer::{MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError};
 pub use packet::{MAX_PACKET_BYTES, PacketError, ReceiverReport};
 pub use packetizer::{Packetizer, PacketizerSettings, UnitError};

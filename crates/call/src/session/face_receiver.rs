@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use codec::{AccessUnit, Decoder, Profile};
-use transport::{JitterBuffer, ReceiverReport, Unit};
+use transport::{JitterBuffer, ReceivedUnit, ReceiverReport};
 use types::{Feature, MediaTime, UnitNumber};
 
 /// Most units that wait for the peer's codec profile: twenty seconds at 25 units a second.
@@ -16,7 +16,7 @@ pub(crate) struct FaceReceiver {
     decoder: Option<Decoder>,
     /// The unit that was decoded last.
     previous: Option<(UnitNumber, MediaTime)>,
-    waiting: VecDeque<Unit>,
+    waiting: VecDeque<ReceivedUnit>,
     pub(crate) counts: ReceiveCounts,
 }
 
@@ -95,7 +95,7 @@ impl FaceReceiver {
     }
 
     /// Decodes one unit; on failure requests a key unit from the peer.
-    fn decode(&mut self, unit: &Unit) -> Option<DecodedUnit> {
+    fn decode(&mut self, unit: &ReceivedUnit) -> Option<DecodedUnit> {
         let decoder = self.decoder.as_mut()?;
         let decoded = AccessUnit::parse(&unit.bytes)
             .ok()
