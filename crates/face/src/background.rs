@@ -9,7 +9,7 @@ use crate::math::add_scaled;
 use crate::model::FaceModel;
 use crate::taps::Taps;
 
-/// What is shown behind head and torso. A choice of the viewer; nothing about it is sent.
+/// Background to show behind head and torso: a choice of the viewer, of which nothing is sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Background {
     /// The background of the face file.

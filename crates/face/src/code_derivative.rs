@@ -21,7 +21,7 @@ type Colors = [f32; 4];
 /// Derivatives of the colors with respect to each channel of the three planes' readings.
 type PlaneDerivatives = [[Colors; CHANNELS]; 3];
 
-/// Differentiates ray colors with respect to the learned numbers of the code.
+/// Derivative of ray colors with respect to the learned numbers of the code.
 ///
 /// Holds the weights of the shading network transposed, as the backward pass reads them: a row for
 /// each output.
@@ -55,9 +55,10 @@ impl CodeDerivative {
         new
     }
 
-    /// Returns the derivative of `alpha · rgb + (1 − alpha) · backdrop` of a ray that hits the head
-    /// with respect to each learned number: red, green, blue, 0.
+    /// Returns the derivative of the color of a ray that hits the head with respect to each learned
+    /// number, `[red, green, blue, 0]`.
     ///
+    /// The color is `alpha · rgb + (1 − alpha) · backdrop`; `backdrop` is held fixed.
     /// Reverse mode, with one pass for all three colors: through the shading network, then through
     /// warp and expression planes at each sample. The cost is a few times that of the ray, whatever
     /// the number of unknowns. The dependence of the density on the code is left out: it moves

@@ -7,7 +7,7 @@ use crate::model::{FaceModel, Field};
 use crate::sizes::{CHANNELS, Sizes};
 use crate::taps::{Texel, between_texels};
 
-/// How a large grid lies on a small one: align-corners, bilinear.
+/// Interpolation weights from a small grid to a larger one: bilinear, align-corners.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upsampling {
     /// For each row of the large grid, the small row above it and the share of the one below.

@@ -37,7 +37,7 @@ pub struct FrameField<'a> {
     pub(crate) inputs: &'a FrameInputs,
 }
 
-/// Ray that hits the head.
+/// Ray that hits the head, with the result of its march.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadRay {
     /// Origin and direction, canonical space.
@@ -47,7 +47,7 @@ pub struct HeadRay {
     pub(crate) march: March,
 }
 
-/// The head as one ray sees it.
+/// Color and alpha of the head along one ray.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadSample {
     /// Color: sRGB, 0..=1, not multiplied by `alpha`.

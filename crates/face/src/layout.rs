@@ -12,59 +12,62 @@ use crate::sizes::{BIAS_INPUTS, CHANNELS, HIDDEN, SHADE_INPUTS, SHARED_DIMS, Siz
 /// `[3][HIDDEN]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// `[plane_xy][plane_xy][CHANNELS]`
+    /// Base plane over `x, y`: `[plane_xy][plane_xy][CHANNELS]`.
     pub plane_xy: Range<usize>,
-    /// `[plane_z][plane_z][CHANNELS]`
+    /// Base plane over `x, z`: `[plane_z][plane_z][CHANNELS]`.
     pub plane_xz: Range<usize>,
-    /// `[plane_z][plane_z][CHANNELS]`
+    /// Base plane over `y, z`: `[plane_z][plane_z][CHANNELS]`.
     pub plane_yz: Range<usize>,
-    /// `[n_expression][expression_xy][expression_xy][CHANNELS]`
+    /// Expression planes over `x, y`: `[n_expression][expression_xy][expression_xy][CHANNELS]`.
     pub expression_xy: Range<usize>,
-    /// `[n_expression][expression_z][expression_z][CHANNELS]`
+    /// Expression planes over `x, z`: `[n_expression][expression_z][expression_z][CHANNELS]`.
     pub expression_xz: Range<usize>,
-    /// `[n_expression][expression_z][expression_z][CHANNELS]`
+    /// Expression planes over `y, z`: `[n_expression][expression_z][expression_z][CHANNELS]`.
     pub expression_yz: Range<usize>,
-    /// `[density][density][density]`
+    /// Logits of the density: `[density][density][density]`.
     pub density: Range<usize>,
-    /// `[n_density][density_expression; 3]`
+    /// Expression grids of the density: `[n_density][density_expression; 3]`.
     pub density_expression: Range<usize>,
-    /// `[24][warp][warp][2]`
+    /// Warp planes, offsets of `x, y` for each learned number: `[24][warp][warp][2]`.
     pub warp: Range<usize>,
-    /// `[torso_height][torso_width][4]`
+    /// Torso texture: red, green, blue, logit of alpha: `[torso_height][torso_width][4]`.
     pub torso: Range<usize>,
-    /// `[n_torso][torso_blend_height][torso_blend_width][4]`
+    /// Additive torso planes: `[n_torso][torso_blend_height][torso_blend_width][4]`.
     pub torso_blend: Range<usize>,
-    /// `[background][background][3]`
+    /// Background, sRGB: `[background][background][3]`.
     pub background: Range<usize>,
-    /// `[CHANNELS + 1]`: weights, then the bias.
+    /// Opacity, weights then bias: `[CHANNELS + 1]`.
     pub opacity: Range<usize>,
-    /// `[SHADE_INPUTS][HIDDEN]`
+    /// Shading network, first layer: `[SHADE_INPUTS][HIDDEN]`.
     pub shade_w1: Range<usize>,
-    /// `[HIDDEN]`
+    /// Bias of the first layer: `[HIDDEN]`.
     pub shade_b1: Range<usize>,
-    /// `[BIAS_INPUTS][HIDDEN]`
+    /// Weights of learned code and consistency code in the bias of the first layer:
+    /// `[BIAS_INPUTS][HIDDEN]`.
     pub shade_code: Range<usize>,
-    /// `[HIDDEN][HIDDEN]`
+    /// Second layer: `[HIDDEN][HIDDEN]`.
     pub shade_w2: Range<usize>,
-    /// `[HIDDEN]`
+    /// Bias of the second layer: `[HIDDEN]`.
     pub shade_b2: Range<usize>,
-    /// `[3][HIDDEN]`
+    /// Third layer: `[3][HIDDEN]`.
     pub shade_w3: Range<usize>,
-    /// `[3]`
+    /// Bias of the third layer: `[3]`.
     pub shade_b3: Range<usize>,
-    /// `[24 + 1][n_expression]`; the last row is the bias.
+    /// Weights of the expression planes, linear in the learned code: `[24 + 1][n_expression]`, the
+    /// last row the bias.
     pub mix: Range<usize>,
-    /// `[24 + 1][n_density]`; the last row is the bias.
+    /// Weights of the expression grids, linear in the learned code: `[24 + 1][n_density]`, the last
+    /// row the bias.
     pub density_mix: Range<usize>,
-    /// `[SHARED_DIMS]`
+    /// Consistency code: `[SHARED_DIMS]`.
     pub shared: Range<usize>,
-    /// `[TORSO_INPUTS][HIDDEN]`
+    /// Torso network, first layer: `[TORSO_INPUTS][HIDDEN]`.
     pub torso_w1: Range<usize>,
-    /// `[HIDDEN]`
+    /// Bias of the first layer: `[HIDDEN]`.
     pub torso_b1: Range<usize>,
-    /// `[HIDDEN][torso_outputs]`
+    /// Second layer: `[HIDDEN][torso_outputs]`.
     pub torso_w2: Range<usize>,
-    /// `[torso_outputs]`
+    /// Bias of the second layer: `[torso_outputs]`.
     pub torso_b2: Range<usize>,
     /// Total number of parameters.
     pub len: usize,

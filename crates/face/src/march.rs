@@ -5,12 +5,12 @@ use crate::planes::LOGIT_SCALE;
 use crate::ray::Ray;
 use crate::sizes::Sizes;
 
-/// Bins of the march, of equal length.
+/// Number of bins of the march, which have equal lengths.
 pub const BINS: usize = 32;
-/// A ray whose bins weigh less than this in total misses the head.
+/// Smallest mass of a ray that hits the head. A ray of less mass misses it.
 pub const MIN_MASS: f32 = 0.004;
-/// Range of the logarithm of the density: `sigma = exp(clamp(4 logit, LOG_DENSITY.0,
-/// LOG_DENSITY.1))`, per canonical unit.
+/// Smallest and largest logarithm of the density: with these limits,
+/// `sigma = exp(clamp(4 logit, min, max))` per canonical unit.
 pub const LOG_DENSITY: (f32, f32) = (-8.0, 6.0);
 
 /// Result of a march, with the intermediate values that its derivative needs.

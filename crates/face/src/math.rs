@@ -35,7 +35,7 @@ pub(crate) fn floor(x: f32) -> u32 {
     (nearest.to_bits() & 0x007f_ffff) - above
 }
 
-/// Computes `sum += weight * value`, lane by lane.
+/// Adds `weight * value` to `sum`, element by element.
 #[inline(always)]
 pub fn add_scaled<const N: usize>(sum: &mut [f32; N], weight: f32, value: &[f32; N]) {
     for (s, v) in sum.iter_mut().zip(value) {

@@ -50,7 +50,7 @@ impl FaceModel {
         }
     }
 
-    /// Returns the sizes.
+    /// Returns the sizes of all parts.
     pub fn sizes(&self) -> &Sizes {
         &self.sizes
     }
@@ -96,7 +96,8 @@ impl<'a> Field<'a> {
     /// Borrows a field in training.
     ///
     /// # Panics
-    /// If `layout` is not that of `sizes`, or the number of parameters is wrong.
+    /// If the number of parameters is not that of `layout` or, in debug builds, if `layout` is not
+    /// that of `sizes`.
     pub fn new(sizes: &'a Sizes, layout: &'a Layout, params: &'a [f32]) -> Self {
         debug_assert_eq!(*layout, Layout::new(sizes));
         assert_eq!(layout.len, params.len(), "parameters of another field");

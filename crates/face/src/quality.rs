@@ -2,7 +2,8 @@
 
 use types::Frame;
 
-/// PSNR of identical images, dB: finite, so that a mean over frames is, too.
+/// Largest value of [`psnr_db`], dB, returned for identical images: finite, so that the mean over
+/// frames is finite, too.
 pub const PSNR_MAX_DB: f64 = 100.0;
 
 /// Standard deviation of the window of SSIM, pixels.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use face::DEFAULT_SAMPLES;
 
-/// Settings of the next image.
+/// Render settings of an image: samples, size and interval.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RenderSettings {
     /// Samples on a ray.
@@ -17,7 +17,7 @@ pub struct RenderSettings {
     pub refreshes: u32,
 }
 
-/// Change of quality.
+/// Change from one set of render settings to another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QualityStep {
     /// Settings before the change.
@@ -63,7 +63,8 @@ const MAX_PATIENCE: Duration = Duration::from_mins(1);
 /// A raise that lasts this long, and twice the patience, resets the patience.
 const MIN_TRIAL: Duration = Duration::from_secs(10);
 
-/// Chooses samples, size and interval of images so that rendering keeps up with the display.
+/// Quality governor: chooses samples, size and interval of images so that rendering keeps up with
+/// the display.
 ///
 /// Lowers the quality when images take too long to render and raises it when there is room again.
 /// It is given the time and is deterministic: the same calls give the same settings. Images are
