@@ -6,27 +6,27 @@ use crate::gradients::{BackdropGradient, FrameGradients};
 use crate::math::sigmoid;
 use crate::model::Field;
 use crate::sizes::{FLOW_HEIGHT, FLOW_WIDTH, Sizes};
-use crate::taps::Taps;
+use crate::taps::BilinearTaps;
 
 /// Backdrop of one ray, with the intermediate values that its derivative needs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Backdrop {
+pub(crate) struct BackdropSample {
     /// Color of torso over background: sRGB, about 0..=1, not clamped.
     pub(crate) rgb: [f32; 3],
     /// Alpha of the torso, 0..=1.
     pub(crate) alpha: f32,
     /// Position on the torso texture, 0..=1 inside it.
     position: [f32; 2],
-    torso_taps: Taps,
+    torso_taps: BilinearTaps,
     torso_texels: [[f32; 4]; 4],
     torso: [f32; 4],
     sigmoid: f32,
     edge: f32,
-    background_taps: Taps,
+    background_taps: BilinearTaps,
     background: [f32; 3],
 }
 
-impl Backdrop {
+impl BackdropSample {
     /// Reads the backdrop at image point `point`.
     ///
     /// The torso texture is read bilinearly (align-corners, clamped) at the position that affine
@@ -42,7 +42,8 @@ impl Backdrop {
     ) -> Self {
         let sizes = field.sizes;
         let position = torso_position(sizes, inputs, point);
-        let torso_taps = Taps::new(position[0], position[1], sizes.torso_width, sizes.torso_height);
+        let torso_taps =
+            BilinearTaps::new(position[0], position[1], sizes.torso_width, sizes.torso_height);
         let torso_texels = torso_taps.indices().map(torso_texel);
         let torso = torso_taps.blend(torso_texels.each_ref());
         let edge = torso_edge(sizes, position[1]);
@@ -133,9 +134,9 @@ fn torso_position(sizes: &Sizes, inputs: &FrameInputs, [x, y]: [f32; 2]) -> [f32
 
 /// Returns the taps of the flow at an image point.
 #[inline(always)]
-fn flow_taps(sizes: &Sizes, [x, y]: [f32; 2]) -> Taps {
+fn flow_taps(sizes: &Sizes, [x, y]: [f32; 2]) -> BilinearTaps {
     let (u, v) = (sizes.torso.relative(0, x), sizes.torso.relative(1, y));
-    Taps::new(u, v, FLOW_WIDTH, FLOW_HEIGHT)
+    BilinearTaps::new(u, v, FLOW_WIDTH, FLOW_HEIGHT)
 }
 
 /// Returns the factor of the torso's alpha at relative height `v`: 0 above the first row of the
@@ -149,10 +150,10 @@ fn torso_edge(sizes: &Sizes, v: f32) -> f32 {
 ///
 /// The background is an image: the center of texel `i` of `n` is at `(i + 0.5) / n`.
 #[inline(always)]
-fn background_taps(sizes: &Sizes, inputs: &FrameInputs, [x, y]: [f32; 2]) -> Taps {
+fn background_taps(sizes: &Sizes, inputs: &FrameInputs, [x, y]: [f32; 2]) -> BilinearTaps {
     let n = sizes.background as f32;
     let relative = |p: f32| (p * n - 0.5) / (n - 1.0);
-    Taps::new(
+    BilinearTaps::new(
         relative(x + inputs.background_shift[0]),
         relative(y + inputs.background_shift[1]),
         sizes.background,

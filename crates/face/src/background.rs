@@ -7,7 +7,7 @@ use types::{Code, Feature, Frame, HeadPose, MediaTime};
 use crate::frame_field::{DEFAULT_SAMPLES, FrameField};
 use crate::math::add_scaled;
 use crate::model::FaceModel;
-use crate::taps::Taps;
+use crate::taps::BilinearTaps;
 
 /// Background to show behind head and torso: a choice of the viewer, of which nothing is sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -78,7 +78,7 @@ impl FaceModel {
             (middle * small as f32 - 0.5) / (small - 1) as f32
         };
         let pixels = (0..n * n).flat_map(|i| {
-            let taps = Taps::new(relative(i % n), relative(i / n), small, small);
+            let taps = BilinearTaps::new(relative(i % n), relative(i / n), small, small);
             taps.read(&blurred)
         });
         pixels.collect()

@@ -6,7 +6,7 @@ use numerics::SplitMix64;
 use rayon::prelude::*;
 use types::{FEATURE_DIMS, LEARNED_DIMS, POSE_DIMS};
 
-use crate::backdrop::Backdrop;
+use crate::backdrop::BackdropSample;
 use crate::fold::{FoldedField, Upsampling, fold_head, mix_torso};
 use crate::fold_gradient::{transpose_grid_upsampling, transpose_upsampling};
 use crate::frame_field::FrameField;
@@ -109,7 +109,7 @@ impl FieldPass {
                 let frame = FrameField { field, folded: &this.folded, inputs: now };
                 let up = &this.up[3];
                 for (i, &point) in points.iter().enumerate() {
-                    let backdrop = Backdrop::read(
+                    let backdrop = BackdropSample::read(
                         field,
                         now,
                         point,
@@ -136,7 +136,8 @@ impl FieldPass {
                 }
             },
         );
-        self.differentiate_folding(field, &net, feature);
+        let mix = self.transpose_folding(field);
+        self.differentiate_inputs(field, &net, feature, &mix);
         self.inputs = Some(inputs);
     }
 
@@ -206,14 +207,10 @@ impl FieldPass {
         });
     }
 
-    /// Goes back through [`fold_head`], [`mix_torso`] and [`frame_inputs`].
-    fn differentiate_folding(
-        &mut self,
-        field: Field<'_>,
-        net: &TorsoNet,
-        feature: &[f32; FEATURE_DIMS],
-    ) {
-        let (sizes, layout, params) = (field.sizes, field.layout, field.params);
+    /// Goes back through [`fold_head`] and [`mix_torso`]: from the folded field to the small planes
+    /// and to the weights of their mixture.
+    fn transpose_folding(&mut self, field: Field<'_>) -> MixGradients {
+        let layout = field.layout;
         let g = &mut self.grads;
         let (small, folded) = (&mut self.small, &g.folded);
         transpose_upsampling(&folded.xy, &self.up[0], &mut small.xy);
@@ -222,38 +219,51 @@ impl FieldPass {
         small.torso.fill([0.0; 4]);
         g.add_torso_blend(&self.up[3], &mut small.torso);
         transpose_grid_upsampling(&folded.density, &self.up[2], &mut small.density);
-        g.folded.clear_warp_border(sizes);
+        g.folded.clear_warp_border(field.sizes);
 
         // The gradient of a weight is the dot product of its plane with the gradient of the
         // mixture.
         let against = |range: &Range<usize>, g: &[f32]| -> Vec<f32> {
             field.part(range).chunks_exact(g.len()).map(|k| dot(k, g)).collect()
         };
-        let mut g_mix = against(&layout.expression_xy, small.xy.as_flattened());
+        let mut planes = against(&layout.expression_xy, small.xy.as_flattened());
         for more in [
             against(&layout.expression_xz, small.xz.as_flattened()),
             against(&layout.expression_yz, small.yz.as_flattened()),
         ] {
-            g_mix.iter_mut().zip(more).for_each(|(g, m)| *g += m);
+            planes.iter_mut().zip(more).for_each(|(g, m)| *g += m);
         }
-        let mut g_density_mix = against(&layout.density_expression, &small.density);
-        for g in &mut g_density_mix {
+        let mut density = against(&layout.density_expression, &small.density);
+        for g in &mut density {
             *g *= DENSITY_MIX_SCALE;
         }
-        let g_torso_mix = against(&layout.torso_blend, small.torso.as_flattened());
-        let g_warp = against(&layout.warp, g.folded.warp.as_flattened());
+        let torso = against(&layout.torso_blend, small.torso.as_flattened());
+        let warp = against(&layout.warp, g.folded.warp.as_flattened());
+        MixGradients { planes, density, torso, warp }
+    }
 
+    /// Goes back through [`frame_inputs`]: from the inputs of the frame, whose mixture has the
+    /// gradients `mix`, to the small networks and the code.
+    fn differentiate_inputs(
+        &mut self,
+        field: Field<'_>,
+        net: &TorsoNet,
+        feature: &[f32; FEATURE_DIMS],
+        mix: &MixGradients,
+    ) {
+        let (layout, params) = (field.layout, field.params);
+        let g = &mut self.grads;
         let code: &[f32; LEARNED_DIMS] = feature[POSE_DIMS..POSE_DIMS + LEARNED_DIMS]
             .try_into()
             .expect("a feature holds a learned code");
         let mut g_code = [0.0; LEARNED_DIMS];
-        g_code.copy_from_slice(&g_warp);
+        g_code.copy_from_slice(&mix.warp);
         let mut networks =
             NetworkGradients { params, start: layout.opacity.start, grads: &mut g.networks };
         let with_one: Vec<f32> = code.iter().copied().chain([1.0]).collect();
         let mut g_with_one = [0.0; LEARNED_DIMS + 1];
-        networks.layer(&layout.mix, &with_one, &g_mix, &mut g_with_one);
-        networks.layer(&layout.density_mix, &with_one, &g_density_mix, &mut g_with_one);
+        networks.layer(&layout.mix, &with_one, &mix.planes, &mut g_with_one);
+        networks.layer(&layout.density_mix, &with_one, &mix.density, &mut g_with_one);
         add_to(&mut g_code, &g_with_one[..LEARNED_DIMS]);
 
         let shared = field.part(&layout.shared);
@@ -268,7 +278,7 @@ impl FieldPass {
         let mut g_out: Vec<f32> = g.torso_affine.iter().map(|v| v * AFFINE_SCALE).collect();
         g_out.extend(g.background_shift.iter().map(|v| v * SHIFT_SCALE));
         debug_assert_eq!(g_out.len(), TORSO_FIXED_OUTPUTS);
-        g_out.extend(&g_torso_mix);
+        g_out.extend(&mix.torso);
         g_out.extend(g.flow.as_flattened().iter().map(|v| v * FLOW_SCALE));
         let mut g_hidden = [0.0; HIDDEN];
         networks.layer(&layout.torso_w2, &net.hidden, &g_out, &mut g_hidden);
@@ -284,6 +294,18 @@ impl FieldPass {
         networks.bias(&layout.shared, &g_shared);
         self.code_gradient = g_code;
     }
+}
+
+/// Gradients of the weights with which a frame mixes its field.
+struct MixGradients {
+    /// Expression planes.
+    planes: Vec<f32>,
+    /// Expression grids, before they are scaled.
+    density: Vec<f32>,
+    /// Additive torso planes.
+    torso: Vec<f32>,
+    /// Warp planes: the learned numbers of the code.
+    warp: Vec<f32>,
 }
 
 /// Numbers summed by one task.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::backdrop::Backdrop;
+use crate::backdrop::BackdropSample;
 use crate::fold::FoldedField;
 use crate::frame_inputs::FrameInputs;
 use crate::march::{MIN_MASS, March};
@@ -176,8 +176,8 @@ impl<'a> FrameField<'a> {
     }
 
     #[inline(always)]
-    fn read_backdrop(&self, point: [f32; 2]) -> Backdrop {
-        Backdrop::read(self.field, self.inputs, point, |at| self.folded.torso[at])
+    fn read_backdrop(&self, point: [f32; 2]) -> BackdropSample {
+        BackdropSample::read(self.field, self.inputs, point, |at| self.folded.torso[at])
     }
 
     /// Returns the shading network of this frame.

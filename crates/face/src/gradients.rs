@@ -6,7 +6,7 @@ use crate::fold::{FoldedField, Upsampling};
 use crate::layout::Layout;
 use crate::math::add_scaled;
 use crate::sizes::{CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, HIDDEN, Sizes};
-use crate::taps::Taps;
+use crate::taps::BilinearTaps;
 
 /// Gradients of a loss with respect to one frame's folded field and inputs, summed over its rays.
 #[derive(Clone, Debug)]
@@ -28,10 +28,10 @@ pub(crate) struct FrameGradients {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BackdropGradient {
     /// Taps of the torso texture.
-    pub(crate) torso: Taps,
+    pub(crate) torso: BilinearTaps,
     pub(crate) g_torso: [f32; 4],
     /// Taps of the background.
-    pub(crate) background: Taps,
+    pub(crate) background: BilinearTaps,
     pub(crate) g_background: [f32; 3],
 }
 

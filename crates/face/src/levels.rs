@@ -5,7 +5,7 @@
 //! coefficients"; Taubman 2000, "High performance scalable image compression with EBCOT").
 
 use crate::bin_coder::{BinCoder, Context, InvalidCode};
-use crate::wavelet::{Band, Dims, bands};
+use crate::wavelet::{Dims, WaveletBand, bands};
 
 /// Largest magnitude of a level.
 pub(crate) const MAX_LEVEL: i32 = (1 << 21) - 1;
@@ -71,19 +71,15 @@ pub(crate) fn code_layer(
                         let at = start + offset;
                         let size = |at: usize| known[at].unsigned_abs();
                         let near = around(&known[start..start + n], grids.dims, &band, [z, y, x]);
-                        let above = band.parent.map_or(0, |(low, high)| {
-                            let to = |axis: usize, i: usize| {
-                                (low[axis] + (i - band.low[axis]) / 2).min(high[axis] - 1)
-                            };
-                            size(start + (to(0, z) * height + to(1, y)) * width + to(2, x))
-                        });
+                        let parent = parent_of(&band, [z, y, x])
+                            .map_or(0, |[z, y, x]| size(start + (z * height + y) * width + x));
                         let beside = 2 * channel.map_or(0, |grid| size(grid + offset))
                             + image.map_or(0, |grid| size(grid + offset));
                         let neighborhood = Neighborhood {
                             band: band.level.min(SCALES - 1) * 8 + band.direction,
                             classes: [
                                 class(near),
-                                class(near / 2 + 2 * above),
+                                class(near / 2 + 2 * parent),
                                 class(near / 3 + beside),
                             ],
                         };
@@ -100,10 +96,18 @@ pub(crate) fn code_layer(
     Ok(())
 }
 
+/// Returns the position of the parent of a coefficient, if its band has one.
+fn parent_of(band: &WaveletBand, position: [usize; 3]) -> Option<[usize; 3]> {
+    let (low, high) = band.parent?;
+    Some(std::array::from_fn(|axis| {
+        (low[axis] + (position[axis] - band.low[axis]) / 2).min(high[axis] - 1)
+    }))
+}
+
 /// Returns the weighted sum of magnitudes around a position, inside its band: weight 2 for
 /// neighbors along an axis, 1 for diagonal neighbors in the same plane. Levels still to be coded
 /// count as known from the layers before.
-fn around(known: &[i32], dims: Dims, band: &Band, [z, y, x]: [usize; 3]) -> u32 {
+fn around(known: &[i32], dims: Dims, band: &WaveletBand, [z, y, x]: [usize; 3]) -> u32 {
     let [_, height, width] = dims;
     let size = |z: usize, y: usize, x: usize| known[(z * height + y) * width + x].unsigned_abs();
     let (west, east) = (x > band.low[2], x + 1 < band.high[2]);

@@ -7,7 +7,7 @@ use crate::file_error::FaceFileError;
 use crate::layout::Layout;
 use crate::levels::{MAX_LEVEL, MAX_SHIFT, code_layer};
 use crate::model::FaceModel;
-use crate::parts::{Part, parts};
+use crate::parts::{FieldPart, parts};
 use crate::sizes::Sizes;
 use crate::steps::steps;
 use crate::wavelet::{forward, inverse};
@@ -82,7 +82,7 @@ struct Written {
 
 impl Written {
     /// Codes the levels from those known after `before` to `levels >> shift`.
-    fn new(part: &Part, before: Option<Self>, shift: u8, levels: &[i32]) -> Self {
+    fn new(part: &FieldPart, before: Option<Self>, shift: u8, levels: &[i32]) -> Self {
         let (before, mut known) = match before {
             Some(before) => (Some(before.shift), before.known),
             None => (None, vec![0; levels.len()]),
@@ -100,7 +100,7 @@ impl Written {
 
 /// Returns the finest first layer of at most `limit` bytes: the same shift for all parts, then a
 /// shift smaller by one for those, in file order, that still fit.
-fn first_layer(parts: &[Part], levels: &[Vec<i32>], limit: usize) -> Vec<Written> {
+fn first_layer(parts: &[FieldPart], levels: &[Vec<i32>], limit: usize) -> Vec<Written> {
     let write = |shift: u8| -> Vec<Written> {
         parts
             .par_iter()
@@ -167,17 +167,7 @@ pub(crate) fn unpack(
         let mut bytes = *layer;
         let mut taken = PartLengths::new();
         if idx == 0 {
-            for part in &parts {
-                let (these, rest) =
-                    bytes.split_at_checked(part.grids.channels * 4).ok_or(damaged)?;
-                bytes = rest;
-                let these: Vec<f32> =
-                    these.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                if !these.iter().all(|step| (0.0..=1e4).contains(step)) {
-                    return Err(damaged);
-                }
-                steps.push(these);
-            }
+            (steps, bytes) = read_steps(&parts, bytes).ok_or(damaged)?;
             taken.push(("steps", layer.len() - bytes.len()));
         }
         let mut streams = Vec::new();
@@ -216,9 +206,26 @@ pub(crate) fn unpack(
     Ok((values.concat(), lengths))
 }
 
+/// Reads the steps at the start of the first layer; also returns the bytes after them. `None` if
+/// they are truncated or out of range.
+fn read_steps<'a>(parts: &[FieldPart], mut bytes: &'a [u8]) -> Option<(Vec<Vec<f32>>, &'a [u8])> {
+    let mut all = Vec::new();
+    for part in parts {
+        let (steps, rest) = bytes.split_at_checked(part.grids.channels * 4)?;
+        bytes = rest;
+        let steps: Vec<f32> =
+            steps.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        if !steps.iter().all(|step| (0.0..=1e4).contains(step)) {
+            return None;
+        }
+        all.push(steps);
+    }
+    Some((all, bytes))
+}
+
 /// Returns the levels, `[images][channels][depth][height][width]`, of values
 /// `[images][depth][height][width][channels]`.
-fn to_levels(part: &Part, steps: &[f32], values: &[f32]) -> Vec<i32> {
+fn to_levels(part: &FieldPart, steps: &[f32], values: &[f32]) -> Vec<i32> {
     let (n, channels) = (part.grid_len(), part.grids.channels);
     let mut levels = Vec::with_capacity(values.len());
     for image in values.chunks_exact(n * channels) {
@@ -235,7 +242,7 @@ fn to_levels(part: &Part, steps: &[f32], values: &[f32]) -> Vec<i32> {
 }
 
 /// Inverts [`to_levels`] up to rounding, for levels in units of `2^shift` steps.
-fn from_levels(part: &Part, steps: &[f32], shift: u8, levels: &[i32]) -> Vec<f32> {
+fn from_levels(part: &FieldPart, steps: &[f32], shift: u8, levels: &[i32]) -> Vec<f32> {
     let (n, channels) = (part.grid_len(), part.grids.channels);
     let mut values = vec![0.0; levels.len()];
     let within = WITHIN * ((1_u32 << shift) - 1) as f32;

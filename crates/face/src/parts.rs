@@ -11,7 +11,7 @@ use crate::wavelet::{Dims, n_levels};
 
 /// Part of a field: one or several planes or volumes, or the weights of one layer of a network.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct FieldPart {
     /// Name in `feathercall model info`; several parts share one.
     pub(crate) name: &'static str,
     /// Range in the parameters, `[images][depth][height][width][channels]`.
@@ -20,7 +20,7 @@ pub(crate) struct Part {
     pub(crate) grids: Grids,
 }
 
-impl Part {
+impl FieldPart {
     fn planes(
         name: &'static str,
         range: &Range<usize>,
@@ -49,13 +49,13 @@ impl Part {
 }
 
 /// Returns all parts in file order.
-pub(crate) fn parts(layout: &Layout, s: &Sizes) -> Vec<Part> {
+pub(crate) fn parts(layout: &Layout, s: &Sizes) -> Vec<FieldPart> {
     let (k, xy, z) = (s.n_expression, s.expression_xy, s.expression_z);
     let (d, e) = (s.density, s.density_expression);
     let square = |n: usize| [1, n, n];
     let torso = [1, s.torso_height, s.torso_width];
     let blend = [1, s.torso_blend_height, s.torso_blend_width];
-    let planes = Part::planes;
+    let planes = FieldPart::planes;
     vec![
         planes("base planes", &layout.plane_xy, 1, square(s.plane_xy), CHANNELS),
         planes("base planes", &layout.plane_xz, 1, square(s.plane_z), CHANNELS),
@@ -69,21 +69,21 @@ pub(crate) fn parts(layout: &Layout, s: &Sizes) -> Vec<Part> {
         planes("torso", &layout.torso, 1, torso, 4),
         planes("torso", &layout.torso_blend, s.n_torso, blend, 4),
         planes("background", &layout.background, 1, square(s.background), 3),
-        Part::weights(&layout.opacity, 1, CHANNELS + 1),
-        Part::weights(&layout.shade_w1, SHADE_INPUTS, HIDDEN),
-        Part::weights(&layout.shade_b1, 1, HIDDEN),
-        Part::weights(&layout.shade_code, BIAS_INPUTS, HIDDEN),
-        Part::weights(&layout.shade_w2, HIDDEN, HIDDEN),
-        Part::weights(&layout.shade_b2, 1, HIDDEN),
-        Part::weights(&layout.shade_w3, 3, HIDDEN),
-        Part::weights(&layout.shade_b3, 1, 3),
-        Part::weights(&layout.mix, LEARNED_DIMS + 1, k),
-        Part::weights(&layout.density_mix, LEARNED_DIMS + 1, s.n_density),
-        Part::weights(&layout.shared, 1, SHARED_DIMS),
-        Part::weights(&layout.torso_w1, TORSO_INPUTS, HIDDEN),
-        Part::weights(&layout.torso_b1, 1, HIDDEN),
-        Part::weights(&layout.torso_w2, HIDDEN, s.torso_outputs()),
-        Part::weights(&layout.torso_b2, 1, s.torso_outputs()),
+        FieldPart::weights(&layout.opacity, 1, CHANNELS + 1),
+        FieldPart::weights(&layout.shade_w1, SHADE_INPUTS, HIDDEN),
+        FieldPart::weights(&layout.shade_b1, 1, HIDDEN),
+        FieldPart::weights(&layout.shade_code, BIAS_INPUTS, HIDDEN),
+        FieldPart::weights(&layout.shade_w2, HIDDEN, HIDDEN),
+        FieldPart::weights(&layout.shade_b2, 1, HIDDEN),
+        FieldPart::weights(&layout.shade_w3, 3, HIDDEN),
+        FieldPart::weights(&layout.shade_b3, 1, 3),
+        FieldPart::weights(&layout.mix, LEARNED_DIMS + 1, k),
+        FieldPart::weights(&layout.density_mix, LEARNED_DIMS + 1, s.n_density),
+        FieldPart::weights(&layout.shared, 1, SHARED_DIMS),
+        FieldPart::weights(&layout.torso_w1, TORSO_INPUTS, HIDDEN),
+        FieldPart::weights(&layout.torso_b1, 1, HIDDEN),
+        FieldPart::weights(&layout.torso_w2, HIDDEN, s.torso_outputs()),
+        FieldPart::weights(&layout.torso_b2, 1, s.torso_outputs()),
     ]
 }
 

@@ -7,7 +7,7 @@
 use crate::fold::FoldedField;
 use crate::math::sigmoid;
 use crate::sizes::{CHANNELS, Sizes};
-use crate::taps::{Taps, Texel};
+use crate::taps::{BilinearTaps, Texel};
 
 /// Slope of `ln(density)` over the density's logit, and of the opacity's logit over its weighted
 /// features.
@@ -17,11 +17,11 @@ pub const LOGIT_SCALE: f32 = 4.0;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlaneSample {
     /// Taps of the warp.
-    pub(crate) warp: Taps,
+    pub(crate) warp: BilinearTaps,
     /// Warped position in the head box, 0..=1 along each axis.
     pub(crate) uvw: [f32; 3],
     /// Taps of the planes over `x, y`, `x, z` and `y, z`.
-    pub(crate) planes: [Taps; 3],
+    pub(crate) planes: [BilinearTaps; 3],
     /// Readings of these planes.
     pub(crate) values: [Texel; 3],
     /// Product of the readings, channel by channel.
@@ -31,9 +31,9 @@ pub(crate) struct PlaneSample {
 impl PlaneSample {
     /// Fills an array before its samples are read.
     pub(crate) const EMPTY: Self = Self {
-        warp: Taps::EMPTY,
+        warp: BilinearTaps::EMPTY,
         uvw: [0.0; 3],
-        planes: [Taps::EMPTY; 3],
+        planes: [BilinearTaps::EMPTY; 3],
         values: [[0.0; CHANNELS]; 3],
         feature: [0.0; CHANNELS],
     };
@@ -42,8 +42,12 @@ impl PlaneSample {
     #[inline(always)]
     pub(crate) fn read(sizes: &Sizes, folded: &FoldedField, p: [f32; 3]) -> Self {
         let (face, head) = (&sizes.face, &sizes.head);
-        let warp =
-            Taps::new(face.relative(0, p[0]), face.relative(1, p[1]), sizes.warp, sizes.warp);
+        let warp = BilinearTaps::new(
+            face.relative(0, p[0]),
+            face.relative(1, p[1]),
+            sizes.warp,
+            sizes.warp,
+        );
         let offset = warp.read(&folded.warp);
         let uvw = [
             head.relative(0, p[0] + offset[0]),
@@ -67,6 +71,6 @@ impl PlaneSample {
 
 /// Returns the taps of position `u, v, w`, 0..=1 in the head box, on planes of sides `xy` and `z`.
 #[inline(always)]
-pub(crate) fn plane_taps([u, v, w]: [f32; 3], xy: usize, z: usize) -> [Taps; 3] {
-    [Taps::new(u, v, xy, xy), Taps::new(u, w, z, z), Taps::new(v, w, z, z)]
+pub(crate) fn plane_taps([u, v, w]: [f32; 3], xy: usize, z: usize) -> [BilinearTaps; 3] {
+    [BilinearTaps::new(u, v, xy, xy), BilinearTaps::new(u, w, z, z), BilinearTaps::new(v, w, z, z)]
 }

@@ -1,6 +1,6 @@
 //! One training ray: forward with random sample positions, and backward to the parameters.
 
-use crate::backdrop::Backdrop;
+use crate::backdrop::BackdropSample;
 use crate::frame_field::FrameField;
 use crate::gradients::FrameGradients;
 use crate::head_tape::{HeadTape, TapedSample};
@@ -37,7 +37,7 @@ pub struct RayOutput {
 #[inline(always)]
 pub(crate) fn trace_and_differentiate(
     frame: &FrameField<'_>,
-    backdrop: &Backdrop,
+    backdrop: &BackdropSample,
     point: [f32; 2],
     n_samples: usize,
     mut random: impl FnMut() -> f32,

@@ -7,7 +7,7 @@ use types::{CODE_DIMS, Code, Feature, HeadPose, LEARNED_DIMS, MediaTime};
 
 use crate::frame_field::{DEFAULT_SAMPLES, render_cpu};
 use crate::model::FaceModel;
-use crate::parts::Part;
+use crate::parts::FieldPart;
 
 /// Mean squared error of the images that quantization may cause, colors in 0..=1. The actual error
 /// is smaller, because values near zero are rounded to zero.
@@ -32,7 +32,7 @@ const STEP_RANGE: (f32, f32) = (2e-4, 1.0);
 /// image, and a step `s` causes `v = s² / 12`; so `s = a √n / g` with one `a` for all channels, and
 /// the error of the image is `a² / 12` times the number of parameters. `g` is measured by rendering
 /// images with noise in one channel at a time.
-pub(crate) fn steps(model: &FaceModel, parts: &[Part]) -> Vec<Vec<f32>> {
+pub(crate) fn steps(model: &FaceModel, parts: &[FieldPart]) -> Vec<Vec<f32>> {
     let features = features(model);
     let clean = images(model, &features);
     let share = (12.0 * IMAGE_ERROR / model.params().len() as f32).sqrt();

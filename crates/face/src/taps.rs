@@ -19,7 +19,7 @@ pub(crate) fn between_texels(relative: f32, n: usize) -> (usize, f32) {
 
 /// The four texels around a position in a `height` x `width` grid, and their bilinear shares.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taps {
+pub(crate) struct BilinearTaps {
     /// Index of the upper left texel.
     pub(crate) at: usize,
     /// Texels in a row.
@@ -30,7 +30,7 @@ pub(crate) struct Taps {
     pub(crate) fraction: [f32; 2],
 }
 
-impl Taps {
+impl BilinearTaps {
     /// Fills an array before its entries are known.
     pub(crate) const EMPTY: Self = Self { at: 0, stride: 0, shares: [0.0; 4], fraction: [0.0; 2] };
 
@@ -75,7 +75,8 @@ impl Taps {
         sum
     }
 
-    /// Adds the gradient of a reading to the gradient of the grid: the transpose of [`Taps::read`].
+    /// Adds the gradient of a reading to the gradient of the grid: the transpose of
+    /// [`BilinearTaps::read`].
     #[inline(always)]
     pub(crate) fn scatter<const N: usize>(&self, gradient: &[f32; N], grid: &mut [[f32; N]]) {
         for (at, share) in self.indices().into_iter().zip(self.shares) {
@@ -124,9 +125,9 @@ mod tests {
         let (width, height) = (4, 3);
         let grid: Vec<[f32; 2]> =
             (0..12).map(|i| [(i as f32 * 1.7).sin(), (i as f32 * 0.9).cos()]).collect();
-        let read = |x: f32, y: f32| Taps::new(x / 3.0, y / 2.0, width, height).read(&grid);
+        let read = |x: f32, y: f32| BilinearTaps::new(x / 3.0, y / 2.0, width, height).read(&grid);
         let (x, y) = (1.4, 0.6);
-        let taps = Taps::new(x / 3.0, y / 2.0, width, height);
+        let taps = BilinearTaps::new(x / 3.0, y / 2.0, width, height);
         let slopes = taps.slopes(taps.texels(&grid));
         for ([dx, dy], got) in [([0.1, 0.0], slopes[0]), ([0.0, 0.1], slopes[1])] {
             let (up, down) = (read(x + dx, y + dy), read(x - dx, y - dy));

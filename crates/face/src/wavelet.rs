@@ -16,7 +16,7 @@ pub(crate) type Dims = [usize; 3];
 
 /// Box of coefficients of one direction and scale.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Band {
+pub(crate) struct WaveletBand {
     /// First corner.
     pub(crate) low: Dims,
     /// One past the last corner.
@@ -47,7 +47,7 @@ fn sides(dims: Dims, level: usize) -> Dims {
 }
 
 /// Returns all bands that are not empty, coarse to fine.
-pub(crate) fn bands(dims: Dims, n_levels: usize) -> Vec<Band> {
+pub(crate) fn bands(dims: Dims, n_levels: usize) -> Vec<WaveletBand> {
     let corners = |level: usize, direction: usize| -> (Dims, Dims) {
         let (outer, inner) = (sides(dims, level), sides(dims, level + 1));
         let high_in = |axis: usize| direction >> (2 - axis) & 1 == 1;
@@ -57,15 +57,20 @@ pub(crate) fn bands(dims: Dims, n_levels: usize) -> Vec<Band> {
         )
     };
     let coarsest = sides(dims, n_levels);
-    let mut bands =
-        vec![Band { low: [0; 3], high: coarsest, level: n_levels, direction: 0, parent: None }];
+    let mut bands = vec![WaveletBand {
+        low: [0; 3],
+        high: coarsest,
+        level: n_levels,
+        direction: 0,
+        parent: None,
+    }];
     for level in (0..n_levels).rev() {
         for direction in 1..8 {
             let (low, high) = corners(level, direction);
             if (0..3).all(|axis| low[axis] < high[axis]) {
                 let parent = (level + 1 < n_levels).then(|| corners(level + 1, direction));
                 let parent = parent.filter(|(low, high)| (0..3).all(|axis| low[axis] < high[axis]));
-                bands.push(Band { low, high, level, direction, parent });
+                bands.push(WaveletBand { low, high, level, direction, parent });
             }
         }
     }

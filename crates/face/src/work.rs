@@ -60,7 +60,7 @@ const EXP: u64 = 16;
 const SIGMOID: u64 = EXP + 2;
 /// Operations of [`Bounds::relative`](crate::Bounds::relative).
 const RELATIVE: u64 = 3;
-/// Operations of `Taps::new`: two positions, four shares.
+/// Operations of `BilinearTaps::new`: two positions, four shares.
 const TAPS: u64 = 2 * 2 + 6;
 /// Operations of a linear interpolation.
 const LERP: u64 = 3;

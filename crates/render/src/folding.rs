@@ -27,16 +27,16 @@ pub(crate) struct Folding {
     /// `[FLOW_HEIGHT][FLOW_WIDTH]` of vec4.
     flow: Buffer,
     /// In the order of execution: a job may read what earlier ones write.
-    jobs: Vec<(Part, Job)>,
+    jobs: Vec<(FoldedPart, FoldingJob)>,
     /// Weights that each of [`MIXES`] was mixed with.
     mixed: [MixedWeights; MIXES.len()],
     /// Parts to mix for the next image.
-    changed: Vec<Part>,
+    changed: Vec<FoldedPart>,
 }
 
 /// Part of the field with its own weights.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Part {
+enum FoldedPart {
     Planes,
     Density,
     Warp,
@@ -46,7 +46,8 @@ enum Part {
 }
 
 /// Parts in the order of their weights.
-const MIXES: [Part; 4] = [Part::Planes, Part::Density, Part::Warp, Part::Torso];
+const MIXES: [FoldedPart; 4] =
+    [FoldedPart::Planes, FoldedPart::Density, FoldedPart::Warp, FoldedPart::Torso];
 
 /// Textures that the field of a frame is read from.
 pub(crate) struct FoldedTextures {
@@ -60,7 +61,7 @@ pub(crate) struct FoldedTextures {
 }
 
 /// One dispatch.
-struct Job {
+struct FoldingJob {
     pipeline: ComputePipeline,
     bindings: BindGroup,
     workgroups: [u32; 3],
@@ -114,7 +115,7 @@ impl Folding {
         });
         let mixing = [
             (
-                Part::Planes,
+                FoldedPart::Planes,
                 maker.mix_pictures(
                     &layered(&[part(&layout.expression_xy)], k, CHANNELS),
                     &small_xy,
@@ -122,7 +123,7 @@ impl Folding {
                 ),
             ),
             (
-                Part::Planes,
+                FoldedPart::Planes,
                 maker.mix_pictures(
                     &layered(
                         &[part(&layout.expression_xz), part(&layout.expression_yz)],
@@ -134,7 +135,7 @@ impl Folding {
                 ),
             ),
             (
-                Part::Torso,
+                FoldedPart::Torso,
                 maker.mix_pictures(
                     &layered(&[part(&layout.torso_blend)], s.n_torso, 4),
                     &small_torso,
@@ -142,7 +143,7 @@ impl Folding {
                 ),
             ),
             (
-                Part::Density,
+                FoldedPart::Density,
                 maker.mix_volume(
                     &layered(&[part(&layout.density_expression)], s.n_density, 1),
                     &small_density,
@@ -150,14 +151,14 @@ impl Folding {
                 ),
             ),
             (
-                Part::Warp,
+                FoldedPart::Warp,
                 maker.mix_warp(
                     &layered(&[part(&layout.warp)], LEARNED_DIMS, 2),
                     &warp,
                     (LEARNED_DIMS, first_warp),
                 ),
             ),
-            (Part::Flow, maker.mix_pictures(&flow_pictures, &flow, (1, 0))),
+            (FoldedPart::Flow, maker.mix_pictures(&flow_pictures, &flow, (1, 0))),
         ];
 
         // Bases, to which the mixtures are added.
@@ -167,7 +168,7 @@ impl Folding {
         let density = maker.volume("density", s.density);
         let adding = [
             (
-                Part::Planes,
+                FoldedPart::Planes,
                 maker.add_pictures(
                     &layered(&[part(&layout.plane_xy)], 1, CHANNELS),
                     &small_xy,
@@ -175,7 +176,7 @@ impl Folding {
                 ),
             ),
             (
-                Part::Planes,
+                FoldedPart::Planes,
                 maker.add_pictures(
                     &layered(&[part(&layout.plane_xz), part(&layout.plane_yz)], 1, CHANNELS),
                     &small_z,
@@ -183,11 +184,11 @@ impl Folding {
                 ),
             ),
             (
-                Part::Torso,
+                FoldedPart::Torso,
                 maker.add_pictures(&layered(&[part(&layout.torso)], 1, 4), &small_torso, &torso),
             ),
             (
-                Part::Density,
+                FoldedPart::Density,
                 maker.add_volume(
                     &maker.storage(cast_slice(part(&layout.density))),
                     &small_density,
@@ -230,7 +231,7 @@ impl Folding {
     pub(crate) fn write(&mut self, queue: &Queue, inputs: &FrameInputs) {
         let mixes: [&[f32]; MIXES.len()] =
             [&inputs.plane_mix, &inputs.density_mix, &inputs.warp_mix, &inputs.torso_mix];
-        self.changed = vec![Part::Flow];
+        self.changed = vec![FoldedPart::Flow];
         for ((part, mixed), mix) in MIXES.into_iter().zip(&mut self.mixed).zip(mixes) {
             if mixed.update(mix) {
                 self.changed.push(part);
@@ -253,7 +254,7 @@ impl Folding {
     }
 }
 
-impl Job {
+impl FoldingJob {
     fn encode(&self, pass: &mut ComputePass<'_>) {
         let [x, y, z] = self.workgroups;
         pass.set_pipeline(&self.pipeline);
@@ -351,16 +352,21 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn mix_pictures(&self, from: &Buffer, to: &FieldTexture, weights: (usize, usize)) -> Job {
+    fn mix_pictures(
+        &self,
+        from: &Buffer,
+        to: &FieldTexture,
+        weights: (usize, usize),
+    ) -> FoldingJob {
         self.mix(&self.mix_pictures, from, to, weights, false)
     }
 
     /// Also sets the outermost texels to zero.
-    fn mix_warp(&self, from: &Buffer, to: &FieldTexture, weights: (usize, usize)) -> Job {
+    fn mix_warp(&self, from: &Buffer, to: &FieldTexture, weights: (usize, usize)) -> FoldingJob {
         self.mix(&self.mix_pictures, from, to, weights, true)
     }
 
-    fn mix_volume(&self, from: &Buffer, to: &FieldTexture, weights: (usize, usize)) -> Job {
+    fn mix_volume(&self, from: &Buffer, to: &FieldTexture, weights: (usize, usize)) -> FoldingJob {
         self.mix(&self.mix_volume, from, to, weights, false)
     }
 
@@ -371,7 +377,7 @@ impl<'a> Maker<'a> {
         to: &FieldTexture,
         (n_pictures, first_weight): (usize, usize),
         clear_border: bool,
-    ) -> Job {
+    ) -> FoldingJob {
         let uniform = self.device.create_buffer_init(&BufferInitDescriptor {
             label: Some("mix"),
             contents: bytemuck::bytes_of(&MixUniform {
@@ -392,11 +398,11 @@ impl<'a> Maker<'a> {
         self.job(pipeline, &resources, to.size)
     }
 
-    fn add_pictures(&self, base: &Buffer, small: &FieldTexture, to: &FieldTexture) -> Job {
+    fn add_pictures(&self, base: &Buffer, small: &FieldTexture, to: &FieldTexture) -> FoldingJob {
         self.add(&self.add_pictures, base, small, to)
     }
 
-    fn add_volume(&self, base: &Buffer, small: &FieldTexture, to: &FieldTexture) -> Job {
+    fn add_volume(&self, base: &Buffer, small: &FieldTexture, to: &FieldTexture) -> FoldingJob {
         self.add(&self.add_volume, base, small, to)
     }
 
@@ -406,7 +412,7 @@ impl<'a> Maker<'a> {
         base: &Buffer,
         small: &FieldTexture,
         to: &FieldTexture,
-    ) -> Job {
+    ) -> FoldingJob {
         let resources = [
             base.as_entire_binding(),
             BindingResource::TextureView(&small.all),
@@ -421,8 +427,8 @@ impl<'a> Maker<'a> {
         pipeline: &ComputePipeline,
         resources: &[BindingResource<'_>],
         size: [u32; 3],
-    ) -> Job {
-        Job {
+    ) -> FoldingJob {
+        FoldingJob {
             pipeline: pipeline.clone(),
             bindings: bind(self.device, pipeline, 0, resources),
             // The shaders' workgroups are 8x8x1.

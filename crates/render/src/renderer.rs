@@ -36,15 +36,15 @@ pub struct Renderer {
     frame: Buffer,
     n_samples: u32,
     max_side: u32,
-    picture: Picture,
+    picture: PictureTarget,
     /// Target of the next render, if its size differs.
-    next_picture: Option<Picture>,
+    next_picture: Option<PictureTarget>,
     read_backs: ReadBacks,
     timer: Option<GpuTimer>,
 }
 
 /// Target of the picture pass.
-pub(crate) struct Picture {
+pub(crate) struct PictureTarget {
     texture: Texture,
     view: TextureView,
     bindings: BindGroup,
@@ -132,7 +132,7 @@ impl Renderer {
             frame,
             n_samples: face::DEFAULT_SAMPLES,
             max_side,
-            picture: Picture::new(device, &pipeline, side),
+            picture: PictureTarget::new(device, &pipeline, side),
             next_picture: None,
             pipeline,
             read_backs: ReadBacks::default(),
@@ -154,7 +154,7 @@ impl Renderer {
         if side == self.side() {
             self.next_picture = None;
         } else if self.next_picture.as_ref().is_none_or(|picture| picture.side() != side) {
-            self.next_picture = Some(Picture::new(device, &self.pipeline, side));
+            self.next_picture = Some(PictureTarget::new(device, &self.pipeline, side));
         }
         Ok(())
     }
@@ -266,7 +266,7 @@ impl Renderer {
     }
 }
 
-impl Picture {
+impl PictureTarget {
     pub(crate) fn new(device: &Device, pipeline: &ComputePipeline, side: u32) -> Self {
         let texture = device.create_texture(&TextureDescriptor {
             label: Some("picture"),

@@ -13,7 +13,7 @@ const ROWS: usize = 8;
 const MIXED: usize = 4096;
 
 /// Field of the newest frame, and the weights it was mixed with.
-pub(super) struct Folding {
+pub(super) struct CpuFolding {
     field: FoldedField,
     plane_mix: MixedWeights,
     density_mix: MixedWeights,
@@ -38,7 +38,7 @@ struct Small {
     torso: Vec<f32>,
 }
 
-impl Folding {
+impl CpuFolding {
     pub(super) fn new(sizes: &Sizes) -> Self {
         let s = sizes;
         let (n, m) = (s.density, s.density_expression);
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_mixture_equals_that_of_the_definition_and_is_made_once() {
         let model = FaceModel::noise(Sizes::tiny(), 5);
-        let mut folding = Folding::new(model.sizes());
+        let mut folding = CpuFolding::new(model.sizes());
         for value in [0.0, 0.7, -0.4] {
             let inputs = inputs_of(&model, value);
             let want = model.fold(&inputs);

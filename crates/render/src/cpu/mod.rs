@@ -14,7 +14,7 @@ use types::{MediaTime, SquareFrame};
 
 use crate::error::RenderError;
 use crate::limits::{MAX_SIDE, MIN_SIDE};
-use fold::Folding;
+use fold::CpuFolding;
 use occupancy::Occupancy;
 use tile::{TILE_ROWS, View};
 
@@ -45,7 +45,7 @@ pub struct CpuRenderer {
     n_samples: u32,
     /// Vector instructions of this processor.
     arch: pulp::Arch,
-    folding: Folding,
+    folding: CpuFolding,
     occupancy: Occupancy,
     /// `[background][background]`: red, green, blue, padding.
     background: Vec<[f32; 4]>,
@@ -64,7 +64,7 @@ impl CpuRenderer {
             .collect();
         let mut new = Self {
             arch: pulp::Arch::new(),
-            folding: Folding::new(model.sizes()),
+            folding: CpuFolding::new(model.sizes()),
             occupancy: Occupancy::new(model.sizes()),
             background,
             model,
@@ -125,7 +125,7 @@ impl CpuRenderer {
         let stride = self.side as usize * 3;
         let arch = self.arch;
         self.rgb.par_chunks_mut(stride * TILE_ROWS).enumerate().for_each(|(band, rows)| {
-            arch.dispatch(tile::Band { view: &view, top: band * TILE_ROWS, rows });
+            arch.dispatch(tile::TileRows { view: &view, top: band * TILE_ROWS, rows });
         });
         &self.rgb
     }

@@ -81,7 +81,7 @@ impl<'a> View<'a> {
 }
 
 /// [`TILE_ROWS`] rows of an image, or fewer at its end.
-pub(super) struct Band<'a> {
+pub(super) struct TileRows<'a> {
     pub(super) view: &'a View<'a>,
     /// The first row.
     pub(super) top: usize,
@@ -89,7 +89,7 @@ pub(super) struct Band<'a> {
     pub(super) rows: &'a mut [u8],
 }
 
-impl pulp::WithSimd for Band<'_> {
+impl pulp::WithSimd for TileRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -106,7 +106,7 @@ struct Heads {
     alpha: Lanes,
 }
 
-impl Band<'_> {
+impl TileRows<'_> {
     #[inline(always)]
     fn draw<S: pulp::Simd, const FUSED: bool>(self, simd: S) {
         let view = self.view;
