@@ -126,7 +126,7 @@ pub(crate) enum Command {
     Bench {
         /// The part to measure
         #[arg(value_enum)]
-        part: Part,
+        part: BenchPart,
         /// Face file [default: the built-in actor's]
         #[arg(long)]
         face: Option<PathBuf>,
@@ -273,7 +273,7 @@ pub(crate) enum Model {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Part {
+pub(crate) enum BenchPart {
     /// Rendering, on every path of this machine
     Render,
     /// The tracker
@@ -336,23 +336,23 @@ impl FromStr for Resolution {
     }
 }
 
-/// User action at a given time after the peers connected.
+/// User action scheduled at a time after the peers connected.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scripted {
     pub(crate) at: Duration,
-    pub(crate) action: Action,
+    pub(crate) action: UserAction,
 }
 
-/// What the user wishes in a call, from a button or a script.
+/// User action in a call, from a button or a script.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Something that concerns the call itself.
+pub enum UserAction {
+    /// Command to the call itself.
     Call(call::Command),
-    /// Render the peer at another size.
+    /// Change the size of the peer picture.
     Resolution(Resolution),
-    /// Render something else behind the peer.
+    /// Change the background of the peer picture.
     Background(Background),
-    /// Put the invite on the clipboard.
+    /// Copy the invite link to the clipboard.
     CopyLink,
 }
 
@@ -362,14 +362,14 @@ impl FromStr for Scripted {
     fn from_str(text: &str) -> Result<Self, String> {
         let (time, action) = text.split_once('=').ok_or("write TIME=ACTION, such as 4s=mute")?;
         let action = match action.split_once(':').unwrap_or((action, "")) {
-            ("resolution", side) => Action::Resolution(side.parse()?),
-            ("background", what) => Action::Background(parse_background(what)?),
-            ("rate", rate) => Action::Call(call::Command::SetRate(parse_rate(rate)?)),
-            ("mute", "") => Action::Call(call::Command::SetMuted(true)),
-            ("unmute", "") => Action::Call(call::Command::SetMuted(false)),
-            ("camera-off", "") => Action::Call(call::Command::SetCameraOn(false)),
-            ("camera-on", "") => Action::Call(call::Command::SetCameraOn(true)),
-            ("hang-up", "") => Action::Call(call::Command::HangUp),
+            ("resolution", side) => UserAction::Resolution(side.parse()?),
+            ("background", what) => UserAction::Background(parse_background(what)?),
+            ("rate", rate) => UserAction::Call(call::Command::SetRate(parse_rate(rate)?)),
+            ("mute", "") => UserAction::Call(call::Command::SetMuted(true)),
+            ("unmute", "") => UserAction::Call(call::Command::SetMuted(false)),
+            ("camera-off", "") => UserAction::Call(call::Command::SetCameraOn(false)),
+            ("camera-on", "") => UserAction::Call(call::Command::SetCameraOn(true)),
+            ("hang-up", "") => UserAction::Call(call::Command::HangUp),
             _ => {
                 return Err(
                     "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, hang-up"
@@ -461,10 +461,10 @@ mod tests {
     fn scripted_actions_are_parsed() {
         let want = Scripted {
             at: Duration::from_secs(4),
-            action: Action::Resolution(Resolution::Side(512)),
+            action: UserAction::Resolution(Resolution::Side(512)),
         };
         assert_eq!("4s=resolution:512".parse(), Ok(want));
-        let action = Action::Call(call::Command::SetRate(Rate::Low));
+        let action = UserAction::Call(call::Command::SetRate(Rate::Low));
         let want = Scripted { at: Duration::from_millis(500), action };
         assert_eq!("500ms=rate:low".parse(), Ok(want));
         for text in [
@@ -490,7 +490,7 @@ mod tests {
         }
         let want = Scripted {
             at: Duration::from_secs(2),
-            action: Action::Background(Background::Blurred),
+            action: UserAction::Background(Background::Blurred),
         };
         assert_eq!("2s=background:blurred".parse(), Ok(want));
     }

@@ -22,7 +22,7 @@ use clap::Parser;
 
 pub use face::Background;
 pub use window::{
-    Action, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
+    CallView, Home, HomeAction, Resolution, UserAction, apply_theme, show_call, show_home,
 };
 
 /// Runs the program with the given arguments, the first being its name.

@@ -14,13 +14,13 @@ use face::{Background, FaceModel};
 use serde::Serialize;
 use types::MediaTime;
 
-use crate::cli::{Action, DEFAULT_MAX_FPS, Resolution, Scripted};
+use crate::cli::{DEFAULT_MAX_FPS, Resolution, Scripted, UserAction};
 use crate::recorder::{Recorded, Recorder, RecorderState};
 use crate::render_stats::{RenderStats, RenderStatsRow};
 
 /// Options around a call.
 #[derive(Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct CallOptions {
     pub(crate) record: Option<PathBuf>,
     pub(crate) resolution: Resolution,
     pub(crate) background: Background,
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 
 /// One line of `--stats`.
 #[derive(Serialize)]
-struct Row {
+struct StatsRow {
     /// Seconds since the peers were connected; `t_s` of the statistics counts from the start.
     call_s: f64,
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub(crate) struct Live {
 }
 
 /// Result of a call.
-pub(crate) struct Summary {
+pub(crate) struct CallSummary {
     pub(crate) stats: Stats,
     pub(crate) recorded: Option<Recorded>,
     pub(crate) ended: End,
@@ -91,7 +91,7 @@ pub(crate) struct Summary {
 }
 
 impl Live {
-    pub(crate) fn new(call: Call, options: Options) -> anyhow::Result<Self> {
+    pub(crate) fn new(call: Call, options: CallOptions) -> anyhow::Result<Self> {
         let stats = options.stats.as_deref().map(create).transpose()?;
         let mut script: Vec<_> = options.script;
         script.sort_by_key(|scripted| scripted.at);
@@ -175,9 +175,9 @@ impl Live {
     }
 
     /// Performs an action of the user or the script.
-    pub(crate) fn act(&mut self, action: &Action) {
+    pub(crate) fn act(&mut self, action: &UserAction) {
         match action {
-            &Action::Resolution(resolution) => {
+            &UserAction::Resolution(resolution) => {
                 let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
                 self.render_stats.request_size(now, before, self.side());
@@ -185,14 +185,14 @@ impl Live {
                     recorder.set_side(self.newest, resolution.side(HEADLESS_SIDE), now);
                 }
             }
-            Action::Background(background) => {
+            UserAction::Background(background) => {
                 self.background.clone_from(background);
                 self.update_model();
             }
-            Action::Call(Command::HangUp) => self.hang_up(),
-            Action::Call(command) => self.call.command(command.clone()),
+            UserAction::Call(Command::HangUp) => self.hang_up(),
+            UserAction::Call(command) => self.call.command(command.clone()),
             // There is a clipboard in a window alone.
-            Action::CopyLink => {}
+            UserAction::CopyLink => {}
         }
     }
 
@@ -206,7 +206,7 @@ impl Live {
     fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
         let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
         let side = self.side();
-        let row = Row::new(elapsed, self.call.stats(), side, &mut self.render_stats, recorder);
+        let row = StatsRow::new(elapsed, self.call.stats(), side, &mut self.render_stats, recorder);
         self.render_stats_row = row.rendering.clone();
         append(&mut self.stats, &row)
     }
@@ -293,7 +293,7 @@ impl Live {
     ///
     /// # Errors
     /// If the recording or the statistics cannot be written.
-    pub(crate) fn finish(mut self) -> anyhow::Result<Summary> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<CallSummary> {
         self.hang_up();
         self.feed_recorder()?;
         let side = self.side();
@@ -306,15 +306,18 @@ impl Live {
             None => (None, <_>::default()),
         };
         if connected.is_some() {
-            append(&mut file, &Row::new(elapsed, stats.clone(), side, &mut render_stats, row))?;
+            append(
+                &mut file,
+                &StatsRow::new(elapsed, stats.clone(), side, &mut render_stats, row),
+            )?;
         }
         let ended = ended.unwrap_or(End::HungUp);
         let seconds = elapsed.as_secs_f64();
-        Ok(Summary { stats, recorded: recorded.transpose()?, ended, seconds })
+        Ok(CallSummary { stats, recorded: recorded.transpose()?, ended, seconds })
     }
 }
 
-impl Row {
+impl StatsRow {
     /// Combines the statistics of the call with those of the window or, without one, the recorder.
     fn new(
         elapsed: Duration,
@@ -336,7 +339,7 @@ impl Row {
     }
 }
 
-fn append(file: &mut Option<BufWriter<File>>, row: &Row) -> anyhow::Result<()> {
+fn append(file: &mut Option<BufWriter<File>>, row: &StatsRow) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
     let line = serde_json::to_string(row)?;
     writeln!(file, "{line}").and_then(|()| file.flush()).context("cannot write the statistics")

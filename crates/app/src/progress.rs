@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Display of a command's progress.
-pub(crate) struct Progress {
+pub(crate) struct ProgressDisplay {
     style: Style,
     started: Instant,
 }
@@ -18,7 +18,7 @@ enum Style {
     Lines { stage: String, next: Duration },
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// Starts the display; if `is_json`, each report is a JSON object on standard output.
     pub(crate) fn new(is_json: bool) -> Self {
         let style = if is_json {

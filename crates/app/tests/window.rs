@@ -1,7 +1,8 @@
 //! The window's screens, operated as a user would, without a window.
 
 use app::{
-    Action, Background, CallView, Home, HomeAction, Resolution, apply_theme, show_call, show_home,
+    Background, CallView, Home, HomeAction, Resolution, UserAction, apply_theme, show_call,
+    show_home,
 };
 use call::{Command, LocalMedia};
 use egui_kittest::Harness;
@@ -53,14 +54,14 @@ fn backgrounds() -> Vec<(&'static str, Background)> {
 #[test]
 fn every_control_of_a_call_has_its_effect() {
     for (label, want) in [
-        ("Mute", Action::Call(Command::SetMuted(true))),
-        ("Camera off", Action::Call(Command::SetCameraOn(false))),
-        ("512", Action::Resolution(Resolution::Side(512))),
-        ("low", Action::Call(Command::SetRate(Rate::Low))),
-        ("own", Action::Background(Background::Own)),
-        ("blurred", Action::Background(Background::Blurred)),
-        ("Hang up", Action::Call(Command::HangUp)),
-        ("Copy the link", Action::CopyLink),
+        ("Mute", UserAction::Call(Command::SetMuted(true))),
+        ("Camera off", UserAction::Call(Command::SetCameraOn(false))),
+        ("512", UserAction::Resolution(Resolution::Side(512))),
+        ("low", UserAction::Call(Command::SetRate(Rate::Low))),
+        ("own", UserAction::Background(Background::Own)),
+        ("blurred", UserAction::Background(Background::Blurred)),
+        ("Hang up", UserAction::Call(Command::HangUp)),
+        ("Copy the link", UserAction::CopyLink),
     ] {
         let view = CallView {
             status: "Waiting for your peer".into(),
@@ -71,7 +72,7 @@ fn every_control_of_a_call_has_its_effect() {
             ..CallView::default()
         };
         let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
-            |ui, (view, all): &mut (CallView, Vec<Action>)| all.extend(show_call(ui, view).0),
+            |ui, (view, all): &mut (CallView, Vec<UserAction>)| all.extend(show_call(ui, view).0),
             (view, Vec::new()),
         );
         harness.run_steps(2);

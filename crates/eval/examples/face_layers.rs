@@ -1,11 +1,12 @@
-//! What each layer of a face file is worth, and a picture of it: first layer, all layers, frame.
+//! Measures the benefit of each layer of a face file, and renders the first layer, all layers and the
+//! frame side by side.
 //!
 //! `cargo run --release -p eval --example face_layers -- assets/demo.face actor 1275..1375
 //! docs/images/layers.jpg`
 //!
-//! The frames are tracked with the whole face, as its owner does, and drawn from the first layers
-//! alone, as a peer does who has no more. Features are not quantized. Of people who have not
-//! agreed to it no picture is to be made: leave the last argument out.
+//! The frames are tracked with the complete face, as by its owner, and rendered from the first layers
+//! only, as by a peer who has received no more. Features are not quantized. Leave the last argument
+//! out for people who have not consented to a picture.
 
 use std::path::PathBuf;
 
@@ -17,22 +18,22 @@ use track::{PersonTracker, RefinementBudget};
 use types::{Feature, SquareFrame};
 
 const SIDE: u32 = 256;
-/// Frames before the first that the tracker sees, as it would in a call.
+/// Frames before the first one that the tracker sees, so that it has settled as in a call.
 const WARM_UP: usize = 50;
-/// Every so manieth frame is drawn.
+/// One frame in this many is rendered.
 const STRIDE: usize = 5;
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let face = args.next().context("say which face file")?;
-    let clip = args.next().context("say which clip, or actor")?;
-    let frames = args.next().context("say which frames: A..B")?;
+    let face = args.next().context("missing argument: the face file")?;
+    let clip = args.next().context("missing argument: the clip, or actor")?;
+    let frames = args.next().context("missing argument: the frames, A..B")?;
     let picture = args.next().map(PathBuf::from);
-    let (first, end) = frames.split_once("..").context("say which frames: A..B")?;
+    let (first, end) = frames.split_once("..").context("missing argument: the frames, A..B")?;
     let (first, end): (usize, usize) = (first.parse()?, end.parse()?);
 
     let file = FaceFile::parse(&std::fs::read(&face)?)?;
-    let sender = file.sender.as_deref().context("a face without its sender part cannot track")?;
+    let sender = file.sender.as_deref().context("the face file has no sender part")?;
     let mut tracker = PersonTracker::new(sender, &file.model)?;
     let spec =
         if clip == "actor" { SourceSpec::Actor } else { SourceSpec::Clip(clip.clone().into()) };
@@ -51,21 +52,21 @@ fn main() -> anyhow::Result<()> {
             seen.push((frame.resized_smooth(SIDE), feature));
         }
     }
-    anyhow::ensure!(!seen.is_empty(), "no face in these frames");
+    anyhow::ensure!(!seen.is_empty(), "no face was found in these frames");
 
     let public = file.public_bytes();
     let layers = file.info().layers;
-    let whole = drawn(&file.model, &seen)?;
+    let complete = rendered(&file.model, &seen)?;
     println!("{} frames of {clip}, {face}", seen.len());
     println!("layers    bytes    dB to the frames    dB to all layers");
     let mut coarsest = None;
     for (idx, layer) in layers.iter().enumerate() {
         let model = FaceFile::parse(&public[..layer.bytes_to_here])?.model;
-        let pictures = drawn(&model, &seen)?;
+        let pictures = rendered(&model, &seen)?;
         let to_frames = mean(pictures.iter().zip(&seen).map(|(p, (frame, _))| psnr_db(p, frame)));
-        let to_whole = mean(pictures.iter().zip(&whole).map(|(p, q)| psnr_db(p, q)));
+        let to_complete = mean(pictures.iter().zip(&complete).map(|(p, q)| psnr_db(p, q)));
         println!(
-            "{} of {} {:>8}    {to_frames:>8.2}    {to_whole:>8.2}",
+            "{} of {} {:>8}    {to_frames:>8.2}    {to_complete:>8.2}",
             idx + 1,
             layers.len(),
             layer.bytes_to_here
@@ -74,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     }
     if let (Some(path), Some(coarsest)) = (picture, coarsest) {
         let middle = seen.len() / 2;
-        let row = [&coarsest[middle], &whole[middle], &seen[middle].0];
+        let row = [&coarsest[middle], &complete[middle], &seen[middle].0];
         let mut strip = RgbImage::new(SIDE * 3, SIDE);
         for (column, frame) in (0..).zip(row) {
             for (y, line) in (0..).zip(frame.rgb().chunks_exact(3 * SIDE as usize)) {
@@ -88,7 +89,10 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn drawn(model: &FaceModel, seen: &[(SquareFrame, Feature)]) -> anyhow::Result<Vec<SquareFrame>> {
+fn rendered(
+    model: &FaceModel,
+    seen: &[(SquareFrame, Feature)],
+) -> anyhow::Result<Vec<SquareFrame>> {
     seen.iter()
         .map(|(_, feature)| {
             let picture = render_cpu(model, &model.frame_inputs(feature), SIDE, DEFAULT_SAMPLES);

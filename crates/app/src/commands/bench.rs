@@ -30,7 +30,7 @@ const PEAK_TRIES: u32 = 5;
 
 /// Measures the speed of one part of the program.
 pub(super) fn run(
-    part: Part,
+    part: BenchPart,
     face: Option<&Path>,
     stream: Option<&Path>,
     samples: u32,
@@ -38,7 +38,7 @@ pub(super) fn run(
 ) -> anyhow::Result<()> {
     let file = face_files::read_or_demo(face)?;
     anyhow::ensure!(
-        stream.is_none() || matches!(part, Part::Render | Part::Fields),
+        stream.is_none() || matches!(part, BenchPart::Render | BenchPart::Fields),
         "--stream only applies to `bench render` and `bench fields`; tracker and codec are measured on the actor"
     );
     let shown = |n: usize| match stream {
@@ -46,10 +46,10 @@ pub(super) fn run(
         None => eval::actor_features(&file, n),
     };
     let rows = match part {
-        Part::Render => render(&shown(N_FRAMES)?, &file.model.into(), samples)?,
-        Part::Track => eval::bench_track(&file)?,
-        Part::Codec => eval::bench_codec(&file)?,
-        Part::Fields => super::bench_fields::fields(
+        BenchPart::Render => render(&shown(N_FRAMES)?, &file.model.into(), samples)?,
+        BenchPart::Track => eval::bench_track(&file)?,
+        BenchPart::Codec => eval::bench_codec(&file)?,
+        BenchPart::Fields => super::bench_fields::fields(
             &shown(super::bench_fields::N_PICTURES)?,
             &file.model.into(),
             samples,

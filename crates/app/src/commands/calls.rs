@@ -9,7 +9,7 @@ use call::{Call, Command, End, Event, IceServer, Meeting, Settings};
 
 use crate::cli::{Host, Join, Peer};
 use crate::face_files;
-use crate::live::{Live, Options, Summary};
+use crate::live::{CallOptions, CallSummary, Live};
 use crate::window;
 
 /// Starts a call and waits for the peer.
@@ -57,7 +57,7 @@ pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
     .with_context(|| format!("cannot serve on {listen}"))
 }
 
-fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Options)> {
+fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOptions)> {
     let face = peer.face.as_deref().map(face_files::read).transpose()?;
     if face.is_some() && peer.source.is_none() {
         anyhow::bail!("--face needs --source: camera, actor or a clip that animates it");
@@ -80,7 +80,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, Option
         rate: peer.rate,
         ..Settings::default()
     };
-    let options = Options {
+    let options = CallOptions {
         record: peer.record.clone(),
         resolution: peer.resolution,
         background: peer.background.clone(),
@@ -106,7 +106,7 @@ fn ice_server(text: &str) -> IceServer {
 }
 
 /// Runs a call without a window until it ends.
-pub(super) fn drive(mut live: Live) -> anyhow::Result<Summary> {
+pub(super) fn drive(mut live: Live) -> anyhow::Result<CallSummary> {
     while live.ended().is_none() {
         for event in live.tick(Duration::from_millis(20))? {
             print_event(&event);
@@ -142,7 +142,7 @@ fn print_event(event: &Event) {
 ///
 /// # Errors
 /// If the call failed.
-pub(super) fn report(summary: &Summary) -> anyhow::Result<()> {
+pub(super) fn report(summary: &CallSummary) -> anyhow::Result<()> {
     let stats = &summary.stats;
     let kbps = |bytes: u64| bytes as f64 * 8e-3 / summary.seconds.max(1e-3);
     eprintln!(

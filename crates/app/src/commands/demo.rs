@@ -9,7 +9,7 @@ use capture::SourceSpec;
 use super::calls;
 use crate::cli::{Demo, Resolution};
 use crate::face_files;
-use crate::live::{Live, Options};
+use crate::live::{CallOptions, Live};
 use crate::window;
 
 /// Runs a call between two peers in this process, in a window or without one.
@@ -30,11 +30,11 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     let guest = Call::join(&link, theirs)?;
     let duration = Duration::from_secs(args.seconds);
     let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
-    let options = Options {
+    let options = CallOptions {
         record,
         resolution: if has_window { Resolution::Auto } else { Resolution::Side(256) },
         duration: (!has_window).then_some(duration),
-        ..Options::default()
+        ..CallOptions::default()
     };
     if has_window {
         return window::open(window::Start::Demo(Box::new((host, guest, options))));

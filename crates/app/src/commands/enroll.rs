@@ -3,7 +3,7 @@
 use enroll::{Budget, EnrollOptions};
 
 use crate::cli::Enroll;
-use crate::progress::Progress;
+use crate::progress::ProgressDisplay;
 
 /// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
         without: args.without,
         ..EnrollOptions::new(args.from, args.out.clone())
     };
-    let mut progress = Progress::new(args.json);
+    let mut progress = ProgressDisplay::new(args.json);
     let result = enroll::enroll(options, &mut |at| {
         progress.report(at.stage, at.fraction, &at.detail);
         true

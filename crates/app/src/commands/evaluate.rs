@@ -11,7 +11,7 @@ use types::Rate;
 
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
-use crate::progress::Progress;
+use crate::progress::ProgressDisplay;
 
 /// Evaluates a face on a clip.
 pub(super) fn run(
@@ -25,7 +25,7 @@ pub(super) fn run(
     let file = face_files::read(face)?;
     let mut renderer = FaceRenderer::new(Arc::new(file.model.clone()));
     renderer.set_samples(n_samples);
-    let mut progress = Progress::new(is_json);
+    let mut progress = ProgressDisplay::new(is_json);
     let report = eval::evaluate(
         clip,
         &file,
@@ -67,7 +67,7 @@ pub(super) fn lossy(
     let file = face_files::read(face)?;
     let mut renderer = FaceRenderer::new(Arc::new(file.model.clone()));
     renderer.set_side(side);
-    let mut progress = Progress::new(is_json);
+    let mut progress = ProgressDisplay::new(is_json);
     let over = |loss: Loss| {
         move |features: &[types::Feature], profile: &_| {
             let path = NetworkPath { seed: 42, ..NetworkPath::clean() }
@@ -118,7 +118,7 @@ pub(super) fn curves(
 ) -> anyhow::Result<()> {
     let file = face_files::read(face)?;
     let mut renderer = FaceRenderer::new(Arc::new(file.model.clone()));
-    let mut progress = Progress::new(is_json);
+    let mut progress = ProgressDisplay::new(is_json);
     let curves = Curves::measure(
         clip,
         &file,

@@ -10,12 +10,12 @@ use types::{Feature, MediaTime, Rate};
 use crate::cli::Resolution;
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
-use crate::progress::Progress;
+use crate::progress::ProgressDisplay;
 
 /// Encodes a clip as a stream of access units.
 pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow::Result<()> {
     let face = face_files::read(face)?;
-    let mut progress = Progress::new(false);
+    let mut progress = ProgressDisplay::new(false);
     let source = SourceSpec::Clip(clip.to_owned());
     let n_frames = Source::open(&source)?.n_frames();
     let stream = call::encode_stream(&source, &face, rate, |done| {
@@ -69,7 +69,7 @@ pub(super) fn decode(
     let mut renderer = FaceRenderer::new(face.model.with_background(background).into());
     renderer.set_side(resolution.side(256));
     let mut writer = capture::ClipWriter::create(out, fps)?;
-    let mut progress = Progress::new(false);
+    let mut progress = ProgressDisplay::new(false);
     let n_frames = features.len();
     for (i, feature) in features.iter().enumerate() {
         let frame = renderer.render_frame(feature)?;

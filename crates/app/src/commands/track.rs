@@ -4,11 +4,11 @@ use std::path::Path;
 
 use eval::ClipLandmarks;
 
-use crate::progress::Progress;
+use crate::progress::ProgressDisplay;
 
 /// Writes the landmarks of a clip to a `NumPy` archive.
 pub(super) fn run(clip: &Path, archive: &Path, is_json: bool) -> anyhow::Result<()> {
-    let mut progress = Progress::new(is_json);
+    let mut progress = ProgressDisplay::new(is_json);
     let landmarks = ClipLandmarks::track(clip, &mut |stage, share, detail| {
         progress.report(stage, share, detail);
     })?;

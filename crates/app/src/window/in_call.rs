@@ -7,7 +7,7 @@ use types::Rate;
 
 use super::blit::PeerPicture;
 use super::theme;
-use crate::cli::{Action, Resolution};
+use crate::cli::{Resolution, UserAction};
 
 /// Contents of the call screen.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ const VALUE_WIDTH: f32 = 110.0;
 
 /// Shows the screen. Returns the user's actions, and the side of the area for the peer picture in
 /// physical pixels.
-pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<Action>, u32) {
+pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<UserAction>, u32) {
     let mut actions = shortcuts(ui, view);
     egui::Panel::bottom("controls").exact_size(58.0).show(ui, |ui| {
         ui.horizontal_centered(|ui| controls(ui, view, &mut actions));
@@ -56,7 +56,7 @@ pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<Action>, u32) {
     (actions, (side * ui.ctx().pixels_per_point()).round() as u32)
 }
 
-fn shortcuts(ui: &egui::Ui, view: &CallView) -> Vec<Action> {
+fn shortcuts(ui: &egui::Ui, view: &CallView) -> Vec<UserAction> {
     if ui.ctx().egui_wants_keyboard_input() {
         return Vec::new();
     }
@@ -64,7 +64,7 @@ fn shortcuts(ui: &egui::Ui, view: &CallView) -> Vec<Action> {
         [
             (Key::M, toggle_mute(view)),
             (Key::V, toggle_camera(view)),
-            (Key::Escape, Action::Call(Command::HangUp)),
+            (Key::Escape, UserAction::Call(Command::HangUp)),
         ]
         .into_iter()
         .filter(|(key, _)| input.key_pressed(*key))
@@ -73,15 +73,15 @@ fn shortcuts(ui: &egui::Ui, view: &CallView) -> Vec<Action> {
     })
 }
 
-fn toggle_mute(view: &CallView) -> Action {
-    Action::Call(Command::SetMuted(!view.media.muted))
+fn toggle_mute(view: &CallView) -> UserAction {
+    UserAction::Call(Command::SetMuted(!view.media.muted))
 }
 
-fn toggle_camera(view: &CallView) -> Action {
-    Action::Call(Command::SetCameraOn(!view.media.camera_on))
+fn toggle_camera(view: &CallView) -> UserAction {
+    UserAction::Call(Command::SetCameraOn(!view.media.camera_on))
 }
 
-fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
+fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     let mute = if view.media.muted { "Unmute" } else { "Mute" };
     if ui.selectable_label(view.media.muted, mute).on_hover_text("M").clicked() {
         actions.push(toggle_mute(view));
@@ -95,18 +95,18 @@ fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
         .on_hover_text("Size of the picture you see; nothing changes for your peer");
     for choice in Resolution::CHOICES {
         if ui.selectable_label(view.resolution == choice, choice.to_string()).clicked() {
-            actions.push(Action::Resolution(choice));
+            actions.push(UserAction::Resolution(choice));
         }
     }
     ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
         let text = egui::RichText::new("Hang up").color(Color32::WHITE).strong();
         if ui.add(egui::Button::new(text).fill(theme::DANGER)).on_hover_text("Esc").clicked() {
-            actions.push(Action::Call(Command::HangUp));
+            actions.push(UserAction::Call(Command::HangUp));
         }
     });
 }
 
-fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
+fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     ui.label(egui::RichText::new("This call").strong());
     let grid = egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]);
     grid.max_col_width(VALUE_WIDTH).show(ui, |ui| {
@@ -123,7 +123,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
         ui.spacing_mut().item_spacing.x = 4.0;
         for choice in Rate::ALL {
             if ui.selectable_label(view.media.rate == choice, choice.to_string()).clicked() {
-                actions.push(Action::Call(Command::SetRate(choice)));
+                actions.push(UserAction::Call(Command::SetRate(choice)));
             }
         }
     });
@@ -135,7 +135,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
         ui.spacing_mut().item_spacing.x = 4.0;
         for (name, choice) in &view.backgrounds {
             if ui.selectable_label(view.background == *choice, *name).clicked() {
-                actions.push(Action::Background(choice.clone()));
+                actions.push(UserAction::Background(choice.clone()));
             }
         }
     });
@@ -151,7 +151,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) {
 }
 
 /// Shows the peer picture as large as possible, or the status. Returns the side of its area, points.
-fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) -> f32 {
+fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) -> f32 {
     let side = ui.available_size().min_elem().max(1.0);
     let Some(remote) = &view.remote else {
         ui.vertical_centered(|ui| {
@@ -163,7 +163,7 @@ fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<Action>) -> f32 {
                 ui.label("Send this link to the person you want to call:");
                 ui.label(egui::RichText::new(link).monospace().small());
                 if ui.add(theme::primary("Copy the link")).clicked() {
-                    actions.push(Action::CopyLink);
+                    actions.push(UserAction::CopyLink);
                 }
             }
         });

@@ -19,20 +19,20 @@ pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallView, show as show_call};
 pub use theme::apply as apply_theme;
 
-pub use crate::cli::{Action, Resolution};
+pub use crate::cli::{Resolution, UserAction};
 use crate::face_files;
 use crate::gpu::{Gpu, GpuFailure};
-use crate::live::{Live, Options};
+use crate::live::{CallOptions, Live};
 use enrollment::EnrollmentScreen;
 use peer_renderer::PeerRenderer;
 
 /// First screen of the window.
 pub(crate) enum Start {
     Home,
-    Host(Box<(Settings, Options)>),
-    Join(String, Box<(Settings, Options)>),
+    Host(Box<(Settings, CallOptions)>),
+    Join(String, Box<(Settings, CallOptions)>),
     /// The peer that is seen, the peer whose window this is, and its options.
-    Demo(Box<(Call, Call, Options)>),
+    Demo(Box<(Call, Call, CallOptions)>),
 }
 
 /// Returns whether there is a display to open a window on.
@@ -134,14 +134,14 @@ impl Window {
         Ok(window)
     }
 
-    fn host(&mut self, settings: Settings, options: Options) -> anyhow::Result<()> {
+    fn host(&mut self, settings: Settings, options: CallOptions) -> anyhow::Result<()> {
         let (call, link) = Call::host(settings)?;
         let live = Live::new(call, options)?;
         self.screen = Screen::Call(Box::new(CallScreen::new(live, Some(link))));
         Ok(())
     }
 
-    fn join(&mut self, link: &str, settings: Settings, options: Options) -> anyhow::Result<()> {
+    fn join(&mut self, link: &str, settings: Settings, options: CallOptions) -> anyhow::Result<()> {
         let live = Live::new(Call::join(link, settings)?, options)?;
         self.screen = Screen::Call(Box::new(CallScreen::new(live, None)));
         Ok(())
@@ -157,8 +157,8 @@ impl Window {
 
     fn handle_home(&mut self, action: HomeAction) -> anyhow::Result<()> {
         match action {
-            HomeAction::StartCall => self.host(self.settings()?, Options::default()),
-            HomeAction::Join(link) => self.join(&link, self.settings()?, Options::default()),
+            HomeAction::StartCall => self.host(self.settings()?, CallOptions::default()),
+            HomeAction::Join(link) => self.join(&link, self.settings()?, CallOptions::default()),
             HomeAction::Enroll { name, clip } => {
                 let source = clip.map_or(SourceSpec::Camera(None), SourceSpec::Clip);
                 self.screen = Screen::Enrollment(EnrollmentScreen::start(&name, source)?);
@@ -291,7 +291,7 @@ impl CallScreen {
         self.live.set_area(area_px);
         for action in actions {
             match action {
-                Action::CopyLink => ui.ctx().copy_text(self.link.clone().unwrap_or_default()),
+                UserAction::CopyLink => ui.ctx().copy_text(self.link.clone().unwrap_or_default()),
                 action => self.live.act(&action),
             }
         }
