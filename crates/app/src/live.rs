@@ -191,7 +191,7 @@ impl Live {
             }
             UserAction::Call(Command::HangUp) => self.hang_up(),
             UserAction::Call(command) => self.call.command(command.clone()),
-            // There is a clipboard in a window alone.
+            // Handled by the window, which has a clipboard.
             UserAction::CopyLink => {}
         }
     }

@@ -1,4 +1,4 @@
-//! `feathercall bench fields`: what the field's construction saves, in one run on one machine.
+//! `feathercall bench fields`: the time that the field's construction saves, compared in one run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,13 +9,15 @@ use types::Feature;
 
 use crate::face_renderer::FaceRenderer;
 
-/// Side of the pictures.
+/// Side of the pictures, pixels.
 const SIDE: u32 = 256;
-/// Pictures of each kind, fewer where one takes long.
+/// Pictures of each field; fewer if they take longer than [`MAX_DURATION`].
 pub(super) const N_PICTURES: usize = 20;
-const LONGEST: Duration = Duration::from_secs(8);
+/// Time limit for each field.
+const MAX_DURATION: Duration = Duration::from_secs(8);
 
-/// Pictures of the same features by fields that ask their networks more and more often.
+/// Measures rendering the same features with fields that evaluate their networks more and more
+/// often.
 pub(super) fn fields(
     features: &[Feature],
     model: &Arc<FaceModel>,
@@ -24,15 +26,15 @@ pub(super) fn fields(
     let mut renderer = FaceRenderer::on_cpu(Arc::clone(model));
     renderer.set_samples(samples);
     renderer.set_side(SIDE);
-    let row = |path: &str, draw: &mut dyn FnMut(&Feature) -> anyhow::Result<()>| {
-        // Not counted: buffers are made, memory is touched for the first time.
-        draw(&features[0])?;
+    let row = |path: &str, render: &mut dyn FnMut(&Feature) -> anyhow::Result<()>| {
+        // Not measured: the first picture allocates memory.
+        render(&features[0])?;
         let (started, mut times) = (Instant::now(), Vec::new());
         for feature in features.iter().take(N_PICTURES) {
             let before = Instant::now();
-            draw(feature)?;
+            render(feature)?;
             times.push(before.elapsed());
-            if started.elapsed() > LONGEST {
+            if started.elapsed() > MAX_DURATION {
                 break;
             }
         }
