@@ -8,7 +8,7 @@ use eval::{BenchRow, PictureRow};
 use face::{FaceModel, FrameInputs};
 use types::Feature;
 
-use crate::cli::Part;
+use crate::cli::BenchPart;
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
 use crate::gpu::Gpu;
