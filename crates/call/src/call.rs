@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -114,29 +114,13 @@ impl Call {
         let runtime = runtime()?;
         let secret = Secret::new(random());
         let room = secret.room();
-        let host = match &settings.rendezvous {
+        let (nearby, public) = match &settings.rendezvous {
             Meeting::Manual => return Self::host_manually(&settings, runtime, secret),
-            Meeting::Embedded { listen } => {
-                let any: IpAddr = if settings.loopback {
-                    Ipv4Addr::LOCALHOST.into()
-                } else {
-                    Ipv4Addr::UNSPECIFIED.into()
-                };
-                let listen = listen.unwrap_or(SocketAddr::new(any, 0));
-                let service = runtime.block_on(Rendezvous::bind(listen))?;
-                let address = service.address();
-                runtime.spawn(service.run());
-                address
+            Meeting::Embedded { listen } => serve_nearby(&runtime, *listen, settings.loopback)?,
+            Meeting::Url(host) => {
+                let host = without_scheme(host).to_owned();
+                (host.clone(), host)
             }
-            .to_string(),
-            Meeting::Url(host) => without_scheme(host).to_owned(),
-        };
-        let (nearby, public) = match (&settings.rendezvous, host.parse::<SocketAddr>()) {
-            (Meeting::Embedded { .. }, Ok(address)) => {
-                let with_ip = |ip| SocketAddr::new(ip, address.port()).to_string();
-                (with_ip(nearby(address.ip())), with_ip(reachable(address.ip())))
-            }
-            _ => (host.clone(), host),
         };
         let invite = Invite {
             meeting_point: MeetingPoint::Rendezvous { host: public, room: room.clone() },
@@ -239,9 +223,11 @@ impl Call {
     /// Waits for the end of a call that could not be set up, and returns why.
     fn failure(&self) -> StartError {
         loop {
-            match self.next_event(Duration::from_secs(1)) {
+            let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            match self.next_event(Duration::from_millis(100)) {
                 Some(Event::Ended(End::Failed(CallFailure::Link(error)))) => return error.into(),
                 Some(Event::Ended(end)) => return std::io::Error::other(end.to_string()).into(),
+                None if is_over => return std::io::Error::other("the call has stopped").into(),
                 Some(_) | None => {}
             }
         }
@@ -392,16 +378,23 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Returns the address by which other machines reach a service that listens on `ip`.
-fn reachable(ip: IpAddr) -> IpAddr {
-    if ip.is_unspecified() {
-        local_address(ip.is_ipv6()).unwrap_or(Ipv4Addr::LOCALHOST.into())
-    } else {
-        ip
+/// Starts a rendezvous service on `runtime`. Returns the addresses by which this machine and other
+/// machines reach it, each as `HOST:PORT`.
+fn serve_nearby(
+    runtime: &Runtime,
+    listen: Option<SocketAddr>,
+    loopback: bool,
+) -> Result<(String, String), ServeError> {
+    let any = if loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    let service =
+        runtime.block_on(Rendezvous::bind(listen.unwrap_or(SocketAddr::new(any.into(), 0))))?;
+    let address = service.address();
+    runtime.spawn(service.run());
+    let (mut nearby, mut public) = (address.ip(), address.ip());
+    if address.ip().is_unspecified() {
+        nearby = Ipv4Addr::LOCALHOST.into();
+        public = local_address(address.is_ipv6()).unwrap_or(nearby);
     }
-}
-
-/// Returns the address by which this machine reaches its own service that listens on `ip`.
-fn nearby(ip: IpAddr) -> IpAddr {
-    if ip.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { ip }
+    let with_ip = |ip| SocketAddr::new(ip, address.port()).to_string();
+    Ok((with_ip(nearby), with_ip(public)))
 }

@@ -1,8 +1,8 @@
 //! One call from the first signal to the last, as a state machine without I/O.
 //!
-//! A session owns no socket, thread or clock. Its [`driver`](crate::driver), or a simulation,
-//! hands it every [`Input`] with the current time, carries out its [`Output`]s in order, and calls
-//! it again at [`Session::poll_timeout`]. The same inputs give the same outputs.
+//! A session owns no socket, thread or clock. The driver (`driver.rs`) or a simulation hands it
+//! every [`Input`] with the current time, carries out its [`Output`]s in order, and calls it again
+//! at [`Session::poll_timeout`]. The same inputs give the same outputs.
 
 mod control;
 mod face_receiver;

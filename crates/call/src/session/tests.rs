@@ -41,7 +41,7 @@ fn assert_features_cross(world: &mut World, frames: std::ops::Range<u64>) {
 fn connected_with_faces() -> World {
     let mut world = World::new();
     for (role, salt) in [(Role::Host, 1), (Role::Guest, 2)] {
-        let face = Some(Bytes::from(face_file(u64::from(salt)).public_bytes()));
+        let face = Some(Bytes::from(face_file(usize::from(salt)).public_bytes()));
         world.add(SessionConfig { face, ..config(role, salt) });
     }
     world.run_for(secs(2));
@@ -395,7 +395,7 @@ fn a_restarted_guest_takes_its_old_place_once_that_is_silent() {
     let events = world.peers[HOST].take_events();
     assert_eq!(events[..2], ["PeerLost", "PeerBack"], "{events:?}");
     assert!(events.contains(&"ModelReady { layers: 3, of: 3 }".to_owned()), "{events:?}");
-    assert_eq!(world.peers[HOST].face, Some(face_file(7).model), "it brings another face");
+    assert_eq!(world.peers[HOST].face, Some(face_file(7).model.clone()), "it brings another face");
     assert!(has_event(&world.peers[again], "Connected"));
     world.nod_for(again, 0..25);
     assert!(!world.peers[HOST].features.is_empty());
@@ -604,7 +604,7 @@ fn a_face_file_crosses_with_all_its_layers() {
     let events = world.peers[GUEST].take_events();
     assert!(events.contains(&"ModelProgress(1.0)".to_owned()), "{events:?}");
     assert_eq!(events.last().unwrap(), "ModelReady { layers: 3, of: 3 }");
-    assert_eq!(world.peers[GUEST].face, Some(face.model));
+    assert_eq!(world.peers[GUEST].face, Some(face.model.clone()));
     let stats = &world.peers[GUEST].stats;
     assert_eq!((stats.model_layers, stats.model_layers_of), (3, 3));
     assert!(stats.model_whole_s.is_some_and(|s| s < 1.0), "{stats:?}");
@@ -631,7 +631,7 @@ fn repeated_model_offers_and_chunks_do_no_harm() {
     let hello = Control::Hello { version: VERSION, name: "Bob".into() };
     world.handle_control(HOST, &hello.to_bytes());
     world.run_for(secs(2));
-    assert_eq!(world.peers[GUEST].face, Some(face.model));
+    assert_eq!(world.peers[GUEST].face, Some(face.model.clone()));
     assert!(!has_event(&world.peers[GUEST], "ModelRefused"), "{:?}", world.peers[GUEST].events);
     let n_chunks =
         world.peers[HOST].count_sent(|message| matches!(message, Control::ModelChunk { .. }));
@@ -656,7 +656,7 @@ fn a_transfer_that_breaks_off_resumes_on_the_next_link() {
     world.run_for(secs(2));
     world.break_links();
     world.run_for(secs(15));
-    assert_eq!(world.peers[GUEST].face, Some(face.model));
+    assert_eq!(world.peers[GUEST].face, Some(face.model.clone()));
 }
 
 #[test]

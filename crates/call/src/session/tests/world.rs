@@ -1,6 +1,7 @@
 //! Sessions on a virtual clock, with a simulated rendezvous service and network between them.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -128,9 +129,13 @@ pub(super) fn config(role: Role, salt: u8) -> SessionConfig {
 }
 
 /// Returns a small face file with three layers.
-pub(super) fn face_file(seed: u64) -> FaceFile {
-    let packed = PackedModel::new(&FaceModel::untrained(Sizes::tiny(), seed)).unwrap();
-    FaceFile::new(packed, Profile::default().to_bytes(), None).unwrap()
+pub(super) fn face_file(seed: usize) -> &'static FaceFile {
+    static FILES: [OnceLock<FaceFile>; 8] = [const { OnceLock::new() }; 8];
+    FILES[seed].get_or_init(|| {
+        let model = FaceModel::untrained(Sizes::tiny(), seed as u64);
+        let packed = PackedModel::new(&model).unwrap();
+        FaceFile::new(packed, Profile::default().to_bytes(), None).unwrap()
+    })
 }
 
 pub(super) fn nod(frame: u64) -> Feature {
