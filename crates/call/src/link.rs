@@ -23,7 +23,8 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     CipherSuiteId, MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
     RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer,
-    RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngine,
+    SettingEngineBuilder,
 };
 
 use crate::event::LinkError;
@@ -159,34 +160,15 @@ impl Link {
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let (gathered_tx, gathered) = watch::channel(false);
         let handler = Handler { events: events.clone(), gathered: gathered_tx };
-        let ice_servers = settings
-            .ice_servers
-            .iter()
-            .map(|server| RTCIceServer {
-                urls: vec![server.url.clone()],
-                username: server.username.clone(),
-                credential: server.credential.clone(),
-            })
-            .collect();
-        let engine = SettingEngineBuilder::new()
-            .with_include_loopback_candidate(true)
-            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-            .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEPALIVE))
-            // 29 bytes of DTLS per record instead of 37: ChaCha20 needs no explicit nonce.
-            .with_dtls_cipher_suites(vec![
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-            ])
-            .build();
         let mut media = MediaEngine::default();
         let opus = RTCRtpCodecParameters { rtp_codec: opus(), payload_type: OPUS_PAYLOAD };
         media.register_codec(opus, RtpCodecKind::Audio)?;
         let connection = PeerConnectionBuilder::new()
             .with_media_engine(media)
             .with_configuration(
-                RTCConfigurationBuilder::new().with_ice_servers(ice_servers).build(),
+                RTCConfigurationBuilder::new().with_ice_servers(ice_servers(settings)).build(),
             )
-            .with_setting_engine(engine)
+            .with_setting_engine(setting_engine())
             .with_handler(Arc::new(handler))
             .with_runtime(MeteredRuntime::new(meter))
             .with_udp_addrs(socket_addresses(settings.loopback))
@@ -299,6 +281,31 @@ impl Link {
         .await;
         let _ = self.connection.close().await;
     }
+}
+
+fn ice_servers(settings: &LinkSettings) -> Vec<RTCIceServer> {
+    settings
+        .ice_servers
+        .iter()
+        .map(|server| RTCIceServer {
+            urls: vec![server.url.clone()],
+            username: server.username.clone(),
+            credential: server.credential.clone(),
+        })
+        .collect()
+}
+
+fn setting_engine() -> SettingEngine {
+    SettingEngineBuilder::new()
+        .with_include_loopback_candidate(true)
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEPALIVE))
+        // 29 bytes of DTLS per record instead of 37: ChaCha20 needs no explicit nonce.
+        .with_dtls_cipher_suites(vec![
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+        ])
+        .build()
 }
 
 /// Turns what the connection reports into events.

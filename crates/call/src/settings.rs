@@ -71,7 +71,7 @@ pub struct Settings {
     pub ice_servers: Vec<IceServer>,
     /// How long to gather candidates before a description is sent; later ones follow one by one.
     pub gather_deadline: Duration,
-    /// Name that the peer is told; at most 64 bytes of it are sent.
+    /// Name of this end, for the peer; at most 64 bytes of it are sent.
     pub name: String,
     /// How finely and how often features and sound are coded at first.
     pub rate: Rate,

@@ -11,7 +11,7 @@ use types::Rate;
 pub struct Stats {
     /// Seconds since the call was set up here.
     pub t_s: f64,
-    /// Whether the peer is connected and was heard of in the last five seconds.
+    /// Whether the peer is connected and sent something in the last five seconds.
     pub connected: bool,
     /// Payload sent, kbit/s.
     pub payload_kbps_out: f64,

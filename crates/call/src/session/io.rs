@@ -33,7 +33,7 @@ pub(crate) enum Input {
     Frame(Box<TrackedFrame>),
     /// Audio samples from the microphone or the clip, in order.
     Sounds(Vec<Sound>),
-    /// A sound device is missing; the text says why.
+    /// A sound device is missing, for the given reason.
     NoSound(String),
     /// The source has ended, with the error if there was one.
     SourceEnded(Option<String>),

@@ -22,14 +22,14 @@ const PATH_TIMEOUT: Duration = Duration::from_secs(30);
 const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Returns for how long nothing was heard of the peer; zero before the first sign of it.
+    /// Returns for how long nothing has arrived from the peer; zero before the first arrival.
     pub(super) fn silence(&self, now: Instant) -> Duration {
-        self.heard.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+        self.last_arrival.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
-    /// Returns when [`Session::check_deadlines`] has something to do, if nothing is heard.
+    /// Returns when [`Session::check_deadlines`] has something to do, if nothing arrives before.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let silent_for = |limit: Duration| self.heard.map(|at| at + limit);
+        let silent_for = |limit: Duration| self.last_arrival.map(|at| at + limit);
         let hello = self.phase.link().filter(|link| link.is_open() && !link.has_hello());
         let hello = hello.and_then(|link| link.hello_sent).map(|sent| sent + HELLO_INTERVAL);
         let deadlines = match &self.phase {
@@ -46,7 +46,7 @@ impl Session {
         deadlines.into_iter().chain([hello]).flatten().min()
     }
 
-    /// Does what is due, and changes the phase when the peer falls silent or is heard again.
+    /// Does what is due, and changes the phase when the peer falls silent or is back.
     pub(super) fn check_deadlines(&mut self, now: Instant) {
         let silence = self.silence(now);
         match &self.phase {

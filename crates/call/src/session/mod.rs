@@ -59,7 +59,7 @@ pub(crate) struct SessionConfig {
     /// count in a test.
     pub(crate) fresh_salt: Box<dyn FnMut() -> [u8; SALT_BYTES] + Send>,
     pub(crate) exchange: Exchange,
-    /// Name that the peer is told.
+    /// Name of this end, for the peer.
     pub(crate) name: String,
     /// State of microphone, camera and rate at the start.
     pub(crate) media: LocalMedia,
@@ -85,8 +85,8 @@ pub(crate) struct Session {
     phase: Phase,
     /// Links made so far; the number of the current one.
     n_links: u32,
-    /// When anything was last heard of the peer, on any link.
-    heard: Option<Instant>,
+    /// When anything last arrived from the peer, on any link.
+    last_arrival: Option<Instant>,
     peer_name: String,
     packetizer: Packetizer,
     receiver: FaceReceiver,
@@ -112,7 +112,7 @@ impl Session {
     pub(crate) fn connected(config: SessionConfig, peer_profile: Profile, now: Instant) -> Self {
         let mut session = Self::waiting(config, now);
         session.n_links = 1;
-        session.heard = Some(now);
+        session.last_arrival = Some(now);
         session.receiver.set_profile(peer_profile);
         session.phase = Phase::Connected(LinkState {
             features_open: true,
@@ -139,7 +139,7 @@ impl Session {
             media,
             phase: Phase::Waiting { announced: None },
             n_links: 0,
-            heard: None,
+            last_arrival: None,
             peer_name: String::new(),
             receiver: FaceReceiver::new(),
             sound_encoder: config.sound_encoder,
@@ -173,7 +173,7 @@ impl Session {
             Input::FaceRead(read) => self.handle_face_read(now, *read),
             Input::Wire(count) => {
                 self.statistics.wire = count;
-                self.heard = self.heard.max(count.last_in);
+                self.last_arrival = self.last_arrival.max(count.last_in);
             }
         }
     }
@@ -235,7 +235,7 @@ impl Session {
                 self.handle_control(now, &bytes);
             }
             LinkEvent::Sound(packet) => {
-                self.heard = Some(now);
+                self.last_arrival = Some(now);
                 self.statistics.sound_packets_in += 1;
                 self.statistics.sound_bytes_in += packet.opus.len() as u64;
                 self.outputs.push_back(Output::PlaySound(packet));
@@ -250,9 +250,9 @@ impl Session {
         }
     }
 
-    /// Handles a channel that is open: it said so, or something arrived over it.
+    /// Handles a channel that is open, because it has opened or because something arrived over it.
     fn handle_open(&mut self, now: Instant, features: bool, control: bool) {
-        self.heard = Some(now);
+        self.last_arrival = Some(now);
         let Some(link) = self.phase.link_mut() else { return };
         let was_open = link.is_open();
         link.features_open |= features;

@@ -7,7 +7,7 @@ use super::io::LinkId;
 /// ```text
 /// Waiting ── offer made or received ──> Connecting ── hello ──> Connected
 ///                                                                │     ▲
-///                                                          silence     hello, or heard again
+///                                                          silence     hello, or data again
 ///                                                                ▼     │
 /// Ended <── goodbye, failure, 20 s of silence (from any) ──      Lost
 /// ```
