@@ -86,6 +86,7 @@ impl Running {
             session.handle(input, now);
         }
         session.handle(Input::Wire(self.driver.meter.count()), now);
+        session.handle(Input::Decode, now);
         session.handle(Input::Timeout, now);
     }
 

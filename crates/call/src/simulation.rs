@@ -16,7 +16,7 @@ use crate::session::{
     SessionConfig, TrackedFrame,
 };
 use crate::settings::LocalMedia;
-use crate::simulated_path::{Path, PathStats, SimulatedPath};
+use crate::simulated_path::{Path, SimulatedPath};
 
 /// The only link of both sessions.
 const LINK: LinkId = LinkId(1);
@@ -104,28 +104,30 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Lives through one millisecond: handles the packets that arrived in the one before, encodes
-    /// the features captured by now, and sends what is due.
-    fn step(
-        &mut self,
-        now: Instant,
-        ms: u64,
-        incoming: &mut SimulatedPath,
-        outgoing: &mut SimulatedPath,
-    ) {
-        let arrived = ms.checked_sub(1).map(|before| incoming.arrived(before));
-        for packet in arrived.into_iter().flatten() {
-            let event = LinkEvent::Features(Bytes::from(packet));
-            self.session.handle(Input::Link(LINK, event), now);
-        }
-        // Reports reach the encoder before the next feature does.
-        self.carry_out_outputs(ms, outgoing);
+    /// Encodes the features captured by now, and sends what is due.
+    fn send(&mut self, now: Instant, ms: u64, outgoing: &mut SimulatedPath) {
         while let Some(feature) = self.features.next_if(|f| f.time.as_micros() <= ms * 1000) {
             if let Some(frame) = self.encode(feature) {
                 self.session.handle(Input::Frame(Box::new(frame)), now);
             }
         }
         self.session.handle(Input::Timeout, now);
+        self.carry_out_outputs(ms, outgoing);
+    }
+
+    /// Handles the packets that have arrived, and decodes the units that are due.
+    fn receive(
+        &mut self,
+        now: Instant,
+        ms: u64,
+        incoming: &mut SimulatedPath,
+        outgoing: &mut SimulatedPath,
+    ) {
+        for packet in incoming.arrived(ms) {
+            let event = LinkEvent::Features(Bytes::from(packet));
+            self.session.handle(Input::Link(LINK, event), now);
+        }
+        self.session.handle(Input::Decode, now);
         self.carry_out_outputs(ms, outgoing);
     }
 
@@ -180,14 +182,14 @@ pub fn simulate(
     let mut unseen = features.iter().zip(&mut shown).peekable();
     let (mut frozen_ms, mut longest_ms, mut ages_ms) = (0, 0, Vec::new());
     let (mut diverged, mut stranded) = (0, 0);
-    let mut sent = PathStats::default();
     let last_ms = features.last().map_or(0, |last| last.time.as_micros() / 1000);
-    for step_ms in 0..=last_ms + DRAIN_MS {
-        let now = start + Duration::from_millis(step_ms);
-        sent = there.stats();
+    for ms in 0..last_ms + DRAIN_MS {
+        let now = start + Duration::from_millis(ms);
         let errors_before = receiver.decode_errors();
-        sender.step(now, step_ms, &mut back, &mut there);
-        receiver.step(now, step_ms, &mut there, &mut back);
+        sender.send(now, ms, &mut there);
+        receiver.send(now, ms, &mut back);
+        receiver.receive(now, ms, &mut there, &mut back);
+        sender.receive(now, ms, &mut back, &mut there);
 
         let received = std::mem::take(&mut receiver.received);
         stranded += usize::from(receiver.decode_errors() > errors_before && received.is_empty());
@@ -197,8 +199,6 @@ pub fn simulate(
         };
         diverged += received.iter().filter(|feature| !is_exact(feature)).count();
 
-        // A step handles what arrived in the millisecond before it.
-        let Some(ms) = step_ms.checked_sub(1) else { continue };
         let Some((feature, source)) = receiver.playout.at(now) else { continue };
         while let Some((_, shown)) = unseen.next_if(|(unseen, _)| unseen.time <= feature.time) {
             *shown = Some((feature, source));
@@ -214,8 +214,8 @@ pub fn simulate(
     SimulationReport {
         longest_freeze: Duration::from_millis(longest_ms),
         latency_p95: Duration::from_millis(p95_ms),
-        packets: sent.packets,
-        packet_bytes: sent.bytes,
+        packets: there.stats().packets,
+        packet_bytes: there.stats().bytes,
         decoded: receiver.session.receiver().counts.features as usize,
         diverged,
         stranded,

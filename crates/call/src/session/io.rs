@@ -21,10 +21,9 @@ pub(crate) struct LinkId(pub(crate) u32);
 /// Everything that can happen to a session.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// Time has passed. Due after every batch of other inputs and at [`Session::poll_timeout`]:
-    /// decodes, sends and watches deadlines.
-    ///
-    /// [`Session::poll_timeout`]: super::Session::poll_timeout
+    /// Every packet that has arrived was handed over: the units that are due are decoded.
+    Decode,
+    /// Time has passed: what is due is sent, and deadlines are checked.
     Timeout,
     Link(LinkId, LinkEvent),
     Signaling(SignalingEvent),

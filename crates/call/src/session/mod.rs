@@ -151,13 +151,15 @@ impl Session {
         }
     }
 
-    /// Handles one input. After a batch of inputs, hand over [`Input::Timeout`].
+    /// Handles one input. After a batch of inputs, and at [`Session::poll_timeout`], hand over
+    /// [`Input::Decode`] and [`Input::Timeout`].
     pub(crate) fn handle(&mut self, input: Input, now: Instant) {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
         self.next_poll = now;
         match input {
+            Input::Decode => self.decode(now),
             Input::Timeout => self.handle_timeout(now),
             Input::Link(id, event) => {
                 if self.phase.link().is_some_and(|link| link.id == id) {
@@ -183,7 +185,8 @@ impl Session {
         self.outputs.pop_front()
     }
 
-    /// Returns when [`Input::Timeout`] is due if no other input comes; none after the end.
+    /// Returns when [`Input::Decode`] and [`Input::Timeout`] are due if no other input comes; none
+    /// after the end.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if matches!(self.phase, Phase::Ended) {
             return None;
@@ -201,11 +204,14 @@ impl Session {
         &self.receiver
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
+    fn decode(&mut self, now: Instant) {
         while let Some(unit) = self.receiver.poll_decoded(now) {
             let (arrived, features) = (unit.arrived, unit.features);
             self.outputs.push_back(Output::Features { arrived, features });
         }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
         if self.is_link_ready() {
             self.send_packets(now);
             self.send_chunks();

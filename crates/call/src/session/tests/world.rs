@@ -244,8 +244,9 @@ impl World {
     pub(super) fn handle(&mut self, index: usize, input: Input) {
         if self.peers[index].is_running {
             let now = self.now;
-            self.peers[index].session.handle(input, now);
-            self.peers[index].session.handle(Input::Timeout, now);
+            for input in [input, Input::Decode, Input::Timeout] {
+                self.peers[index].session.handle(input, now);
+            }
             self.carry_out_outputs(index);
         }
     }
@@ -311,6 +312,7 @@ impl World {
         for index in 0..self.peers.len() {
             let peer = &mut self.peers[index];
             if peer.is_running && peer.session.poll_timeout().is_some_and(|due| due <= now) {
+                peer.session.handle(Input::Decode, now);
                 peer.session.handle(Input::Timeout, now);
             }
             self.carry_out_outputs(index);
