@@ -1,5 +1,7 @@
 //! Writes pictures of the actor and its landmarks in pixels: `cargo run --release -p actor --example stills -- OUT_DIR SIDE FPS SECONDS`.
 
+#![expect(clippy::disallowed_methods, reason = "an example reads arguments and writes files")]
+
 use std::path::PathBuf;
 
 use actor::Actor;

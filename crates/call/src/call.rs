@@ -330,6 +330,7 @@ impl Setup {
             });
             runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         };
+        #[expect(clippy::disallowed_methods, reason = "the thread of a call starts here")]
         let thread = std::thread::Builder::new().name("feathercall-call".to_owned()).spawn(run)?;
         let events = Mutex::new(event_receiver);
         Ok(Call { inputs: commands, events, shared: published, thread: Some(thread) })

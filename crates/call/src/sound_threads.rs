@@ -1,5 +1,7 @@
 //! Threads of the sound devices: a microphone at one end, a speaker at the other.
 
+#![expect(clippy::disallowed_methods, reason = "the threads of the sound devices start here")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

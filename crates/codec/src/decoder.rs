@@ -400,6 +400,7 @@ mod tests {
 
     /// Set `HOSTILE_STRINGS=10000000` for ten million strings.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a longer run is asked for by a variable")]
     fn random_bytes_never_make_the_decoder_panic() {
         let n: u32 =
             std::env::var("HOSTILE_STRINGS").map_or(20_000, |n| n.parse().expect("a number"));

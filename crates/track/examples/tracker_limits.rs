@@ -5,6 +5,8 @@
 //! A dot is a landmark; green ones are expected to be off by less than 1 % of the distance of the
 //! outer eye corners, red ones by 6 % and more.
 
+#![expect(clippy::disallowed_methods, reason = "an example reads its arguments")]
+
 use std::error::Error;
 
 use actor::{Actor, Performance};

@@ -56,6 +56,7 @@ fn picture(kind: usize, random: &mut SplitMix64) -> Frame {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a longer run is asked for by a variable")]
 fn frames_without_a_face_have_no_detection() {
     // `FEATHERCALL_NO_FACE_PICTURES=2500` tests 10,000 frames; docs/TRACKER.md has the result.
     let n = std::env::var("FEATHERCALL_NO_FACE_PICTURES").map_or(24, |n| n.parse().unwrap());
