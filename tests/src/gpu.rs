@@ -1,22 +1,26 @@
 //! A graphics device without a window.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A device, its queue, and what it is.
+/// Device, queue and adapter description.
 pub struct Gpu {
-    /// The device, with the optional features of `render` that the adapter has.
+    /// Device with those optional features of `render` that the adapter supports.
     pub device: wgpu::Device,
-    /// Its queue.
+    /// Queue of the device.
     pub queue: wgpu::Queue,
     /// Name and kind of the adapter.
     pub info: wgpu::AdapterInfo,
 }
 
-/// The device for all tests of a process, software adapters included; `None`, with a word on
-/// stderr, where there is none. Under `REQUIRE_GPU=1` its absence is a failure.
+/// Returns the device that all tests of a process share; software adapters count.
+///
+/// Without an adapter it returns `None` and reports the calling test as skipped.
 ///
 /// # Panics
-/// If a device is required and there is none.
+/// If there is no adapter and `REQUIRE_GPU=1` is set.
 pub fn for_tests() -> Option<&'static Gpu> {
     static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
     // The defaults of every browser and of egui: what runs here runs in the window.
@@ -24,18 +28,31 @@ pub fn for_tests() -> Option<&'static Gpu> {
     gpu.as_ref().map_err(|why| skip(why)).ok()
 }
 
-/// As [`for_tests`], a new device with other limits.
+/// Opens a device of its own for a test that needs these limits; otherwise like [`for_tests`].
 ///
 /// # Panics
-/// If a device is required and there is none.
+/// If there is no adapter and `REQUIRE_GPU=1` is set.
 pub fn with_limits(limits: wgpu::Limits) -> Option<Gpu> {
     pollster::block_on(open(limits)).map_err(|why| skip(&why)).ok()
 }
 
+/// Reports the calling test as skipped: on standard error with a running count, and in the file that `cargo xtask
+/// test` names in `SKIPPED_TESTS` in order to print the total.
 fn skip(why: &str) {
+    static N_SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
     assert!(!required, "REQUIRE_GPU=1, but {why}");
-    eprintln!("skipped: {why}");
+    let n_skipped = N_SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    // The test runner names each thread for its test.
+    let thread = std::thread::current();
+    let line = format!("SKIPPED {}: {why}", thread.name().unwrap_or("a test"));
+    // Not `eprintln!`: the test runner hides what passing tests print.
+    writeln!(io::stderr(), "{line} ({n_skipped} so far)").expect("standard error is writable");
+    if let Some(path) = std::env::var_os("SKIPPED_TESTS") {
+        let mut file =
+            OpenOptions::new().append(true).open(path).expect("the file of xtask exists");
+        writeln!(file, "{line}").expect("the file of xtask is writable");
+    }
 }
 
 async fn open(limits: wgpu::Limits) -> Result<Gpu, String> {
@@ -57,6 +74,6 @@ async fn open(limits: wgpu::Limits) -> Result<Gpu, String> {
             ..wgpu::DeviceDescriptor::default()
         })
         .await
-        .map_err(|error| format!("{} gives no device: {error}", info.name))?;
+        .map_err(|error| format!("{} provides no device: {error}", info.name))?;
     Ok(Gpu { device, queue, info })
 }
