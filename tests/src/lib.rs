@@ -1,7 +1,8 @@
-//! The harness of the tests that cross crates: a GPU where there is one, comparisons whose
-//! failures say where and by how much, and bad networks.
+//! Harness of the tests that cross crates: a GPU if the machine has one, picture comparison, bad networks, and
+//! the bodies of the fuzz targets.
 
 pub mod actor;
 pub mod compare;
+pub mod fuzzing;
 pub mod gpu;
 pub mod netsim;

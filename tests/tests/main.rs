@@ -8,6 +8,7 @@ mod classic;
 mod cpu_renderer;
 mod enrolled;
 mod face_file;
+mod fuzz_corpora;
 mod loss;
 mod network;
 mod shaders;
