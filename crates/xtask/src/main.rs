@@ -1,7 +1,8 @@
-//! `cargo xtask TASK`: finds and installs the system packages that are missing, then runs cargo.
+//! `cargo xtask TASK`: installs missing system packages, then runs cargo.
 //!
-//! It has no dependencies, so it is built in a second on a machine that has nothing but Rust.
+//! It has no dependencies, so it compiles in a second on a machine that has only Rust.
 
+mod fuzz;
 mod packages;
 
 use std::process::{Command, ExitCode};
@@ -9,9 +10,11 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask TASK [ARGS]
 
   demo [ARGS]   build and run `feathercall demo ARGS`: two peers on this machine
-  test [ARGS]   build and run every test
-  lint          formatting, clippy, documentation, as in continuous integration
-  setup         only install the missing system packages";
+  test [ARGS]   build and run all tests; ARGS go to `cargo test`
+  lint          check formatting, lints and documentation, as continuous integration does
+  fuzz [TARGET...] [--seconds N]
+                run the fuzz targets of tests/fuzz (all unless named), each for N seconds (60)
+  setup         install missing system packages and nothing else";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
         Some("demo") => packages::install_missing().and_then(|()| demo(&rest)),
         Some("test") => packages::install_missing().and_then(|()| test(&rest)),
         Some("lint") => packages::install_missing().and_then(|()| lint()),
+        Some("fuzz") => packages::install_missing().and_then(|()| fuzz::fuzz(&rest)),
         Some("setup") => packages::install_missing(),
         _ => {
             eprintln!("{USAGE}");
@@ -41,9 +45,21 @@ fn demo(args: &[String]) -> Result<(), String> {
     cargo(command.into_iter().chain(args.iter().map(String::as_str)))
 }
 
-/// One profile for everything: what is tested is what ships, and dependencies are built once.
+/// Runs all tests in the release profile: the tests exercise the code that ships, and dependencies compile once.
 fn test(args: &[String]) -> Result<(), String> {
-    cargo(["test", "--release", "--workspace"].into_iter().chain(args.iter().map(String::as_str)))
+    // Tests that need a graphics adapter and find none add a line here.
+    let skipped = std::env::temp_dir().join(format!("skipped-tests-{}", std::process::id()));
+    std::fs::write(&skipped, "").map_err(|error| format!("{error}: {}", skipped.display()))?;
+    let mut command = cargo_command();
+    command.args(["test", "--release", "--workspace"]).args(args).env("SKIPPED_TESTS", &skipped);
+    let result = run(&mut command);
+    let lines = std::fs::read_to_string(&skipped).unwrap_or_default();
+    std::fs::remove_file(&skipped).map_err(|error| format!("{error}: {}", skipped.display()))?;
+    if !lines.is_empty() {
+        eprint!("{lines}");
+        eprintln!("xtask: {} GPU tests were SKIPPED", lines.lines().count());
+    }
+    result
 }
 
 fn lint() -> Result<(), String> {
@@ -53,11 +69,15 @@ fn lint() -> Result<(), String> {
 }
 
 fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    run(command.args(args))
+    run(cargo_command().args(args))
 }
 
-/// Runs a command with this terminal, and says which one failed.
+/// The cargo that runs this task.
+fn cargo_command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command on this terminal; the error names the command that failed.
 fn run(command: &mut Command) -> Result<(), String> {
     let line = format!("{command:?}").replace('"', "");
     match command.status() {

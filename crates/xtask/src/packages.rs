@@ -1,23 +1,24 @@
-//! What has to be on the machine beside Rust, and how each system installs it.
+//! System packages that the build needs besides Rust, and how each package manager installs them.
 
 use std::process::{Command, Stdio};
 
 use crate::run;
 
-/// A package manager, what we need from it, and how to ask it.
+/// A package manager, its commands, and the names of the packages we need.
 struct Manager {
-    /// The program whose presence says that this system uses it.
+    /// Program whose presence on the PATH selects this manager.
     program: &'static str,
-    /// Exits with success when the package appended to it is installed.
+    /// Command that succeeds if the package appended to it is installed.
     query: &'static [&'static str],
+    /// Command that installs the packages appended to it.
     install: &'static [&'static str],
-    /// Where installing takes an administrator, and the manager does not ask for one itself.
+    /// Whether `install` needs root and does not ask for a password itself.
     needs_root: bool,
     packages: &'static [&'static str],
 }
 
-/// C toolchain, cmake (Opus), libclang (camera bindings), ALSA headers (sound); and at run time a
-/// Vulkan loader with a software driver, and the X libraries a window is opened with.
+/// For building: a C toolchain, cmake (Opus), libclang (camera bindings) and ALSA headers (sound). For running:
+/// a Vulkan loader with a software driver, and the X libraries that open a window.
 const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",
@@ -89,7 +90,7 @@ const MANAGERS: &[Manager] = &[
     },
 ];
 
-/// Installs what is missing, and says first what that is.
+/// Prints which packages are missing, then installs them.
 pub(crate) fn install_missing() -> Result<(), String> {
     let Some(manager) = MANAGERS.iter().find(|m| is_on_path(m.program)) else {
         if cfg!(target_os = "linux") {
@@ -124,7 +125,7 @@ fn is_installed(manager: &Manager, package: &str) -> bool {
     let mut query = Command::new(manager.query[0]);
     query.args(&manager.query[1..]).arg(package);
     let Ok(output) = query.stderr(Stdio::null()).output() else { return false };
-    // `dpkg -s` also knows packages that were removed but left their settings behind.
+    // `dpkg -s` also succeeds for packages that were removed but left their settings behind.
     let is_removed = manager.program == "apt-get"
         && !String::from_utf8_lossy(&output.stdout).contains("Status: install ok installed");
     output.status.success() && !is_removed
