@@ -1,4 +1,4 @@
-//! Real features: what the built-in face's tracker sees in half a minute of the actor.
+//! Real features: half a minute of the actor, as the tracker of the built-in face sees it.
 
 use codec::Profile;
 use types::{FEATURE_DIMS, Feature, MediaTime};
@@ -6,7 +6,7 @@ use types::{FEATURE_DIMS, Feature, MediaTime};
 const FEATURES: &[u8] = include_bytes!("../fixtures/actor/features.bin");
 const PROFILE: &[u8] = include_bytes!("../fixtures/actor/profile.bin");
 
-/// Features of consecutive frames, 25 a second.
+/// Returns the features of 750 consecutive frames, 25 per second.
 ///
 /// # Panics
 /// If the fixture is damaged.
@@ -19,16 +19,17 @@ pub fn features() -> Vec<Feature> {
         .chunks_exact(FEATURE_DIMS)
         .zip(0..)
         .map(|(values, i)| {
-            let values = values.try_into().expect("as many numbers as a feature has");
-            Feature::from_array(MediaTime::of_frame(i, 25), values).expect("numbers of a face")
+            let values = values.try_into().expect("a chunk has one number for each dimension");
+            Feature::from_array(MediaTime::of_frame(i, 25), values)
+                .expect("the fixture holds plausible features")
         })
         .collect()
 }
 
-/// How the features are coded: the profile that was learned with the face.
+/// Returns the codec profile that was fitted when the face was enrolled.
 ///
 /// # Panics
 /// If the fixture is damaged.
 pub fn profile() -> Profile {
-    Profile::parse(PROFILE).expect("the profile of a face")
+    Profile::parse(PROFILE).expect("the fixture holds a profile")
 }

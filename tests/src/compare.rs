@@ -1,25 +1,25 @@
-//! Comparing pictures.
+//! Comparison of pictures.
 
 use types::Frame;
 
-/// How two pictures of one size differ, in levels of 8-bit color.
+/// Difference between two pictures of the same size, in levels of 8-bit color (0..=255).
 #[derive(Clone, Copy, Debug)]
 pub struct Difference {
-    /// The largest difference of a channel.
+    /// Largest difference in one color channel.
     pub worst: f32,
-    /// Where it is: column, row.
+    /// Column and row of the pixel with the largest difference.
     pub worst_at: (usize, usize),
-    /// Mean over all channels.
+    /// Mean absolute difference over all pixels and channels.
     pub mean: f32,
 }
 
-/// How an 8-bit frame differs from colors in 0..=1, row by row.
+/// Compares an 8-bit frame with colors in 0..=1, given row by row.
 ///
 /// # Panics
-/// If there are not as many colors as pixels.
+/// If the number of colors is not the number of pixels.
 pub fn difference(frame: &Frame, colors: &[[f32; 3]]) -> Difference {
     let width = frame.width() as usize;
-    assert_eq!(frame.rgb().len(), colors.len() * 3, "as many colors as pixels");
+    assert_eq!(frame.rgb().len(), colors.len() * 3, "one color for each pixel");
     let mut got = Difference { worst: 0.0, worst_at: (0, 0), mean: 0.0 };
     for (at, (pixel, color)) in frame.rgb().chunks_exact(3).zip(colors).enumerate() {
         let mut worst = 0.0_f32;

@@ -1,4 +1,4 @@
-//! A call of made-up units over a bad network, on a virtual clock: thirty seconds in milliseconds.
+//! Simulated call over a bad network on a virtual clock, with synthetic units: 30 s take milliseconds.
 
 use std::time::{Duration, Instant};
 
@@ -6,60 +6,59 @@ use call::{Path, SimulatedPath};
 use transport::{JitterBuffer, Packetizer, PacketizerSettings, Playout, PlayoutSource};
 use types::{CODE_DIMS, Code, Feature, HeadPose, MediaTime, UnitNumber};
 
-/// What a call looked like to the one who watched it.
+/// Quality of a simulated call for the receiving peer.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// Longest stretch in which the face stood still for want of features.
+pub struct Received {
+    /// Longest time during which a missing feature froze the face.
     pub longest_freeze: Duration,
-    /// Share of displayed frames that were received or between two received.
+    /// Share of displayed features that were interpolated between received ones, 0..=1.
     pub share_received: f64,
-    /// 95th percentile of the age of what was shown.
+    /// 95th percentile of the age of displayed features.
     pub latency_p95: Duration,
-    /// Share of units that never came, or too late.
+    /// Share of units that did not arrive in time, 0..=1.
     pub units_lost: f64,
-    /// Largest difference of a displayed number from the truth at its media time; the face moves
-    /// by 3.8 a second at most.
+    /// Largest error of the moving code dimension among interpolated features; it moves by at most 3.8 per second.
     pub worst_error: f32,
-    /// Packets a second.
+    /// Packets per second.
     pub packets_per_s: f64,
-    /// Bytes of a packet, on average, without the headers below it.
+    /// Mean size of a packet in bytes, without the headers of lower layers.
     pub bytes_per_packet: f64,
-    /// Round trip the sender measured.
+    /// Round-trip time that the sender measured.
     pub rtt: Option<Duration>,
-    /// Units the peer confirmed, share of those sent.
+    /// Share of units that the peer confirmed, 0..=1.
     pub confirmed: f64,
 }
 
-/// One direction of a call at 25 features a second, reports going back over the same path, shown
-/// 60 times a second. Units are 8 bytes, about what a feature takes.
+/// One direction of a call: 25 units of 8 bytes per second, displayed 60 times per second. Reports return over an
+/// equal path.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulatedCall {
-    /// Both ways.
+    /// Network path in each direction.
     pub path: Path,
-    /// New units in a packet.
+    /// Number of new units in a packet.
     pub units_per_packet: usize,
 }
 
 impl SimulatedCall {
-    /// A call over this path, a packet per feature.
+    /// Returns a call over `path` with one unit per packet.
     pub fn over(path: Path) -> Self {
         Self { path, units_per_packet: 1 }
     }
 
-    /// The same with this many features a packet.
+    /// Sets the number of units per packet.
     #[must_use]
     pub fn units_per_packet(self, units_per_packet: usize) -> Self {
         Self { units_per_packet, ..self }
     }
 
-    /// Runs for so many virtual seconds; the first two, in which the delay settles, are not
-    /// judged.
+    /// Runs the call for a number of virtual seconds. The first two, during which the playout delay settles, do not
+    /// count.
     #[expect(
         clippy::missing_panics_doc,
         clippy::disallowed_methods,
-        reason = "part of tests, whose time has to begin somewhere"
+        reason = "a harness of tests; virtual time has to begin somewhere"
     )]
-    pub fn run_for(self, seconds: u64) -> Seen {
+    pub fn run_for(self, seconds: u64) -> Received {
         let start = Instant::now();
         let settings =
             PacketizerSettings { units_per_packet: self.units_per_packet, ..Default::default() };
@@ -79,7 +78,7 @@ impl SimulatedCall {
                 let unit = sent.to_le_bytes();
                 packetizer
                     .push_unit(now, UnitNumber(sent), time, &unit)
-                    .expect("eight bytes are a unit");
+                    .expect("a unit may have eight bytes");
                 sent += 1;
             }
             loop {
@@ -88,8 +87,12 @@ impl SimulatedCall {
                 there.send(ms, packet);
             }
             for packet in there.arrived(ms) {
-                let report = jitter_buffer.handle_packet(now, &packet).expect("a packet of ours");
-                assert!(report.is_none(), "the watched side sends no features");
+                let report =
+                    jitter_buffer.handle_packet(now, &packet).expect("a genuine packet parses");
+                assert!(
+                    report.is_none(),
+                    "the packetizer of this direction has no reports to send"
+                );
             }
             while let Some(unit) = jitter_buffer.poll_unit(now) {
                 jitter_buffer.confirm_decoded(unit.number);
@@ -103,8 +106,8 @@ impl SimulatedCall {
             }
             for packet in back.arrived(ms) {
                 let report =
-                    own_jitter_buffer.handle_packet(now, &packet).expect("a packet of ours");
-                packetizer.handle_report(now, &report.expect("it holds nothing else"));
+                    own_jitter_buffer.handle_packet(now, &packet).expect("a genuine packet parses");
+                packetizer.handle_report(now, &report.expect("the packet contains a report"));
             }
             while packetizer.poll_confirmed().is_some() {
                 confirmed += 1;
@@ -125,7 +128,7 @@ impl SimulatedCall {
         let mut ages: Vec<u64> = shown.iter().map(|(age, _)| *age).collect();
         ages.sort_unstable();
         let stats = jitter_buffer.stats();
-        Seen {
+        Received {
             longest_freeze: Duration::from_millis(longest * 1000 / 60),
             share_received: received as f64 / shown.len() as f64,
             latency_p95: Duration::from_millis(ages[ages.len() * 95 / 100]),
@@ -139,14 +142,14 @@ impl SimulatedCall {
     }
 }
 
-/// A face that nods: one number swings by 0.6 once a second.
+/// The feature at `time`: one code dimension oscillates once per second with amplitude 0.6.
 fn truth(time: MediaTime) -> Feature {
     let mut code = [0.0; CODE_DIMS];
     code[0] = 0.6 * (time.as_secs_f64() * std::f64::consts::TAU).sin() as f32;
     Feature {
         time,
         pose: HeadPose::from_array([0.0, 0.0, 0.0, 0.0, 0.0, 0.6])
-            .expect("a head in front of the camera"),
-        code: Code::new(code).expect("a small number"),
+            .expect("the head is in front of the camera"),
+        code: Code::new(code).expect("0.6 is plausible"),
     }
 }

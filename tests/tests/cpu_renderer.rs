@@ -1,4 +1,4 @@
-//! The CPU renderer draws what the field's definition draws.
+//! The CPU renderer agrees with the definition of the field.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use types::{Code, Feature, HeadPose, MediaTime};
 
 use crate::shaders::features;
 
-/// How far a picture may be from the definition, in levels of 8-bit color. Rounding to 8 bits is
-/// half a level; the rest is light that was not followed, and fused multiply-adds.
+/// Tolerance for a picture compared with the definition, in levels of 8-bit color. Rounding to 8 bits is half a level;
+/// the rest is rays that end early, and fused multiply-adds.
 const TOLERANCE: f32 = 1.0;
 
 #[test]
-fn it_draws_what_the_definition_draws_at_any_size() {
+fn it_agrees_with_the_definition_at_any_size() {
     let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
-    // 45 and 19 are no multiples of a tile.
+    // 45 and 19 are not multiples of the tile size.
     for side in [64, 45, 19] {
         renderer.resize(side).unwrap();
         for (index, feature) in features().iter().enumerate() {
@@ -36,7 +36,7 @@ fn it_draws_what_the_definition_draws_at_any_size() {
 }
 
 #[test]
-fn it_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
+fn it_agrees_with_the_definition_on_an_enrolled_face_and_in_slow_motion() {
     let model = enrolled::demo_model();
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
     let mut draw = |inputs: &FrameInputs, side| {
@@ -49,7 +49,7 @@ fn it_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
 }
 
 #[test]
-fn a_picture_does_not_depend_on_those_before_it() {
+fn a_picture_does_not_depend_on_earlier_ones() {
     let model = Arc::new(FaceModel::noise(Sizes::tiny(), 11));
     let features = features();
     let mut used = CpuRenderer::new(Arc::clone(&model));
@@ -60,14 +60,14 @@ fn a_picture_does_not_depend_on_those_before_it() {
             let mut fresh = CpuRenderer::new(Arc::clone(&model));
             fresh.resize(side).unwrap();
             assert!(used.render(&inputs) == fresh.render(&inputs));
-            // The same code again, so that nothing is mixed anew.
+            // The same code a second time: the renderer reuses the mixed field.
             assert!(used.render(&inputs) == fresh.render(&inputs));
         }
     }
 }
 
 #[test]
-fn a_head_around_the_camera_or_far_away_is_drawn_alike() {
+fn it_agrees_with_the_definition_for_a_head_around_the_camera_and_far_away() {
     let model = Arc::new(FaceModel::noise(Sizes::tiny(), 3));
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
     renderer.resize(40).unwrap();
@@ -83,7 +83,7 @@ fn a_head_around_the_camera_or_far_away_is_drawn_alike() {
 }
 
 #[test]
-fn it_takes_as_many_samples_as_asked() {
+fn it_agrees_with_the_definition_at_any_sample_count() {
     let model = Arc::new(FaceModel::noise(Sizes::tiny(), 3));
     let inputs = model.frame_inputs(&features()[1]);
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
@@ -98,7 +98,7 @@ fn it_takes_as_many_samples_as_asked() {
 }
 
 #[test]
-fn a_size_outside_the_limits_is_refused_and_changes_nothing() {
+fn a_side_outside_the_limits_is_refused_and_changes_nothing() {
     let model = Arc::new(FaceModel::noise(Sizes::tiny(), 3));
     let mut renderer = CpuRenderer::new(Arc::clone(&model));
     for side in [0, MIN_SIDE - 1, MAX_SIDE + 1, u32::MAX] {

@@ -1,4 +1,4 @@
-//! The enrolled demo face, and what a renderer may make of it.
+//! The enrolled demo face, and how closely a renderer has to agree with the definition on it.
 
 use std::fs;
 use std::path::Path;
@@ -10,16 +10,16 @@ use types::{CODE_DIMS, Code, Feature, HeadPose, LEARNED_DIMS, MediaTime, SquareF
 
 use tests::compare::difference;
 
-/// Side of the pictures that are compared.
+/// Side of the compared pictures, in pixels.
 const SIDE: u32 = 128;
 
-/// The face that ships.
+/// Returns the field of the built-in face.
 pub(crate) fn demo_model() -> Arc<FaceModel> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/demo.face");
     Arc::new(FaceFile::parse(&fs::read(path).unwrap()).unwrap().model)
 }
 
-/// `n` poses and codes about as far from the mean as the person's own.
+/// Returns `n` features whose distances from the mean are typical of the person.
 fn features(model: &FaceModel, n: u64) -> Vec<Feature> {
     let sizes = model.sizes();
     (0..n)
@@ -40,7 +40,7 @@ fn features(model: &FaceModel, n: u64) -> Vec<Feature> {
         .collect()
 }
 
-/// `share` of the way from one code to another, in the pose of the first.
+/// Returns the pose of `from` with a code interpolated between the two; `share` is 0 at `from` and 1 at `to`.
 fn towards(from: &Feature, to: &Feature, share: f32) -> Feature {
     let (a, b) = (from.code.as_array(), to.code.as_array());
     let code = std::array::from_fn(|i| (1.0 - share) * a[i] + share * b[i]);
@@ -51,12 +51,14 @@ fn frame_of(picture: &[[f32; 3]]) -> SquareFrame {
     SquareFrame::from_colors(SIDE, MediaTime::ZERO, picture).unwrap()
 }
 
-/// Levels that a rare single pixel may be off where arithmetic rounds alike: where density has a gap, a
-/// little light moves a sample across it.
+/// Tolerance for single pixels, in levels of 8-bit color, of a renderer that rounds like the definition: where the
+/// density has a gap, a small difference moves a sample across it.
 pub(crate) const RARE_PIXEL: f32 = 5.0;
 
-/// Holds a renderer to the definition, by `most` levels at the worst pixel, and by at most 0.1 dB
-/// against a picture as far off as an original is. `draw` gives the picture of a side.
+/// Asserts that a renderer agrees with the definition within `most` levels of 8-bit color at the worst pixel, and
+/// within 0.1 dB when both are compared with a slightly different picture, as evaluation compares them with originals.
+///
+/// `draw` renders a picture of the given side in pixels.
 pub(crate) fn assert_drawn_alike(
     model: &FaceModel,
     most: f32,
@@ -70,7 +72,7 @@ pub(crate) fn assert_drawn_alike(
         let got = difference(&frame, &expected);
         assert!(got.worst <= most && got.mean < 0.3, "feature {index}: {got:?}");
 
-        // The same person a little later.
+        // A slightly different expression stands for the original.
         let later = towards(feature, &features[(index + 1) % features.len()], 0.1);
         let reference = frame_of(&render_cpu(model, &model.frame_inputs(&later), SIDE, 24));
         let ours = psnr_db(&frame, &reference);
@@ -82,8 +84,8 @@ pub(crate) fn assert_drawn_alike(
     }
 }
 
-/// Holds a renderer that keeps the field of a code which hardly moves to the definition: it may be
-/// late by less than shows, never by more.
+/// Asserts that a renderer which reuses the folded field while the code hardly changes agrees with the
+/// definition at more than 50 dB.
 pub(crate) fn assert_drawn_alike_in_slow_motion(
     model: &FaceModel,
     mut draw: impl FnMut(&FrameInputs, u32) -> SquareFrame,

@@ -1,4 +1,4 @@
-//! The built-in face as a file: are its numbers still its numbers, and does it come in layers?
+//! The built-in face file: its parameters do not change, and its layers can be used as they arrive.
 
 use face::{FaceFile, FaceModel};
 use transport::{Control, ModelReceiver, ModelSender};
@@ -6,16 +6,16 @@ use transport::{Control, ModelReceiver, ModelSender};
 /// The face that ships with the program.
 const DEMO: &[u8] = include_bytes!("../../assets/demo.face");
 
-/// Bytes of the public file up to the end of each layer, and FNV-1a of the parameters' bits.
+/// For each layer: bytes of the public file up to its end, and the FNV-1a hash of the parameters' bits.
 ///
-/// If the second fails for a file that did not change, what a file means has changed: fix the
-/// code, or raise the version. A new built-in face brings new numbers.
+/// If a hash changes although the file did not, the meaning of files has changed: fix the code, or raise the version.
+/// A new built-in face has new values.
 const LAYERS: [(usize, u64); 3] = [
     (58_224, 0x7ff5_a30f_e007_37ce),
     (159_553, 0x7702_56cf_81c6_2c2d),
     (251_504, 0x2602_8aca_c97a_716e),
 ];
-/// What a line of 32 kbit/s brings in 15 s.
+/// Bytes that a link of 32 kbit/s transfers in 15 s.
 const FIRST_LAYER: usize = 60_000;
 
 fn fingerprint(model: &FaceModel) -> u64 {
@@ -30,7 +30,7 @@ fn public() -> Vec<u8> {
 }
 
 #[test]
-fn the_built_in_face_has_exactly_these_layers_and_numbers() {
+fn the_built_in_face_has_exactly_these_layers_and_parameters() {
     let public = public();
     for (layers, (end, hash)) in LAYERS.into_iter().enumerate() {
         let file = FaceFile::parse(&public[..end]).unwrap();
@@ -42,7 +42,7 @@ fn the_built_in_face_has_exactly_these_layers_and_numbers() {
 }
 
 #[test]
-fn a_face_that_is_still_coming_can_be_drawn_and_nothing_comes_twice() {
+fn layers_are_usable_as_they_arrive_and_no_byte_is_sent_twice_after_a_reconnect() {
     let public = public();
     let offer = |sender: &ModelSender, before| {
         let Control::ModelOffer { n_bytes, hash } = sender.offer() else { unreachable!() };
@@ -51,17 +51,17 @@ fn a_face_that_is_still_coming_can_be_drawn_and_nothing_comes_twice() {
     let mut crossed = 0;
     let mut drawn = Vec::new();
     let mut before = None;
-    // Two connections: the first breaks once the first layer is there.
-    for lasting in [1, 3] {
+    // Two connections: the first breaks when the first layer has arrived.
+    for n_layers in [1, 3] {
         let mut sender = ModelSender::new(public.clone().into()).unwrap();
         let (mut receiver, want) = offer(&sender, before.take());
         let mut reply = Some(want);
-        while drawn.last().is_none_or(|(layers, _)| *layers < lasting) {
+        while drawn.last().is_none_or(|(layers, _)| *layers < n_layers) {
             if let Some(Control::ModelRequest { hash, from }) = reply.take() {
                 sender.handle_request(hash, from);
             }
             let Some(Control::ModelChunk { offset, bytes }) = sender.poll_chunk() else {
-                panic!("the sender waits at {crossed} bytes");
+                panic!("the sender stopped after {crossed} bytes");
             };
             crossed += bytes.len();
             reply = receiver.handle_chunk(offset, &bytes).unwrap();

@@ -1,4 +1,4 @@
-//! The shaders are sound, and draw what the field's definition draws.
+//! The shaders are valid, and agree with the definition of the field.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn wgsl_files(folder: &Path) -> BTreeSet<String> {
 
 #[test]
 fn every_shader_passes_the_validator_without_a_gpu() {
-    // The window's shader draws, with a vertex and a pixel entry point; all others compute.
+    // The window's shader has a vertex and a fragment stage; all others have one compute stage.
     let others = [
         ("classic.wgsl", classic::SHADER, 1),
         ("blit.wgsl", include_str!("../../crates/app/src/window/blit.wgsl"), 2),
@@ -45,18 +45,17 @@ fn every_shader_passes_the_validator_without_a_gpu() {
 }
 
 #[test]
-fn every_file_of_the_folder_is_part_of_a_shader() {
+fn every_file_in_the_folder_is_part_of_a_shader() {
     let sources = shader_sources();
     let entries: BTreeSet<String> = sources.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(wgsl_files(&folder()), entries);
     for piece in wgsl_files(&folder().join("lib")) {
         let text = fs::read_to_string(folder().join("lib").join(&piece)).unwrap();
-        assert!(sources.iter().any(|(_, source)| source.contains(&text)), "nobody uses {piece}");
+        assert!(sources.iter().any(|(_, source)| source.contains(&text)), "{piece} is unused");
     }
 }
 
-/// Poses and codes that show the head near and far, turned, half outside the picture and not at
-/// all.
+/// Returns features with the head near, far, turned, half outside the picture, and out of sight.
 pub(crate) fn features() -> Vec<Feature> {
     let code = |seed: u64| {
         let mut noise = numerics::SplitMix64::new(seed);
@@ -86,12 +85,11 @@ pub(crate) fn features() -> Vec<Feature> {
     .collect()
 }
 
-/// How far a picture may be from the definition, in levels of 8-bit color.
+/// Returns the tolerance for a picture compared with the definition, in levels of 8-bit color.
 ///
-/// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds
-/// (measured 0.005 of a level), the 11 bits of half floats (0.5), and, on hardware alone, the 8
-/// bits to which samplers round the shares of neighbouring texels, through a noise field whose
-/// texels are unrelated (13.0 on an H100; 8.2 through an enrolled one).
+/// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds (measured: 0.005 of
+/// a level), the 11 bits of half floats (0.5), and the 8 bits to which hardware samplers round interpolation weights.
+/// The latter matters most in a noise field, whose texels are unrelated (13.0 on an H100; 8.2 in an enrolled field).
 pub(crate) fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
     let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
     match (software, precision) {
@@ -107,7 +105,7 @@ fn precisions(gpu: &Gpu) -> Vec<Precision> {
 }
 
 #[test]
-fn the_gpu_draws_what_the_definition_draws() {
+fn the_gpu_agrees_with_the_definition() {
     const SIDE: u32 = 64;
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
@@ -132,7 +130,7 @@ fn the_gpu_draws_what_the_definition_draws() {
 }
 
 #[test]
-fn the_gpu_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too() {
+fn the_gpu_agrees_with_the_definition_on_an_enrolled_face_and_in_slow_motion() {
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
     let model = enrolled::demo_model();
@@ -148,7 +146,7 @@ fn the_gpu_draws_an_enrolled_face_as_the_definition_does_and_in_slow_motion_too(
 }
 
 #[test]
-fn the_compared_pictures_have_a_head_in_them() {
+fn the_compared_pictures_show_a_head() {
     let model = FaceModel::noise(Sizes::tiny(), 7);
     let features = features();
     let (with, without) = (&features[0], features.last().unwrap());
@@ -161,14 +159,14 @@ fn the_compared_pictures_have_a_head_in_them() {
 }
 
 #[test]
-fn a_real_face_of_full_size_is_drawn_at_any_side_and_sample_count() {
+fn a_face_of_full_size_renders_at_any_side_and_sample_count() {
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
     let model = FaceModel::noise(Sizes::for_side(256), 8);
     let inputs = model.frame_inputs(&features()[1]);
     let mut renderer = Renderer::new(device, queue, &model).unwrap();
     let most = tolerance(gpu, Precision::best_for(device));
-    // Rows of 17 and 50 pixels are padded in a read-back, rows of 64 are not.
+    // A read-back pads rows of 17 and 50 pixels, but not rows of 64.
     for (side, n_samples) in [(17, 1), (50, 4), (64, 8)] {
         renderer.resize(device, side).unwrap();
         renderer.set_samples(n_samples);
@@ -181,7 +179,7 @@ fn a_real_face_of_full_size_is_drawn_at_any_side_and_sample_count() {
 }
 
 #[test]
-fn a_new_size_is_refused_at_once_or_taken_with_the_next_picture() {
+fn a_new_side_is_refused_at_once_or_applies_to_the_next_picture() {
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
     let model = FaceModel::untrained(Sizes::tiny(), 1);
@@ -197,7 +195,7 @@ fn a_new_size_is_refused_at_once_or_taken_with_the_next_picture() {
 }
 
 #[test]
-fn pictures_come_back_in_the_order_they_were_drawn() {
+fn read_backs_return_pictures_in_the_order_of_rendering() {
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
     let model = FaceModel::noise(Sizes::tiny(), 9);
@@ -215,6 +213,9 @@ fn pictures_come_back_in_the_order_they_were_drawn() {
         let frame = renderer.finish_read_back(device).unwrap();
         assert_eq!(frame.time(), time(index));
         let expected = render_cpu(&model, &model.frame_inputs(feature), 16, face::DEFAULT_SAMPLES);
-        assert!(difference(&frame, &expected).mean < 0.5, "picture {index} is another one");
+        assert!(
+            difference(&frame, &expected).mean < 0.5,
+            "picture {index} is not the expected one"
+        );
     }
 }
