@@ -14,7 +14,7 @@ fn the_gpu_draws_the_baseline_field_as_defined() {
     const SIDE: u32 = 16;
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
-    let tiny = ClassicSizes::classic_tiny;
+    let tiny = ClassicSizes::tiny;
     for sizes in [tiny(), ClassicSizes { fine: 0, skip: 0, ..tiny() }] {
         let model = ClassicModel::noise(sizes, 7);
         let renderer = ClassicRenderer::new(device, &model, SIDE).unwrap();
@@ -31,7 +31,7 @@ fn the_gpu_draws_the_baseline_field_as_defined() {
 
 #[test]
 fn the_compared_pictures_of_the_baseline_field_differ() {
-    let model = ClassicModel::noise(ClassicSizes::classic_tiny(), 7);
+    let model = ClassicModel::noise(ClassicSizes::tiny(), 7);
     let features = features();
     let pictures = [0, 1].map(|i| {
         render_classic(&model, &model.frame(&features[i].pose, features[i].code.as_array()), 16)
@@ -48,7 +48,7 @@ fn the_compared_pictures_of_the_baseline_field_differ() {
 fn a_side_that_cannot_be_drawn_is_refused() {
     let Some(gpu) = gpu::for_tests() else { return };
     let Gpu { device, queue, .. } = gpu;
-    let model = ClassicModel::untrained(ClassicSizes::classic_tiny(), 1);
+    let model = ClassicModel::untrained(ClassicSizes::tiny(), 1);
     for side in [0, SIDES.start() - 1, SIDES.end() + 1] {
         let refused = ClassicRenderer::new(device, &model, side).map(drop);
         assert!(matches!(refused, Err(ClassicRendererError::Side { .. })), "{side}");

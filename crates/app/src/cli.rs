@@ -171,8 +171,8 @@ pub(crate) struct Enroll {
     #[arg(long, default_value = "default")]
     pub(crate) preset: enroll::Preset,
     /// Time limit for the whole enrollment, such as 90s or 10m
-    #[arg(long, value_parser = parse_duration, conflicts_with = "steps")]
-    pub(crate) budget: Option<Duration>,
+    #[arg(long, value_name = "TIME", conflicts_with = "steps")]
+    pub(crate) budget: Option<enroll::Budget>,
     /// Number of training steps instead of a time limit, for reproducible results
     #[arg(long)]
     pub(crate) steps: Option<u32>,

@@ -4,7 +4,7 @@
 // parameters in the order of `ClassicLayout`, 3 the biases of the layers including the products with
 // the frame's codes (`[depth][width]` of each network, heads first), 4 the background `[side][side]` as
 // rgb0. Group 1: 0 the picture, rgba8unorm, sRGB, alpha 1. The head is in canonical space, the torso in
-// camera space, both in canonical units. Definition in Rust: `render_classic_ray` through the centre
+// camera space, both in canonical units. Definition in Rust: `render_classic_ray` through the center
 // of the pixel.
 
 struct Net {
@@ -230,7 +230,7 @@ fn ask(net: Net, ray: Ray, distance: f32) -> Sample {
     return Sample(color, exp(clamp(log_density, LOG_DENSITY_MIN, LOG_DENSITY_MAX)));
 }
 
-// The centre of one of `n` equal intervals of a ray.
+// The center of one of `n` equal intervals of a ray.
 fn even(ray: Ray, index: u32, n: u32) -> f32 {
     return ray.near + (f32(index) + 0.5) * ((ray.far - ray.near) / f32(n));
 }

@@ -138,8 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file() -> Vec<u8> {
-        let sizes =
-            ClassicSizes { depth: 1, skip: 0, background: 4, ..ClassicSizes::classic_tiny() };
+        let sizes = ClassicSizes { depth: 1, skip: 0, background: 4, ..ClassicSizes::tiny() };
         ClassicModel::noise(sizes, 5).to_bytes()
     }
 
@@ -153,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_field_survives_a_round_trip() {
-        let model = ClassicModel::noise(ClassicSizes::classic_tiny(), 5);
+        let model = ClassicModel::noise(ClassicSizes::tiny(), 5);
         let read = ClassicModel::parse(&model.to_bytes()).unwrap();
         assert_eq!(read.sizes(), model.sizes());
         for (got, want) in read.params().iter().zip(model.params()) {

@@ -8,7 +8,7 @@ use crate::sizes::{ClassicLayout, ClassicSizes, NetLayout, TORSO_INPUT_SCALE};
 /// Inputs for drawing one frame: the camera and the per-frame inputs of each network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassicFrame {
-    /// Camera centre in canonical space.
+    /// Camera center in canonical space.
     pub(crate) origin: [f32; 3],
     /// Columns of the rotation `canonical_from_camera`.
     pub(crate) axes: [[f32; 3]; 3],

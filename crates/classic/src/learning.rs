@@ -145,7 +145,7 @@ impl<'a> Training<'a> {
 
     /// Takes one step on random training frames; returns the mean squared error of its pixels.
     fn step(&mut self, progress: f32) -> anyhow::Result<f64> {
-        let Observations { train, side, .. } = self.observations;
+        let train = &self.observations.train;
         let noise = &mut self.noise;
         let chosen: Vec<usize> =
             (0..FRAMES_PER_STEP).map(|_| (noise.bits() % train.len() as u64) as usize).collect();
@@ -165,7 +165,7 @@ impl<'a> Training<'a> {
                 let code = code(expression, &observation.torso);
                 ClassicJob {
                     frame: ClassicFrame::new(&self.sizes, &self.layout, &self.params, &pose, &code),
-                    pixels: self.regions[i].draw(frame.rgb(), *side, &RAYS, noise),
+                    pixels: self.regions[i].draw(frame, &RAYS, noise),
                     seed: noise.bits(),
                     field: &field,
                     scale: 1.0 / RAYS_PER_STEP as f32,

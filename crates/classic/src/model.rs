@@ -15,7 +15,7 @@ const FIRST_LOG_DENSITY: f32 = -2.0;
 /// use classic::{ClassicModel, ClassicSizes, render_classic};
 /// use types::{Code, HeadPose};
 ///
-/// let sizes = ClassicSizes::classic_tiny();
+/// let sizes = ClassicSizes::tiny();
 /// let model = ClassicModel::untrained(sizes, 7);
 /// let pose = HeadPose::new(glam::Vec3::ZERO, glam::Vec3::new(0.0, 0.0, 1.2))?;
 /// let picture = render_classic(&model, &model.frame(&pose, Code::NEUTRAL.as_array()), 4);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn wrong_lengths_and_nan_are_refused() {
-        let (sizes, background) = (ClassicSizes::classic_tiny(), vec![[0.5; 3]; 256]);
+        let (sizes, background) = (ClassicSizes::tiny(), vec![[0.5; 3]; 256]);
         let len = ClassicLayout::new(&sizes).len;
         let make = |len, background| ClassicModel::new(sizes.clone(), vec![0.1; len], background);
         assert!(make(len, background.clone()).is_ok());

@@ -99,15 +99,15 @@ pub(crate) fn render_classic_ray(
     RayColors { coarse, fine }
 }
 
-/// Renders a square picture of `side` by `side` pixels: the color of a ray through the centre of each
+/// Renders a square picture of `side` by `side` pixels: the color of a ray through the center of each
 /// pixel, sRGB in 0..=1, row by row.
 ///
 /// `frame` must come from [`ClassicModel::frame`] of the same model. Uses all cores.
 pub fn render_classic(model: &ClassicModel, frame: &ClassicFrame, side: u32) -> Vec<[f32; 3]> {
-    let centre = |i: u32| (i as f32 + 0.5) / side as f32;
+    let center = |i: u32| (i as f32 + 0.5) / side as f32;
     (0..side * side)
         .into_par_iter()
-        .map(|i| render_classic_ray(model, frame, centre(i % side), centre(i / side)).fine)
+        .map(|i| render_classic_ray(model, frame, center(i % side), center(i / side)).fine)
         .collect()
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn integrate(
     (rgb, transmittance)
 }
 
-/// Reads an `n` by `n` picture at an image point, bilinear and clamped at the edges; the centre of
+/// Reads an `n` by `n` picture at an image point, bilinear and clamped at the edges; the center of
 /// texel `i` lies at `(i + 0.5) / n`.
 pub(crate) fn read_picture(texels: &[[f32; 3]], n: usize, x: f32, y: f32) -> [f32; 3] {
     let axis = |v: f32| {
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_head_ray_passes_through_the_point_behind_its_pixel() {
-        let model = ClassicModel::untrained(ClassicSizes::classic_tiny(), 1);
+        let model = ClassicModel::untrained(ClassicSizes::tiny(), 1);
         let frame = model.frame(&pose(), &[0.0; CODE_DIMS]);
         let point = Vec3::new(0.3, -0.5, 0.2);
         let [x, y] = pose().image_from_head(point * CANONICAL_M);
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_background_shows_through_an_empty_field() {
-        let sizes = ClassicSizes::classic_tiny();
+        let sizes = ClassicSizes::tiny();
         let layout = crate::sizes::ClassicLayout::new(&sizes);
         let mut params = vec![0.0; layout.len];
         for (net, _) in layout.nets(&sizes) {
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn code_pose_and_consistency_code_change_the_picture() {
-        let model = ClassicModel::noise(ClassicSizes::classic_tiny(), 3);
+        let model = ClassicModel::noise(ClassicSizes::tiny(), 3);
         let draw = |model: &ClassicModel, pose: &HeadPose, code: &[f32]| {
             render_classic_ray(model, &model.frame(pose, code), 0.4, 0.6)
         };
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn without_a_fine_pass_the_coarse_color_is_shown() {
-        let sizes = ClassicSizes { fine: 0, ..ClassicSizes::classic_tiny() };
+        let sizes = ClassicSizes { fine: 0, ..ClassicSizes::tiny() };
         let model = ClassicModel::noise(sizes, 3);
         let colors = render_classic_ray(&model, &model.frame(&pose(), &[0.1; CODE_DIMS]), 0.5, 0.5);
         assert_eq!(colors.coarse, colors.fine);

@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn all_sizes() -> [ClassicSizes; 3] {
-        let tiny = ClassicSizes::classic_tiny();
+        let tiny = ClassicSizes::tiny();
         [
             tiny.clone(),
             ClassicSizes { fine: 0, skip: 0, ..tiny.clone() },
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn the_coarse_density_has_a_gradient() {
-        let sizes = ClassicSizes { fine: 0, ..ClassicSizes::classic_tiny() };
+        let sizes = ClassicSizes { fine: 0, ..ClassicSizes::tiny() };
         let model = model(sizes.clone());
         let (mut params, code) = (model.params().to_vec(), code(&sizes));
         let mut worker = FrameWorker::new(&sizes, model.layout());

@@ -85,7 +85,7 @@ struct ClassicUniform {
     numbers: [f32; 4],
 }
 
-/// Camera centre and axes in canonical space; the fourth components are padding.
+/// Camera center and axes in canonical space; the fourth components are padding.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 struct ClassicFrameUniform {

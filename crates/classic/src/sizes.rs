@@ -89,7 +89,7 @@ impl ClassicSizes {
     }
 
     /// Smallest useful sizes, for tests.
-    pub fn classic_tiny() -> Self {
+    pub fn tiny() -> Self {
         Self {
             width: 32,
             depth: 3,
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn parts_follow_each_other_without_gaps_or_overlaps() {
-        for sizes in [ClassicSizes::classic_tiny(), ClassicSizes::small(), ClassicSizes::full()] {
+        for sizes in [ClassicSizes::tiny(), ClassicSizes::small(), ClassicSizes::full()] {
             assert!(sizes.is_valid());
             let layout = ClassicLayout::new(&sizes);
             let mut at = 0;
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn multiply_adds_equal_a_count_by_hand() {
-        let sizes = ClassicSizes { skip: 0, ..ClassicSizes::classic_tiny() };
+        let sizes = ClassicSizes { skip: 0, ..ClassicSizes::tiny() };
         // Layers 63 -> 32 -> 32 -> 32, density 32 -> 1, color 32 -> 16 -> 3.
         let sample = 63 * 32 + 2 * 32 * 32 + 32 + 32 * 16 + 3 * 16;
         // 6 coarse samples, 11 coarse and fine, 4 torso; three encoded directions of 27 numbers.
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn sizes_outside_the_format_are_invalid() {
-        let good = ClassicSizes::classic_tiny;
+        let good = ClassicSizes::tiny;
         for bad in [
             ClassicSizes { width: 48, ..good() },
             ClassicSizes { width: 512, ..good() },

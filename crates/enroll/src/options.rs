@@ -117,8 +117,8 @@ pub struct BudgetError {
 impl FromStr for Budget {
     type Err = BudgetError;
 
-    /// Parses a time such as `90s`, `15m` or `1.5h` (up to 1000 hours), or a number of training
-    /// steps such as `3000 steps`.
+    /// Parses a time such as `90s`, `15m` or `1.5h` (in seconds without a unit, up to 1000 hours), or
+    /// a number of training steps such as `3000 steps`.
     fn from_str(text: &str) -> Result<Self, BudgetError> {
         let seconds = |number: &str, unit: f64| {
             let seconds = number.trim().parse::<f64>().ok()? * unit;
@@ -131,7 +131,7 @@ impl FromStr for Budget {
         } else if let Some(number) = text.strip_suffix('m') {
             seconds(number, 60.0)
         } else {
-            text.strip_suffix('s').and_then(|number| seconds(number, 1.0))
+            seconds(text.strip_suffix('s').unwrap_or(text), 1.0)
         };
         parsed.ok_or_else(|| BudgetError { text: text.to_owned() })
     }
@@ -284,6 +284,7 @@ mod tests {
     fn a_budget_is_a_time_or_a_number_of_steps() {
         for (text, want) in [
             ("90s", Budget::Time(Duration::from_secs(90))),
+            ("90", Budget::Time(Duration::from_secs(90))),
             ("1.5m", Budget::Time(Duration::from_secs(90))),
             ("2h", Budget::Time(Duration::from_hours(2))),
             ("3000 steps", Budget::Steps(3000)),
@@ -291,7 +292,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(want), "{text}");
         }
-        for wrong in ["", "90", "0s", "-1m", "NaNs", "infs", "2000h", "0 steps", "1.5 steps"] {
+        for wrong in ["", "s", "0s", "-1m", "NaNs", "infs", "2000h", "0 steps", "1.5 steps"] {
             assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
         }
     }

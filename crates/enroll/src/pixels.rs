@@ -1,12 +1,12 @@
 //! Selection of training pixels by face region.
 
 use numerics::SplitMix64;
-use types::Landmarks;
+use types::{Landmarks, SquareFrame};
 
 /// One training pixel.
 #[derive(Clone, Copy, Debug)]
 pub struct Pixel {
-    /// Image coordinates of its centre, 0..=1 from the top left.
+    /// Image coordinates of its center, 0..=1 from the top left.
     pub at: [f32; 2],
     /// sRGB, about 0..=1, under the mean exposure of all frames.
     pub rgb: [f32; 3],
@@ -55,7 +55,7 @@ struct Rect {
 const LIPS: [usize; 8] = [61, 291, 0, 17, 13, 14, 84, 314];
 /// Landmarks around the right and the left eye, including the brows.
 const EYES: [[usize; 6]; 2] = [[33, 133, 159, 145, 70, 107], [362, 263, 386, 374, 336, 300]];
-/// Share by which the hull is shrunk towards its centre, as a margin for tracking errors.
+/// Share by which the hull is shrunk towards its center, as a margin for tracking errors.
 const HULL_SHRINK: f32 = 0.08;
 
 /// Landmarks of the chin and the top of the forehead, and of the temples.
@@ -90,16 +90,16 @@ impl Regions {
         }
     }
 
-    /// Draws the random pixels of one step from `rgb`, `[side][side][3]` bytes.
+    /// Draws the random pixels of one step from the frame of these regions.
     ///
     /// They are returned in Z-order, so that consecutive rays read neighboring parts of the field.
     pub fn draw(
         &self,
-        rgb: &[u8],
-        side: u32,
+        frame: &SquareFrame,
         counts: &RayCounts,
         noise: &mut SplitMix64,
     ) -> Vec<Pixel> {
+        let (rgb, side) = (frame.rgb(), frame.side());
         let whole = Rect { min: [0.0; 2], max: [1.0; 2] };
         let eyes = counts.eyes / 2;
         let mut pixels = Vec::with_capacity(counts.total());

@@ -235,9 +235,8 @@ impl<'a> Training<'a> {
                 *c += (self.noise.uniform() * 2.0 - 1.0) * HALF_STEP * d;
             }
         }
-        let Observations { train, side, .. } = self.observations;
-        let rgb = train[i].frame.rgb();
-        let mut pixels = self.regions[i].draw(rgb, *side, &RAYS, &mut self.noise);
+        let frame = &self.observations.train[i].frame;
+        let mut pixels = self.regions[i].draw(frame, &RAYS, &mut self.noise);
         let exposure = self.poses.exposure(i);
         for pixel in &mut pixels {
             for c in 0..3 {

@@ -7,11 +7,7 @@ use crate::progress::ProgressDisplay;
 
 /// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
-    let budget = match (args.budget, args.steps) {
-        (Some(time), _) => Budget::Time(time),
-        (None, Some(steps)) => Budget::Steps(steps),
-        (None, None) => Budget::default(),
-    };
+    let budget = args.steps.map(Budget::Steps).or(args.budget).unwrap_or_default();
     let options = EnrollOptions {
         side: args.size,
         preset: args.preset,

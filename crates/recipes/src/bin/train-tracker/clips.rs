@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_face_is_centred_in_its_crop_and_120_pixels_large() {
+    fn a_face_is_centered_in_its_crop_and_120_pixels_large() {
         let frame = Frame::new(200, 100, MediaTime::ZERO, vec![90; 200 * 100 * 3]).unwrap();
         let at = |i: usize| [20.0 + (i % 5) as f32 * 10.0, 30.0 + (i % 2) as f32 * 30.0, 4.0];
         let labels: Vec<[f32; 3]> = (0..LANDMARKS).map(at).collect();

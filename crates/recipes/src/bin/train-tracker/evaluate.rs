@@ -12,7 +12,7 @@ use crate::faces::{Face, SIDE};
 pub(crate) struct FaceError {
     /// Relative to the distance of the outer eye corners, 33 and 263.
     pub(crate) by_corners: f32,
-    /// Relative to the distance of the iris centres, 468 and 473.
+    /// Relative to the distance of the iris centers, 468 and 473.
     pub(crate) by_irises: f32,
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn evaluate(net: &LandmarkNet, faces: &[Face]) -> AccuracyReport {
     let found: Vec<([FaceError; 2], Detection)> = faces
         .par_iter()
         .map_init(Tape::default, |tape, face| {
-            let centre = SIDE as f32 / 2.0;
-            let mut crop = Crop::upright([centre; 2], SIDE as f32);
+            let center = SIDE as f32 / 2.0;
+            let mut crop = Crop::upright([center; 2], SIDE as f32);
             let mut errors = [FaceError { by_corners: 9.0, by_irises: 9.0 }; 2];
             let mut last = None;
             for error in &mut errors {

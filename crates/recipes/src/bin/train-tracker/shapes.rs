@@ -14,14 +14,14 @@ const COEFFICIENTS: usize = LandmarkNet::COEFFICIENTS;
 /// Larger side of the mean face's bounding box, relative to the crop.
 const FACE_IN_CROP: f32 = 0.62;
 
-/// Mean face in crop space (side 1, origin at the centre) with its mirror symmetry.
+/// Mean face in crop space (side 1, origin at the center) with its mirror symmetry.
 pub(crate) struct MeanShape {
     pub(crate) points: Vec<[f32; 3]>,
     /// Index of each landmark's mirror image.
     pub(crate) mirror: Vec<usize>,
 }
 
-/// Computes the generalized Procrustes mean of the faces, made symmetric, upright, centred and of fixed
+/// Computes the generalized Procrustes mean of the faces, made symmetric, upright, centered and of fixed
 /// size.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ fn to_crop(mean: &[[f32; 3]], points: &[[f32; 3]]) -> Option<Vec<[f32; 3]>> {
     Some(points.iter().map(point).collect())
 }
 
-/// Rotates points until the eyes are level, scales them to [`FACE_IN_CROP`] and centres their bounding
+/// Rotates points until the eyes are level, scales them to [`FACE_IN_CROP`] and centers their bounding
 /// box.
 fn normalized(points: &[[f32; 3]]) -> Vec<[f32; 3]> {
     let (right, left) = (points[33], points[263]);
