@@ -236,7 +236,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.command(Command::HangUp);
+        // Waits for room in the queue: without this command, the join below would never return.
+        let _ = self.inputs.blocking_send(Input::Command(Command::HangUp));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
