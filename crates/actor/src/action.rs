@@ -5,7 +5,7 @@ use types::{EXPRESSION_DIMS, LANDMARKS};
 
 /// Facial action. Weights are about 0..=1; gaze is in radians.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Action {
+pub(crate) enum FacialAction {
     Jaw,
     Round,
     Wide,
@@ -24,20 +24,20 @@ pub(crate) enum Action {
 /// Number of actions.
 pub(crate) const N_ACTIONS: usize = 13;
 
-const ALL: [Action; N_ACTIONS] = [
-    Action::Jaw,
-    Action::Round,
-    Action::Wide,
-    Action::Press,
-    Action::LipBite,
-    Action::Smile,
-    Action::BlinkRight,
-    Action::BlinkLeft,
-    Action::BrowUp,
-    Action::BrowFrown,
-    Action::GazeRight,
-    Action::GazeDown,
-    Action::Squint,
+const ALL: [FacialAction; N_ACTIONS] = [
+    FacialAction::Jaw,
+    FacialAction::Round,
+    FacialAction::Wide,
+    FacialAction::Press,
+    FacialAction::LipBite,
+    FacialAction::Smile,
+    FacialAction::BlinkRight,
+    FacialAction::BlinkLeft,
+    FacialAction::BrowUp,
+    FacialAction::BrowFrown,
+    FacialAction::GazeRight,
+    FacialAction::GazeDown,
+    FacialAction::Squint,
 ];
 
 /// Corners of both outlines of the lips.
@@ -160,7 +160,7 @@ fn rest_constraints(mean: &[Vec3]) -> Vec<Constraint> {
     constraints
 }
 
-fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
+fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
     let mut w = still(0.0015);
     let mouth = [
         &INNER_LIPS.upper[..],
@@ -177,7 +177,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
     let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
     let side = |i: usize| rest[i].x.signum();
     match action {
-        Action::Jaw => {
+        FacialAction::Jaw => {
             pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
             for i in CHIN_AREA {
                 push(&mut w, i, Vec3::new(0.0, 0.022, 0.004), 0.001);
@@ -192,7 +192,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(-0.0025 * side(i), 0.005, 0.002), 0.001);
             }
         }
-        Action::Round => {
+        FacialAction::Round => {
             pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
             for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(-0.0065 * side(i), 0.0, -0.002), 0.001);
@@ -206,7 +206,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(x, 0.0025 * middle(i), -0.003 * middle(i)), 0.001);
             }
         }
-        Action::Wide => {
+        FacialAction::Wide => {
             pin(&mut w, &[&eyes[..], &irises, &brows(), &CHIN_AREA].concat(), 0.001);
             for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(0.005 * side(i), -0.001, 0.002), 0.0005);
@@ -218,7 +218,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.12 * rest[i].x, 0.002 * middle(i), 0.001), 0.0005);
             }
         }
-        Action::Press => {
+        FacialAction::Press => {
             pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
             for i in [INNER_LIPS.upper, OUTER_LIPS.upper].concat() {
                 push(&mut w, i, Vec3::new(0.0, 0.0012 * middle(i), 0.001), 0.0005);
@@ -227,7 +227,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.0, -0.0015 * middle(i), 0.001), 0.0005);
             }
         }
-        Action::LipBite => {
+        FacialAction::LipBite => {
             pin(&mut w, &[&eyes[..], &irises, &brows(), &OUTER_LIPS.upper].concat(), 0.001);
             for i in INNER_LIPS.upper {
                 push(&mut w, i, Vec3::new(0.0, -0.0015 * middle(i), 0.0), 0.0005);
@@ -236,7 +236,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.0, -0.001 * middle(i), 0.004), 0.0005);
             }
         }
-        Action::Smile => {
+        FacialAction::Smile => {
             pin(&mut w, &[&irises[..], &brows()].concat(), 0.001);
             for i in MOUTH_CORNERS {
                 push(&mut w, i, Vec3::new(0.007 * side(i), -0.006, 0.004), 0.0005);
@@ -252,12 +252,12 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.0, -0.0012, 0.0), 0.0007);
             }
         }
-        Action::BlinkRight | Action::BlinkLeft => {
+        FacialAction::BlinkRight | FacialAction::BlinkLeft => {
             pin(&mut w, &[&mouth[..], &irises, &brows()].concat(), 0.001);
             let right = (RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid);
             let left = (LEFT_EYE.upper_lid, LEFT_EYE.lower_lid);
             let (shut, open) =
-                if action == Action::BlinkRight { (right, left) } else { (left, right) };
+                if action == FacialAction::BlinkRight { (right, left) } else { (left, right) };
             for (&up, &down) in shut.0.iter().zip(&shut.1) {
                 let gap = rest[down] - rest[up];
                 push(&mut w, up, gap * 0.92, 0.0002);
@@ -265,13 +265,13 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
             }
             pin(&mut w, &[open.0, open.1].concat(), 0.0003);
         }
-        Action::BrowUp => {
+        FacialAction::BrowUp => {
             pin(&mut w, &[&mouth[..], &eyes, &irises].concat(), 0.0007);
             for i in brows() {
                 push(&mut w, i, Vec3::new(0.0, -0.008, 0.001), 0.0007);
             }
         }
-        Action::BrowFrown => {
+        FacialAction::BrowFrown => {
             pin(&mut w, &[&mouth[..], &eyes, &irises].concat(), 0.0007);
             for i in [107, 55, 336, 285] {
                 push(&mut w, i, Vec3::new(-0.003 * side(i), 0.0045, -0.001), 0.0007);
@@ -281,13 +281,13 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
             }
         }
         // A radian of gaze moves the iris by about the radius of the eyeball.
-        Action::GazeRight => {
+        FacialAction::GazeRight => {
             pin(&mut w, &[&mouth[..], &eyes, &brows()].concat(), 0.0007);
             for &i in &irises {
                 push(&mut w, i, Vec3::new(0.0112, 0.0, 0.0), 0.0002);
             }
         }
-        Action::GazeDown => {
+        FacialAction::GazeDown => {
             pin(&mut w, &[&mouth[..], &brows()].concat(), 0.0007);
             for &i in &irises {
                 push(&mut w, i, Vec3::new(0.0, 0.0112, 0.0), 0.0002);
@@ -299,7 +299,7 @@ fn constraints(action: Action, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.0, 0.003, 0.0), 0.0003);
             }
         }
-        Action::Squint => {
+        FacialAction::Squint => {
             pin(&mut w, &[&mouth[..], &irises].concat(), 0.001);
             for i in [RIGHT_EYE.lower_lid, LEFT_EYE.lower_lid].concat() {
                 push(&mut w, i, Vec3::new(0.0, -0.0016, 0.0), 0.0003);
@@ -379,7 +379,7 @@ mod tests {
     fn a_blink_closes_the_lids_and_the_jaw_opens_the_lips() {
         let shape = FaceShape::builtin().unwrap();
         let actions = Actions::new(&shape);
-        let with = |pairs: &[(Action, f32)]| {
+        let with = |pairs: &[(FacialAction, f32)]| {
             let mut weights = [0.0; N_ACTIONS];
             for &(action, weight) in pairs {
                 weights[action as usize] = weight;
@@ -387,7 +387,7 @@ mod tests {
             displace(&shape, &actions.expression(&weights))
         };
         let rest = with(&[]);
-        let blink = with(&[(Action::BlinkRight, 1.0), (Action::BlinkLeft, 1.0)]);
+        let blink = with(&[(FacialAction::BlinkRight, 1.0), (FacialAction::BlinkLeft, 1.0)]);
         for (upper, lower) in
             [(RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid), (LEFT_EYE.upper_lid, LEFT_EYE.lower_lid)]
         {
@@ -396,7 +396,7 @@ mod tests {
         }
         let (shut, open) = (
             gap(&rest, &INNER_LIPS.upper, &INNER_LIPS.lower),
-            gap(&with(&[(Action::Jaw, 1.0)]), &INNER_LIPS.upper, &INNER_LIPS.lower),
+            gap(&with(&[(FacialAction::Jaw, 1.0)]), &INNER_LIPS.upper, &INNER_LIPS.lower),
         );
         assert!(shut.abs() < 0.002 && open > 0.007, "lips: {shut} m shut, {open} m open");
     }

@@ -3,10 +3,10 @@ use rayon::prelude::*;
 use types::{FOCAL, Landmarks, MediaTime, SquareFrame};
 
 use crate::action::Actions;
-use crate::backdrop::Backdrop;
 use crate::light::srgb_from_linear;
 use crate::performance::{self, Performance};
-use crate::raster::{Band, Hit, Material};
+use crate::raster::{Hit, Material, RasterBand};
+use crate::room::Room;
 use crate::scene::{Body, Scene};
 use crate::voice;
 use face_shape::FaceShape;
@@ -41,7 +41,7 @@ pub struct Actor {
     seed: u64,
     actions: Actions,
     body: Body,
-    backdrop: Backdrop,
+    room: Room,
 }
 
 /// Frame of the actor with its ground truth.
@@ -66,7 +66,7 @@ impl Actor {
         let shape = FaceShape::builtin().expect("the embedded face shape is valid");
         let actions = Actions::new(&shape);
         let rest = actions.resting(&shape);
-        Self { seed, actions, body: Body::new(shape, rest), backdrop: Backdrop::new(seed) }
+        Self { seed, actions, body: Body::new(shape, rest), room: Room::new(seed) }
     }
 
     /// Returns the scripted performance at a media time.
@@ -106,7 +106,7 @@ impl Actor {
             .enumerate()
             .for_each(|(i, ((rgb, classes), triangles))| {
                 let n_rows = classes.len() / pixels;
-                let mut band = Band::new(pixels * n, i * BAND_ROWS * n, n_rows * n);
+                let mut band = RasterBand::new(pixels * n, i * BAND_ROWS * n, n_rows * n);
                 scene.draw(&mut band, triangles);
                 for (at, (pixel, class)) in
                     rgb.chunks_exact_mut(3).zip(classes.iter_mut()).enumerate()
@@ -125,7 +125,14 @@ impl Actor {
     }
 
     /// Returns the mean color of a pixel's samples and the class of most of them.
-    fn resolve(&self, scene: &Scene<'_>, band: &Band, x: usize, y: usize, n: usize) -> (Vec3, u8) {
+    fn resolve(
+        &self,
+        scene: &Scene<'_>,
+        band: &RasterBand,
+        x: usize,
+        y: usize,
+        n: usize,
+    ) -> (Vec3, u8) {
         let hit = |sx: usize, sy: usize| band.hits[(y * n + sy) * band.width + x * n + sx];
         let mut sum = Vec3::ZERO;
         if let Some(material) = uniform(scene, hit, n) {
@@ -144,7 +151,7 @@ impl Actor {
                     let scale = n as f32 / scene.side() as f32;
                     sum += *behind.get_or_insert_with(|| {
                         let row = y + band.first_row / n;
-                        self.backdrop.at((x as f32 + 0.5) * scale, (row as f32 + 0.5) * scale)
+                        self.room.at((x as f32 + 0.5) * scale, (row as f32 + 0.5) * scale)
                     });
                     votes[class::BACKGROUND as usize] += 1;
                 } else {

@@ -4,7 +4,7 @@ use crate::noise::{lerp, smoothstep};
 use crate::raster::{Material, Triangle};
 
 /// Rigid surface; vertices in the space of the resting head, meters.
-pub(crate) struct Part {
+pub(crate) struct RigidPart {
     pub vertices: Vec<Vec3>,
     pub normals: Vec<Vec3>,
     pub uv: Vec<[f32; 2]>,
@@ -23,8 +23,8 @@ pub(crate) fn surface(
     material: Material,
     torso: impl Fn(f32) -> f32,
     at: impl Fn(f32, f32) -> Vec3,
-) -> Part {
-    let mut part = Part {
+) -> RigidPart {
+    let mut part = RigidPart {
         vertices: Vec::new(),
         normals: Vec::new(),
         uv: Vec::new(),
@@ -69,7 +69,7 @@ fn around(center: Vec3, half_width: f32, half_depth: f32, power: f32, u: f32) ->
 }
 
 /// Neck, from inside the head down into the collar.
-pub(crate) fn neck() -> Part {
+pub(crate) fn neck() -> RigidPart {
     surface(
         40,
         16,
@@ -94,7 +94,7 @@ pub(crate) fn neck() -> Part {
 }
 
 /// Sweater, from the neck to below the frame.
-pub(crate) fn sweater() -> Part {
+pub(crate) fn sweater() -> RigidPart {
     // Half width, height, half depth, depth of the center, roundness.
     const ROWS: [[f32; 5]; 10] = [
         [0.065, 0.122, 0.067, 0.118, 1.0],
@@ -125,7 +125,7 @@ pub(crate) fn sweater() -> Part {
 }
 
 /// Ribbed collar.
-pub(crate) fn collar() -> Part {
+pub(crate) fn collar() -> RigidPart {
     surface(
         120,
         10,
@@ -160,7 +160,7 @@ fn curve<const N: usize>(rows: &[[f32; N]], v: f32) -> [f32; N] {
 }
 
 /// Ear; `side` is 1 on the image's right, -1 on its left.
-pub(crate) fn ear(side: f32) -> Part {
+pub(crate) fn ear(side: f32) -> RigidPart {
     surface(
         40,
         14,

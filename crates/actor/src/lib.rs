@@ -20,7 +20,6 @@
 
 mod action;
 mod actor;
-mod backdrop;
 mod clothes;
 mod eye;
 mod hair;
@@ -31,6 +30,7 @@ mod noise;
 mod performance;
 mod phoneme;
 mod raster;
+mod room;
 mod scene;
 mod skin;
 mod subdivide;

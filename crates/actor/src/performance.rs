@@ -2,7 +2,7 @@ use glam::{EulerRot, Quat, Vec3};
 use numerics::hash;
 use types::{Expression, FOCAL, HeadPose, MediaTime, TORSO_DIMS};
 
-use crate::action::{Action, Actions, N_ACTIONS};
+use crate::action::{Actions, FacialAction, N_ACTIONS};
 use crate::noise::{drift, smoothstep, uniform};
 use crate::phoneme::{self, STRETCH_S, Segment};
 
@@ -89,21 +89,21 @@ pub(crate) fn script(seed: u64, actions: &Actions, time: MediaTime) -> Performan
     let gaze = [soft_limit(look[0] + 0.8 * yaw, 0.42), soft_limit(look[1] - 0.8 * pitch, 0.25)];
     let smile = smile(seed, t);
     let mut weights = [0.0; N_ACTIONS];
-    let mut set = |action: Action, weight: f32| weights[action as usize] = weight;
-    set(Action::Jaw, mouth.jaw);
-    set(Action::Round, mouth.round);
-    set(Action::Wide, mouth.wide);
-    set(Action::Press, mouth.press);
-    set(Action::LipBite, mouth.bite);
-    set(Action::Smile, smile * (1.0 - 0.5 * mouth.round.min(1.0)) * (1.0 - 0.35 * talking));
+    let mut set = |action: FacialAction, weight: f32| weights[action as usize] = weight;
+    set(FacialAction::Jaw, mouth.jaw);
+    set(FacialAction::Round, mouth.round);
+    set(FacialAction::Wide, mouth.wide);
+    set(FacialAction::Press, mouth.press);
+    set(FacialAction::LipBite, mouth.bite);
+    set(FacialAction::Smile, smile * (1.0 - 0.5 * mouth.round.min(1.0)) * (1.0 - 0.35 * talking));
     let lids_down = (1.0 - 0.25 * (gaze[1] / 0.25).max(0.0)).min(1.0);
-    set(Action::BlinkRight, blink[0] * lids_down);
-    set(Action::BlinkLeft, blink[1] * lids_down);
-    set(Action::BrowUp, brow_up(seed, &spoken, t));
-    set(Action::BrowFrown, 0.5 * smoothstep(0.25, 0.8, drift(seed ^ 0x43, speed(0.27))));
-    set(Action::GazeRight, gaze[0]);
-    set(Action::GazeDown, gaze[1]);
-    set(Action::Squint, 0.6 * smile);
+    set(FacialAction::BlinkRight, blink[0] * lids_down);
+    set(FacialAction::BlinkLeft, blink[1] * lids_down);
+    set(FacialAction::BrowUp, brow_up(seed, &spoken, t));
+    set(FacialAction::BrowFrown, 0.5 * smoothstep(0.25, 0.8, drift(seed ^ 0x43, speed(0.27))));
+    set(FacialAction::GazeRight, gaze[0]);
+    set(FacialAction::GazeDown, gaze[1]);
+    set(FacialAction::Squint, 0.6 * smile);
     let expression = Expression::new(actions.expression(&weights))
         .expect("a sum of a few bounded actions is plausible");
     Performance { time, pose, expression, gaze, blink, mouth, torso }

@@ -49,14 +49,14 @@ impl Hit {
 }
 
 /// Band of rows of the sample grid.
-pub(crate) struct Band {
+pub(crate) struct RasterBand {
     pub width: usize,
     pub first_row: usize,
     pub hits: Vec<Hit>,
     nearest: Vec<f32>,
 }
 
-impl Band {
+impl RasterBand {
     pub(crate) fn new(width: usize, first_row: usize, n_rows: usize) -> Self {
         let none = Hit { triangle: Hit::NONE, b: 0.0, c: 0.0 };
         Self {
@@ -132,7 +132,7 @@ mod tests {
         let far = [(0.0, 0.0), (8.0, 0.0), (0.0, 8.0)].map(|(x, y)| Vec3::new(x, y, 0.5));
         let near = far.map(|p| Vec3::new(p.x, p.y, 1.0));
         for order in [[0, 1], [1, 0]] {
-            let mut band = Band::new(8, 0, 8);
+            let mut band = RasterBand::new(8, 0, 8);
             for i in order {
                 let corners = if i == 0 { far } else { near };
                 band.draw(i, Material::Ear, corners, |_, _| true);
@@ -149,7 +149,7 @@ mod tests {
         let (a, b, c, d) = (corner(0.3, 0.3), corner(7.7, 0.2), corner(7.6, 7.7), corner(0.2, 7.6));
         let mut drawn = [0; 2];
         for (i, t) in [[a, b, c], [a, c, d]].into_iter().enumerate() {
-            let mut band = Band::new(8, 0, 8);
+            let mut band = RasterBand::new(8, 0, 8);
             band.draw(0, Material::Ear, t, |_, _| true);
             drawn[i] = band.hits.iter().filter(|h| h.triangle == 0).count();
         }

@@ -2,7 +2,7 @@ use glam::{Mat2, Quat, Vec2, Vec3};
 use rayon::prelude::*;
 use types::FOCAL;
 
-use crate::clothes::{self, Part};
+use crate::clothes::{self, RigidPart};
 use crate::eye::Eye;
 use crate::hair::{Hair, SHELLS, Strands};
 use crate::head_mesh::{HeadMesh, SKULL};
@@ -10,7 +10,7 @@ use crate::light;
 use crate::mouth::MouthInside;
 use crate::noise::{fractal, lerp, smoothstep};
 use crate::performance::{DISTANCE_M, HEAD_UP_M, Performance};
-use crate::raster::{Band, Hit, Material, OnScreen, Triangle};
+use crate::raster::{Hit, Material, OnScreen, RasterBand, Triangle};
 use crate::skin::{self, Skin};
 use crate::subdivide::normals;
 use face_shape::{FaceShape, LEFT_EYE, RIGHT_EYE};
@@ -223,7 +223,7 @@ impl Body {
             )
         };
         let points: Vec<Vec3> = camera.iter().map(|&p| seen(p)).collect();
-        let mut map = Band::new(SIDE, 0, SIDE);
+        let mut map = RasterBand::new(SIDE, 0, SIDE);
         for (i, triangle) in self.triangles.iter().enumerate() {
             let blocks = match triangle.material {
                 Material::Hair(shell) => shell == SHELLS / 2,
@@ -335,7 +335,7 @@ fn blotches([u, v]: [f32; 2], material: Material) -> f32 {
 }
 
 /// Returns the visibility of the sky from a part, 0..=1: low under the chin, in the ear, at the collar.
-fn openness(part: &Part, material: Material) -> Vec<f32> {
+fn openness(part: &RigidPart, material: Material) -> Vec<f32> {
     part.uv
         .iter()
         .map(|&[u, v]| match material {
@@ -356,7 +356,7 @@ fn openness(part: &Part, material: Material) -> Vec<f32> {
         .collect()
 }
 
-fn visible(map: &Band, side: usize, x: f32, y: f32, near: f32) -> bool {
+fn visible(map: &RasterBand, side: usize, x: f32, y: f32, near: f32) -> bool {
     map.nearness(y as usize * side + x as usize) <= near
 }
 
@@ -389,7 +389,7 @@ impl Scene<'_> {
     }
 
     /// Draws triangles into a band of samples.
-    pub(crate) fn draw(&self, band: &mut Band, triangles: &[u32]) {
+    pub(crate) fn draw(&self, band: &mut RasterBand, triangles: &[u32]) {
         for &index in triangles {
             let triangle = &self.body.triangles[index as usize];
             let corners = triangle.vertices.map(|v| self.on_screen[v as usize]);

@@ -6,7 +6,7 @@ const STREAM: u64 = 0xD1B5_4A32_D192_ED03;
 /// Not for cryptography.
 ///
 /// # Source
-/// Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators" (OOPSLA), figure 17.
+/// Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators" (OOPSLA).
 ///
 /// # Examples
 /// ```
@@ -53,7 +53,7 @@ impl SplitMix64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Returns a uniform number in `low..high`.
+    /// Returns a uniform number in `low..high`, which must be finite.
     pub fn between(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.uniform()
     }

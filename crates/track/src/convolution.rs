@@ -8,7 +8,7 @@ const LEAK: f32 = 0.1;
 
 /// Part of a convolution in a residual block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Role {
+pub(crate) enum BlockRole {
     /// Belongs to no block.
     Plain,
     /// First convolution of a block: its input is also the shortcut.
@@ -31,7 +31,7 @@ pub(crate) struct Conv {
     pub(crate) input: usize,
     /// Channels of the output.
     pub(crate) output: usize,
-    pub(crate) role: Role,
+    pub(crate) role: BlockRole,
 }
 
 impl Conv {
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     fn conv(kernel: usize, stride: usize, input: usize, output: usize) -> Conv {
-        Conv { name: "", kernel, stride, side: 6, input, output, role: Role::Plain }
+        Conv { name: "", kernel, stride, side: 6, input, output, role: BlockRole::Plain }
     }
 
     /// Convolves by the definition.

@@ -24,12 +24,12 @@ const EXPRESSION_STEPS: usize = 2;
 /// Largest median error of a valid fit, in face heights.
 const MAX_RESIDUAL: f32 = 0.1;
 
-/// Fits head pose and expression of one person to the landmarks of each frame.
+/// Fitter of head pose and expression of one person to the landmarks of each frame.
 ///
 /// Solves two least-squares problems, each starting from the previous frame's fit. First the
 /// *pose* together with the 24 most visible expression components; a landmark has less weight the
 /// more the other components move it. (Solving the pose with all components makes it tremble,
-/// because together they imitate small rotations of the head; see docs/TRACKER.md, "Face shape".)
+/// because together they imitate small rotations of the head.)
 /// Then, for that pose, the *expression*, the maximum a posteriori estimate that minimizes
 /// `Σᵢ wᵢ |seenᵢ − project(neutralᵢ + Σₖ eₖ Bₖᵢ)|² / σ² + |e|²` with landmark noise σ of 0.3 % of
 /// the face's height and coefficients of unit variance. Deterministic.

@@ -2,7 +2,7 @@
 
 use types::LANDMARKS;
 
-use crate::convolution::{Conv, Role};
+use crate::convolution::{BlockRole, Conv};
 
 /// Side of the crop that the network reads, pixels.
 pub(crate) const CROP_SIDE: usize = 96;
@@ -18,19 +18,19 @@ pub(crate) const COEFFICIENTS: usize = 128;
 /// The heads follow: `hidden` (activated) reads their output; `presence`, `spread` and
 /// `coefficients` read `hidden`; `offsets` reads `coefficients`.
 pub(crate) const CONVS: [Conv; 13] = [
-    conv("stem", [3, 2], 96, [1, 16], Role::Plain),
-    conv("down1", [3, 2], 48, [16, 24], Role::Plain),
-    conv("block1a", [3, 1], 24, [24, 24], Role::Opens),
-    conv("block1b", [3, 1], 24, [24, 24], Role::Closes),
-    conv("down2", [3, 2], 24, [24, 48], Role::Plain),
-    conv("block2a", [3, 1], 12, [48, 48], Role::Opens),
-    conv("block2b", [3, 1], 12, [48, 48], Role::Closes),
-    conv("block3a", [3, 1], 12, [48, 48], Role::Opens),
-    conv("block3b", [3, 1], 12, [48, 48], Role::Closes),
-    conv("down3", [3, 2], 12, [48, 96], Role::Plain),
-    conv("block4a", [3, 1], 6, [96, 96], Role::Opens),
-    conv("block4b", [3, 1], 6, [96, 96], Role::Closes),
-    conv("squeeze", [1, 1], 6, [96, 64], Role::Plain),
+    conv("stem", [3, 2], 96, [1, 16], BlockRole::Plain),
+    conv("down1", [3, 2], 48, [16, 24], BlockRole::Plain),
+    conv("block1a", [3, 1], 24, [24, 24], BlockRole::Opens),
+    conv("block1b", [3, 1], 24, [24, 24], BlockRole::Closes),
+    conv("down2", [3, 2], 24, [24, 48], BlockRole::Plain),
+    conv("block2a", [3, 1], 12, [48, 48], BlockRole::Opens),
+    conv("block2b", [3, 1], 12, [48, 48], BlockRole::Closes),
+    conv("block3a", [3, 1], 12, [48, 48], BlockRole::Opens),
+    conv("block3b", [3, 1], 12, [48, 48], BlockRole::Closes),
+    conv("down3", [3, 2], 12, [48, 96], BlockRole::Plain),
+    conv("block4a", [3, 1], 6, [96, 96], BlockRole::Opens),
+    conv("block4b", [3, 1], 6, [96, 96], BlockRole::Closes),
+    conv("squeeze", [1, 1], 6, [96, 64], BlockRole::Plain),
 ];
 /// Length of the last convolution's output for one crop.
 pub(crate) const FLAT: usize = CONVS[CONVS.len() - 1].len_out();
@@ -40,7 +40,7 @@ const fn conv(
     [kernel, stride]: [usize; 2],
     side: usize,
     [input, output]: [usize; 2],
-    role: Role,
+    role: BlockRole,
 ) -> Conv {
     Conv { name, kernel, stride, side, input, output, role }
 }
@@ -84,7 +84,7 @@ impl Parameter {
             ("spread", HIDDEN, LANDMARKS),
         ];
         let convs = CONVS.iter().map(|c| {
-            let gain = if c.role == Role::Closes { 0.3 } else { 1.3 };
+            let gain = if c.role == BlockRole::Closes { 0.3 } else { 1.3 };
             (c.name, c.patch(), c.output, gain)
         });
         let heads = heads.map(|(name, inputs, outputs)| (name, inputs, outputs, 1.0));

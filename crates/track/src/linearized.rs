@@ -6,7 +6,7 @@ use numerics::Cholesky;
 use rayon::prelude::*;
 use types::{CANONICAL_M, Feature, FeatureError, POSE_DIMS};
 
-use crate::targets::{GRID, Target};
+use crate::targets::{GRID, SamplePoint};
 use crate::unknowns::{Exposure, FEATURE, N, TORSO, Unknowns, stepped};
 
 /// Samples per ray for colors; fewer than for display.
@@ -75,16 +75,16 @@ struct LinearizationPoint<'a> {
 
 /// Sums over a row of targets.
 #[derive(Clone, Copy)]
-struct Sums {
+struct TargetSums {
     right: [f32; COLUMNS],
     cost: f32,
     trust: f32,
 }
 
-type Row = [f32; COLUMNS];
-type Normal = [Row; COLUMNS];
+type JacobianRow = [f32; COLUMNS];
+type Normal = [JacobianRow; COLUMNS];
 
-impl Sums {
+impl TargetSums {
     const NONE: Self = Self { right: [0.0; COLUMNS], cost: 0.0, trust: 0.0 };
 }
 
@@ -95,7 +95,7 @@ impl Linearized {
         model: &FaceModel,
         feature: &Feature,
         exposure: &Exposure,
-        targets: &[Target],
+        targets: &[SamplePoint],
         unknowns: Unknowns,
         folded: &mut FoldedField,
     ) -> Option<Self> {
@@ -121,7 +121,7 @@ impl Linearized {
         let mut slopes = vec![[[0.0; 4]; FEATURE]; targets.len()];
         let n = GRID as usize;
         let rows = targets.par_chunks(n).zip(slopes.par_chunks_mut(n)).map(|(row, slopes)| {
-            let (mut sums, mut normal) = (Sums::NONE, [[0.0; COLUMNS]; COLUMNS]);
+            let (mut sums, mut normal) = (TargetSums::NONE, [[0.0; COLUMNS]; COLUMNS]);
             let (around, out) = (&around, (&mut sums, &mut normal, slopes));
             pulp::Arch::new().dispatch(
                 #[inline(always)]
@@ -145,7 +145,7 @@ impl Linearized {
             (sums, normal)
         });
         // Summed in order, so that the result does not depend on the threads.
-        let (rows, normals): (Vec<Sums>, Vec<Normal>) = rows.unzip();
+        let (rows, normals): (Vec<TargetSums>, Vec<Normal>) = rows.unzip();
         let mut normal = [[0.0; COLUMNS]; COLUMNS];
         for row in &normals {
             for (sum, more) in normal.as_flattened_mut().iter_mut().zip(row.as_flattened()) {
@@ -161,16 +161,16 @@ impl Linearized {
         model: &FaceModel,
         feature: &Feature,
         exposure: &Exposure,
-        targets: &[Target],
+        targets: &[SamplePoint],
         folded: &mut FoldedField,
     ) -> Comparison {
         let inputs = folded_at(model, feature, folded);
         let n = GRID as usize;
-        let rows: Vec<Sums> = targets
+        let rows: Vec<TargetSums> = targets
             .par_chunks(n)
             .zip(self.slopes.par_chunks(n))
             .map(|(row, slopes)| {
-                let mut sums = Sums::NONE;
+                let mut sums = TargetSums::NONE;
                 let (field, out) = (FrameField::new(model, folded, &inputs), &mut sums);
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
@@ -217,7 +217,7 @@ fn folded_at(model: &FaceModel, feature: &Feature, folded: &mut FoldedField) -> 
 }
 
 impl Comparison {
-    fn of(rows: &[Sums], n_targets: usize) -> Self {
+    fn of(rows: &[TargetSums], n_targets: usize) -> Self {
         let mut all = Self { right: [0.0; N], cost: 0.0, trust: 0.0 };
         for row in rows {
             for (sum, more) in all.right.iter_mut().zip(&row.right) {
@@ -230,16 +230,16 @@ impl Comparison {
     }
 }
 
-impl Sums {
+impl TargetSums {
     /// Adds one target; `then` receives the Jacobian rows of its colors and their weights.
     #[inline(always)]
     fn add(
         &mut self,
-        target: &Target,
+        target: &SamplePoint,
         color: [f32; 3],
         slopes: &Slopes,
         exposure: &Exposure,
-        then: impl FnOnce(&[Row; 3], &[f32; 3]),
+        then: impl FnOnce(&[JacobianRow; 3], &[f32; 3]),
     ) {
         let (mut rows, mut weights) = ([[0.0; COLUMNS]; 3], [0.0; 3]);
         for c in 0..3 {
@@ -266,7 +266,7 @@ impl Sums {
 
 /// Adds `Σ weight · row rowᵀ` to the upper triangle.
 #[inline(always)]
-fn add_normal(normal: &mut Normal, rows: &[Row; 3], weights: &[f32; 3]) {
+fn add_normal(normal: &mut Normal, rows: &[JacobianRow; 3], weights: &[f32; 3]) {
     let blocks = rows.each_ref().map(|row| row.as_chunks::<8>().0);
     for (i, sums) in normal.iter_mut().enumerate().take(N) {
         let [a, b, c] = [0, 1, 2].map(|c| rows[c][i] * weights[c]);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     /// Targets of a gray frame, so that every color differs, and the linearization.
-    fn around(model: &FaceModel, feature: &Feature) -> (Vec<Target>, Linearized) {
+    fn around(model: &FaceModel, feature: &Feature) -> (Vec<SamplePoint>, Linearized) {
         let gray = SquareFrame::new(64, MediaTime::ZERO, vec![128; 64 * 64 * 3]).unwrap();
         let targets = targets(&gray, model, feature, Unknowns::All, false);
         let mut folded = FoldedField::default();
@@ -412,7 +412,7 @@ mod tests {
             let folded = model.fold(&inputs);
             (inputs, folded)
         };
-        let is_behind = |target: &&Target| {
+        let is_behind = |target: &&SamplePoint| {
             let field = FrameField::new(&model, &folded, &inputs);
             let head = field.trace_head(target.at, SAMPLES);
             head.is_none() && target.at[1] > model.sizes().torso.min[1]

@@ -2,7 +2,7 @@
 
 use types::LANDMARKS;
 
-use crate::convolution::{Role, activate, activate_backward, add_bias_and_activate};
+use crate::convolution::{BlockRole, activate, activate_backward, add_bias_and_activate};
 use crate::layers::{
     COEFFICIENTS, COEFFICIENTS_LAYER, CONVS, CROP_SIDE, FLAT, HIDDEN, HIDDEN_LAYER, OFFSETS_LAYER,
     OUTPUTS, PRESENCE_LAYER, SPREAD_LAYER, Weights,
@@ -76,7 +76,7 @@ pub(crate) fn forward(weights: &Weights, crops: &[f32], tape: &mut Tape) {
         let (_, weight, bias) = weights.layer(index);
         out.resize(n * conv.len_out(), 0.0);
         conv.forward(input, weight, &mut tape.scratch[0], out);
-        let shortcut = (conv.role == Role::Closes).then(|| before[index - 1].as_slice());
+        let shortcut = (conv.role == BlockRole::Closes).then(|| before[index - 1].as_slice());
         add_bias_and_activate(out, bias, shortcut);
     }
     let flat = &tape.activations[CONVS.len()];
@@ -132,7 +132,7 @@ pub(crate) fn backward(
     let mut shortcut = None;
     for (index, conv) in CONVS.iter().enumerate().rev() {
         activate_backward(&mut after, &tape.activations[index + 1]);
-        if conv.role == Role::Closes {
+        if conv.role == BlockRole::Closes {
             shortcut = Some(after.clone());
         }
         let input = &tape.activations[index];
@@ -140,7 +140,7 @@ pub(crate) fn backward(
         let (_, weight, _) = weights.layer(index);
         let gradients = weights.gradient_of(index, gradient);
         conv.backward(input, weight, &after, gradients, &mut before, &mut tape.scratch);
-        if conv.role == Role::Opens
+        if conv.role == BlockRole::Opens
             && let Some(shortcut) = shortcut.take()
         {
             before.iter_mut().zip(shortcut).for_each(|(b, s)| *b += s);

@@ -19,7 +19,7 @@ const PARTS: [([[f32; 2]; 2], f32, [u32; 2]); 3] = [
 ];
 
 /// Point of a frame and its color, 0..=1.
-pub(crate) struct Target {
+pub(crate) struct SamplePoint {
     /// Position in image space.
     pub(crate) at: [f32; 2],
     pub(crate) rgb: [f32; 3],
@@ -44,7 +44,7 @@ pub(crate) fn targets(
     start: &Feature,
     unknowns: Unknowns,
     is_subsampled: bool,
-) -> Vec<Target> {
+) -> Vec<SamplePoint> {
     let (size, side) = (frame.side(), model.sizes().background as u32);
     let over = |[x0, y0]: [f32; 2], [x1, y1]: [f32; 2], [across, down]: [u32; 2]| {
         let at = move |low: f32, high: f32, i: u32, n: u32| {
@@ -86,7 +86,7 @@ pub(crate) fn targets(
                     rgb[c] += f32::from(pixel[c]) / n;
                 }
             }
-            Target { at: place.map(|p| (p as f32 + 0.5) / side as f32), rgb }
+            SamplePoint { at: place.map(|p| (p as f32 + 0.5) / side as f32), rgb }
         })
         .collect()
 }

@@ -131,10 +131,10 @@ impl TorsoTracker {
         let mut p = start;
         let (mut gain, mut offset) = (1.0_f32, 0.0_f32);
         for step in 0..STEPS {
-            let mut sums = Sums::default();
+            let mut sums = NormalEquations::default();
             for row in 0..ROWS {
                 // Sums over a row in single precision, over rows in double.
-                let mut line = LineSums::default();
+                let mut line = RowEquations::default();
                 self.compare(strip, &p, row, |[x, y], gray, value, slope| {
                     let error = gray - (gain * value + offset);
                     // Robust weight: cells covered by a hand or hair hardly count.
@@ -144,7 +144,7 @@ impl TorsoTracker {
                 });
                 sums.add(&line);
             }
-            let Sums { mut normal, mut rhs, n } = sums;
+            let NormalEquations { mut normal, mut rhs, n } = sums;
             if n < MIN_CELLS {
                 return (p, 0.0);
             }
@@ -241,13 +241,13 @@ const N: usize = TORSO_DIMS + 2;
 
 /// Normal equations of one row of cells, in single precision.
 #[derive(Default)]
-struct LineSums {
+struct RowEquations {
     normal: [[f32; N]; N],
     rhs: [f32; N],
     n: usize,
 }
 
-impl LineSums {
+impl RowEquations {
     fn add(&mut self, trust: f32, row: &[f32; N], error: f32) {
         let weighed = row.map(|v| trust * v);
         for (sums, w) in self.normal.iter_mut().zip(weighed) {
@@ -260,14 +260,14 @@ impl LineSums {
 
 /// Normal equations of all cells, in double precision.
 #[derive(Default)]
-struct Sums {
+struct NormalEquations {
     normal: [[f64; N]; N],
     rhs: [f64; N],
     n: usize,
 }
 
-impl Sums {
-    fn add(&mut self, line: &LineSums) {
+impl NormalEquations {
+    fn add(&mut self, line: &RowEquations) {
         let all = self.normal.as_flattened_mut().iter_mut().zip(line.normal.as_flattened());
         for (sum, more) in all.chain(self.rhs.iter_mut().zip(&line.rhs)) {
             *sum += f64::from(*more);

@@ -8,11 +8,11 @@ use crate::noise::{bell, fractal, lerp, smoothstep, uniform};
 const SIDE: usize = 320;
 
 /// Static room behind the actor: wall, bookshelf, plant, lamp.
-pub(crate) struct Backdrop {
+pub(crate) struct Room {
     texels: Vec<Vec3>,
 }
 
-impl Backdrop {
+impl Room {
     pub(crate) fn new(seed: u64) -> Self {
         let rows: Vec<Vec<Vec3>> = (0..SIDE)
             .into_par_iter()
