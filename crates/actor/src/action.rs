@@ -160,22 +160,31 @@ fn rest_constraints(mean: &[Vec3]) -> Vec<Constraint> {
     constraints
 }
 
+/// Returns the constraints that define an action, relative to the landmarks at rest, meters.
 fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
+    match action {
+        FacialAction::Jaw | FacialAction::Round | FacialAction::Wide => {
+            mouth_shape_constraints(action, rest)
+        }
+        FacialAction::Press | FacialAction::LipBite | FacialAction::Smile => {
+            lip_constraints(action, rest)
+        }
+        FacialAction::BrowUp | FacialAction::BrowFrown => brow_constraints(action, rest),
+        FacialAction::BlinkRight
+        | FacialAction::BlinkLeft
+        | FacialAction::GazeRight
+        | FacialAction::GazeDown
+        | FacialAction::Squint => eye_constraints(action, rest),
+    }
+}
+
+/// Constraints of opening, rounding and spreading the mouth.
+fn mouth_shape_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
     let mut w = still(0.0015);
-    let mouth = [
-        &INNER_LIPS.upper[..],
-        &INNER_LIPS.lower,
-        &OUTER_LIPS.upper,
-        &OUTER_LIPS.lower,
-        &MOUTH_CORNERS,
-        &CHIN_AREA,
-    ]
-    .concat();
-    let eyes =
-        [RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid, LEFT_EYE.upper_lid, LEFT_EYE.lower_lid].concat();
-    let irises: Vec<usize> = (MESH_POINTS..LANDMARKS).collect();
     let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
     let side = |i: usize| rest[i].x.signum();
+    let eyes = eyes();
+    let irises = irises();
     match action {
         FacialAction::Jaw => {
             pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
@@ -218,6 +227,19 @@ fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.12 * rest[i].x, 0.002 * middle(i), 0.001), 0.0005);
             }
         }
+        _ => {}
+    }
+    w
+}
+
+/// Constraints of pressing and biting the lips, and of a smile.
+fn lip_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
+    let mut w = still(0.0015);
+    let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
+    let side = |i: usize| rest[i].x.signum();
+    let eyes = eyes();
+    let irises = irises();
+    match action {
         FacialAction::Press => {
             pin(&mut w, &[&eyes[..], &irises, &brows()].concat(), 0.001);
             for i in [INNER_LIPS.upper, OUTER_LIPS.upper].concat() {
@@ -252,19 +274,19 @@ fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.0, -0.0012, 0.0), 0.0007);
             }
         }
-        FacialAction::BlinkRight | FacialAction::BlinkLeft => {
-            pin(&mut w, &[&mouth[..], &irises, &brows()].concat(), 0.001);
-            let right = (RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid);
-            let left = (LEFT_EYE.upper_lid, LEFT_EYE.lower_lid);
-            let (shut, open) =
-                if action == FacialAction::BlinkRight { (right, left) } else { (left, right) };
-            for (&up, &down) in shut.0.iter().zip(&shut.1) {
-                let gap = rest[down] - rest[up];
-                push(&mut w, up, gap * 0.92, 0.0002);
-                push(&mut w, down, gap * -0.10, 0.0003);
-            }
-            pin(&mut w, &[open.0, open.1].concat(), 0.0003);
-        }
+        _ => {}
+    }
+    w
+}
+
+/// Constraints of raising and knitting the brows.
+fn brow_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
+    let mut w = still(0.0015);
+    let side = |i: usize| rest[i].x.signum();
+    let mouth = mouth();
+    let eyes = eyes();
+    let irises = irises();
+    match action {
         FacialAction::BrowUp => {
             pin(&mut w, &[&mouth[..], &eyes, &irises].concat(), 0.0007);
             for i in brows() {
@@ -280,8 +302,33 @@ fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(-0.002 * side(i), 0.003, 0.0), 0.0007);
             }
         }
-        // A radian of gaze moves the iris by about the radius of the eyeball.
+        _ => {}
+    }
+    w
+}
+
+/// Constraints of blinking, gaze and squinting.
+fn eye_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
+    let mut w = still(0.0015);
+    let mouth = mouth();
+    let eyes = eyes();
+    let irises = irises();
+    match action {
+        FacialAction::BlinkRight | FacialAction::BlinkLeft => {
+            pin(&mut w, &[&mouth[..], &irises, &brows()].concat(), 0.001);
+            let right = (RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid);
+            let left = (LEFT_EYE.upper_lid, LEFT_EYE.lower_lid);
+            let (shut, open) =
+                if action == FacialAction::BlinkRight { (right, left) } else { (left, right) };
+            for (&up, &down) in shut.0.iter().zip(&shut.1) {
+                let gap = rest[down] - rest[up];
+                push(&mut w, up, gap * 0.92, 0.0002);
+                push(&mut w, down, gap * -0.10, 0.0003);
+            }
+            pin(&mut w, &[open.0, open.1].concat(), 0.0003);
+        }
         FacialAction::GazeRight => {
+            // A radian of gaze moves the iris by about the radius of the eyeball.
             pin(&mut w, &[&mouth[..], &eyes, &brows()].concat(), 0.0007);
             for &i in &irises {
                 push(&mut w, i, Vec3::new(0.0112, 0.0, 0.0), 0.0002);
@@ -308,8 +355,32 @@ fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
                 push(&mut w, i, Vec3::new(0.0, 0.0012, 0.0), 0.0003);
             }
         }
+        _ => {}
     }
     w
+}
+
+/// Returns the landmarks of lips, mouth corners and chin.
+fn mouth() -> Vec<usize> {
+    [
+        &INNER_LIPS.upper[..],
+        &INNER_LIPS.lower,
+        &OUTER_LIPS.upper,
+        &OUTER_LIPS.lower,
+        &MOUTH_CORNERS,
+        &CHIN_AREA,
+    ]
+    .concat()
+}
+
+/// Returns the landmarks of all lids.
+fn eyes() -> Vec<usize> {
+    [RIGHT_EYE.upper_lid, RIGHT_EYE.lower_lid, LEFT_EYE.upper_lid, LEFT_EYE.lower_lid].concat()
+}
+
+/// Returns the landmarks of both irises.
+fn irises() -> Vec<usize> {
+    (MESH_POINTS..LANDMARKS).collect()
 }
 
 /// Returns the landmarks of both brows.
