@@ -39,7 +39,7 @@ pub struct ClassicReport {
     /// Mean PSNR of the held-out frames in dB (RGB, whole picture), rendered from measured features
     /// without quantization or refinement. NaN if no frame was held out.
     pub psnr_db: f64,
-    /// Mean SSIM of the same pictures.
+    /// Mean SSIM of the same pictures, -1..=1.
     pub ssim: f64,
     /// Number of training frames.
     pub n_train: usize,

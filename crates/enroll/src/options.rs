@@ -227,7 +227,7 @@ pub struct EnrollmentReport {
     /// Mean PSNR of the held-out frames in dB (RGB, whole picture), rendered from the packed face
     /// file and from features that passed the codec. NaN if no frame was evaluated.
     pub psnr_db: f64,
-    /// Mean SSIM of the same pictures.
+    /// Mean SSIM of the same pictures, -1..=1.
     pub ssim: f64,
     /// Loss of PSNR through packing in dB: frames rendered from the trained parameters against
     /// frames rendered from the file. `None` with fewer than 8 held-out frames or if no time was

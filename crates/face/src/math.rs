@@ -18,7 +18,7 @@ pub fn exp(x: f32) -> f32 {
     f32::from_bits((shifted.to_bits() << 23).wrapping_add(p.to_bits()))
 }
 
-/// Returns the logistic function `1 / (1 + e^-x)`.
+/// Returns the logistic function `1 / (1 + e^-x)`, 0..=1.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))

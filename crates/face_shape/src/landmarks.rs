@@ -3,7 +3,8 @@ pub const FOREHEAD: usize = 10;
 /// Landmark on the tip of the chin, the bottom of the mesh.
 pub const CHIN: usize = 152;
 
-/// Border of the mesh, a closed ring that starts at [`FOREHEAD`] and runs over the subject's left.
+/// Landmark indices of the mesh border, a closed ring that starts at [`FOREHEAD`] and runs over the
+/// subject's left.
 pub const FACE_OVAL: [usize; 36] = [
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
     148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,

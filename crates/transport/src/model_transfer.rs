@@ -58,8 +58,8 @@ impl ModelSender {
         Control::ModelOffer { n_bytes: self.bytes.len() as u32, hash: self.hash }
     }
 
-    /// Handles the peer's [`Control::ModelRequest`]. A request for another model, or beyond the end
-    /// of this one, is ignored.
+    /// Handles the peer's [`Control::ModelRequest`] for the bytes from `from` on. A request for
+    /// another model, or beyond the end of this one, is ignored.
     pub fn handle_request(&mut self, hash: ContentHash, from: u32) {
         let from = from as usize;
         if hash != self.hash || from > self.bytes.len() {
