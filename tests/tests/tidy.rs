@@ -1,12 +1,18 @@
 //! Rules of the house that a program can check. Each rule is one module here.
 
 mod arrows;
+mod circles;
 mod documents;
+mod duplicates;
 mod floats;
 mod purity;
+mod units;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use syn::{Attribute, Meta};
 
 /// The root of the repository.
 fn root() -> PathBuf {
@@ -56,4 +62,30 @@ fn crate_names() -> Vec<String> {
 
 fn crate_folder(name: &str) -> PathBuf {
     root().join("crates").join(name)
+}
+
+/// A Rust file as a syntax tree.
+fn parsed(path: &Path) -> syn::File {
+    syn::parse_file(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Whether an item is compiled for tests only.
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let Meta::List(list) = &attribute.meta else { return false };
+        list.path.is_ident("cfg") && list.tokens.to_string() == "test"
+    })
+}
+
+/// The attributes of an item that may be compiled for tests only.
+fn attributes(item: &syn::Item) -> &[Attribute] {
+    match item {
+        syn::Item::Const(item) => &item.attrs,
+        syn::Item::Fn(item) => &item.attrs,
+        syn::Item::Impl(item) => &item.attrs,
+        syn::Item::Mod(item) => &item.attrs,
+        syn::Item::Struct(item) => &item.attrs,
+        syn::Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{entries, files_below, read, root, shown};
+use super::{crate_folder, crate_names, entries, files_below, read, root, shown};
+
+/// Longest README of a crate, in lines.
+const MAX_README_LINES: usize = 25;
 
 /// README and CONTRIBUTING, everything in `docs/`, and the READMEs of crates, fixtures and fuzz targets.
-fn documents() -> Vec<PathBuf> {
+pub(super) fn documents() -> Vec<PathBuf> {
     let mut documents = vec![root().join("README.md")];
     for folder in [".github", "docs", "crates", "tests"] {
         documents.extend(files_below(&root().join(folder), "md"));
@@ -33,5 +36,13 @@ fn every_fixture_folder_has_a_readme() {
     assert!(!folders.is_empty(), "tests/fixtures is empty");
     for folder in folders {
         assert!(folder.join("README.md").exists(), "{} has no README.md", shown(&folder));
+    }
+}
+
+#[test]
+fn every_crate_has_a_short_readme() {
+    for name in crate_names() {
+        let n_lines = read(&crate_folder(&name).join("README.md")).lines().count();
+        assert!(n_lines <= MAX_README_LINES, "crates/{name}/README.md has {n_lines} lines");
     }
 }
