@@ -74,7 +74,7 @@ pub(crate) fn learn(
     observations: &Observations,
     clock: &mut BudgetClock<'_>,
 ) -> anyhow::Result<TrainedClassic> {
-    let mut training = Training::new(options, observations)?;
+    let mut training = ClassicTraining::new(options, observations)?;
     let span = clock.start_training(Duration::ZERO, 0.0);
     let (mut error, mut rays): (Option<f64>, u64) = (None, 0);
     loop {
@@ -89,13 +89,13 @@ pub(crate) fn learn(
         let db = (-10.0 * smoothed.max(1e-10).log10()) as f32;
         clock.report("learning", progress, training.adam.steps.into(), Some(db))?;
     }
-    let Training { sizes, params, background, embedding, adam, .. } = training;
+    let ClassicTraining { sizes, params, background, embedding, adam, .. } = training;
     let model = ClassicModel::new(sizes, params, background)?;
     Ok(TrainedClassic { model, embedding, steps: adam.steps, rays })
 }
 
 /// State of the training.
-struct Training<'a> {
+struct ClassicTraining<'a> {
     observations: &'a Observations,
     regions: Vec<Regions>,
     sizes: ClassicSizes,
@@ -110,7 +110,7 @@ struct Training<'a> {
     noise: SplitMix64,
 }
 
-impl<'a> Training<'a> {
+impl<'a> ClassicTraining<'a> {
     fn new(options: &ClassicOptions, observations: &'a Observations) -> anyhow::Result<Self> {
         let seed = options.enroll.seed;
         let sizes = sizes_for(options, observations);

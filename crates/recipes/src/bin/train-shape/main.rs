@@ -33,7 +33,7 @@ const N_IDENTITY: usize = 48;
 
 /// Fit the linear face shape to labelled faces and clips
 #[derive(clap::Parser)]
-struct Options {
+struct ShapeArguments {
     /// Folder of labelled faces: `landmarks.safetensors`, `index.csv`
     faces: PathBuf,
     /// Folder of labelled clips: `*.landmarks.npz`
@@ -43,7 +43,7 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let Options { faces, clips, out } = Options::parse();
+    let ShapeArguments { faces, clips, out } = ShapeArguments::parse();
     let mut groups = read_clips(&clips)?;
     groups.extend(read_faces(&faces)?);
     let n: usize = groups.iter().map(|g| g.shapes.len()).sum();

@@ -19,7 +19,7 @@ const SPREAD: f32 = 0.02;
 const LEAST_ERROR: f32 = 0.002;
 
 /// Worker for part of a batch, with its own gradient and buffers.
-pub(crate) struct Worker {
+pub(crate) struct BatchWorker {
     pub(crate) gradient: Vec<f32>,
     /// Sums over this worker's samples: landmark loss and its count, presence loss and its count, loss of
     /// the expected errors, which has the count of the landmark loss.
@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     crops: Vec<f32>,
 }
 
-impl Worker {
+impl BatchWorker {
     pub(crate) fn new() -> Self {
         let len = Parameter::layout().last().map_or(0, |p| p.range().end);
         Self { gradient: vec![0.0; len], sums: [0.0; 5], tape: Tape::default(), crops: Vec::new() }
@@ -122,12 +122,12 @@ mod tests {
             |n: usize, y: f32| (0..n).map(move |i| [i as f32 - (n as f32 - 1.0) / 2.0, y, 0.0]);
         let mean = row(468, 0.0).chain(row(10, 9.0)).collect();
         let net = LandmarkNet::new(random_parameters(5), mean).unwrap();
-        let mut worker = Worker::new();
+        let mut worker = BatchWorker::new();
         worker.add(&net, &samples, &weights, 1);
         let gradient = worker.gradient.clone();
         // The loss of the expected errors has no gradient with respect to the landmarks.
         let loss = |net: &LandmarkNet, of_spread: bool| {
-            let mut worker = Worker::new();
+            let mut worker = BatchWorker::new();
             worker.add(net, &samples, &weights, 1);
             let [landmarks, _, presence, _, spread] = worker.sums.map(f64::from);
             if of_spread {

@@ -35,7 +35,7 @@ use types::LANDMARKS;
 
 use crate::augment::TrainingSample;
 use crate::faces::Face;
-use crate::gradient::Worker;
+use crate::gradient::BatchWorker;
 use crate::optimizer::Optimizer;
 use crate::shapes::MeanShape;
 use numerics::SplitMix64;
@@ -51,7 +51,7 @@ const WARM_UP: u64 = 200;
 
 /// Train the landmark network
 #[derive(clap::Parser)]
-struct Options {
+struct TrackerArguments {
     /// Folder of labelled faces: `crops.tar`, `index.csv`, `landmarks.safetensors`
     #[arg(long, value_name = "DIR")]
     faces: PathBuf,
@@ -89,7 +89,7 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
+    let options = TrackerArguments::parse();
     let started = Instant::now();
     let mut faces = faces::load(&options.faces)?;
     let (n_train, n_val) = (faces.train.len(), faces.val.len());
@@ -128,14 +128,14 @@ fn main() -> Result<()> {
 
 /// Trains until `options.steps` is reached.
 fn train(
-    options: &Options,
+    options: &TrackerArguments,
     faces: &faces::Faces,
     mean: &MeanShape,
     weights: &[f32],
     optimizer: &mut Optimizer,
 ) -> Result<()> {
     let mut net = LandmarkNet::new(optimizer.parameters.clone(), mean.points.clone())?;
-    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::new()).collect();
+    let mut workers: Vec<BatchWorker> = (0..WORKERS).map(|_| BatchWorker::new()).collect();
     let (started, first_step) = (Instant::now(), optimizer.step);
     let (mut saved, mut sums, mut reported) = (Instant::now(), [0.0_f32; 5], optimizer.step);
     while optimizer.step < options.steps {
@@ -189,7 +189,7 @@ fn train(
 
 /// Writes the averaged weights in the format of the tracker and reports their accuracy.
 fn export(
-    options: &Options,
+    options: &TrackerArguments,
     faces: &faces::Faces,
     mean: &MeanShape,
     optimizer: &Optimizer,
@@ -203,7 +203,7 @@ fn export(
 }
 
 /// Returns the learning rate: linear warm-up over [`WARM_UP`] steps, then cosine decay to a hundredth.
-fn rate(options: &Options, step: u64) -> f32 {
+fn rate(options: &TrackerArguments, step: u64) -> f32 {
     let warm = ((step + 1) as f32 / WARM_UP as f32).min(1.0);
     let done = step as f32 / options.steps as f32;
     let cosine = f32::midpoint(1.0, (std::f32::consts::PI * done).cos());
