@@ -1,5 +1,6 @@
-//! Writes the seeds of the fuzz corpora, the genuine messages and files that fuzzing starts from, into
-//! `tests/fuzz/corpus/`. Run it again when a format gets a new version: `cargo run -p tests --example fuzz_seeds`.
+//! Writes the seeds of the fuzz corpora, the genuine messages and files that fuzzing starts from,
+//! into `tests/fuzz/corpus/`. Run it again when a format gets a new version: `cargo run -p tests
+//! --example fuzz_seeds`.
 
 use std::fs;
 use std::path::Path;

@@ -36,8 +36,8 @@ pub fn with_limits(limits: wgpu::Limits) -> Option<Gpu> {
     pollster::block_on(open(limits)).map_err(|why| skip(&why)).ok()
 }
 
-/// Reports the calling test as skipped: on standard error with a running count, and in the file that `cargo xtask
-/// test` names in `SKIPPED_TESTS` in order to print the total.
+/// Reports the calling test as skipped: on standard error with a running count, and in the file
+/// that `cargo xtask test` names in `SKIPPED_TESTS` in order to print the total.
 fn skip(why: &str) {
     static N_SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");

@@ -1,5 +1,5 @@
-//! Harness of the tests that cross crates: a GPU if the machine has one, picture comparison, bad networks, and
-//! the bodies of the fuzz targets.
+//! Harness of the tests that cross crates: a GPU if the machine has one, picture comparison, bad
+//! networks, and the bodies of the fuzz targets.
 
 pub mod actor;
 pub mod compare;

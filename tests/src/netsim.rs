@@ -1,4 +1,5 @@
-//! Simulated call over a bad network on a virtual clock, with synthetic units: 30 s take milliseconds.
+//! Simulated call over a bad network on a virtual clock, with synthetic units: 30 s take
+//! milliseconds.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ pub struct Received {
     pub latency_p95: Duration,
     /// Share of units that did not arrive in time, 0..=1.
     pub units_lost: f64,
-    /// Largest error of the moving code dimension among interpolated features; it moves by at most 3.8 per second.
+    /// Largest error of the moving code dimension among interpolated features; it moves by at most
+    /// 3.8 per second.
     pub worst_error: f32,
     /// Packets per second.
     pub packets_per_s: f64,
@@ -29,8 +31,8 @@ pub struct Received {
     pub confirmed: f64,
 }
 
-/// One direction of a call: 25 units of 8 bytes per second, displayed 60 times per second. Reports return over an
-/// equal path.
+/// One direction of a call: 25 units of 8 bytes per second, displayed 60 times per second. Reports
+/// return over an equal path.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulatedCall {
     /// Network path in each direction.
@@ -51,8 +53,8 @@ impl SimulatedCall {
         Self { units_per_packet, ..self }
     }
 
-    /// Runs the call for a number of virtual seconds. The first two, during which the playout delay settles, do not
-    /// count.
+    /// Runs the call for a number of virtual seconds. The first two, during which the playout delay
+    /// settles, do not count.
     #[expect(
         clippy::missing_panics_doc,
         clippy::disallowed_methods,

@@ -10,8 +10,8 @@ use wgpu::Limits;
 
 use crate::shaders::{features, tolerance};
 
-/// The lowest limits of a GPU with compute shaders: storage bindings of 128 MiB, 16 KiB of workgroup
-/// memory, textures of 2048 pixels.
+/// The lowest limits of a GPU with compute shaders: storage bindings of 128 MiB, 16 KiB of
+/// workgroup memory, textures of 2048 pixels.
 fn lowest_limits() -> Limits {
     let limits = Limits::downlevel_defaults();
     assert_eq!(limits.max_storage_buffer_binding_size, 128 << 20);
@@ -103,7 +103,8 @@ fn n_multiply_adds(module: &naga::Module) -> (usize, usize) {
     (function.expressions.iter().filter(|(_, e)| is_fma(e)).count(), in_loops.sum())
 }
 
-/// The benchmark divides the returned number by the time measured, so it has to be the shader's own.
+/// The benchmark divides the returned number by the time measured, so it has to be the shader's
+/// own.
 #[test]
 fn the_probe_returns_the_number_of_operations_in_its_shader() {
     let Some(gpu) = gpu::with_limits(lowest_limits()) else { return };

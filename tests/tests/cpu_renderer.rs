@@ -11,8 +11,8 @@ use types::{Code, Feature, HeadPose, MediaTime};
 
 use crate::shaders::features;
 
-/// Tolerance for a picture compared with the definition, in levels of 8-bit color. Rounding to 8 bits is half a level;
-/// the rest is rays that end early, and fused multiply-adds.
+/// Tolerance for a picture compared with the definition, in levels of 8-bit color. Rounding to 8
+/// bits is half a level; the rest is rays that end early, and fused multiply-adds.
 const TOLERANCE: f32 = 1.0;
 
 #[test]

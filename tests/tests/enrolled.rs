@@ -40,7 +40,8 @@ fn features(model: &FaceModel, n: u64) -> Vec<Feature> {
         .collect()
 }
 
-/// Returns the pose of `from` with a code interpolated between the two; `share` is 0 at `from` and 1 at `to`.
+/// Returns the pose of `from` with a code interpolated between the two; `share` is 0 at `from` and
+/// 1 at `to`.
 fn towards(from: &Feature, to: &Feature, share: f32) -> Feature {
     let (a, b) = (from.code.as_array(), to.code.as_array());
     let code = std::array::from_fn(|i| (1.0 - share) * a[i] + share * b[i]);
@@ -51,12 +52,13 @@ fn frame_of(picture: &[[f32; 3]]) -> SquareFrame {
     SquareFrame::from_colors(SIDE, MediaTime::ZERO, picture).unwrap()
 }
 
-/// Tolerance for single pixels, in levels of 8-bit color, of a renderer that rounds like the definition: where the
-/// density has a gap, a small difference moves a sample across it.
+/// Tolerance for single pixels, in levels of 8-bit color, of a renderer that rounds like the
+/// definition: where the density has a gap, a small difference moves a sample across it.
 pub(crate) const RARE_PIXEL: f32 = 5.0;
 
-/// Asserts that a renderer agrees with the definition within `most` levels of 8-bit color at the worst pixel, and
-/// within 0.1 dB when both are compared with a slightly different picture, as evaluation compares them with originals.
+/// Asserts that a renderer agrees with the definition within `most` levels of 8-bit color at the
+/// worst pixel, and within 0.1 dB when both are compared with a slightly different picture, as
+/// evaluation compares them with originals.
 ///
 /// `draw` renders a picture of the given side in pixels.
 pub(crate) fn assert_drawn_alike(
@@ -84,8 +86,8 @@ pub(crate) fn assert_drawn_alike(
     }
 }
 
-/// Asserts that a renderer which reuses the folded field while the code hardly changes agrees with the
-/// definition at more than 50 dB.
+/// Asserts that a renderer which reuses the folded field while the code hardly changes agrees with
+/// the definition at more than 50 dB.
 pub(crate) fn assert_drawn_alike_in_slow_motion(
     model: &FaceModel,
     mut draw: impl FnMut(&FrameInputs, u32) -> SquareFrame,

@@ -6,10 +6,11 @@ use transport::{Control, ModelReceiver, ModelSender};
 /// The face that ships with the program.
 const DEMO: &[u8] = include_bytes!("../../assets/demo.face");
 
-/// For each layer: bytes of the public file up to its end, and the FNV-1a hash of the parameters' bits.
+/// For each layer: bytes of the public file up to its end, and the FNV-1a hash of the parameters'
+/// bits.
 ///
-/// If a hash changes although the file did not, the meaning of files has changed: fix the code, or raise the version.
-/// A new built-in face has new values.
+/// If a hash changes although the file did not, the meaning of files has changed: fix the code, or
+/// raise the version. A new built-in face has new values.
 const LAYERS: [(usize, u64); 3] = [
     (58_224, 0x7ff5_a30f_e007_37ce),
     (159_553, 0x7702_56cf_81c6_2c2d),

@@ -1,5 +1,5 @@
-//! Simulated calls with the features of the actor over lossy paths: reports and acknowledgements are lost as often as
-//! units. The parts of a real call encode, packetize, decode and play out.
+//! Simulated calls with the features of the actor over lossy paths: reports and acknowledgements
+//! are lost as often as units. The parts of a real call encode, packetize, decode and play out.
 
 use std::time::{Duration, Instant};
 

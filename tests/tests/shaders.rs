@@ -87,9 +87,10 @@ pub(crate) fn features() -> Vec<Feature> {
 
 /// Returns the tolerance for a picture compared with the definition, in levels of 8-bit color.
 ///
-/// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds (measured: 0.005 of
-/// a level), the 11 bits of half floats (0.5), and the 8 bits to which hardware samplers round interpolation weights.
-/// The latter matters most in a noise field, whose texels are unrelated (13.0 on an H100; 8.2 in an enrolled field).
+/// Rounding to 8 bits is half a level. The rest has three causes: `exp` and fused multiply-adds
+/// (measured: 0.005 of a level), the 11 bits of half floats (0.5), and the 8 bits to which hardware
+/// samplers round interpolation weights. The latter matters most in a noise field, whose texels are
+/// unrelated (13.0 on an H100; 8.2 in an enrolled field).
 pub(crate) fn tolerance(gpu: &Gpu, precision: Precision) -> f32 {
     let software = gpu.info.device_type == wgpu::DeviceType::Cpu;
     match (software, precision) {

@@ -35,7 +35,7 @@ pub(crate) fn fuzz(args: &[String]) -> Result<(), String> {
         return Err(format!("no fuzz target `{unknown}`; there are: {}", known.join(", ")));
     }
     install_cargo_fuzz()?;
-    let folder = target_folder().join("fuzz");
+    let folder = target_folder()?.join("fuzz");
     build(&folder, &options)?;
     let targets = if options.targets.is_empty() { &known } else { &options.targets };
     println!("{:26}{:>14}{:>10}{:>10}", "target", "executions", "coverage", "findings");
@@ -156,8 +156,10 @@ fn logs(folder: &Path) -> PathBuf {
     folder.join("logs")
 }
 
-fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+/// The build folder as an absolute path, because cargo-fuzz runs cargo in another folder.
+fn target_folder() -> Result<PathBuf, String> {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    std::path::absolute(folder).map_err(|error| format!("the build folder has no path: {error}"))
 }
 
 fn host_triple() -> Result<String, String> {

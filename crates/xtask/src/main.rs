@@ -45,7 +45,8 @@ fn demo(args: &[String]) -> Result<(), String> {
     cargo(command.into_iter().chain(args.iter().map(String::as_str)))
 }
 
-/// Runs all tests in the release profile: the tests exercise the code that ships, and dependencies compile once.
+/// Runs all tests in the release profile: the tests exercise the code that ships, and dependencies
+/// compile once.
 fn test(args: &[String]) -> Result<(), String> {
     // Tests that need a graphics adapter and find none add a line here.
     let skipped = std::env::temp_dir().join(format!("skipped-tests-{}", std::process::id()));

@@ -17,8 +17,8 @@ struct Manager {
     packages: &'static [&'static str],
 }
 
-/// For building: a C toolchain, cmake (Opus), libclang (camera bindings) and ALSA headers (sound). For running:
-/// a Vulkan loader with a software driver, and the X libraries that open a window.
+/// For building: a C toolchain, cmake (Opus), libclang (camera bindings) and ALSA headers (sound).
+/// For running: a Vulkan loader with a software driver, and the X libraries that open a window.
 const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",

@@ -1,8 +1,9 @@
 //! Bodies of the fuzz targets: each function accepts arbitrary bytes and panics only on a bug.
 //!
-//! The programs in `tests/fuzz/` pass fuzzer input to these functions; the test module `fuzz_corpora` passes
-//! every file of the checked-in corpora to them. This module is compiled twice: in the test harness, and in the
-//! fuzz package, which builds without the rest of the workspace.
+//! The programs in `tests/fuzz/` pass fuzzer input to these functions; the test module
+//! `fuzz_corpora` passes every file of the checked-in corpora to them. This module is compiled
+//! twice: in the test harness, and in the fuzz package, which builds without the rest of the
+//! workspace.
 
 #![expect(clippy::missing_panics_doc, reason = "each panic here is a finding of the fuzzer")]
 
@@ -94,8 +95,8 @@ pub fn signal(bytes: &[u8]) {
 
 /// Opens forged messages, and opens genuine ones that were altered or replayed.
 ///
-/// Input: messages, each preceded by its length. Each is opened as it is; then it is sealed, and opened with
-/// one byte changed, unchanged, and a second time.
+/// Input: messages, each preceded by its length. Each is opened as it is; then it is sealed, and
+/// opened with one byte changed, unchanged, and a second time.
 pub fn sealed_message(bytes: &[u8]) {
     let secret = || Secret::new([9; transport::SECRET_BYTES]);
     let mut host = Seal::new(secret(), Role::Host, [1; transport::SALT_BYTES]);
@@ -202,7 +203,8 @@ pub fn codec_profile(bytes: &[u8]) {
     }
 }
 
-/// Parses a face file; then parses it again with corrected hashes, so that the sections are reached.
+/// Parses a face file; then parses it again with corrected hashes, so that the sections are
+/// reached.
 pub fn face_file(bytes: &[u8]) {
     for bytes in [bytes.to_vec(), with_correct_hashes(bytes)] {
         let progress = FaceFile::progress(&bytes);
@@ -254,8 +256,8 @@ fn read_clip(extension: &str, bytes: &[u8]) {
 
 /// Sends features through encoder, packetizer, a lossy channel, jitter buffer and decoder.
 ///
-/// Whatever the channel does, each decoded unit equals the encoder's reconstruction of it; and after a key
-/// request has been served, the next unit that arrives decodes.
+/// Whatever the channel does, each decoded unit equals the encoder's reconstruction of it; and
+/// after a key request has been served, the next unit that arrives decodes.
 ///
 /// Input: a list of operations in the encoding of the crate `arbitrary`.
 pub fn encoder_channel_decoder(bytes: &[u8]) {
@@ -267,7 +269,8 @@ pub fn encoder_channel_decoder(bytes: &[u8]) {
     call.recover();
 }
 
-/// Splits the input into messages: a length (u16, little endian), then as many bytes or what is left.
+/// Splits the input into messages: a length (u16, little endian), then as many bytes or what is
+/// left.
 fn length_prefixed(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -278,7 +281,8 @@ fn length_prefixed(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Corrects the hash of each section that the table of a face file names, and the hash of the table.
+/// Corrects the hash of each section that the table of a face file names, and the hash of the
+/// table.
 fn with_correct_hashes(bytes: &[u8]) -> Vec<u8> {
     const TABLE: usize = 12;
     const ENTRY: usize = 44;

@@ -136,7 +136,8 @@ impl OneWayCall {
         usize::from(packet).checked_rem(self.in_flight.len())
     }
 
-    /// Moves the camera forward by `n_frames` frames and encodes the last of them after `edit` has changed it.
+    /// Moves the camera forward by `n_frames` frames and encodes the last of them after `edit` has
+    /// changed it.
     fn capture(&mut self, n_frames: u64, edit: impl FnOnce(&mut [f32])) {
         self.frame += n_frames;
         self.now += Duration::from_millis(1000 / u64::from(FPS)) * n_frames as u32;

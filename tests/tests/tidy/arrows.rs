@@ -1,4 +1,5 @@
-//! Crates import each other as the table in docs/ARCHITECTURE.md allows, and versions are written once.
+//! Crates import each other as the table in docs/ARCHITECTURE.md allows, and versions are written
+//! once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,7 +7,8 @@ use super::{crate_folder, crate_names, entries, files_below, read, root, shown};
 /// Longest README of a crate, in lines.
 const MAX_README_LINES: usize = 25;
 
-/// README and CONTRIBUTING, everything in `docs/`, and the READMEs of crates, fixtures and fuzz targets.
+/// README and CONTRIBUTING, everything in `docs/`, and the READMEs of crates, fixtures and fuzz
+/// targets.
 pub(super) fn documents() -> Vec<PathBuf> {
     let mut documents = vec![root().join("README.md")];
     for folder in [".github", "docs", "crates", "tests"] {

@@ -1,8 +1,10 @@
-//! The pure crates are checked with the strict lints, and those forbid all that the lints of other crates forbid.
+//! The pure crates are checked with the strict lints, and those forbid all that the lints of other
+//! crates forbid.
 
 use super::{crate_folder, read, root};
 
-/// Crates that touch no clock, thread, file, socket or environment; docs/ARCHITECTURE.md, "The middle is pure".
+/// Crates that touch no clock, thread, file, socket or environment; docs/ARCHITECTURE.md, "The
+/// middle is pure".
 const PURE: [&str; 9] =
     ["types", "numerics", "face_shape", "actor", "track", "codec", "transport", "face", "render"];
 

@@ -8,7 +8,8 @@ use syn::{
 
 use super::{attributes, crate_folder, crate_names, files_below, is_for_tests, parsed, shown};
 
-/// Words that name a unit, a count, an index, or a quantity without a unit. A word ends in `s` or not.
+/// Words that name a unit, a count, an index, or a quantity without a unit. A word ends in `s` or
+/// not.
 const UNITS: [&str; 119] = [
     // Time.
     "second",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::documents::documents;
 use super::{files_below, read, root, shown};
 
-/// Retired words, each with the folder where it is retired and the term to use instead. A `*` at the end stands for any
-/// rest of a word.
+/// Retired words, each with the folder where it is retired and the term to use instead. A `*` at
+/// the end stands for any rest of a word.
 ///
 /// Only words that have no other use in that folder are here; the glossary has more.
 const RETIRED: &[(&str, &str, &str)] = &[
