@@ -256,6 +256,17 @@ mod tests {
         );
     }
 
+    /// Found by fuzzing: the end of the box, plus the size of a header, overflowed.
+    #[test]
+    fn a_clip_with_a_box_of_the_largest_size_is_truncated() {
+        let folder = Folder::new("largest");
+        let path = folder.join("largest.mp4");
+        let file_type = b"\0\0\0\x10ftypisom\0\0\0\0";
+        fs::write(&path, [&file_type[..], b"\0\0\0\x01mdat", &[0xff; 8]].concat()).unwrap();
+        let error = Source::open(&SourceSpec::Clip(path)).err();
+        assert!(matches!(error, Some(OpenError::Truncated { .. })), "{error:?}");
+    }
+
     #[test]
     fn a_file_that_is_not_a_clip_is_rejected_with_one_line() {
         let folder = Folder::new("refused");

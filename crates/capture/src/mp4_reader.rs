@@ -66,7 +66,8 @@ pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> 
     let mut at = 0_u64;
     let mut first = true;
     let mut truncated = false;
-    while at + 8 <= length {
+    // A box may claim to end anywhere, so `at` can be close to the largest number.
+    while length.saturating_sub(at) >= 8 {
         file.seek(SeekFrom::Start(at))?;
         let mut header = [0; 16];
         file.read_exact(&mut header[..8])?;
