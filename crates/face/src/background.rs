@@ -9,13 +9,13 @@ use crate::math::add_scaled;
 use crate::model::FaceModel;
 use crate::taps::BilinearTaps;
 
-/// Background to show behind head and torso: a choice of the viewer, of which nothing is sent.
+/// Background to show behind head and torso. The viewer chooses it; the peer is not told.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Background {
     /// The background of the face file.
     #[default]
     Own,
-    /// The background of the face file, blurred.
+    /// The background of the face file, blurred without a halo of the person.
     Blurred,
     /// One sRGB color.
     Color([u8; 3]),
@@ -32,7 +32,7 @@ const BLURRED_SIDE: usize = 128;
 const MIN_WEIGHT: f32 = 1e-3;
 
 impl FaceModel {
-    /// Returns the model with another background.
+    /// Returns a copy of the model with another background, resized to that of the model.
     ///
     /// Head and torso have an alpha of their own, so no image is segmented.
     #[must_use]

@@ -74,15 +74,17 @@ impl FieldPass {
         }
     }
 
-    /// Traces one ray through each of `points` (image space) and keeps the gradients of the summed
-    /// loss.
+    /// Traces one ray through each of `points` (image space) and computes the gradients of the
+    /// summed loss. They replace those of the run before.
     ///
     /// `feature` is a head pose followed by a code, as [`types::Feature::to_array`] returns them.
     /// `loss(i, output)` is called once for each point, in order, and returns the gradients of the
-    /// loss with respect to the outputs of ray `i`. With `jitter`, bins and samples are placed at
-    /// random positions of their intervals, which keeps training from fitting the sampling pattern;
-    /// without, as [`FrameField::render_ray`] places them. `n_samples` is clamped to 1..=16. Rays
-    /// with a mass over 1e-4 are traced, so that density can grow where renderers see none.
+    /// loss with respect to the outputs of ray `i`. Without `jitter`, density is read at the center
+    /// of each bin and samples are placed as in [`FrameField::render_ray`]. With it, density is
+    /// read at one random offset in all bins of a ray, and each sample lies at a random position in
+    /// its part of the mass; this keeps training from fitting the sampling pattern. `n_samples` is
+    /// clamped to 1..=16. A ray hits the head from a mass of 1e-4 on, far less than
+    /// [`MIN_MASS`](crate::MIN_MASS), so that density can grow where renderers see none.
     pub fn run(
         &mut self,
         field: Field<'_>,
@@ -141,12 +143,13 @@ impl FieldPass {
         self.inputs = Some(inputs);
     }
 
-    /// Returns the gradient with respect to the learned numbers of the code.
+    /// Returns the gradient of the last run with respect to the learned numbers of the code.
     pub fn code_gradient(&self) -> &[f32; LEARNED_DIMS] {
         &self.code_gradient
     }
 
-    /// Sums the gradients of all passes of a step into `grads`, laid out as the parameters.
+    /// Writes the sum of the gradients of all passes of a step to `grads`, which has the layout of
+    /// the parameters. What was in `grads` is overwritten.
     pub fn gather<'a>(
         passes: impl IntoIterator<Item = &'a Self>,
         layout: &Layout,

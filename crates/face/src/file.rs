@@ -279,12 +279,13 @@ impl FaceFile {
         self.assemble(false)
     }
 
-    /// Returns the SHA-256 of [`FaceFile::public_bytes`], which identifies the face.
+    /// Returns the SHA-256 of [`FaceFile::public_bytes`], which identifies the face if all layers
+    /// are present. An incomplete file has another hash.
     pub fn content_hash(&self) -> [u8; 32] {
         Sha256::digest(self.public_bytes()).into()
     }
 
-    /// Returns the number of layers that are present, and of layers of the whole file.
+    /// Returns how many layers are present and how many the whole file has.
     pub fn n_layers(&self) -> (usize, usize) {
         (self.layers.len(), self.layers.len() + self.missing.len())
     }

@@ -10,10 +10,10 @@ use crate::taps::{Texel, between_texels};
 /// Interpolation weights from a small grid to a larger one: bilinear, align-corners.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upsampling {
-    /// For each row of the large grid, the small row above it and the share of the one below.
+    /// For each row of the large grid, `(i, share)`: it is `(1 - share)` times row `i` of the small
+    /// grid plus `share` times row `i + 1`.
     pub rows: Vec<(usize, f32)>,
-    /// For each column of the large grid, the small column to its left and the share of the one to
-    /// its right.
+    /// The same for each column of the large grid.
     pub columns: Vec<(usize, f32)>,
     /// Columns of the small grid.
     pub small_width: usize,
@@ -76,7 +76,8 @@ pub struct FoldedField {
     pub xz: Vec<Texel>,
     /// `[plane_z][plane_z]`: rows along `z`, columns along `y`.
     pub yz: Vec<Texel>,
-    /// `[density; 3]`, indexed `z`, `y`, `x`: logits; a quarter of the logarithm of the density.
+    /// `[density; 3]`, indexed `z`, `y`, `x`: logits. The natural logarithm of the density is four
+    /// times the logit ([`LOGIT_SCALE`](crate::LOGIT_SCALE)).
     pub density: Vec<f32>,
     /// `[warp][warp]`: offsets of `x, y`, canonical units. The outermost texels are zero.
     pub warp: Vec<[f32; 2]>,

@@ -54,7 +54,7 @@ pub struct HeadSample {
     pub rgb: [f32; 3],
     /// Alpha: the share of the backdrop that the head hides, 0..=1.
     pub alpha: f32,
-    /// Mean distance of the samples from the camera, canonical units.
+    /// Mean distance of the samples from the camera along the ray, canonical units.
     pub depth: f32,
 }
 
@@ -83,8 +83,8 @@ impl<'a> FrameField<'a> {
     ///    `W <` [`MIN_MASS`], the ray misses the head: go to 4.
     /// 2. **Samples.** The mass is split into `n_samples` equal parts, with one sample at the
     ///    center of each part's mass. There, with x, y moved by the warp, the three planes are read
-    ///    and multiplied: `f = XY ⊙ XZ ⊙ YZ`; `a = sigmoid(4 w·f + b)`; `F += W/n · a · f`,
-    ///    `A += W/n · a`.
+    ///    and multiplied: `f = XY ⊙ XZ ⊙ YZ`. With the weights `v` and the bias `b` of the opacity,
+    ///    `a = sigmoid(4 v·f + b)`; `F += W/n · a · f`, `A += W/n · a`.
     /// 3. **Shade**, once: `[F / (A + 0.05), A, direction.x, direction.y]` → 32 → 32 → 3 with
     ///    rectifiers, then a sigmoid. The code contributes [`FrameInputs::shade_bias`].
     /// 4. **Composite.** Head over torso over background:

@@ -43,15 +43,16 @@ pub struct FrameInputs {
     /// Bias of the first layer of the shading network, including the contributions of the learned
     /// numbers and the consistency code.
     pub shade_bias: [f32; HIDDEN],
-    /// `[a, b, tx, c, d, ty]`, tracked plus learned: before the flow, image point `p` shows the
-    /// point `p + [[a, b], [c, d]] * (p - 0.5) + [tx, ty]` of the torso's reference image.
+    /// Affine map from the image to the torso's reference image, `[a, b, tx, c, d, ty]`. Image
+    /// point `p` shows point `p + [[a, b], [c, d]] * (p - 0.5) + [tx, ty]` of the reference image,
+    /// to which the flow is then added. Each number is the tracked one plus a learned correction.
     pub torso_affine: [f32; TORSO_DIMS],
     /// `[n_torso]` weights of the additive torso planes.
     pub torso_mix: Vec<f32>,
     /// `[FLOW_HEIGHT][FLOW_WIDTH]` offsets of the torso position, image space. The grid covers the
     /// torso box and is read bilinearly (align-corners) at the image point.
     pub flow: Vec<[f32; 2]>,
-    /// Offset of the image point at which the background is read.
+    /// Offset of the background, image space: image point `p` shows background point `p` plus this.
     pub background_shift: [f32; 2],
 }
 

@@ -1,12 +1,15 @@
 //! Radiance field of one person: its definition on the CPU, its derivative, its file, and image
 //! metrics.
 //!
-//! A [`FaceModel`] is a head in canonical space (three feature planes, a density grid that is also
-//! the sampler, a warp, a small shading network), a torso texture and a background image. Once a
-//! frame, [`FaceModel::frame_inputs`] turns pose and code into small vectors and
-//! [`FaceModel::fold`] mixes the planes; then each pixel is one [`FrameField::render_ray`]. That
-//! function is the definition: every other renderer is a faster way to compute it and is tested
-//! against it.
+//! A [`FaceModel`] is a head in canonical space (three feature planes, a density grid that also
+//! decides where a ray is sampled, a warp, a small shading network), a torso texture and a
+//! background image. Once a frame, [`FaceModel::frame_inputs`] turns pose and code into small
+//! vectors and [`FaceModel::fold`] mixes the planes; then each pixel is one
+//! [`FrameField::render_ray`]. That function is the definition: every other renderer is a faster
+//! way to compute it and is tested against it.
+//!
+//! Image and canonical space are those of crate `types`: image points run from 0 to 1, from the top
+//! left corner, and one canonical unit is [`types::CANONICAL_M`] meters.
 //!
 //! The definition owns its derivatives: [`FieldPass`] goes back from a loss to all parameters and
 //! to the code (enrollment), [`CodeDerivative`] from a ray's color to the code (refinement of a

@@ -5,12 +5,12 @@ use crate::planes::LOGIT_SCALE;
 use crate::ray::Ray;
 use crate::sizes::Sizes;
 
-/// Number of bins of the march, which have equal lengths.
+/// Number of bins of equal length into which the march divides a ray.
 pub const BINS: usize = 32;
 /// Smallest mass of a ray that hits the head. A ray of less mass misses it.
 pub const MIN_MASS: f32 = 0.004;
-/// Smallest and largest logarithm of the density: with these limits,
-/// `sigma = exp(clamp(4 logit, min, max))` per canonical unit.
+/// Smallest and largest natural logarithm of the density:
+/// `sigma = exp(clamp(4 logit, min, max))`, per canonical unit.
 pub const LOG_DENSITY: (f32, f32) = (-8.0, 6.0);
 
 /// Result of a march, with the intermediate values that its derivative needs.

@@ -11,7 +11,7 @@ impl FaceModel {
     /// Renders an image like [`render_cpu`](crate::render_cpu), but evaluates the shading network
     /// at every sample and accumulates colors instead of features, as volume rendering does.
     ///
-    /// For benchmarks of deferred shading only; with more than one sample the image differs.
+    /// For benchmarks of deferred shading only: the image differs from that of the definition.
     pub fn render_per_sample(
         &self,
         inputs: &FrameInputs,

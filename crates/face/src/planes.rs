@@ -9,8 +9,8 @@ use crate::math::sigmoid;
 use crate::sizes::{CHANNELS, Sizes};
 use crate::taps::{BilinearTaps, Texel};
 
-/// Slope of `ln(density)` over the density's logit, and of the opacity's logit over its weighted
-/// features.
+/// Factor on the logits that are stored: `ln(density) = 4 logit`, and the opacity of a sample with
+/// features `f` is `sigmoid(4 v·f + b)`, with the weights `v` and the bias `b`.
 pub const LOGIT_SCALE: f32 = 4.0;
 
 /// One sample: where it is read, and the numbers found there.

@@ -2,8 +2,8 @@
 
 use types::Frame;
 
-/// Largest value of [`psnr_db`], dB, returned for identical images: finite, so that the mean over
-/// frames is finite, too.
+/// Largest value of [`psnr_db`], dB, which identical images get. It is finite, so the mean over
+/// frames stays finite.
 pub const PSNR_MAX_DB: f64 = 100.0;
 
 /// Standard deviation of the window of SSIM, pixels.

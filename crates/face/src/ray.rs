@@ -31,8 +31,9 @@ impl Ray {
         std::array::from_fn(|i| self.origin[i] + distance * self.direction[i])
     }
 
-    /// Returns the distances at which the ray enters and leaves a box, or `None` if it misses the
-    /// box or the box is behind the camera.
+    /// Returns the distances (canonical units) at which the ray enters and leaves a box, or `None`
+    /// if it misses the box or the box is behind the camera. If the camera is inside the box, the
+    /// ray enters at 0.
     ///
     /// Intersects three slabs (Kay and Kajiya 1986, "Ray tracing complex scenes"). A direction
     /// component smaller than 1e-6 counts as 1e-6, so that nothing is divided by zero.

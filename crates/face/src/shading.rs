@@ -10,7 +10,8 @@ use crate::model::Field;
 use crate::sizes::{CHANNELS, HIDDEN, SHADE_INPUTS};
 use crate::taps::Texel;
 
-/// Added to alpha where the mean feature is formed, so that nothing is divided by zero.
+/// Added to alpha when the accumulated features are divided by it, so that nothing is divided by
+/// zero: the mean feature is `F / (A + MEAN_FLOOR)`.
 pub const MEAN_FLOOR: f32 = 0.05;
 
 /// Features and alpha accumulated along a ray.

@@ -94,7 +94,7 @@ pub struct Sizes {
     pub torso: Bounds<2>,
     /// Focal length, in sides of the image.
     pub focal: f32,
-    /// Mean of the enrolled poses: rotation vector, translation in meters.
+    /// Mean of the enrolled poses: rotation vector in radians, translation in meters.
     pub pose_mean: [f32; POSE_DIMS],
     /// Reciprocal of the standard deviation of the enrolled poses, number by number.
     pub pose_scale: [f32; POSE_DIMS],

@@ -133,7 +133,8 @@ impl Rays {
         rays
     }
 
-    /// Returns the number of rays of an image of another size of the same scene.
+    /// Estimates the counts for an image of the same scene with `side` x `side` pixels: scales
+    /// them with the number of pixels, rounded.
     #[must_use]
     pub fn at(&self, side: u32) -> Self {
         let all = u64::from(side).pow(2);
