@@ -13,7 +13,8 @@ pub struct RenderSettings {
     /// Side of the image, pixels. If it is less than the side asked for, the image is shown
     /// enlarged.
     pub side: u32,
-    /// Interval between images, in refresh intervals of the display.
+    /// Time between images, as a multiple of the shortest: `2` renders half as many images a second
+    /// as the maximum rate allows.
     pub refreshes: u32,
 }
 
@@ -102,7 +103,8 @@ pub struct Governor {
 }
 
 impl Governor {
-    /// Returns a governor for images of `side` pixels, at most `max_rate` (at least one) a second.
+    /// Returns a governor for images of `side` x `side` pixels that starts with the best quality.
+    /// At most `max_rate` images are due in a second; 0 counts as 1.
     pub fn new(side: u32, max_rate: u32) -> Self {
         Self {
             side,
@@ -127,8 +129,8 @@ impl Governor {
         interval(self.refresh_interval, self.level)
     }
 
-    /// Changes the side asked for. The quality becomes the best that should keep up, judged by the
-    /// render times so far; returns the change, if any.
+    /// Changes the side asked for, and predicts from the recent render times the best quality that
+    /// keeps up at the new size. Returns the change of quality, if any.
     pub fn set_side(&mut self, side: u32) -> Option<QualityStep> {
         if side == self.side {
             return None;
@@ -165,16 +167,16 @@ impl Governor {
         true
     }
 
-    /// Returns how long after `now` the next image is due. A refresh of the display that comes up
-    /// to a quarter of an interval early counts as on time, because the next one would be much too
-    /// late.
+    /// Returns how long after `now` the next image is due. It is due up to a quarter of an
+    /// [interval](Self::interval) ahead of schedule: a refresh of the display may come slightly
+    /// early, and the one after it would be much too late.
     pub fn time_until_due(&self, now: Instant) -> Duration {
         let early = self.interval() / 4;
         self.due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now + early))
     }
 
-    /// Records, at `now`, how long a recent image took to render. Returns the change of quality
-    /// that follows, if any.
+    /// Records, at `now`, how long a recent image took to render. May change the quality, and then
+    /// returns the change.
     pub fn record(&mut self, now: Instant, render_time: Duration) -> Option<QualityStep> {
         if self.n_stale > 0 {
             self.n_stale -= 1;

@@ -14,9 +14,9 @@
 //!
 //! The crate is given a device and never creates one, reads no clock, and waits only for its own
 //! read-backs. [`face::FrameField::render_ray`] defines what it computes, and tests compare the
-//! two. It runs on any adapter with WebGPU's default limits. If the device has those of
-//! [`OPTIONAL_FEATURES`] that the adapter supports, it is faster on software adapters and can
-//! measure GPU time.
+//! two. It runs on any adapter with WebGPU's default limits. The [`OPTIONAL_FEATURES`] make it
+//! faster on software adapters and let it measure GPU time; the caller requests those that the
+//! adapter supports.
 //!
 //! ```no_run
 //! # fn show(

@@ -11,7 +11,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Returns the fastest format that a device supports.
+    /// Returns the fastest format on a device: [`Precision::Float`] on a software adapter that
+    /// supports it, otherwise [`Precision::Half`].
     pub fn best_for(device: &Device) -> Self {
         let filterable = device.features().contains(Features::FLOAT32_FILTERABLE);
         if filterable && device.adapter_info().device_type == DeviceType::Cpu {

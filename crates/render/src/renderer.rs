@@ -259,8 +259,8 @@ impl Renderer {
         self.timer.is_some()
     }
 
-    /// Returns how long the GPU worked on a recent image, folding included, or `None` without
-    /// `TIMESTAMP_QUERY` or before the first image is known to be finished.
+    /// Returns how long the GPU worked on a recent image, usually not the newest, folding included.
+    /// `None` without `TIMESTAMP_QUERY`, or until the first measurement has arrived.
     pub fn gpu_time(&mut self) -> Option<Duration> {
         self.timer.as_mut().and_then(GpuTimer::last)
     }

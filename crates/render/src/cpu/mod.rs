@@ -20,11 +20,11 @@ use tile::{TILE_ROWS, View};
 
 /// Renderer of one face model on the CPU.
 ///
-/// The image is that of [`face::FrameField::render_ray`] except for what is not visible and
-/// therefore skipped: bins in empty regions, everything behind a point that less than one
-/// ten-thousandth of the light passes, and the backdrop where it is hidden. Tests compare it with
-/// the definition. It uses the widest vectors of the processor and the threads of rayon's pool, and
-/// after the first image of a size only [`CpuRenderer::frame`] allocates.
+/// The image is that of [`face::FrameField::render_ray`], without work that makes no visible
+/// difference: it skips bins in empty regions, everything behind the point where transmittance
+/// falls below 1e-4, and the backdrop where it is hidden. Tests compare it with the definition. It
+/// uses the widest vectors of the processor and the threads of rayon's pool. After the first image
+/// of a size only [`CpuRenderer::frame`] allocates.
 ///
 /// # Examples
 /// ```
