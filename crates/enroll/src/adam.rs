@@ -18,11 +18,15 @@ const CHUNK: usize = 1 << 14;
 pub struct ParameterGroup {
     /// Indices into the parameter array.
     pub range: Range<usize>,
-    /// Learning rates of successive channels, repeated along the range; not empty.
+    /// Learning rates of successive parameters, repeated along the range: one rate for all, or one
+    /// for each channel of a texel. Not empty.
     pub rates: Vec<f32>,
 }
 
 /// State of the Adam optimizer for one flat array of parameters.
+///
+/// The moments decay with 0.9 and 0.99; epsilon is 1e-10, so that texels that are rarely visible
+/// still learn.
 ///
 /// # Source
 /// Kingma & Ba 2015, "Adam" (arXiv:1412.6980), algorithm 1.

@@ -60,14 +60,15 @@ impl<'a> BudgetClock<'a> {
 
     /// Begins the training.
     ///
-    /// The training leaves `reserve` of a time limit to the work that follows it. `resumed`, in
-    /// 0..=1, is the share of the training that an interrupted run had already done.
+    /// If the budget is a time limit, the training ends `reserve` before it, which is left for the
+    /// work that follows. `resumed`, in 0..=1, is the share of the training that an interrupted run
+    /// had already done; a budget in steps ignores both.
     pub fn start_training(&self, reserve: Duration, resumed: f32) -> TrainingSpan {
         TrainingSpan { start: self.elapsed(), reserve, resumed }
     }
 
-    /// Returns the share of the training that is done after `steps` steps in all; 1 or more means
-    /// that the budget is used up.
+    /// Returns the share of the training that is done after `steps` steps, those of interrupted
+    /// runs included. The training ends at 1 or more.
     pub fn training_progress(&self, span: &TrainingSpan, steps: u32) -> f32 {
         match self.budget {
             Budget::Steps(limit) => steps as f32 / limit.max(1) as f32,
@@ -80,8 +81,10 @@ impl<'a> BudgetClock<'a> {
         }
     }
 
-    /// Reports progress, at most a few times a second: `share` (0..=1) of `stage` is done after
-    /// `count` of its frames or steps; `psnr_db` is the current training quality.
+    /// Reports progress. In each stage at most five reports a second reach the callback.
+    ///
+    /// `share` (0..=1) of `stage` is done, `count` is the number of its frames or steps so far, and
+    /// `psnr_db` is the current PSNR of the training pixels.
     ///
     /// # Errors
     /// If the progress callback asks to stop.

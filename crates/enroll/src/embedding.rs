@@ -48,7 +48,8 @@ pub(crate) struct LandmarkMotion {
 }
 
 impl Embedding {
-    /// Creates an untrained embedder whose whitening is fitted to the training frames.
+    /// Creates an untrained embedder. Its whitening, the linear map that decorrelates the inputs,
+    /// is fitted to the training frames.
     ///
     /// # Errors
     /// If candle cannot create the variables.

@@ -29,9 +29,9 @@ pub struct ObservedFrame {
 
 /// A recording measured frame by frame as in a call, split into training and held-out frames.
 pub struct Observations {
-    /// Frames to train on, in order of time.
+    /// Frames to train on, in order of time. Frames without a face are left out.
     pub train: Vec<ObservedFrame>,
-    /// Frames for evaluation only, in order of time.
+    /// Frames for evaluation only, in order of time. Frames without a face are left out.
     pub held_out: Vec<ObservedFrame>,
     /// Side of every frame in pixels.
     pub side: u32,

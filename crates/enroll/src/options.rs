@@ -117,8 +117,8 @@ pub struct BudgetError {
 impl FromStr for Budget {
     type Err = BudgetError;
 
-    /// Parses a time such as `90s`, `15m` or `1.5h` (in seconds without a unit, up to 1000 hours), or
-    /// a number of training steps such as `3000 steps`.
+    /// Parses a time such as `90s`, `15m` or `1.5h` (in seconds without a unit, up to 1000 hours),
+    /// or a number of training steps such as `3000 steps`.
     fn from_str(text: &str) -> Result<Self, BudgetError> {
         let seconds = |number: &str, unit: f64| {
             let seconds = number.trim().parse::<f64>().ok()? * unit;
@@ -175,9 +175,9 @@ impl FromStr for Ablation {
 /// Choice of the held-out frames, which are evaluated and never trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Holdout {
-    /// This share of the frames, at the end of the recording: similar to a later call.
+    /// The end of the recording, this share (0..=0.5) of all frames: similar to a later call.
     Last(f32),
-    /// Every n-th frame: similar to the neighboring training frames.
+    /// Every n-th frame, with n of 2 or more: similar to the neighboring training frames.
     Every(u32),
 }
 
@@ -258,7 +258,7 @@ pub struct EnrollmentProgress {
     pub left: Option<Duration>,
     /// Smoothed PSNR of recent training pixels, in dB.
     pub psnr_db: Option<f32>,
-    /// The same as readable text.
+    /// Count, rate and PSNR as text for display, such as `120 steps, 8.5/s, 31.2 dB`.
     pub detail: String,
 }
 

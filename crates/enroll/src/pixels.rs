@@ -8,7 +8,8 @@ use types::{Landmarks, SquareFrame};
 pub struct Pixel {
     /// Image coordinates of its center, 0..=1 from the top left.
     pub at: [f32; 2],
-    /// sRGB, about 0..=1, under the mean exposure of all frames.
+    /// Color that the field should have there: sRGB. [`Regions::draw`] returns the color of the
+    /// frame, 0..=1; the enrollment then corrects it to the mean exposure of all frames.
     pub rgb: [f32; 3],
     /// Whether it lies well inside the face, where the head is opaque.
     pub in_hull: bool,
@@ -40,8 +41,8 @@ pub struct Regions {
     head: Rect,
     mouth: Rect,
     eyes: [Rect; 2],
-    /// Convex hull of face and skull, counter-clockwise with y pointing down; empty if the landmarks are
-    /// degenerate.
+    /// Convex hull of face and skull, counter-clockwise with y pointing down; empty if the
+    /// landmarks are degenerate.
     hull: Vec<[f32; 2]>,
 }
 
@@ -61,8 +62,8 @@ const HULL_SHRINK: f32 = 0.08;
 /// Landmarks of the chin and the top of the forehead, and of the temples.
 const AXIS: [usize; 2] = [152, 10];
 const TEMPLES: [usize; 2] = [54, 284];
-/// Height of the skull above the forehead, as a share of the distance from chin to forehead. The head
-/// is opaque there, with hair or a hat.
+/// Height of the skull above the forehead, as a share of the distance from chin to forehead. The
+/// head is opaque there, with hair or a hat.
 const SKULL: f32 = 0.26;
 
 /// Returns three points of the skull above the forehead: right, top, left.
