@@ -95,8 +95,9 @@ pub enum StartError {
 
 /// Handle of a call, from the wait for the peer until [`Event::Ended`].
 ///
-/// All methods return at once, except [`Call::next_event`], which waits up to its timeout.
-/// Dropping a call hangs up.
+/// Methods of a call return at once, except [`Call::next_event`], which waits up to its timeout.
+/// [`Call::host`] and [`Call::join`] wait for the rendezvous service, and a host of a manual
+/// meeting for its offer. Dropping a call hangs up and waits until its threads have ended.
 pub struct Call {
     inputs: mpsc::Sender<Input>,
     events: Mutex<Receiver<Event>>,
@@ -180,7 +181,8 @@ impl Call {
         }
     }
 
-    /// Carries out a wish of the user. After the end, does nothing.
+    /// Queues a command; the call carries it out soon. It is dropped if the call has ended or its
+    /// queue is full.
     pub fn command(&self, command: Command) {
         let _ = self.inputs.try_send(Input::Command(command));
     }
@@ -202,8 +204,8 @@ impl Call {
         lock(&self.shared.preview).clone()
     }
 
-    /// Returns the state of our microphone and camera, and our rate, once commands have taken
-    /// effect.
+    /// Returns the state of our microphone and camera, and our rate. A command shows here only
+    /// after it was carried out.
     pub fn local_media(&self) -> LocalMedia {
         *lock(&self.shared.media)
     }
@@ -213,9 +215,10 @@ impl Call {
         lock(&self.shared.stats).clone()
     }
 
-    /// Removes and returns all features decoded since the last call, oldest first, for a recording
-    /// on the sender's clock. The first may correct the last one of the previous call: both then
-    /// have the same time. At most 8192 are kept.
+    /// Removes and returns all features decoded since `take_received` was last called, oldest
+    /// first, for a recording on the sender's clock. If the first has the same time as the last one
+    /// that was returned before, it replaces that one. At most 8192 are kept; the oldest are
+    /// dropped.
     pub fn take_received(&self) -> Vec<Feature> {
         lock(&self.shared.received).drain()
     }

@@ -127,7 +127,7 @@ pub enum ModelRefusal {
     Profile(#[from] codec::ProfileError),
 }
 
-/// What the user wishes, from a button or a script; see [`Call::command`](crate::Call::command).
+/// Instruction to a call, from a button or a script; see [`Call::command`](crate::Call::command).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Command {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`Call::host`] returns an invite link and [`Call::join`] follows one. [`Event`]s report what
-//! happens, [`Command`]s carry the user's wishes, [`Stats`] are the call in figures. Features that
-//! arrive before the peer's face are kept and decoded once its first layer is here.
+//! happens, [`Command`]s instruct the call, [`Stats`] are figures about it. Features that arrive
+//! before the peer's face are kept and decoded once its first layer has arrived.
 //!
 //! Inside, `session` is a state machine without I/O, and `driver.rs` connects it to the world.
 //! [`simulate`] runs two sessions over a bad network on a virtual clock. [`serve_rendezvous`] is

@@ -39,7 +39,8 @@ pub enum DecodeStreamError {
     /// The codec profile of the face file is damaged.
     #[error("the face file: {0}")]
     Profile(#[from] ProfileError),
-    /// The stream belongs to another face. Codes have a meaning only for the face they were made with.
+    /// The stream belongs to another face. Codes have a meaning only for the face they were made
+    /// with.
     #[error("it was made with another face: give the face file that it was encoded with")]
     OtherFace,
     /// The stream contains no unit.
@@ -56,7 +57,8 @@ pub enum DecodeStreamError {
     },
 }
 
-/// Encodes a clip as a call would, except that each unit references the one before it.
+/// Encodes a clip as a call would, with one difference: each unit references the one before it. In
+/// a call a unit references one that the peer has acknowledged or that its packet repeats.
 ///
 /// `progress` receives the number of frames read so far. Frames without a face become no unit.
 ///
@@ -95,8 +97,8 @@ pub(crate) fn name_of(face: &FaceFile) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Decodes a stream to its features in order of time: those of its units, and the intermediate
-/// ones.
+/// Decodes a stream to its features in order of time. Each unit carries its own feature and those
+/// of up to three times between the unit before and itself.
 ///
 /// # Errors
 /// If the bytes are not a stream, belong to another face, or contain no feature.

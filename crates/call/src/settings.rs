@@ -16,9 +16,10 @@ pub enum Meeting {
     },
     /// At the rendezvous service at `HOST:PORT`, with or without `ws://`.
     Url(String),
-    /// Without a service: the invite contains the offer, and the users carry the guest's answer
-    /// back ([`Event::AnswerReady`](crate::Event::AnswerReady),
-    /// [`Command::AcceptAnswer`](crate::Command::AcceptAnswer)).
+    /// Without a service. The invite contains the offer. The guest gets an answer
+    /// ([`Event::AnswerReady`](crate::Event::AnswerReady)) and sends it to the host by other means,
+    /// such as e-mail; the host enters it
+    /// ([`Command::AcceptAnswer`](crate::Command::AcceptAnswer)).
     Manual,
 }
 
@@ -69,7 +70,8 @@ pub struct Settings {
     pub loopback: bool,
     /// Servers that help to traverse address translation.
     pub ice_servers: Vec<IceServer>,
-    /// How long to gather candidates before a description is sent; later ones follow one by one.
+    /// Longest time to gather ICE candidates before the offer or answer is sent. Candidates found
+    /// later are sent one by one.
     pub gather_deadline: Duration,
     /// Name of this end, for the peer; at most 64 bytes of it are sent.
     pub name: String,

@@ -28,12 +28,13 @@ const DRAIN_MS: u64 = 700;
 /// Result of a simulated call, as the receiver of the features has experienced it.
 #[derive(Clone, Debug, Default)]
 pub struct SimulationReport {
-    /// For each feature sent, what was shown for its time and how that was obtained; `None` if
-    /// nothing was.
+    /// For each feature sent, the first feature shown that is not older, and whether it was
+    /// interpolated, extrapolated or held; `None` if there was none.
     pub shown: Vec<Option<(Feature, PlayoutSource)>>,
-    /// Longest time for which the face stood still because no feature had arrived.
+    /// Longest time for which the face was held still because no feature had arrived. The first two
+    /// seconds do not count, because the playout delay settles in them.
     pub longest_freeze: Duration,
-    /// 95th percentile of the age of the shown feature.
+    /// 95th percentile of the time from capture to display, after the first two seconds.
     pub latency_p95: Duration,
     /// Units sent.
     pub units: usize,
@@ -49,7 +50,7 @@ pub struct SimulationReport {
     pub decoded: usize,
     /// Decoded features that differ from those of the encoder in any bit.
     pub diverged: usize,
-    /// Times at which units arrived and none of them could be decoded.
+    /// Number of milliseconds of the simulation in which units arrived and none could be decoded.
     pub stranded: usize,
 }
 

@@ -1,7 +1,7 @@
 use serde::{Serialize, Serializer};
 use types::Rate;
 
-/// A call in figures: totals since it was set up, and rates over its last full second.
+/// Figures about a call: totals since it was set up, and rates over its last full second.
 ///
 /// Rates are in kbit/s (1000 bits). *Payload* is the output of the codec, each unit counted once;
 /// *wire* is every datagram on the call's UDP sockets, with its IP and UDP headers: ICE, DTLS,
@@ -41,13 +41,13 @@ pub struct Stats {
     pub frames_captured: u64,
     /// Frames of these in which no face was found.
     pub frames_without_face: u64,
-    /// Features that went to the encoder.
+    /// Features that went to the encoder, one for each frame with a face.
     pub features_out: u64,
-    /// Features decoded.
+    /// Units decoded. Intermediate features are not counted.
     pub features_in: u64,
-    /// Features decoded per second.
+    /// Units decoded per second. Intermediate features are not counted.
     pub features_fps_in: f64,
-    /// Units of the peer that never arrived.
+    /// Units of the peer that did not arrive in time.
     pub features_lost: u64,
     /// Share of the peer's recent packets that were lost, 0..=1.
     pub loss_in: f64,
@@ -57,7 +57,7 @@ pub struct Stats {
     pub decode_errors: u64,
     /// Messages that were not a valid packet or control message.
     pub bad_messages: u64,
-    /// Key units that the peer requested.
+    /// Reports of the peer that requested a key unit.
     pub key_requests: u64,
     /// Round-trip time of the features channel, milliseconds; none before the first report.
     pub rtt_ms: Option<f64>,
@@ -69,13 +69,13 @@ pub struct Stats {
     pub model_progress: Option<f64>,
     /// Size of the peer's face file, bytes; none before it was offered.
     pub model_bytes_in: Option<u64>,
-    /// Layers of the peer's face file that are used.
+    /// Layers of the peer's face file that are rendered.
     pub model_layers: usize,
     /// Total number of layers of the peer's face file; 0 until the first one can be used.
     pub model_layers_of: usize,
-    /// Seconds from the connection until the peer's face could be rendered first.
+    /// Seconds from the connection until the first layer of the peer's face could be rendered.
     pub model_ready_s: Option<f64>,
-    /// Seconds from the connection until all layers of the peer's face file were used.
+    /// Seconds from the connection until all layers of the peer's face file could be rendered.
     pub model_whole_s: Option<f64>,
     /// How finely and how often our features are coded.
     #[serde(serialize_with = "by_name")]
