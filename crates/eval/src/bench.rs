@@ -49,10 +49,10 @@ pub struct PictureRow {
     pub mb: f64,
     /// Work over duration: by the adapter's timestamps, or else the median.
     pub gflop_per_s: f64,
-    /// Peak rate of multiply-adds alone on the same path, GFLOP/s.
+    /// Peak rate of the same implementation when it does nothing but multiply-adds, GFLOP/s.
     pub fma_gflop_per_s: f64,
-    /// Peak rate of reading data of a folded field's size on the same path, 10⁹ bytes/s; `None` on
-    /// a GPU.
+    /// Peak rate at which the same implementation reads an array as large as a folded field, 10⁹
+    /// bytes/s; `None` on a GPU.
     pub read_gb_per_s: Option<f64>,
     /// `gflop_per_s` over `fma_gflop_per_s`. It can exceed 1, since renderers skip invisible work.
     pub share_of_fma: f64,
@@ -147,7 +147,8 @@ pub fn actor_features(face: &FaceFile, n: usize) -> anyhow::Result<Vec<Feature>>
     Ok(features)
 }
 
-/// Measures the tracker on the actor's frames with each refinement budget.
+/// Measures the tracker on the actor's frames: one row for each [`RefinementBudget`], and one for
+/// the first frame, in which the face is searched for.
 ///
 /// # Errors
 /// If the face file has no sender part.

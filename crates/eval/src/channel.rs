@@ -16,13 +16,15 @@ use crate::score::{MeanScore, Scorer};
 pub struct Channel<'a> {
     /// Name in the report.
     pub name: String,
-    /// Sends the features of consecutive frames, the first at time zero, through encoder, channel
-    /// and playout. Returns for each the feature that the receiver shows at its time, if any.
+    /// Sends features, in order and the first at time zero, through encoder, channel and playout.
+    /// Returns for each the feature that the receiver shows at its time, if any. Frames without a
+    /// face have no feature, so there may be gaps in time.
     #[expect(clippy::type_complexity, reason = "a function type says it best")]
     pub transmit: &'a dyn Fn(&[Feature], &Profile) -> Vec<Option<Feature>>,
 }
 
-/// Picture quality at the receiving end of one channel.
+/// Picture quality at the receiving end of one channel: mean PSNR and SSIM, and the PSNR lost
+/// against the first channel.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChannelReport {
     /// Name of the channel.
@@ -55,12 +57,12 @@ impl ChannelReport {
 
 /// Compares what receivers at the ends of several channels see of the same clip.
 ///
-/// For every frame, the picture that playout shows at its time is scored against the frame at
-/// `side` pixels. The clip is read twice. `frames` defaults to the whole clip.
+/// Scores, for every frame with a face, the picture that playout shows at its time against the
+/// frame at `side` x `side` pixels. The clip is read twice. `None` for `frames` is the whole clip.
 ///
 /// # Errors
-/// If the clip cannot be read or shows no face in these frames, if the face file has no sender part,
-/// or if `paint` fails.
+/// If the clip cannot be read or shows no face in these frames, if the face file has no sender
+/// part, or if `paint` fails.
 pub fn compare_channels(
     clip: &Path,
     face: &FaceFile,

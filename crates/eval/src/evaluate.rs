@@ -17,8 +17,8 @@ use crate::score::{Jitter, MeanScore, Scorer};
 
 /// Number of pictures kept for a report.
 const N_PICTURES: u64 = 8;
-/// Most frames that wait for the next unit. While there is a face, at most ten do, including that of
-/// the last unit: at 60 frames per second and the low rate.
+/// Most frames that wait for the next unit. While there is a face, at most ten do, including that
+/// of the last unit: at 60 frames per second and the low rate.
 const MAX_WAITING: usize = 12;
 
 /// What to evaluate.
@@ -38,11 +38,11 @@ impl Default for EvalOptions {
     }
 }
 
-/// Evaluates what a peer sees of a clip: tracker, access units, decoder, renderer, scored against
-/// the clip.
+/// Evaluates what a peer sees of a clip: runs it through tracker, encoder, decoder and renderer,
+/// and scores the pictures against the clip.
 ///
-/// Every frame is scored as a whole. Between units the picture follows the intermediate features, as
-/// in the playout of a call. If the tracker finds no face, the last picture stays, as in a call;
+/// Whole pictures are scored. Between units the picture follows the intermediate features, as in
+/// the playout of a call. If the tracker finds no face, the last picture stays, as in a call;
 /// frames before the first face are counted as untracked and not scored. The first resolution is
 /// rendered a second time from unquantized features, to isolate the loss by quantization.
 ///
@@ -167,8 +167,9 @@ impl Evaluation {
         self.score_ready(Vec::new(), paint)
     }
 
-    /// Scores the waiting frames, given the features decoded from a unit. The unit's own frame waits
-    /// on, since the next unit will correct it. Without features, scores all with the last picture.
+    /// Scores the waiting frames, given the features decoded from a unit. The unit's own frame
+    /// waits on, since the next unit will correct it. Without features, scores all with the last
+    /// picture.
     fn score_ready(&mut self, decoded: Vec<Feature>, paint: Paint<'_>) -> anyhow::Result<()> {
         let unit_time = decoded.last().map(|newest| newest.time);
         self.decoded.extend(decoded);

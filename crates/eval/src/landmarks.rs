@@ -50,7 +50,8 @@ impl ClipLandmarks {
     }
 
     /// Encodes the landmarks as a `NumPy` archive (`.npz`) with one uncompressed array,
-    /// `landmarks.npy`: float32, `[frames, 478, 3]`, NaN where no face was found.
+    /// `landmarks.npy`: float32, `[frames, 478, 3]`, NaN where no face was found. The last axis is
+    /// `x, y, z` in pixels of the square frame, as in [`types::Landmarks`].
     ///
     /// # Errors
     /// Never for fewer than 4 GB.
