@@ -306,8 +306,9 @@ impl Resolution {
 
     /// Returns the side to render, pixels, for an area of `area_px` physical pixels.
     ///
-    /// [`Resolution::Auto`] fits the area, within 128..=1024 and in steps of 32, so that the size
-    /// does not change at every pixel while the window is being resized.
+    /// [`Resolution::Auto`] returns the side of the area, limited to 128..=1024 and rounded up to a
+    /// multiple of 32, so that the size does not change at every pixel while the window is being
+    /// resized.
     pub fn side(self, area_px: u32) -> u32 {
         match self {
             Self::Side(side) => side,

@@ -14,7 +14,7 @@ use crate::cli::{Resolution, UserAction};
 pub struct CallView {
     /// The peer picture; `None` before the first one.
     pub remote: Option<PeerPicture>,
-    /// Own camera picture, square.
+    /// Picture of our own camera, square.
     pub preview: Option<TextureId>,
     /// Caption of the preview.
     pub preview_label: &'static str,
@@ -22,13 +22,13 @@ pub struct CallView {
     pub status: String,
     /// Invite link, until somebody joins.
     pub link: Option<String>,
-    /// State of the own microphone and camera, and the rate.
+    /// State of our microphone and camera, and our rate.
     pub media: LocalMedia,
     /// Selected size of the peer picture.
     pub resolution: Resolution,
     /// Selected background behind the peer.
     pub background: Background,
-    /// Available backgrounds with their names.
+    /// Backgrounds to choose from, with their names.
     pub backgrounds: Vec<(&'static str, Background)>,
     /// Side of the peer picture as rendered, pixels.
     pub rendered_side: u32,
@@ -150,7 +150,8 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     }
 }
 
-/// Shows the peer picture as large as possible, or the status. Returns the side of its area, points.
+/// Shows the peer picture as large as possible, or the status. Returns the side of its area,
+/// points.
 fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) -> f32 {
     let side = ui.available_size().min_elem().max(1.0);
     let Some(remote) = &view.remote else {
