@@ -1,5 +1,5 @@
-//! The baseline: the classic `NeRF` that the literature uses for video calls, with which the product's
-//! field is compared.
+//! The baseline: the classic `NeRF` that the literature uses for video calls. The product's field
+//! is compared with it.
 //!
 //! Every sample of every ray goes through a deep network that reads the position, the view
 //! direction, the frame's code and a consistency code. The picture is a head in canonical space,

@@ -11,8 +11,9 @@ use crate::sizes::ClassicSizes;
 pub struct ClassicOptions {
     /// Source, output file, side, held-out split, seed and ablations, as for an enrollment.
     ///
-    /// Without the embedder the code holds all 79 expression coefficients. The budget covers
-    /// reading, tracking and training, but not the evaluation. `resume` and `preset` have no effect.
+    /// With [`Ablation::Embedding`] the code holds all 79 expression coefficients instead of 24
+    /// learned numbers. The budget covers reading, tracking and training, but not the evaluation.
+    /// `resume` and `preset` have no effect.
     pub enroll: EnrollOptions,
     /// Sizes of the networks. Code length, background side, pose statistics and torso distance are
     /// overwritten by those of the person.
@@ -53,8 +54,8 @@ pub struct ClassicReport {
     pub training_seconds: f64,
     /// Training rays per second.
     pub rays_per_second: f64,
-    /// Median time in seconds to render a frame at the training side with the training's matrix
-    /// products.
+    /// Median time to render a frame at the training side on the CPU, in seconds. Rays are
+    /// evaluated in batches by matrix products, as in training.
     pub draw_seconds: f64,
     /// Multiply-adds for such a frame.
     pub multiply_adds: u64,

@@ -36,7 +36,7 @@ pub struct ClassicSizes {
     pub width: usize,
     /// Number of layers in the trunk, 1 to 12.
     pub depth: usize,
-    /// Index of the layer that reads position and codes a second time; 0 for none.
+    /// Index (from 0) of the layer that reads position and codes a second time; 0 for none.
     pub skip: usize,
     /// Samples on a ray in the head's coarse pass, 2 to 128.
     pub coarse: usize,
@@ -48,12 +48,13 @@ pub struct ClassicSizes {
     pub background: usize,
     /// Focal length in units of the picture's side.
     pub focal: f32,
-    /// Distance in front of the head's origin (or of the torso's distance) at which sampling
-    /// begins, in canonical units.
+    /// How far in front of the head's origin sampling begins, in canonical units. For the torso,
+    /// how far in front of `torso_distance`.
     pub near: f32,
-    /// Distance behind the same point at which sampling ends, in canonical units.
+    /// How far behind the same point sampling ends, in canonical units.
     pub far: f32,
-    /// Distance of the torso from the camera in canonical units: the mean distance of the head.
+    /// Distance of the torso from the camera in canonical units. Training sets it to the mean
+    /// distance of the head.
     pub torso_distance: f32,
     /// Mean of the training poses: rotation vector in radians, translation in meters.
     pub pose_mean: [f32; POSE_DIMS],
@@ -117,13 +118,15 @@ impl ClassicSizes {
         self.code + SHARED_DIMS + POSE_DIMS
     }
 
-    /// Returns the number of network evaluations on one ray.
+    /// Returns the number of network evaluations on one ray: the coarse pass, the fine pass (which
+    /// evaluates the coarse samples again) and the torso.
     pub fn samples_a_ray(&self) -> usize {
         let fine = if self.fine == 0 { 0 } else { self.coarse + self.fine };
         self.coarse + fine + self.torso
     }
 
-    /// Returns the number of multiply-adds in all networks for a picture of `side` by `side` pixels.
+    /// Returns the number of multiply-adds in all networks for a picture of `side` by `side`
+    /// pixels.
     ///
     /// As in [`crate::render_classic`], products with the codes are counted once per frame and
     /// those with the direction once per ray.
