@@ -75,7 +75,8 @@ impl HeadPose {
         self.quat() * point_in_head + self.translation
     }
 
-    /// Transforms a point from canonical space to camera space, in meters.
+    /// Transforms a point from canonical space, in units of [`CANONICAL_M`], to camera space, in
+    /// meters.
     pub fn camera_from_canonical(&self, point_in_canonical: Vec3) -> Vec3 {
         self.camera_from_head(point_in_canonical * CANONICAL_M)
     }
@@ -88,8 +89,8 @@ impl HeadPose {
         [0.5 + FOCAL * p.x / z, 0.5 + FOCAL * p.y / z]
     }
 
-    /// Interpolates to another pose by `t` in 0..=1: slerp of the rotation, lerp of the
-    /// translation.
+    /// Interpolates between this pose (`t` = 0) and another (`t` = 1): slerp of the rotation along
+    /// the shorter arc, lerp of the translation. `t` must be in 0..=1 and is not checked.
     #[must_use]
     pub fn lerp(&self, other: &Self, t: f32) -> Self {
         Self {
@@ -222,8 +223,10 @@ impl Feature {
         })
     }
 
-    /// Interpolates linearly in time between two features; held outside their span. See
-    /// [`HeadPose::lerp`].
+    /// Interpolates linearly in time between two features, the pose with [`HeadPose::lerp`].
+    ///
+    /// Before `before.time` the result has the pose and code of `before`, after `after.time` those
+    /// of `after`. Its time is always `time`.
     #[must_use]
     pub fn between(before: &Self, after: &Self, time: MediaTime) -> Self {
         let span = after.time.saturating_since(before.time).as_secs_f32();

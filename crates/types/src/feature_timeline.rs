@@ -3,7 +3,7 @@ use std::collections::{VecDeque, vec_deque};
 use crate::feature::Feature;
 use crate::media_time::MediaTime;
 
-/// The features decoded so far, corrected, in order of media time.
+/// Timeline of decoded features in order of media time, with corrections applied.
 ///
 /// An access unit carries a correction of the previous unit's feature, intermediate features and
 /// its own. Added in that order, the correction replaces the newest feature and the others follow
@@ -29,10 +29,10 @@ impl FeatureTimeline {
         Self { features: VecDeque::new(), capacity, newest: None }
     }
 
-    /// Adds a feature; returns whether it is newer than all before it.
+    /// Adds a feature; returns whether its time is later than that of every feature added before.
     ///
-    /// A feature of the newest time is a correction and replaces the newest feature. An older one
-    /// is ignored.
+    /// A feature with the time of the newest one is a correction and replaces it. A feature with an
+    /// earlier time is ignored.
     pub fn push(&mut self, feature: Feature) -> bool {
         if self.newest.is_some_and(|newest| feature.time < newest) {
             return false;
@@ -54,8 +54,11 @@ impl FeatureTimeline {
         self.newest
     }
 
-    /// Returns the feature at `time`, interpolated between its neighbors and held outside their
-    /// span; `None` if the timeline is empty. See [`Feature::between`].
+    /// Returns the feature at `time`, interpolated with [`Feature::between`]; `None` if the
+    /// timeline is empty.
+    ///
+    /// Before the oldest feature it has the values of the oldest, after the newest those of the
+    /// newest.
     pub fn at(&self, time: MediaTime) -> Option<Feature> {
         let last = self.features.len().checked_sub(1)?;
         let after = self.features.partition_point(|feature| feature.time < time).max(1).min(last);
@@ -85,8 +88,8 @@ impl FeatureTimeline {
         self.features.drain(..).collect()
     }
 
-    /// Removes features that lie before the last `n_kept` of those at or before `time`; at least
-    /// one later feature stays.
+    /// Removes old features, but keeps the last `n_kept` of those at or before `time`, all later
+    /// ones, and at least `n_kept + 1` in total.
     pub fn remove_before(&mut self, time: MediaTime, n_kept: usize) {
         while self.features.len() > n_kept + 1 && self.features[n_kept].time <= time {
             self.features.pop_front();

@@ -9,7 +9,7 @@ pub const MAX_FRAME_SIDE: u32 = 8192;
 
 /// One captured or rendered picture with its media time.
 ///
-/// Pixels are 8-bit sRGB, `[height, width, 3]`, top row first. Clones share them.
+/// Pixels are 8-bit sRGB, `[height, width, 3]`, top row first. Clones share the pixel buffer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Frame {
     width: u32,
@@ -54,7 +54,7 @@ impl Frame {
         Ok(Self { width, height, time, rgb })
     }
 
-    /// Returns the pixels in a row.
+    /// Returns the number of pixels in a row.
     pub fn width(&self) -> u32 {
         self.width
     }
@@ -91,7 +91,10 @@ impl Frame {
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
     }
 
-    /// Returns the largest centered square: the part of a camera picture that a call shows.
+    /// Returns the largest centered square, with the same media time: the part of a camera picture
+    /// that a call shows.
+    ///
+    /// If the margin is odd, the right or bottom margin is one pixel wider.
     #[must_use]
     pub fn center_square(&self) -> SquareFrame {
         let side = self.width.min(self.height);
@@ -160,7 +163,8 @@ impl SquareFrame {
 
     /// Returns the frame at another size: averaged when shrinking, nearest pixel when growing.
     ///
-    /// Each pixel of a smaller frame is the mean of the area it covers, also for fractional ratios.
+    /// Each pixel of a smaller frame is the mean over the area it covers, also for fractional
+    /// ratios. The mean is that of the sRGB values, without conversion to linear light.
     ///
     /// # Panics
     /// If `side` is zero or over [`MAX_FRAME_SIDE`].

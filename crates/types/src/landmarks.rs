@@ -8,20 +8,21 @@ pub struct Landmarks {
     /// `[i, i + 1)`. `z` has the same scale, increases away from the camera, and is 0 near the
     /// center of the head.
     pub points: Vec<[f32; 3]>,
-    /// `[LANDMARKS]` expected errors of the points, in pixels of the frame: large where a hand,
-    /// hair or the rotation of the head hides the face.
+    /// `[LANDMARKS]` expected distances of the points from their true positions, in pixels of the
+    /// frame: large where a hand, hair or the rotation of the head hides the face.
     pub spread: Vec<f32>,
     /// Confidence that this is a face, 0..=1.
     pub confidence: f32,
 }
 
 impl Landmarks {
-    /// Returns landmarks with known positions: without error, with confidence 1.
+    /// Returns landmarks whose positions are exact: spread 0, confidence 1.
     pub fn exact(points: Vec<[f32; 3]>) -> Self {
         Self { spread: vec![0.0; points.len()], points, confidence: 1.0 }
     }
 
-    /// Returns the landmarks in the frame scaled by a factor.
+    /// Returns the landmarks of the same frame resized by the factor `by`: points and spread are
+    /// multiplied by it.
     #[must_use]
     pub fn scaled(mut self, by: f32) -> Self {
         self.points.iter_mut().flatten().chain(&mut self.spread).for_each(|v| *v *= by);

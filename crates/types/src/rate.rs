@@ -2,10 +2,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Rate at which a sender transmits: how finely and how often features and sound are coded.
+/// Rate of a sender, which determines how finely and how often features and sound are coded.
 ///
-/// One choice of the user sets everything in [`RateParameters`]. Access units of different rates
-/// may follow each other in one stream.
+/// The user's choice of a rate sets everything in [`RateParameters`]. Access units of different
+/// rates may follow each other in one stream.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Rate {
     /// Fewest bytes: 6.25 coarse access units per second.
@@ -17,7 +17,7 @@ pub enum Rate {
     High,
 }
 
-/// What a [`Rate`] means for the codec, the packetizer and the audio encoder.
+/// Parameters of the codec, the packetizer and the audio encoder at one [`Rate`].
 ///
 /// The steps are integers in *parts*, the fixed-point unit of the codec: 1/16 of a component's
 /// scale in the codec profile. They are normative (docs/BITSTREAM.md): encoder and decoder must
@@ -26,13 +26,13 @@ pub enum Rate {
 pub struct RateParameters {
     /// Half of the quantizer step of a feature residual, in parts.
     pub half_step: i32,
-    /// Quantizer step of a midpoint residual, in parts. It is coarser than a feature's because
-    /// its error affects one frame and is not predicted from.
+    /// Quantizer step of a midpoint residual, in parts. It may be coarser than the step of a
+    /// feature residual because no later unit is predicted from a midpoint.
     pub midpoint_step: i32,
-    /// How many times the interval between two units is halved to code midpoints: none, the
-    /// half, or the half and both quarters.
+    /// Number of times the interval between two units is halved to code midpoints: 0 (none), 1 (at
+    /// one half), or 2 (at one half and both quarters).
     pub midpoint_depth: usize,
-    /// Largest correction that a unit implies for the previous unit's feature, in parts.
+    /// Largest correction of each component of the previous unit's feature by a unit, in parts.
     pub max_correction: i32,
     /// Lagrangian multiplier of the rate-distortion search: the distortion that one bit is worth,
     /// in 1/40 of a squared quantizer step. Encoder only.
@@ -97,7 +97,7 @@ impl RateParameters {
 }
 
 impl Rate {
-    /// All rates, at the index that stands for each in an access unit.
+    /// All rates; the position of a rate is its code in an access unit.
     pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
 
     /// Returns the position of this rate in [`Rate::ALL`].
@@ -105,7 +105,7 @@ impl Rate {
         self as usize
     }
 
-    /// Returns what this rate means for each part of the sender.
+    /// Returns the parameters of this rate.
     pub const fn parameters(self) -> &'static RateParameters {
         &PARAMETERS[self.index()]
     }
@@ -122,7 +122,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The text does not name a [`Rate`].
+/// Error for a text that does not name a [`Rate`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("rate is one of low, normal, high")]
 pub struct ParseRateError;

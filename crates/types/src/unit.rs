@@ -13,8 +13,8 @@ pub struct UnitNumber(pub u64);
 impl UnitNumber {
     /// Returns the number `by` units later, or earlier when `by` is negative.
     ///
-    /// Wraps at the ends of `u64`: what a damaged unit references before unit 0 is a number that
-    /// no unit has.
+    /// Wraps around at the ends of `u64`. If a damaged unit references a unit before unit 0, the
+    /// result is therefore a number that no unit has.
     #[must_use]
     pub const fn offset(self, by: i64) -> Self {
         Self(self.0.wrapping_add_signed(by))
