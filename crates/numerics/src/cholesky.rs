@@ -22,10 +22,10 @@ impl Cholesky {
         Some(cholesky)
     }
 
-    /// Factorizes another matrix, reusing the memory; `element` gives the numbers of its lower
-    /// triangle by row and column.
+    /// Replaces the factor by that of another `[n, n]` matrix, reusing the memory.
     ///
-    /// Returns `None` if the matrix is not positive definite; the factor is then meaningless.
+    /// `element(row, column)` returns an element of the lower triangle of the matrix. Returns
+    /// `None` if the matrix is not positive definite; the factor is then meaningless.
     pub fn refactor(&mut self, n: usize, element: impl Fn(usize, usize) -> f64) -> Option<()> {
         self.n = n;
         self.factor.resize(n * n, 0.0);

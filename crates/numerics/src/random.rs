@@ -20,19 +20,20 @@ pub struct SplitMix64 {
 }
 
 impl SplitMix64 {
-    /// Creates a generator from its state; any value is a good seed.
+    /// Creates a generator with `seed` as its state; any value is a good seed.
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// Creates the generator of an independent stream, numbered `index`, of a seed.
+    /// Creates the generator of stream number `index` of a seed; streams are independent of each
+    /// other.
     pub fn stream(seed: u64, index: u64) -> Self {
         let mut random = Self::new(seed ^ index.wrapping_mul(STREAM));
         random.bits();
         random
     }
 
-    /// Returns the state; [`SplitMix64::new`] continues from it.
+    /// Returns the state; a generator that [`SplitMix64::new`] makes from it continues the stream.
     pub fn state(&self) -> u64 {
         self.state
     }
@@ -58,7 +59,7 @@ impl SplitMix64 {
         low + (high - low) * self.uniform()
     }
 
-    /// Returns true with this probability, in `0.0..=1.0`.
+    /// Returns true with this probability, in `0.0..=1.0`; uses one draw.
     pub fn chance(&mut self, probability: f32) -> bool {
         self.uniform() < probability
     }
@@ -80,8 +81,8 @@ impl SplitMix64 {
 
     /// Returns an approximately standard normal number in `-6.0..6.0`, with three draws.
     ///
-    /// As [`SplitMix64::normal`], from uniform numbers of 16 bits, four to a draw. The two
-    /// methods consume different amounts of the stream and are therefore not interchangeable.
+    /// As [`SplitMix64::normal`], but from uniform numbers of 16 bits, of which each draw gives
+    /// four. The two methods use different numbers of draws and are therefore not interchangeable.
     pub fn normal_fast(&mut self) -> f32 {
         let mut sum = 0_u64;
         for _ in 0..3 {
@@ -92,7 +93,10 @@ impl SplitMix64 {
     }
 }
 
-/// Returns a well mixed 64-bit hash of a seed and an index: random access to random numbers.
+/// Returns a well mixed 64-bit hash of a seed and an index: random number `index` of `seed`,
+/// without generating those before it.
+///
+/// The numbers are not those of [`SplitMix64::new`] or [`SplitMix64::stream`].
 ///
 /// ```
 /// assert_ne!(numerics::hash(7, 0), numerics::hash(7, 1));

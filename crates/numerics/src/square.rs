@@ -15,8 +15,8 @@ pub fn product<const N: usize>(a: &SquareMatrix<N>, b: &SquareMatrix<N>) -> Squa
 
 /// Returns the inverse of a matrix, or `None` if it is singular or not finite.
 ///
-/// Gauss-Jordan elimination with scaled partial pivoting: a pivot below 1e-12 of the largest
-/// number of its row counts as zero.
+/// Gauss-Jordan elimination with scaled partial pivoting. The matrix counts as singular if a pivot
+/// is smaller than 1e-12 of the largest number that its row has in `a`.
 pub fn inverse<const N: usize>(a: &SquareMatrix<N>) -> Option<SquareMatrix<N>> {
     let mut left = *a;
     let mut right = zero();
