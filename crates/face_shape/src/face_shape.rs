@@ -3,7 +3,7 @@ use half::f16;
 use safetensors::{Dtype, SafeTensors};
 use types::{EXPRESSION_DIMS, Expression, LANDMARKS};
 
-/// Points of the mesh, without the irises that follow them.
+/// Number of points of the mesh. The points of the irises follow them and are not counted.
 pub const MESH_POINTS: usize = 468;
 /// Distance from the forehead to the chin of every face in head space, meters.
 ///
@@ -73,8 +73,9 @@ impl FaceShape {
 
     /// Parses a model from the bytes of a safetensors file.
     ///
-    /// Tensors: `mean` `[478, 3]`, `identity` `[n, 478, 3]`, `expression` `[79, 478, 3]` and
-    /// `weight` `[478]` in F16 or F32; `rigid` `[at least 8]` and `triangles` `[n, 3]` in U32.
+    /// Tensors: `mean` `[478, 3]`, `identity` `[n, 478, 3]` with `n` up to 256, `expression`
+    /// `[79, 478, 3]` and `weight` `[478]` in F16 or F32; `rigid` `[at least 8]` and `triangles`
+    /// `[n, 3]`, both indices of points, in U32.
     ///
     /// # Errors
     /// If a tensor is missing, or its shape, its type or a value in it is invalid.
@@ -140,9 +141,9 @@ impl FaceShape {
         &self.expression
     }
 
-    /// Returns the triangles of the mesh as point indices, clockwise seen from the front.
+    /// Returns the triangles of the mesh as point indices, clockwise as the camera sees them.
     ///
-    /// Eyes and mouth are open.
+    /// No triangles cover the openings of the eyes and the mouth.
     pub fn triangles(&self) -> &[[u32; 3]] {
         &self.triangles
     }
@@ -152,8 +153,11 @@ impl FaceShape {
         &self.rigid
     }
 
-    /// Returns the weight of an error at each point, `[LANDMARKS]`: largest at eyes and lips,
-    /// smallest along the outline.
+    /// Returns the relative importance of each point, `[LANDMARKS]`, positive and without unit:
+    /// largest at eyes and lips, smallest along the outline.
+    ///
+    /// A fit to landmarks multiplies the squared error of each point by it. A metric of
+    /// displacements multiplies the displacement of each point by it.
     pub fn weight(&self) -> &[f32] {
         &self.weight
     }

@@ -3,8 +3,8 @@ pub const FOREHEAD: usize = 10;
 /// Landmark on the tip of the chin, the bottom of the mesh.
 pub const CHIN: usize = 152;
 
-/// Landmark indices of the mesh border, a closed ring that starts at [`FOREHEAD`] and runs over the
-/// subject's left.
+/// Landmark indices of the mesh border, a closed ring: from [`FOREHEAD`] down the subject's left
+/// side to [`CHIN`], and up the right side.
 pub const FACE_OVAL: [usize; 36] = [
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
     148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -77,7 +77,7 @@ impl EyeLandmarks {
     }
 }
 
-/// Landmarks of one outline of the lips; each list runs from the subject's right to the left.
+/// Landmarks of one outline of the lips; each list runs from the subject's right to left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LipLandmarks {
     /// Corner on the subject's right.
@@ -112,12 +112,12 @@ impl LipLandmarks {
         [self.right_corner, self.left_corner]
     }
 
-    /// Returns the outline of the upper lip with both corners.
+    /// Returns the outline of the upper lip with both corners, the subject's right one first.
     pub const fn upper_rim(&self) -> [usize; 11] {
         rim(self.corners(), &self.upper)
     }
 
-    /// Returns the outline of the lower lip with both corners.
+    /// Returns the outline of the lower lip with both corners, the subject's right one first.
     pub const fn lower_rim(&self) -> [usize; 11] {
         rim(self.corners(), &self.lower)
     }
