@@ -49,11 +49,12 @@ pub struct Actor {
 pub struct ActorFrame {
     /// The frame, square.
     pub frame: SquareFrame,
-    /// Class of each pixel, row by row: that of most of its samples; see [`class`].
+    /// Class of each pixel, row by row: the one to which most of the pixel's samples belong. See
+    /// [`class`] for the values.
     pub classes: Vec<u8>,
-    /// Exact landmarks in pixels, visible or hidden; confidence 1.
+    /// Exact landmarks in pixels of the frame, including hidden ones; confidence 1.
     pub landmarks: Landmarks,
-    /// Performance that the frame shows.
+    /// Performance shown in the frame.
     pub performance: Performance,
 }
 
@@ -74,10 +75,10 @@ impl Actor {
         performance::script(self.seed, &self.actions, time)
     }
 
-    /// Returns `samples` audio samples of speech from a media time, mono at [`types::Sound::RATE`],
-    /// -1..=1, in step with the mouth of [`Actor::script`]; silent between phrases.
+    /// Returns `samples` audio samples of speech that start at the media time `from`: mono at
+    /// [`types::Sound::RATE`], -1..=1, silent between phrases.
     ///
-    /// Adjacent intervals join exactly.
+    /// The speech is in step with the mouth of [`Actor::script`]. Adjacent intervals join exactly.
     pub fn voice(&self, from: MediaTime, samples: usize) -> Vec<f32> {
         voice::voice(self.seed, from, samples)
     }

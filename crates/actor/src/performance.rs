@@ -34,12 +34,13 @@ pub struct Performance {
     /// Gaze relative to the head: radians to the image's right, radians down. Included in
     /// `expression`.
     pub gaze: [f32; 2],
-    /// Closure of the subject's right and left eye, 0..=1. Included in `expression`.
+    /// Closure of the subject's right and left eye: 0 is open, 1 is closed. Included in
+    /// `expression`.
     pub blink: [f32; 2],
     /// Articulation of the mouth. Included in `expression`.
     pub mouth: Mouth,
-    /// Torso track `[a, b, tx, c, d, ty]` as in [`types::Code`], exact for the torso's pixels, relative
-    /// to the resting actor.
+    /// Motion of the torso `[a, b, tx, c, d, ty]` as in [`types::Code`], with the resting actor as
+    /// the reference image. Exact for the pixels of the torso.
     pub torso: [f32; TORSO_DIMS],
 }
 
