@@ -15,7 +15,11 @@ use crate::y4m;
 /// The file name selects the format: `.mp4` or `.m4v` (H.264, 4:2:0, visually lossless), `.y4m`
 /// (4:4:4, uncompressed), anything else a folder of PNG pictures `000000.png`, `000001.png`, ...
 /// (exact). When the frame size changes, recording continues in a new segment, `name.2.mp4`. A
-/// segment appears under its name once it is complete; if it never is, no trace of it remains.
+/// segment appears under its name, and replaces an existing file, once it is complete. A segment
+/// that is never completed leaves nothing behind.
+///
+/// In an MP4 file, odd sides are padded by one pixel and sides below 16 pixels to 16; frames may
+/// have at most 3840x2160 pixels in either orientation.
 ///
 /// ```no_run
 /// # use capture::{ClipWriter, WriteError}; use types::Frame;
@@ -60,7 +64,8 @@ enum Sink {
 impl ClipWriter {
     /// Prepares a recording at `path` with `fps` frames per second (clamped to 1..=1000).
     ///
-    /// An existing file is replaced when the recording is finished.
+    /// An existing file stays until the segment with its name is complete: at the first change of
+    /// the frame size, or when the recording is finished.
     ///
     /// # Errors
     /// [`WriteError::Io`] if the location is not writable, [`WriteError::NotEmpty`] if `path` is a

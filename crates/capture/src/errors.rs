@@ -47,18 +47,19 @@ pub enum OpenError {
     Camera(#[from] CameraError),
 }
 
-/// Why the next frame or sound could not be read. All earlier frames were intact.
+/// Why a picture or the next frame or sound of a source could not be read. All earlier frames of
+/// the source were intact. Frames are counted from 1.
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The file ends inside a frame; all complete frames were returned. Copy the file again.
+    /// The file ends inside frame `at`; all complete frames were returned. Copy the file again.
     #[error("the clip is cut short inside frame {at} of {of}; copy it again")]
     Truncated { at: u64, of: u64 },
-    /// The bytes of a frame do not decode to a picture.
+    /// The bytes of frame `at` do not decode to a picture.
     #[error("frame {at} of the clip is damaged")]
     Corrupt { at: u64 },
-    /// A file in the folder is not a picture.
+    /// The file, possibly one in a folder of pictures, is not a PNG or JPEG picture.
     #[error("not a picture ({source}): {}", path.display())]
     Picture { path: PathBuf, source: image::ImageError },
     /// The camera was unplugged, or another program took it.

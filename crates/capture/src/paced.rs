@@ -23,8 +23,9 @@ const MAX_SOUNDS: usize = 50;
 /// Source paced by the wall clock: each frame becomes available when its media time is due.
 ///
 /// Two threads serve it: one decodes ahead, the other waits for due times. At most two due frames
-/// are held, so a reader that is late by one frame can catch up, and a later one loses the oldest.
-/// A camera sets its own pace; clips and the actor start with their first frame.
+/// are held: a reader that is one frame late can catch up, and when a third frame becomes due, the
+/// oldest is dropped. The first frame of a clip or of the actor is due as soon as it is decoded,
+/// and the others by their media time after it. The frames of a camera are due when they arrive.
 ///
 /// ```no_run
 /// # use capture::{Paced, Source, SourceSpec}; use std::time::Duration;
@@ -100,8 +101,8 @@ impl Paced {
         self.fps
     }
 
-    /// Returns the oldest due frame, waiting up to `timeout` for one; `None` if none became due or
-    /// the source has ended.
+    /// Returns the oldest due frame, waiting up to `timeout` for one; `None` if none became due in
+    /// that time, or the source has ended and all its frames were returned.
     pub fn next(&mut self, timeout: Duration) -> Option<SquareFrame> {
         let state = self.shared.lock();
         let (mut state, _) = self
@@ -112,7 +113,8 @@ impl Paced {
         state.frames.pop_front()
     }
 
-    /// Returns the sound that became due since the last call, in order, at most one second of it.
+    /// Returns the sound that became due since the last call, in order. If that is more than one
+    /// second, only the last second is returned.
     pub fn take_sounds(&mut self) -> Vec<Sound> {
         self.shared.lock().sounds.drain(..).collect()
     }

@@ -97,8 +97,8 @@ impl Source {
         }
     }
 
-    /// Returns the number of frames of a clip; `None` for a camera, the actor, and clips whose header
-    /// does not say.
+    /// Returns the number of frames of a clip; `None` for a camera, the actor, and clips that are
+    /// read through `ffmpeg`.
     pub fn n_frames(&self) -> Option<u64> {
         match &self.kind {
             Kind::Mp4(clip) => Some(clip.n_frames()),
@@ -130,7 +130,8 @@ impl Source {
     /// Reads the next 20 ms of sound (960 samples): the actor's voice, or the AAC track of an MP4
     /// clip. `None` after the end, or if the source has no sound.
     ///
-    /// Frames and sounds are read independently of each other.
+    /// Frames and sounds are read independently of each other. The last block of a clip is padded
+    /// with silence.
     ///
     /// # Errors
     /// If the file cannot be read. Damaged sound is replaced by silence.
