@@ -104,10 +104,11 @@ impl Crop {
         (is_finite && crop.side() > 1e-3).then_some(crop)
     }
 
-    /// Samples the brightness of the crop as `side * side` values, 0..=255, row by row.
+    /// Samples the brightness of the crop as `side * side` values, 0..=255, row by row. `side` is
+    /// the resolution of the result.
     ///
-    /// Each value is the mean over the area of its pixel (up to 6 x 6 taps). Outside the image the
-    /// nearest edge pixel repeats.
+    /// Each value is the mean of up to 6 x 6 samples over the area of its pixel. Outside the image
+    /// the nearest edge pixel repeats.
     pub fn sample(&self, image: &impl Luma, side: usize) -> Vec<f32> {
         let mut out = vec![0.0; side * side];
         self.sample_to(image, side, &mut out);

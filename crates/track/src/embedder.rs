@@ -43,14 +43,16 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Frames in a window: the newest one and its predecessors.
+    /// Number of frames in a window: the newest one and its 7 predecessors.
     pub const WINDOW: usize = WINDOW;
-    /// Input numbers per frame: 79 expression coefficients, 6 of the head pose.
+    /// Number of inputs per frame: 79 expression coefficients, then 6 numbers of the head pose.
     pub const INPUT_DIMS: usize = INPUT_DIMS;
 
-    /// Creates the network over named weights: a `VarMap`'s for training, a file's for inference.
+    /// Creates the network with the weights of `vb`: those of a `VarMap` in training, those of a
+    /// file in inference.
     ///
-    /// New weights start as the linear map plus a small random perceptron.
+    /// Weights that a `VarMap` does not have yet are initialized: once whitened
+    /// ([`Embedder::whiten`]), the network is then the linear map plus a small random perceptron.
     ///
     /// # Errors
     /// If a stored weight is missing or has another shape.

@@ -26,13 +26,16 @@ const MAX_RESIDUAL: f32 = 0.1;
 
 /// Fitter of head pose and expression of one person to the landmarks of each frame.
 ///
-/// Solves two least-squares problems, each starting from the previous frame's fit. First the
-/// *pose* together with the 24 most visible expression components; a landmark has less weight the
-/// more the other components move it. (Solving the pose with all components makes it tremble,
-/// because together they imitate small rotations of the head.)
-/// Then, for that pose, the *expression*, the maximum a posteriori estimate that minimizes
-/// `Σᵢ wᵢ |seenᵢ − project(neutralᵢ + Σₖ eₖ Bₖᵢ)|² / σ² + |e|²` with landmark noise σ of 0.3 % of
-/// the face's height and coefficients of unit variance. Deterministic.
+/// Solves two least-squares problems, each starting from the previous frame's fit:
+/// 1. The *pose*, together with the 24 most visible expression components. A landmark has less
+///    weight the more the other components move it. With all components as unknowns the pose would
+///    tremble, because together they imitate small rotations of the head.
+/// 2. The *expression* for that pose: the maximum a posteriori estimate, which minimizes
+///    `Σᵢ wᵢ |seenᵢ − project(neutralᵢ + Σₖ eₖ Bₖᵢ)|² / σ² + |e|²`. The landmark noise σ is 0.3 %
+///    of the face's height, the coefficients have unit variance, and the weights `wᵢ` are those of
+///    the face shape, reduced where the expected error of a landmark is above the median.
+///
+/// Deterministic.
 ///
 /// # Source
 /// Gauss-Newton on the 3DMM of Blanz, Vetter 1999, with a Gaussian prior on its coefficients.

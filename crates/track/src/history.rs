@@ -24,14 +24,15 @@ pub struct Observation {
     pub expression: Expression,
     /// Torso track: the last six numbers of a [`types::Code`].
     pub torso: [f32; TORSO_DIMS],
-    /// Correlation of the frame with the torso's reference, -1..=1; below 0.8 the track is held.
+    /// Correlation of the frame with the torso's reference, -1..=1. Below 0.8 the torso is lost,
+    /// and its track decays to rest by a tenth per frame.
     pub torso_correlation: f32,
     /// Landmarks in pixels of the frame's centered square.
     pub landmarks: Landmarks,
 }
 
 impl Observation {
-    /// Makes the feature of the frame with the learned numbers of its code.
+    /// Makes the feature of the frame from this observation and the learned numbers of its code.
     ///
     /// # Errors
     /// If a learned number is out of range or not finite.
@@ -63,8 +64,8 @@ impl History {
     /// Adds a frame and returns its window, `[WINDOW, INPUT_DIMS]` of
     /// [`Embedder`](crate::Embedder), newest frame last.
     ///
-    /// A window with too few frames starts with copies of its first one. A gap of more than half a
-    /// second, or a step back in time, starts a new history.
+    /// If there are too few frames, the window starts with copies of the oldest one. A gap of more
+    /// than half a second, or a time that does not increase, starts a new history.
     pub fn push(&mut self, observation: &Observation) -> Vec<f32> {
         let continues = self.last.is_some_and(|last| {
             last < observation.time && observation.time.saturating_since(last) <= LONGEST_GAP

@@ -15,9 +15,10 @@ const CORRELATED: f32 = 6.0;
 /// Rounds of alternating poses and shape: without the residual, then with it.
 const ROUNDS: (usize, usize) = (4, 10);
 
-/// A person's neutral face: the mean over the frames of the enrollment.
+/// A person's neutral face: the shape that best explains the landmarks of all frames of the
+/// enrollment, so that their average expression counts as neutral.
 ///
-/// Solved once at enrollment and then constant; expressions are added to it.
+/// Solved once at enrollment and then constant. Expressions are added to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     neutral: Vec<Vec3>,
@@ -55,10 +56,11 @@ impl Identity {
 
     /// Solves a person's neutral face from the landmarks of many square frames of `side` pixels.
     ///
-    /// A small bundle adjustment that alternates between the poses of the frames and the shape. The
-    /// shape is the mean face plus identity components (unit variance) plus a residual of 1.5 mm per
-    /// point; it keeps a face height of 0.18 m and the axes of the mean face. Views from several
-    /// sides determine depth; from one view, depth is that of the mean face.
+    /// A small bundle adjustment, which alternates between the poses of the frames and the shape.
+    /// The shape is the mean face plus identity components (coefficients of unit variance) plus a
+    /// free displacement of each point (standard deviation 1.5 mm). It keeps a face height of
+    /// 0.18 m and the axes of the mean face. Views from several sides determine depth; from a single
+    /// view, depth is that of the mean face.
     ///
     /// # Errors
     /// If no frame shows a usable face.

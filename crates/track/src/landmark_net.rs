@@ -62,7 +62,7 @@ pub struct LandmarkNet {
 pub struct Detection {
     /// `[LANDMARKS]` in pixels of the frame; `z` is relative depth on the same scale.
     pub points: Vec<[f32; 3]>,
-    /// Expected error of each landmark, pixels of the frame.
+    /// Expected distance of each landmark from its true position, pixels of the frame.
     pub spread: Vec<f32>,
     /// Mean of `spread`, in distances of the outer eye corners of a frontal face.
     pub mean_spread: f32,
@@ -141,7 +141,7 @@ impl LandmarkNet {
         &self.weights.values
     }
 
-    /// Returns the parameters for training, as [`LandmarkNet::parameters`].
+    /// Returns all parameters, in the order of [`Parameter::layout`], for training to change.
     pub fn parameters_mut(&mut self) -> &mut [f32] {
         &mut self.weights.values
     }
@@ -227,9 +227,10 @@ impl LandmarkNet {
         backward(&self.weights, tape, outputs, gradient);
     }
 
-    /// Brings the brightness of a crop to zero mean and unit variance, which cancels exposure.
+    /// Scales the brightness of a crop to zero mean and unit variance, which cancels exposure.
     ///
-    /// A flat crop becomes zeros.
+    /// Noise is not amplified without limit: a nearly flat crop keeps a lower variance, and a flat
+    /// one becomes zeros.
     pub fn normalize(crop: &mut [f32]) {
         let n = crop.len() as f32;
         let mean = crop.iter().sum::<f32>() / n;

@@ -61,11 +61,12 @@ pub(crate) const SPREAD_LAYER: usize = CONVS.len() + 4;
 pub struct Parameter {
     /// Name in the weight file: the layer, then `.weight` or `.bias`.
     pub name: String,
-    /// Inputs of the layer; 1 for a bias.
+    /// Number of inputs of each output: for a convolution `kernel * kernel * input channels`; 1 for
+    /// a bias.
     pub rows: usize,
-    /// Outputs of the layer.
+    /// Number of outputs of the layer; for a convolution its output channels.
     pub columns: usize,
-    /// Position of its first number.
+    /// Position of its first number among all parameters.
     pub offset: usize,
     /// Standard deviation of the initial values: He initialization for a leaky rectifier, smaller
     /// at the end of a residual block; 0 for a bias.
@@ -102,7 +103,7 @@ impl Parameter {
         layout
     }
 
-    /// Returns its range among all parameters.
+    /// Returns the positions of its numbers among all parameters.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.rows * self.columns
     }

@@ -63,7 +63,8 @@ pub enum PersonError {
 }
 
 impl PersonTracker {
-    /// Creates a tracker from the sender part of a face file (see [`SenderPart`]) and its field.
+    /// Creates a tracker from the sender part of a face file (see [`SenderPart`]) and the model of
+    /// the same file.
     ///
     /// # Errors
     /// If the bytes or an asset of the product are damaged, or belong to another version.

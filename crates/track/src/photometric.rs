@@ -82,7 +82,8 @@ pub enum RefinementBudget {
     /// Half of the sample points and one linearization, about two thirds of the full time; enough
     /// for the intermediate features between two units.
     Reduced,
-    /// No refinement: landmarks and torso are still tracked, so that the next frame starts warm.
+    /// No refinement. Landmarks and torso are still tracked, so that the trackers of the next frame
+    /// start from this one.
     None,
 }
 
@@ -206,11 +207,12 @@ fn align(
 }
 
 impl Aligned {
-    /// Moves the unknowns by one Gauss-Newton step from `start`, so that the field looks more like a
-    /// square frame.
+    /// Moves the unknowns by one Gauss-Newton step from `start` and `exposure`, so that the field
+    /// looks more like a square frame; see [`PhotometricRefiner`]. A step that would not lower the
+    /// cost is not taken.
     ///
-    /// `measured` is the feature that the tracker measured, towards which the step is regularized;
-    /// `exposure` is that of the frame as far as it is known. See [`PhotometricRefiner`].
+    /// `measured` is the tracker's feature of the frame, the center of the prior. `exposure` is the
+    /// best estimate of the frame's exposure so far, or [`Exposure::SAME`].
     pub fn step(
         model: &FaceModel,
         frame: &SquareFrame,
@@ -222,7 +224,8 @@ impl Aligned {
         align(model, frame, measured, start, exposure, unknowns, ONE_STEP)
     }
 
-    /// Returns whether the frame resembles the field; otherwise the alignment is meaningless.
+    /// Returns whether the frame resembles the field (`trust` of at least 0.35); otherwise the
+    /// alignment is meaningless.
     pub fn is_valid(&self) -> bool {
         self.trust >= MIN_TRUST
     }

@@ -19,7 +19,8 @@ const HEADER: usize = 4 + 1 + 8 + 8 + 4;
 /// embedder (safetensors file).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SenderPart {
-    /// [`SenderPart::fingerprint`] at enrollment; the embedder is valid only with the same one.
+    /// [`SenderPart::fingerprint`] of the build that enrolled the person. The embedder is valid
+    /// only in builds with the same fingerprint.
     pub measured_with: u64,
     /// Neutral face.
     pub identity: Identity,
@@ -47,7 +48,7 @@ pub enum SenderPartError {
     /// Shorter or longer than the header requires.
     #[error("a sender part of {want} bytes has {got}")]
     Length { want: usize, got: usize },
-    /// The smoothing is negative or not a number.
+    /// A number of the smoothing is out of range.
     #[error("the smoothing of a sender part is implausible")]
     Smoothing,
     /// The neutral face is damaged.
@@ -59,8 +60,9 @@ impl SenderPart {
     /// Returns the fingerprint of this build's landmark network and face shape: the FNV-1a hash of
     /// their files.
     ///
-    /// Both define what the expression coefficients mean, so an embedder works only with those that
-    /// it was trained on: with others `dfrf_cnn2` fell from 29.3 to 21.4 dB.
+    /// Both determine the meaning of the expression coefficients, so an embedder works only with
+    /// those used in its training: with others, the PSNR of one test clip (`dfrf_cnn2`) fell from
+    /// 29.3 to 21.4 dB.
     pub fn fingerprint() -> u64 {
         let bytes = crate::tracker::WEIGHTS.iter().chain(FaceShape::BUILTIN_BYTES);
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash, b| {

@@ -10,7 +10,7 @@ use face_shape::FACE_HEIGHT_M;
 pub struct Smoothing {
     /// Cutoff frequency for a head at rest, Hz; infinite switches the filter off.
     pub rest_hz: f32,
-    /// Increase of the cutoff frequency per speed of the face, Hz per face height per second.
+    /// Increase of the cutoff frequency in Hz for each face height per second of the head's speed.
     pub opening: f32,
 }
 

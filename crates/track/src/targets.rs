@@ -25,8 +25,11 @@ pub(crate) struct SamplePoint {
     pub(crate) rgb: [f32; 3],
 }
 
-/// Returns the boxes of right eye, left eye and mouth of a head in image space, each as its corner of
-/// low and its corner of high coordinates.
+/// Returns the places of the subject's right eye, left eye and mouth in image space, each as two
+/// opposite corners `[x, y]`.
+///
+/// The corners are projections of the top left and bottom right corners of a fixed box in canonical
+/// space. If the head is rolled far, they do not enclose the whole part.
 pub fn eyes_and_mouth(pose: &HeadPose) -> [[[f32; 2]; 2]; 3] {
     PARTS.map(|(corners, depth, _)| {
         corners.map(|[x, y]| pose.image_from_head(Vec3::new(x, y, depth) * CANONICAL_M))

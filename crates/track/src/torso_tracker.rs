@@ -94,7 +94,7 @@ impl TorsoTracker {
         &self.reference
     }
 
-    /// Returns to rest, for a new clip.
+    /// Resets the motion to rest, for a new clip.
     pub fn reset(&mut self) {
         self.last = [0.0; TORSO_DIMS];
     }
@@ -103,8 +103,8 @@ impl TorsoTracker {
     /// frame).
     ///
     /// Returns the torso track and the correlation, -1..=1, of the frame with the reference under
-    /// the motion found. Below a correlation of 0.8 the track is the last valid one, decaying to
-    /// rest.
+    /// the motion found. If the correlation is below 0.8, that motion is discarded, and the
+    /// previous track decays to rest by a tenth per frame.
     pub fn track(
         &mut self,
         frame: &SquareFrame,

@@ -54,8 +54,8 @@ const SCAN_BATCH: usize = 8;
 ///
 /// While following, the crop is placed by the previous landmarks and goes through the landmark
 /// network together with its mirror image, repeatedly if the face moved far. Without a face the
-/// frame is scanned with windows of several sizes; the next frame continues an unfinished scan, so
-/// that a frame without a face costs little more than finding one.
+/// frame is scanned with windows of several sizes. The work for one frame is bounded; the next
+/// frame continues an unfinished scan.
 ///
 /// Deterministic: the same frames in the same order give the same landmarks.
 ///
@@ -103,9 +103,10 @@ impl Tracker {
         self.next_window = 0;
     }
 
-    /// Returns the landmarks of the face in the next frame, in its pixels; `None` if it shows no face.
+    /// Returns the landmarks of the face in the next frame, in pixels of the frame; `None` if it
+    /// shows no face, or the scan has not reached the face yet.
     ///
-    /// Frames of any size, in the order of their time.
+    /// Frames may have any size and must come in order of time.
     pub fn track(&mut self, frame: &Frame) -> Option<Landmarks> {
         let size = frame.size();
         if size.0.min(size.1) < MIN_FRAME {
