@@ -97,8 +97,8 @@ pub enum DecodeError {
 /// Decoder of access units.
 ///
 /// It remembers the last 64 units. Whatever was lost, duplicated or reordered, a unit that decodes
-/// gives exactly the encoder's [`EncodedUnit::decoded`](crate::EncodedUnit::decoded); if the
-/// previous unit is missing, without the correction and the intermediate features.
+/// gives exactly the encoder's [`EncodedUnit::decoded`](crate::EncodedUnit::decoded), but without
+/// the correction and the intermediate features if the previous unit is missing.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     profile: Profile,

@@ -56,7 +56,7 @@ pub struct Encoder {
     intermediate: Vec<Feature>,
 }
 
-/// What [`Encoder::push`] does with the feature of a frame.
+/// Treatment of the feature of a frame by [`Encoder::push`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FramePlan {
     /// The feature becomes an access unit.
@@ -114,24 +114,27 @@ impl Encoder {
         self.redundancy = rate.parameters().redundancy;
     }
 
-    /// Sets the number of units from key unit to key unit with [`Reference::Previous`]: 1 to
-    /// 16,384, initially 125.
+    /// Sets the number of units from key unit to key unit with [`Reference::Previous`], clamped to
+    /// 1..=16,384; initially 125. Has no effect with [`Reference::Acknowledged`].
     pub fn set_key_interval(&mut self, units: u32) {
         self.key_interval = units.clamp(1, 1 << 14);
     }
 
-    /// Sets how many previous units every packet repeats at least, initially 0.
+    /// Tells the encoder how many previous units the packetizer repeats in every packet at least;
+    /// initially 0.
     ///
-    /// A unit may then reference a repeated unit: it is newer than any acknowledged one, so the
-    /// residuals are smaller. [`Encoder::set_rate`] overrides this.
+    /// A unit may then reference a repeated unit, which arrives in the same packet and is newer
+    /// than any acknowledged one, so the residuals are smaller. [`Encoder::set_rate`] overrides
+    /// this.
     pub fn set_redundancy(&mut self, units: u32) {
         self.redundancy = units;
     }
 
-    /// Records that the peer has decoded a unit. Later units reference the newest such.
+    /// Records that the peer has decoded a unit. With [`Reference::Acknowledged`], later units
+    /// reference the newest acknowledged unit.
     ///
-    /// Acknowledgements may come late, twice and out of order. One of an unknown or forgotten unit
-    /// is ignored.
+    /// Acknowledgements may come late, twice and out of order. An acknowledgement of an unknown or
+    /// forgotten unit is ignored.
     pub fn acknowledge(&mut self, number: UnitNumber) {
         if self.history.state(number).is_none() || self.acknowledged.contains(&number) {
             return;
@@ -140,7 +143,7 @@ impl Encoder {
         self.acknowledged.insert(at, number);
     }
 
-    /// Requests that the next frame becomes a key unit, and forgets all acknowledgements.
+    /// Makes the next frame a key unit. All units acknowledged before it are no longer referenced.
     pub fn request_key(&mut self) {
         self.key_requested = true;
     }

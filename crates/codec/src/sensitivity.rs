@@ -26,8 +26,9 @@ impl ErrorSensitivity {
 
     /// Estimates the sensitivity from geometry alone, when there is no field to render.
     ///
-    /// Errors that displace the head or the torso by half a pixel of 512 are taken to be equally
-    /// visible, and as visible as a third of the standard deviation of a number of the code.
+    /// Two kinds of errors are taken to be equally visible: a displacement of the head or the torso
+    /// by half a pixel in a 512-pixel picture, and an error of a learned number of the code by a
+    /// third of its standard deviation over `features`.
     pub fn from_geometry(features: &[Feature]) -> Self {
         let n = features.len().max(1) as f64;
         let displacement = 0.5 / 512.0;

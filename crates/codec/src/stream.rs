@@ -11,8 +11,8 @@ const FACE_BYTES: usize = 8;
 /// Access units with their times: the content of an `.fcs` file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Stream {
-    /// Start of the content hash of the face file that the units were encoded with. With another
-    /// face, the codes have no meaning.
+    /// First 8 bytes of the content hash of the face file that the units were encoded with. With
+    /// another face file, the units have no meaning.
     pub face: [u8; FACE_BYTES],
     /// Units in coding order, each with the media time of its feature. Times do not decrease.
     pub units: Vec<(MediaTime, AccessUnit)>,
@@ -32,7 +32,7 @@ pub enum StreamError {
 }
 
 impl Stream {
-    /// Returns the total size of the units, without times: the payload of a bit rate.
+    /// Returns the total size of the units, in bytes, without their times and the file header.
     pub fn payload_bytes(&self) -> usize {
         self.units.iter().map(|(_, unit)| unit.as_bytes().len()).sum()
     }
