@@ -31,7 +31,8 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// Returns a secret of bytes from a cryptographically secure random source.
+    /// Returns the secret with these bytes, which must come from a cryptographically secure random
+    /// source.
     pub fn new(random: [u8; SECRET_BYTES]) -> Self {
         Self(random)
     }
@@ -40,8 +41,8 @@ impl Secret {
         &self.0
     }
 
-    /// Returns the name of the room at a rendezvous service: 16 letters and digits, derived with
-    /// HKDF, which do not reveal the secret.
+    /// Returns the name of the room at a rendezvous service: 16 letters and digits that are derived
+    /// from the secret with HKDF and do not reveal it.
     #[expect(clippy::missing_panics_doc, reason = "HKDF can always expand to ten bytes")]
     pub fn room(&self) -> String {
         let mut name = [0; 10];

@@ -39,7 +39,7 @@ pub struct ReceivedUnit {
 /// Counters of a [`JitterBuffer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct JitterBufferStats {
-    /// Valid packets.
+    /// Valid packets that arrived, duplicates included.
     pub packets: u64,
     /// Packets that never arrived.
     pub packets_lost: u64,
@@ -47,14 +47,15 @@ pub struct JitterBufferStats {
     pub units: u64,
     /// Units that no packet delivered in time.
     pub units_lost: u64,
-    /// Fraction of the last 64 packets that were lost, 0..=1.
+    /// Recent packet loss, 0..=1: the fraction of missing numbers in the range of packet numbers
+    /// spanned by the last 64 packets that arrived.
     pub loss: f32,
 }
 
 /// Jitter buffer for access units.
 ///
 /// Takes packets in any order, returns each unit once and in order, and skips units that do not
-/// arrive in time. It also writes the reports that tell the peer what arrived.
+/// arrive in time. It also writes the reports that tell the peer which units were decoded.
 #[derive(Debug, Default)]
 pub struct JitterBuffer {
     waiting: BTreeMap<u64, ReceivedUnit>,
@@ -118,7 +119,9 @@ impl JitterBuffer {
         }
     }
 
-    /// Returns the next unit, if it has arrived or the units before it are given up.
+    /// Returns the next unit that has arrived; `None` while units before it may still arrive.
+    ///
+    /// Missing units are given up 30 ms after the arrival of the first unit behind them.
     pub fn poll_unit(&mut self, now: Instant) -> Option<ReceivedUnit> {
         let next = self.next?;
         let oldest = self.waiting.first_entry()?;
@@ -134,7 +137,8 @@ impl JitterBuffer {
         Some(unit)
     }
 
-    /// Returns when [`JitterBuffer::poll_unit`] will give up the current gap.
+    /// Returns when [`JitterBuffer::poll_unit`] will give up the missing units; `None` if no unit
+    /// waits. Meaningful after `poll_unit` has returned `None`.
     pub fn timeout(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|(_, unit)| unit.arrived + REORDER_WAIT)
     }

@@ -36,8 +36,8 @@ pub enum PacketError {
     UnitLength(usize),
 }
 
-/// Receiver report: which units were decoded, how many packets were lost, and whether a key unit
-/// is needed.
+/// Receiver report: which of the 16 units up to the newest received one were decoded, the fraction
+/// of packets lost, and whether a key unit is needed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReceiverReport {
     /// Low 16 bits of the number of the newest received unit.

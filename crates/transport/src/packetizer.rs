@@ -26,11 +26,13 @@ pub struct PacketizerSettings {
     /// New units per packet, 1..=8. More units cost fewer headers and more delay. Reported loss
     /// lowers the number.
     pub units_per_packet: usize,
-    /// Number of earlier packets whose units are repeated at least. Reported loss raises it.
+    /// Smallest number of earlier packets whose units are repeated. Reported loss raises the
+    /// number.
     pub min_redundancy: usize,
-    /// Number of earlier packets whose units are repeated at most.
+    /// Largest number of earlier packets whose units are repeated, at least `min_redundancy`.
     pub max_redundancy: usize,
-    /// Time between two packets under heavy loss, when there is no new unit.
+    /// Time after which the newest unit is sent again if there is no new one. Only under heavy loss
+    /// (15 % and more).
     pub repeat_interval: Duration,
 }
 
@@ -62,10 +64,10 @@ struct SentUnit {
 
 /// Packs access units into packets.
 ///
-/// A packet contains the new units and repeats those of the last few packets that the peer has not
-/// confirmed, so one packet that arrives repairs a burst of losses. The peer's reports determine
-/// the redundancy, the round-trip time, and the units that may serve as references
-/// ([`Packetizer::poll_confirmed`]).
+/// A packet contains the new units and repeats those of the last few packets, back to the newest
+/// unit that the peer has confirmed, so one packet that arrives repairs a burst of losses. The
+/// peer's reports determine the redundancy, the round-trip time, and the units that may serve as
+/// references ([`Packetizer::poll_confirmed`]).
 #[derive(Debug)]
 pub struct Packetizer {
     settings: PacketizerSettings,
@@ -146,10 +148,11 @@ impl Packetizer {
         self.timeout().is_some_and(|due| due <= now)
     }
 
-    /// Returns the next packet if units are due or there is a `report` to send. Call it until it
-    /// returns `None`.
+    /// Returns a packet with the units that are due and the report; `None` if no units are due and
+    /// `report` is `None`.
     ///
-    /// The report is that of the [`JitterBuffer`](crate::JitterBuffer) for the other direction.
+    /// `report` is that of the [`JitterBuffer`](crate::JitterBuffer) for the other direction. Each
+    /// call with a report returns a packet, so pass a report only once.
     pub fn poll_packet(&mut self, now: Instant, report: Option<ReceiverReport>) -> Option<Vec<u8>> {
         let is_due = self.is_due(now);
         if !is_due && report.is_none() {
@@ -163,7 +166,8 @@ impl Packetizer {
         Some(packet.to_bytes())
     }
 
-    /// Returns when the next packet with units is due, if no further unit comes.
+    /// Returns when the next packet with units is due, if no further unit is pushed; `None` if no
+    /// units are left to send.
     pub fn timeout(&self) -> Option<Instant> {
         let Some(oldest) = self.units.get(self.units.len() - self.n_unsent) else {
             return self.repeat_timeout();
@@ -275,7 +279,8 @@ impl Packetizer {
         }
     }
 
-    /// Returns the next unit that the peer has confirmed to have decoded: oldest first, each once.
+    /// Returns the next unit that the peer has confirmed to have decoded, each once: in the order
+    /// of the reports, and within a report oldest first.
     pub fn poll_confirmed(&mut self) -> Option<UnitNumber> {
         self.newly_confirmed.pop_front()
     }

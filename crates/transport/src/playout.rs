@@ -40,14 +40,15 @@ pub enum PlayoutSource {
 
 /// Playout buffer: holds decoded features until they are due, and interpolates between them.
 ///
-/// The playout delay adapts to the network. It is the 95th percentile of the delays with which the
-/// next unit would recently have arrived just in time, so it covers packet rate, jitter and clock
-/// drift. It changes slowly.
+/// The playout delay adapts to the network. For each recent unit there is a smallest delay at which
+/// the unit would have arrived before the previous feature was played out; the playout delay
+/// follows the 95th percentile of these delays, up to 0.5 s. It thus covers packet rate, jitter and
+/// clock drift. It changes slowly.
 ///
-/// The played-out face moves continuously: in straight lines between features (the head on an
-/// arc), by loss concealment after the newest, and with a smooth transition when features arrive
-/// again. Only the correction of the next feature causes a jump, of at most a tenth of a quantizer
-/// step.
+/// The played-out face moves continuously: by linear interpolation between features (slerp for the
+/// rotation of the head), by loss concealment after the newest feature, and with a smooth
+/// transition when features arrive again. Only a correction of the feature towards which the face
+/// is moving causes a jump, of at most a tenth of a quantizer step.
 #[derive(Debug)]
 pub struct Playout {
     timeline: FeatureTimeline,
@@ -151,7 +152,8 @@ impl Playout {
         Some((self.with_transition(feature, now), source))
     }
 
-    /// Returns how long features are held beyond the shortest recent transit time.
+    /// Returns the playout delay: the time from the earliest possible arrival of a feature, at the
+    /// shortest recent transit time, to its playout.
     pub fn delay(&self) -> Duration {
         Duration::from_secs_f64((self.offset - self.shortest_transit()).max(0.0))
     }

@@ -63,9 +63,12 @@ pub enum OpenError {
 /// Authenticated encryption of signaling messages, which pass through an untrusted service.
 ///
 /// `ChaCha20-Poly1305` (RFC 8439) with a counter as nonce. The key of each direction is derived
-/// with HKDF-SHA256 (RFC 5869) from the secret of the invite and the random salts of both peers;
-/// in the first message, of its sender alone. Keys are therefore never reused after a restart,
-/// messages of an earlier call do not open, and no message opens twice.
+/// with HKDF-SHA256 (RFC 5869) from the secret of the invite and the random salts of both peers, or
+/// of the sender alone until it has opened a message of the other peer.
+///
+/// Keys are therefore never reused after a restart, and a seal opens no message twice. Of messages
+/// recorded in an earlier call with the same invite, only those sealed with the sender's salt alone
+/// open in a new seal; [`Seal::is_peer_present`] distinguishes a live peer from a recording.
 #[derive(Debug)]
 pub struct Seal {
     secret: Secret,
@@ -143,8 +146,8 @@ impl Seal {
         Ok(message)
     }
 
-    /// Whether the peer has proved to be present: it has sealed a message with our salt, so that
-    /// message is no recording.
+    /// Returns whether the peer has proved to be present: it has sealed a message with our salt, so
+    /// that message is no recording of an earlier call.
     pub fn is_peer_present(&self) -> bool {
         self.opened_bound
     }

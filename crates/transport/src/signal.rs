@@ -25,7 +25,7 @@ pub enum SignalError {
     /// A kind that this version does not know.
     #[error("unknown signal of kind {0}")]
     Unknown(u8),
-    /// The body has the wrong length or is not UTF-8.
+    /// The body has the wrong length, is too long or is not UTF-8.
     #[error("the signal has an invalid body")]
     BadBody,
 }
