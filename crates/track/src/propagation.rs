@@ -14,7 +14,8 @@ use crate::matrix::{add_rows, matrix, matrix_mut, multiply};
 pub struct LandmarkOutputs {
     /// `[n, LANDMARKS, 3]`: landmarks minus the mean face, in crop sides.
     pub offsets: Vec<f32>,
-    /// `[n]`: log-odds that the crop shows a face, roughly centered and of the expected size.
+    /// `[n]`: log-odds that the crop shows a face, roughly centered, upright and of the expected
+    /// size.
     pub presence: Vec<f32>,
     /// `[n, LANDMARKS]`: natural logarithm of the expected error of each landmark. The unit of the
     /// error is the distance of the outer eye corners of a frontal face.
@@ -31,8 +32,8 @@ impl LandmarkOutputs {
         }
     }
 
-    /// Returns the probability, 0..=1, that crop `index` shows a face, roughly centered and of the
-    /// expected size.
+    /// Returns the probability, 0..=1, that crop `index` shows a face, roughly centered, upright
+    /// and of the expected size.
     pub fn probability(&self, index: usize) -> f32 {
         1.0 / (1.0 + (-self.presence[index]).exp())
     }
