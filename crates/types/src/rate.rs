@@ -39,7 +39,8 @@ pub struct RateParameters {
     pub lambda: i64,
     /// Time between two units, in 25ths of a second.
     pub unit_interval: u32,
-    /// How many earlier units a packet repeats even when no loss is reported.
+    /// How many earlier units a packet repeats even when no loss is reported. Units that the peer
+    /// has confirmed are not repeated.
     pub redundancy: u32,
     /// Time between two packets that repeat the newest unit under heavy loss.
     pub repeat_interval: Duration,
