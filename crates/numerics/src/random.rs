@@ -54,7 +54,8 @@ impl SplitMix64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Returns a uniform number in `low..high`, which must be finite.
+    /// Returns a uniform number from `low` to `high`, which must be finite. Rounding may return
+    /// `high` itself.
     pub fn between(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * self.uniform()
     }
