@@ -85,8 +85,8 @@ impl Actor {
 
     /// Renders a performance as a square frame of `side` pixels, clamped to 16..=2048.
     ///
-    /// Shading is in linear light and averaged over the area of each pixel, so that a large frame
-    /// scaled down equals a small one.
+    /// Shading is in linear light, and each pixel is the mean of a few samples spread over its
+    /// area. A large frame scaled down looks like a small one, but is not identical.
     pub fn render(&self, performance: &Performance, side: u32) -> ActorFrame {
         let side = side.clamp(SIDES.0, SIDES.1);
         // Samples per pixel, across and down.
