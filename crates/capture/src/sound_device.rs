@@ -173,8 +173,8 @@ impl Speaker {
         Ok(Self { held, resampler: Resampler::new(Sound::RATE, rate), _stream: stream })
     }
 
-    /// Appends samples, -1..=1. If more than 200 ms are queued, the oldest are dropped to bound the
-    /// delay.
+    /// Appends samples, -1..=1. If more than 9600 samples at the rate of the device are queued (200
+    /// ms at 48 kHz), the oldest are dropped to bound the delay.
     pub fn push(&mut self, samples: &[f32]) {
         let mut resampled = Vec::new();
         self.resampler.push(samples, &mut resampled);

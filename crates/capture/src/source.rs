@@ -32,7 +32,8 @@ pub enum SourceSpec {
     Camera(Option<String>),
     /// The synthetic talking head.
     Actor,
-    /// A video file, or a folder of pictures in the order of their names.
+    /// A video file, or a folder of pictures, shown in the order of their names at 25 frames per
+    /// second.
     Clip(PathBuf),
 }
 
