@@ -131,7 +131,8 @@ impl Encoder {
     }
 
     /// Records that the peer has decoded a unit. With [`Reference::Acknowledged`], later units
-    /// reference the newest acknowledged unit.
+    /// reference the newest acknowledged unit, unless they can reference a newer one that their
+    /// packet repeats ([`Encoder::set_redundancy`]).
     ///
     /// Acknowledgements may come late, twice and out of order. An acknowledgement of an unknown or
     /// forgotten unit is ignored.
