@@ -29,7 +29,8 @@ pub struct PacketizerSettings {
     /// Smallest number of earlier packets whose units are repeated. Reported loss raises the
     /// number.
     pub min_redundancy: usize,
-    /// Largest number of earlier packets whose units are repeated, at least `min_redundancy`.
+    /// Largest number of earlier packets whose units are repeated; 0 counts as 1. Must be at least
+    /// `min_redundancy`, otherwise packing panics.
     pub max_redundancy: usize,
     /// Time after which the newest unit is sent again if there is no new one. Only under heavy loss
     /// (15 % and more).
@@ -108,7 +109,8 @@ impl Packetizer {
     /// Adds the next unit, whose feature was captured at `time`.
     ///
     /// Numbers are consecutive, because a packet contains only the number of its newest unit.
-    /// After a gap, earlier units are neither repeated nor confirmed.
+    /// After a gap, earlier units are forgotten: those not sent yet are never sent, and the others
+    /// are neither repeated nor confirmed.
     ///
     /// # Errors
     /// If the unit is empty or longer than [`MAX_UNIT_BYTES`].
