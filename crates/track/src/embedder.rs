@@ -46,6 +46,10 @@ impl Embedder {
     /// Number of frames in a window: the newest one and its 7 predecessors.
     pub const WINDOW: usize = WINDOW;
     /// Number of inputs per frame: 79 expression coefficients, then 6 numbers of the head pose.
+    ///
+    /// Those of the pose are not the values of a [`types::HeadPose`]: the rotation vector in
+    /// radians, the position of the head in the image from its center, in image sides, and the
+    /// natural logarithm of its distance in meters. [`crate::History`] computes them.
     pub const INPUT_DIMS: usize = INPUT_DIMS;
 
     /// Creates the network with the weights of `vb`: those of a `VarMap` in training, those of a

@@ -28,7 +28,10 @@ impl Observer {
         Self { tracker, fitter, filter: PoseFilter::new(smoothing), torso }
     }
 
-    /// Measures the next frame; returns `None`, and resets, if it shows no face.
+    /// Measures the next frame; returns `None`, and resets, if no face is found in it.
+    ///
+    /// The reset includes the tracker, so its scan for a face starts over with the next frame
+    /// instead of continuing.
     pub fn observe(&mut self, frame: &SquareFrame) -> Option<Observation> {
         let Some(landmarks) = self.tracker.track(frame) else {
             self.reset();

@@ -11,6 +11,9 @@ pub struct Smoothing {
     /// Cutoff frequency for a head at rest, Hz; infinite switches the filter off.
     pub rest_hz: f32,
     /// Increase of the cutoff frequency in Hz for each face height per second of the head's speed.
+    ///
+    /// The speed is that of the shift across the image plane, in face heights per second, plus half
+    /// the angular speed in radians per second. Motion towards the camera does not count.
     pub opening: f32,
 }
 
