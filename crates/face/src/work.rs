@@ -16,7 +16,7 @@ use crate::sizes::{
 /// An addition, multiplication, division or square root counts as one operation, a multiply-add as
 /// two, an exponential as the 16 operations of [`exp`](crate::exp). Comparisons, conversions and
 /// addresses are free. Every `f32` of the field that is read or written counts as four bytes,
-/// cached or not.
+/// cached or not, except that the weights of the shading network count only once an image.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Work {
     /// Floating-point operations.
