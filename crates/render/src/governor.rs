@@ -104,6 +104,10 @@ pub struct Governor {
 
 impl Governor {
     /// Returns a governor for images of `side` x `side` pixels that starts with the best quality.
+    ///
+    /// The lowest quality halves the side, so `side` should be at least twice
+    /// [`MIN_SIDE`](crate::MIN_SIDE).
+    ///
     /// At most `max_rate` images are due in a second; 0 counts as 1.
     pub fn new(side: u32, max_rate: u32) -> Self {
         Self {
@@ -130,7 +134,8 @@ impl Governor {
     }
 
     /// Changes the side asked for, and predicts from the recent render times the best quality that
-    /// keeps up at the new size. Returns the change of quality, if any.
+    /// keeps up at the new size; without at least three recent times the quality stays. Returns the
+    /// change of quality, if any.
     pub fn set_side(&mut self, side: u32) -> Option<QualityStep> {
         if side == self.side {
             return None;

@@ -207,7 +207,8 @@ impl Renderer {
 
     /// Returns the image: `rgba8unorm`, display sRGB values, alpha one, row 0 at the top.
     ///
-    /// It can be bound as a texture and copied from. A [`Renderer::resize`] replaces it.
+    /// It can be bound as a texture and copied from. The first [`Renderer::render`] after a
+    /// [`Renderer::resize`] replaces it.
     pub fn texture(&self) -> &Texture {
         &self.picture.texture
     }
