@@ -199,7 +199,8 @@ impl Call {
         lock(&self.shared.playout).at(now).map(|(feature, _)| feature)
     }
 
-    /// Returns the newest frame of our own source; `None` while the camera is off.
+    /// Returns the newest frame of our own source; `None` while the camera is off, before the first
+    /// frame, and if the source is a recorded stream, which has no pictures.
     pub fn preview(&self) -> Option<SquareFrame> {
         lock(&self.shared.preview).clone()
     }

@@ -54,13 +54,14 @@ pub struct LocalMedia {
 /// Everything a call needs to know at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Our face file, with its private part. Without one, or without a source, this end only
-    /// receives.
+    /// Our face file, with its private part. Without one, no face is sent, but the source still
+    /// gives the preview and the sound. Without a source, this end only receives.
     pub face: Option<FaceFile>,
     /// What drives the face: a camera, the actor, a clip, or a stream that was encoded before
     /// (`.fcs`).
     pub source: Option<SourceSpec>,
-    /// Whether sound is sent and played.
+    /// Whether sound is sent and played. With a camera the sound comes from the microphone, else
+    /// from the source itself.
     pub audio: bool,
     /// Whether our face is sent.
     pub video: bool,

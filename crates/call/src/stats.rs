@@ -41,7 +41,8 @@ pub struct Stats {
     pub frames_captured: u64,
     /// Frames of these in which no face was found.
     pub frames_without_face: u64,
-    /// Features that went to the encoder, one for each frame with a face.
+    /// Processed frames in which a face was found. Not all of them become units or intermediate
+    /// features: some are only followed, depending on the rate and the load.
     pub features_out: u64,
     /// Units decoded. Intermediate features are not counted.
     pub features_in: u64,
