@@ -49,7 +49,8 @@ impl Adam {
     /// Parameters in no group stay as they are.
     ///
     /// # Panics
-    /// If `params` or `grads` do not have the length given to [`Adam::new`].
+    /// If a group has no rates, or its range exceeds `params`, `grads` or the length given to
+    /// [`Adam::new`].
     pub fn step(
         &mut self,
         params: &mut [f32],

@@ -44,8 +44,9 @@ const REFINING_FACTOR: f32 = 1.6;
 ///
 /// # Errors
 /// If the source cannot be read or shows too few frames of a face, a file cannot be written, or
-/// `on_progress` returns false. A previous face file then stays unchanged, and the checkpoint stays for
-/// [`EnrollOptions::resume`].
+/// `on_progress` returns false. The checkpoint then stays for [`EnrollOptions::resume`]. A previous
+/// face file stays unchanged, unless the failure comes during the evaluation (stage `measuring`):
+/// by then the new file has replaced it.
 #[expect(clippy::needless_pass_by_value, reason = "an enrollment consumes its options")]
 pub fn enroll(
     options: EnrollOptions,

@@ -69,6 +69,9 @@ impl Observations {
 
 /// Reads the source of an enrollment and measures every frame as a call would.
 ///
+/// Of a recording that would exceed 1 GiB of pictures, only every second, fourth, ... frame is
+/// kept.
+///
 /// Solves the person's neutral face from the training frames, then tracks pose, expression and
 /// torso through all frames in order.
 ///

@@ -26,7 +26,8 @@ pub struct EnrollOptions {
     pub resume: bool,
     /// Seed of all random numbers: the same seed, source and number of steps give the same file.
     pub seed: u64,
-    /// Length of the recording from a camera or the actor; clips are read to their end.
+    /// Length of the recording from a camera or the actor. Clips are read to their end, at most
+    /// 20,000 frames.
     pub record: Duration,
     /// Parts to leave out for ablation studies.
     pub without: Vec<Ablation>,
@@ -250,7 +251,8 @@ pub struct EnrollmentReport {
 pub struct EnrollmentProgress {
     /// Current stage: `tracking`, `fitting`, `learning`, `writing` or `measuring`.
     pub stage: &'static str,
-    /// Share of the whole enrollment that is done, 0..=1.
+    /// Share of the whole enrollment that is done, 0..=1: the share of the time limit that has
+    /// passed or, with a budget in steps, a rough estimate, which can decrease between stages.
     pub fraction: f32,
     /// Frames or steps per second in this stage.
     pub rate: f32,
