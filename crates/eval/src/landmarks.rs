@@ -25,7 +25,7 @@ impl ClipLandmarks {
     /// Tracks a face through a clip.
     ///
     /// # Errors
-    /// If the clip cannot be read, is endless, or is longer than seven hours.
+    /// If the clip cannot be read, is endless, or has more than 700,000 frames.
     pub fn track(clip: &Path, progress: Progress<'_>) -> anyhow::Result<Self> {
         let mut tracker = Tracker::builtin().context("cannot use the built-in tracker")?;
         let mut reader = ClipReader::open(clip)?;
