@@ -14,7 +14,8 @@ use crate::options::{ClassicOptions, ClassicReport};
 
 /// Trains a baseline field, writes it to `options.enroll.out` and evaluates it on held-out frames.
 ///
-/// `on_progress` is called a few times a second and returns whether to go on.
+/// `on_progress` is called a few times a second and returns whether to go on. If it stops the
+/// evaluation, the file has been written already.
 ///
 /// # Errors
 /// If the source cannot be read or shows too few frames of a face, a size is out of range, the file
