@@ -38,7 +38,10 @@ pub fn with_limits(limits: wgpu::Limits) -> Option<Gpu> {
 
 /// Reports the calling test as skipped: on standard error with a running count, and in the file
 /// that `cargo xtask test` names in `SKIPPED_TESTS` in order to print the total.
-fn skip(why: &str) {
+///
+/// # Panics
+/// If `REQUIRE_GPU=1` is set.
+pub fn skip(why: &str) {
     static N_SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let required = std::env::var("REQUIRE_GPU").is_ok_and(|value| value == "1");
     assert!(!required, "REQUIRE_GPU=1, but {why}");

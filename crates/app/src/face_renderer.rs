@@ -247,7 +247,7 @@ mod tests {
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter =
             pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
-                .inspect_err(|error| eprintln!("skipped: {error}"))
+                .inspect_err(|error| ::tests::gpu::skip(&error.to_string()))
                 .ok()?;
         let descriptor =
             wgpu::DeviceDescriptor { required_limits: limits, ..wgpu::DeviceDescriptor::default() };

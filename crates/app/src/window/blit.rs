@@ -179,7 +179,7 @@ pub(super) mod tests {
     /// Creates the graphics of a window without a window; `None` if there is no adapter.
     pub(crate) fn window() -> Option<egui_wgpu::RenderState> {
         if Gpu::list().is_empty() {
-            eprintln!("skipped: no graphics adapter");
+            ::tests::gpu::skip("there is no graphics adapter");
             return None;
         }
         Some(create_render_state(default_wgpu_setup(), egui_wgpu::RendererOptions::default()))
