@@ -92,8 +92,8 @@ impl FaceSender {
         Ok(Self { commands, thread: Some(thread) })
     }
 
-    /// Queues a command, or drops it when the queue is full: acknowledgements and key requests
-    /// are repeated.
+    /// Queues a command, or drops it when the queue is full. A lost acknowledgement makes later
+    /// units longer until the next one arrives; the peer repeats key requests.
     pub(crate) fn command(&self, command: EncoderCommand) {
         let _ = self.commands.try_send(ThreadCommand::Encoder(command));
     }
