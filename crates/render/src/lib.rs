@@ -22,7 +22,7 @@
 //! # fn show(
 //! #     device: &wgpu::Device, queue: &wgpu::Queue, model: &face::FaceModel,
 //! #     feature: &types::Feature,
-//! # ) -> Result<types::Frame, Box<dyn std::error::Error>> {
+//! # ) -> Result<types::SquareFrame, Box<dyn std::error::Error>> {
 //! let mut renderer = render::Renderer::new(device, queue, model)?;
 //! renderer.resize(device, 512)?;
 //! renderer.render(device, queue, &model.frame_inputs(feature));
