@@ -50,7 +50,7 @@ impl ClassicModel {
     /// Little-endian: `FEATCLAS`, version u16, eight counts u16 (code, width, depth, skip, coarse,
     /// fine, torso, background), 16 f32 (focal, near, far, torso distance, pose mean, pose scale),
     /// the background as bytes of sRGB, row by row, the weights as f16 in the order of
-    /// [`ClassicLayout`], and the SHA-256 of everything before it.
+    /// `ClassicLayout`, and the SHA-256 of everything before it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let s = self.sizes();
         let mut bytes = MAGIC.to_vec();

@@ -54,7 +54,7 @@ impl Observations {
         (mean, scale)
     }
 
-    /// Estimates the static background, `[side][side][3]` sRGB in 0..=1; see [`background`].
+    /// Estimates the static background, `[side][side][3]` sRGB in 0..=1; see `background`.
     pub fn background(&self, side: usize) -> Vec<f32> {
         let frames: Vec<_> =
             self.train.iter().map(|s| (s.frame.rgb(), &s.observation.landmarks)).collect();

@@ -54,7 +54,7 @@ pub const TARGETS: [Target; 13] = [
 
 /// Delivers packets to a jitter buffer and their reports to a packetizer.
 ///
-/// Input: packets, each preceded by its length (see [`length_prefixed`]).
+/// Input: packets, each preceded by its length (see `length_prefixed`).
 #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
 pub fn packet(bytes: &[u8]) {
     let mut jitter_buffer = JitterBuffer::new();
