@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::backdrop::BackdropSample;
 use crate::fold::FoldedField;
 use crate::frame_inputs::FrameInputs;
-use crate::march::{MIN_MASS, March};
+use crate::march::{MIN_MASS, March, MarchTape};
 use crate::model::{FaceModel, Field};
 use crate::planes::PlaneSample;
 use crate::ray::Ray;
@@ -124,19 +124,19 @@ impl<'a> FrameField<'a> {
     /// [`FrameField::render_ray`].
     #[inline(always)]
     pub fn march_head(&self, point: [f32; 2]) -> Option<HeadRay> {
-        let ray = self.march_box(point, 0.5)?;
+        let (ray, _) = self.march_box(point, 0.5)?;
         (ray.march.mass >= MIN_MASS).then_some(ray)
     }
 
     /// Marches the ray through an image point if it hits the head box. The density is read at
-    /// `offset` of each bin, 0..=1.
+    /// `offset` of each bin, 0..=1. Also returns the values that the derivative needs.
     #[inline(always)]
-    pub(crate) fn march_box(&self, point: [f32; 2], offset: f32) -> Option<HeadRay> {
+    pub(crate) fn march_box(&self, point: [f32; 2], offset: f32) -> Option<(HeadRay, MarchTape)> {
         let sizes = self.field.sizes;
         let ray = self.inputs.ray(point);
         let span = ray.span(&sizes.head)?;
-        let march = March::new(sizes, &self.folded.density, &ray, span, offset);
-        Some(HeadRay { ray, span, march })
+        let (march, tape) = March::new(sizes, &self.folded.density, &ray, span, offset);
+        Some((HeadRay { ray, span, march }, tape))
     }
 
     /// Samples and shades a ray: steps 2 and 3 of [`FrameField::render_ray`].

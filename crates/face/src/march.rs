@@ -13,13 +13,19 @@ pub const MIN_MASS: f32 = 0.004;
 /// `sigma = exp(clamp(4 logit, min, max))`, per canonical unit.
 pub const LOG_DENSITY: (f32, f32) = (-8.0, 6.0);
 
-/// Result of a march, with the intermediate values that its derivative needs.
+/// Result of a march.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct March {
     /// Weight `wᵢ = Tᵢ αᵢ` of each bin, near to far.
     pub(crate) weights: [f32; BINS],
     /// Sum of the weights, 0..=1.
     pub(crate) mass: f32,
+}
+
+/// Intermediate values of a march, which its derivative needs. Apart from [`March`], so that a ray
+/// that is not differentiated stays small.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MarchTape {
     cells: Cells,
     /// `4 logit`, before it is clamped.
     log_density: [f32; BINS],
@@ -49,7 +55,7 @@ impl March {
         ray: &Ray,
         (enter, leave): (f32, f32),
         offset: f32,
-    ) -> Self {
+    ) -> (Self, MarchTape) {
         let n = sizes.density;
         let step = (leave - enter) / BINS as f32;
         let last = (n - 1) as f32;
@@ -77,7 +83,8 @@ impl March {
             *w = transmittance * a;
             transmittance *= 1.0 - a;
         }
-        Self { weights, mass: weights.iter().sum(), cells, log_density, sigma, alpha, step }
+        let march = Self { weights, mass: weights.iter().sum() };
+        (march, MarchTape { cells, log_density, sigma, alpha, step })
     }
 
     /// Calls `sample` for each of `n` parts of equal mass, near to far, with the position of the
@@ -105,16 +112,24 @@ impl March {
             sample(bin as f32 + inside);
         }
     }
+}
 
+impl MarchTape {
     /// Adds the gradient of a loss to that of `density`, given the gradient of each part's mass.
     ///
     /// Part k of the mass is `Σᵢ wᵢ · share(i, k)` with the shares held fixed, so a bin learns from
     /// the samples that its mass went to; the positions of samples are not differentiated. For
     /// gradients `g` of the weights, `∂L/∂σᵢ = δ (Tᵢ₊₁ gᵢ − Σⱼ₍ⱼ>ᵢ₎ wⱼ gⱼ)`.
     #[inline(always)]
-    pub(crate) fn add_gradient(&self, n: usize, mass_gradients: &[f32], density: &mut [f32]) {
-        let g_weights =
-            bin_gradients(&self.weights, self.mass / mass_gradients.len() as f32, mass_gradients);
+    pub(crate) fn add_gradient(
+        &self,
+        march: &March,
+        n: usize,
+        mass_gradients: &[f32],
+        density: &mut [f32],
+    ) {
+        let share = march.mass / mass_gradients.len() as f32;
+        let g_weights = bin_gradients(&march.weights, share, mass_gradients);
         let mut transmittance = [0.0_f32; BINS];
         let mut left = 1.0;
         for (t, alpha) in transmittance.iter_mut().zip(self.alpha) {
@@ -124,7 +139,7 @@ impl March {
         let mut behind = 0.0;
         for i in (0..BINS).rev() {
             let g_sigma = self.step * (transmittance[i] * g_weights[i] - behind);
-            behind += self.weights[i] * g_weights[i];
+            behind += march.weights[i] * g_weights[i];
             let g = LOGIT_SCALE * self.sigma[i] * g_sigma;
             // Beyond a limit of the clamp only the gradient that leads back inside passes.
             let log = self.log_density[i];
@@ -232,15 +247,12 @@ mod tests {
 
     fn march_through(sizes: &Sizes, density: &[f32], ray: &Ray) -> March {
         let span = ray.span(&sizes.head).expect("the ray hits the box");
-        March::new(sizes, density, ray, span, 0.5)
+        March::new(sizes, density, ray, span, 0.5).0
     }
 
     /// A march whose weights are given.
     fn weighted(weights: [f32; BINS]) -> March {
-        let sizes = Sizes::tiny();
-        let ray = Ray { origin: [0.0, 0.0, -9.0], direction: AHEAD };
-        let march = march_through(&sizes, &vec![0.0; sizes.density.pow(3)], &ray);
-        March { weights, mass: weights.iter().sum(), ..march }
+        March { weights, mass: weights.iter().sum() }
     }
 
     #[test]

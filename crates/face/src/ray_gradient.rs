@@ -46,11 +46,11 @@ pub(crate) fn trace_and_differentiate(
 ) {
     let offset = random();
     let ray = frame.march_box(point, offset);
-    let hit = ray.as_ref().filter(|ray| ray.march.mass >= MIN_TRAINING_MASS);
+    let hit = ray.as_ref().filter(|(ray, _)| ray.march.mass >= MIN_TRAINING_MASS);
     let mut samples = [TapedSample::EMPTY; MAX_TRAINING_SAMPLES];
     let samples = &mut samples[..n_samples.clamp(1, MAX_TRAINING_SAMPLES)];
     let mut output = RayOutput { rgb: backdrop.rgb, head_alpha: 0.0, torso_alpha: backdrop.alpha };
-    let tape = hit.map(|ray| {
+    let tape = hit.map(|(ray, _)| {
         let mut k = 0;
         ray.march.place_samples(
             samples.len() as u32,
@@ -73,11 +73,12 @@ pub(crate) fn trace_and_differentiate(
     }
 
     let g = loss(&output);
-    if let (Some(ray), Some(tape)) = (hit, &tape) {
+    if let (Some((ray, march)), Some(tape)) = (hit, &tape) {
         let mut g_mass = [0.0; MAX_TRAINING_SAMPLES];
         let g_mass = &mut g_mass[..samples.len()];
         head_gradient(frame, tape, samples, backdrop.rgb, &g, g_mass, grads);
-        ray.march.add_gradient(frame.field.sizes.density, g_mass, &mut grads.folded.density);
+        let n = frame.field.sizes.density;
+        march.add_gradient(&ray.march, n, g_mass, &mut grads.folded.density);
     }
     let g_backdrop = g.rgb.map(|g| g * (1.0 - output.head_alpha));
     backdrop.backward(frame.field, point, &g_backdrop, g.torso_alpha, grads);

@@ -126,7 +126,9 @@ impl Rays {
         let mut rays = Self { all: u64::from(side).pow(2), ..Self::default() };
         let center = |i: u32| (i as f32 + 0.5) / side as f32;
         for (row, column) in (0..side).flat_map(|row| (0..side).map(move |column| (row, column))) {
-            let Some(ray) = frame.march_box([center(column), center(row)], 0.5) else { continue };
+            let Some((ray, _)) = frame.march_box([center(column), center(row)], 0.5) else {
+                continue;
+            };
             rays.in_box += 1;
             rays.on_head += u64::from(ray.march.mass >= MIN_MASS);
         }
