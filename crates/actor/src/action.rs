@@ -178,11 +178,22 @@ fn constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
     }
 }
 
+/// Returns how close a landmark at rest is to the middle of the mouth: 1 in the middle, 0 from 3 cm
+/// to the side on.
+fn centrality(landmark: Vec3) -> f32 {
+    1.0 - (landmark.x.abs() / 0.03).min(1.0).powi(2)
+}
+
+/// Returns the side of a landmark at rest: 1 right and -1 left of the middle, as the picture shows it.
+fn side_of(landmark: Vec3) -> f32 {
+    landmark.x.signum()
+}
+
 /// Constraints of opening, rounding and spreading the mouth.
 fn mouth_shape_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
     let mut w = still(0.0015);
-    let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
-    let side = |i: usize| rest[i].x.signum();
+    let middle = |i: usize| centrality(rest[i]);
+    let side = |i: usize| side_of(rest[i]);
     let eyes = eyes();
     let irises = irises();
     match action {
@@ -235,8 +246,8 @@ fn mouth_shape_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constrain
 /// Constraints of pressing and biting the lips, and of a smile.
 fn lip_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
     let mut w = still(0.0015);
-    let middle = |i: usize| 1.0 - (rest[i].x.abs() / 0.03).min(1.0).powi(2);
-    let side = |i: usize| rest[i].x.signum();
+    let middle = |i: usize| centrality(rest[i]);
+    let side = |i: usize| side_of(rest[i]);
     let eyes = eyes();
     let irises = irises();
     match action {
@@ -282,7 +293,7 @@ fn lip_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
 /// Constraints of raising and knitting the brows.
 fn brow_constraints(action: FacialAction, rest: &[Vec3]) -> Vec<Constraint> {
     let mut w = still(0.0015);
-    let side = |i: usize| rest[i].x.signum();
+    let side = |i: usize| side_of(rest[i]);
     let mouth = mouth();
     let eyes = eyes();
     let irises = irises();
