@@ -63,36 +63,27 @@ fn without_loss_every_unit_arrives_and_key_units_end_with_the_first_acknowledgem
     }
 }
 
-#[test]
-fn a_loss_of_30_percent_freezes_the_face_for_at_most_100_ms() {
+/// Asserts, at each rate and for three seeds, the longest freeze and the share of units that are
+/// decoded, in percent, when packets are lost at random.
+fn check_random_loss(share: f64, longest_freeze: Duration, decoded_percent: usize) {
     for rate in RATES {
         for seed in [42, 7, 3] {
-            let report = over(rate, Loss::Random(0.3), seed);
-            assert!(report.longest_freeze <= millis(100), "{:?}", report.longest_freeze);
-            assert!(
-                report.decoded * 100 >= report.units * 97,
-                "{} {}",
-                report.decoded,
-                report.units
-            );
+            let report = over(rate, Loss::Random(share), seed);
+            assert!(report.longest_freeze <= longest_freeze, "{:?}", report.longest_freeze);
+            let (decoded, units) = (report.decoded, report.units);
+            assert!(decoded * 100 >= units * decoded_percent, "{decoded} {units}");
         }
     }
 }
 
 #[test]
+fn a_loss_of_30_percent_freezes_the_face_for_at_most_100_ms() {
+    check_random_loss(0.3, millis(100), 97);
+}
+
+#[test]
 fn a_loss_of_50_percent_freezes_the_face_for_at_most_200_ms() {
-    for rate in RATES {
-        for seed in [42, 7, 3] {
-            let report = over(rate, Loss::Random(0.5), seed);
-            assert!(report.longest_freeze <= millis(200), "{:?}", report.longest_freeze);
-            assert!(
-                report.decoded * 100 >= report.units * 94,
-                "{} {}",
-                report.decoded,
-                report.units
-            );
-        }
-    }
+    check_random_loss(0.5, millis(200), 94);
 }
 
 #[test]
