@@ -21,7 +21,9 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     let mut allowed = BTreeMap::new();
     for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
-        let [crates, imports] = cells[..] else { panic!("not a row of two cells: {row}") };
+        let [crates, imports] = cells[..] else {
+            panic!("a row of the import table has two cells, this one {}: {row}", cells.len())
+        };
         for name in quoted(crates) {
             let before = allowed.insert(name.clone(), quoted(imports));
             assert!(before.is_none(), "`{name}` has two rows in docs/ARCHITECTURE.md");
