@@ -11,14 +11,19 @@ use codec::{Encoder, Profile, Reference, Stream};
 use face::{FaceFile, FaceModel, PackedModel, Sizes};
 use tests::actor;
 use transport::{
-    Bye, ContentHash, Control, Invite, ManualAnswer, MeetingPoint, Packetizer, PacketizerSettings,
-    Role, Seal, Secret, Signal,
+    Admission, Bye, ContentHash, Control, Invite, ManualAnswer, MeetingPoint, Packetizer,
+    PacketizerSettings, RESUME_TOKEN_BYTES, ResumeToken, Role, Seal, Secret, Signal,
 };
 use types::{Frame, MediaTime, Rate};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let token = ResumeToken([9; RESUME_TOKEN_BYTES]);
     for (name, message) in [
-        ("hello", Control::Hello { version: 1, name: "Ada".into() }),
+        ("hello", Control::Hello { heard: false, token: None, name: "Ada".into() }),
+        ("hello_again", Control::Hello { heard: true, token: Some(token), name: "Ada".into() }),
+        ("admission_wait", Control::Admission(Admission::Wait)),
+        ("admitted", Control::Admission(Admission::Admitted(token))),
+        ("turned_away", Control::Admission(Admission::TurnedAway)),
         ("model_offer", Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) }),
         ("model_request", Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 }),
         ("model_chunk", Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] }),

@@ -45,7 +45,7 @@ fn the_built_in_face_has_exactly_these_layers_and_parameters() {
 #[test]
 fn layers_are_usable_as_they_arrive_and_no_byte_is_sent_twice_after_a_reconnect() {
     let public = public();
-    let offer = |sender: &ModelSender, before| {
+    let offer = |sender: &mut ModelSender, before| {
         let Control::ModelOffer { n_bytes, hash } = sender.offer() else { unreachable!() };
         ModelReceiver::new(n_bytes, hash, before).unwrap()
     };
@@ -55,7 +55,7 @@ fn layers_are_usable_as_they_arrive_and_no_byte_is_sent_twice_after_a_reconnect(
     // Two connections: the first breaks when the first layer has arrived.
     for n_layers in [1, 3] {
         let mut sender = ModelSender::new(public.clone().into()).unwrap();
-        let (mut receiver, want) = offer(&sender, before.take());
+        let (mut receiver, want) = offer(&mut sender, before.take());
         let mut reply = Some(want);
         while drawn.last().is_none_or(|(layers, _)| *layers < n_layers) {
             if let Some(Control::ModelRequest { hash, from }) = reply.take() {

@@ -1,4 +1,5 @@
 use crate::content_hash::ContentHash;
+use crate::resume_token::{RESUME_TOKEN_BYTES, ResumeToken};
 use crate::wire::FieldReader;
 
 /// Version of the protocol between connected peers. A call between different versions ends with
@@ -13,13 +14,22 @@ pub const MAX_CHAT_BYTES: usize = 2000;
 /// Largest number of bytes in a [`Control::ModelChunk`].
 pub const MAX_CHUNK_BYTES: usize = 8 * 1024;
 
-/// Why bytes are not a control message. Skip them, unless they are the first message.
+/// Flag of a hello: the sender has received the receiver's hello.
+const HEARD: u8 = 1;
+/// Flag of a hello: a resume token follows.
+const RESUMES: u8 = 2;
+
+/// Why bytes are not a control message. Skip them, except [`ControlError::OtherVersion`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// A kind that this version does not know.
     #[error("unknown control message of kind {0}")]
     Unknown(u8),
+    /// A hello of another version, which is given. End the call: the peers do not understand each
+    /// other.
+    #[error("the peer uses version {0} of the protocol, not {VERSION}")]
+    OtherVersion(u16),
     /// Longer than [`MAX_CONTROL_BYTES`].
     #[error("a control message of {0} bytes is longer than {MAX_CONTROL_BYTES}")]
     TooLong(usize),
@@ -45,13 +55,27 @@ pub enum Bye {
     Failed,
 }
 
+/// Answer of the host to a guest that asks to join.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// The host's user is being asked.
+    Wait,
+    /// The guest is let in. The hello of a later link that carries this token is admitted without
+    /// a question.
+    Admitted(ResumeToken),
+    /// The guest is not let in.
+    TurnedAway,
+}
+
 /// Message of the reliable control channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Control {
-    /// The first message in both directions.
+    /// The first message in both directions. It carries [`VERSION`].
     Hello {
-        /// The sender's [`VERSION`].
-        version: u16,
+        /// Whether the sender has received the receiver's hello.
+        heard: bool,
+        /// Token of a guest that was admitted on an earlier link of this call.
+        token: Option<ResumeToken>,
         /// The sender's name, which may be empty.
         name: String,
     },
@@ -88,6 +112,8 @@ pub enum Control {
     Chat(String),
     /// The last message, with the reason.
     Bye(Bye),
+    /// From the host to the guest: whether the guest may join.
+    Admission(Admission),
 }
 
 impl Control {
@@ -98,8 +124,11 @@ impl Control {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![self.kind()];
         match self {
-            Self::Hello { version, name } => {
-                out.extend(version.to_le_bytes());
+            Self::Hello { heard, token, name } => {
+                out.extend(VERSION.to_le_bytes());
+                let resumes = if token.is_some() { RESUMES } else { 0 };
+                out.push(if *heard { HEARD } else { 0 } | resumes);
+                out.extend(token.iter().flat_map(|token| token.0));
                 out.extend(truncated(name, MAX_NAME_BYTES).as_bytes());
             }
             Self::ModelOffer { n_bytes, hash } => {
@@ -123,6 +152,12 @@ impl Control {
                 Bye::OtherVersion => 1,
                 Bye::Failed => 2,
             }),
+            Self::Admission(Admission::Wait) => out.push(0),
+            Self::Admission(Admission::Admitted(token)) => {
+                out.push(1);
+                out.extend(token.0);
+            }
+            Self::Admission(Admission::TurnedAway) => out.push(2),
         }
         out
     }
@@ -148,7 +183,19 @@ impl Control {
         let message = match kind {
             0 => {
                 let version = reader.u16().ok_or(wrong_length)?;
-                return Ok(Self::Hello { version, name: text(reader.rest(), MAX_NAME_BYTES)? });
+                if version != VERSION {
+                    return Err(ControlError::OtherVersion(version));
+                }
+                let flags = reader.u8().ok_or(wrong_length)?;
+                if flags & !(HEARD | RESUMES) != 0 {
+                    return Err(ControlError::BadValue(kind));
+                }
+                let token = match flags & RESUMES {
+                    0 => None,
+                    _ => Some(token(&mut reader).ok_or(wrong_length)?),
+                };
+                let name = text(reader.rest(), MAX_NAME_BYTES)?;
+                return Ok(Self::Hello { heard: flags & HEARD != 0, token, name });
             }
             1 => Self::ModelOffer {
                 n_bytes: reader.u32().ok_or(wrong_length)?,
@@ -177,6 +224,12 @@ impl Control {
                 2 => Bye::Failed,
                 _ => return Err(ControlError::BadValue(kind)),
             }),
+            9 => Self::Admission(match reader.u8().ok_or(wrong_length)? {
+                0 => Admission::Wait,
+                1 => Admission::Admitted(token(&mut reader).ok_or(wrong_length)?),
+                2 => Admission::TurnedAway,
+                _ => return Err(ControlError::BadValue(kind)),
+            }),
             other => return Err(ControlError::Unknown(other)),
         };
         if reader.is_empty() { Ok(message) } else { Err(wrong_length) }
@@ -191,8 +244,13 @@ impl Control {
             Self::Media { .. } => 5,
             Self::Chat(_) => 6,
             Self::Bye(_) => 8,
+            Self::Admission(_) => 9,
         }
     }
+}
+
+fn token(reader: &mut FieldReader<'_>) -> Option<ResumeToken> {
+    reader.array::<RESUME_TOKEN_BYTES>().map(ResumeToken)
 }
 
 /// Returns the longest prefix of `text` of at most `limit` bytes.
@@ -207,15 +265,21 @@ mod tests {
     use hex_literal::hex;
     use proptest::prelude::*;
 
+    const TOKEN: ResumeToken = ResumeToken([9; RESUME_TOKEN_BYTES]);
+
     fn one_of_each() -> Vec<Control> {
         vec![
-            Control::Hello { version: 1, name: "Ada".into() },
+            Control::Hello { heard: false, token: None, name: "Ada".into() },
+            Control::Hello { heard: true, token: Some(TOKEN), name: "Ada".into() },
             Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) },
             Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 },
             Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] },
             Control::Media { muted: true, camera_off: false },
             Control::Chat("bonjour, ça va ?".into()),
             Control::Bye(Bye::HungUp),
+            Control::Admission(Admission::Wait),
+            Control::Admission(Admission::Admitted(TOKEN)),
+            Control::Admission(Admission::TurnedAway),
         ]
     }
 
@@ -237,15 +301,19 @@ mod tests {
 
     /// If this fails, the wire format has changed: fix the code, or raise the version.
     #[test]
-    fn v1_messages_have_exactly_these_bytes() {
+    fn messages_have_exactly_these_bytes() {
         for (message, bytes) in one_of_each().iter().zip([
-            &hex!("00 0100 416461")[..],
+            &[&[0][..], &VERSION.to_le_bytes(), &hex!("00 416461")].concat()[..],
+            &[&[0][..], &VERSION.to_le_bytes(), &hex!("03"), &[9; 16], b"Ada"].concat(),
             &hex!("01 400d0300 0707070707070707070707070707070707070707070707070707070707070707"),
             &hex!("02 00200000 0707070707070707070707070707070707070707070707070707070707070707"),
             &hex!("03 00200000 010203"),
             &hex!("05 01"),
             "\u{6}bonjour, ça va ?".as_bytes(),
             &hex!("08 00"),
+            &hex!("09 00"),
+            &hex!("09 01 09090909090909090909090909090909"),
+            &hex!("09 02"),
         ]) {
             assert_eq!(message.to_bytes(), bytes, "{message:?}");
         }
@@ -254,14 +322,46 @@ mod tests {
     #[test]
     fn long_text_is_truncated_between_characters() {
         let long = "é".repeat(MAX_NAME_BYTES);
-        let bytes = Control::Hello { version: 1, name: long }.to_bytes();
+        let bytes = Control::Hello { heard: false, token: None, name: long }.to_bytes();
         let Ok(Control::Hello { name, .. }) = Control::parse(&bytes) else { panic!() };
         assert_eq!(name, "é".repeat(MAX_NAME_BYTES / 2));
         let chat = [&[6][..], &[b'a'; MAX_CHAT_BYTES + 1]].concat();
         assert_eq!(Control::parse(&chat), Err(ControlError::BadText(6)));
     }
 
+    /// Version 1 had no flags: what follows its version is a name.
+    #[test]
+    fn a_hello_of_another_version_is_told_apart_whatever_follows() {
+        for version in [0, VERSION - 1, VERSION + 1, u16::MAX] {
+            for rest in [&b""[..], b"Ada", &[0xff; 80]] {
+                let bytes = [&[0][..], &version.to_le_bytes(), rest].concat();
+                assert_eq!(Control::parse(&bytes), Err(ControlError::OtherVersion(version)));
+            }
+        }
+    }
+
+    #[test]
+    fn undefined_flags_and_admissions_are_refused() {
+        let hello = |flags| [&[0][..], &VERSION.to_le_bytes(), &[flags], &[b'a'; 20]].concat();
+        for (bytes, error) in [
+            (hello(4), ControlError::BadValue(0)),
+            (hello(0x80), ControlError::BadValue(0)),
+            (hello(2)[..19].to_vec(), ControlError::WrongLength(0)),
+            (hello(0)[..3].to_vec(), ControlError::WrongLength(0)),
+            (vec![9, 3], ControlError::BadValue(9)),
+            (vec![9, 1, 0], ControlError::WrongLength(9)),
+        ] {
+            assert_eq!(Control::parse(&bytes), Err(error), "{bytes:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_hello_survives(heard: bool, token: Option<[u8; 16]>, name in ".{0,16}") {
+            let hello = Control::Hello { heard, token: token.map(ResumeToken), name };
+            prop_assert_eq!(Control::parse(&hello.to_bytes()), Ok(hello));
+        }
+
         #[test]
         fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(message) = Control::parse(&bytes) {

@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod check_words;
 mod concealment;
 mod content_hash;
 mod control;
@@ -37,14 +38,16 @@ mod model_transfer;
 mod packet;
 mod packetizer;
 mod playout;
+mod resume_token;
 mod seal;
 mod signal;
 mod wire;
 
+pub use check_words::{CheckWords, Fingerprint};
 pub use content_hash::{ContentHash, content_hash};
 pub use control::{
-    Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES, MAX_NAME_BYTES,
-    VERSION,
+    Admission, Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES,
+    MAX_NAME_BYTES, VERSION,
 };
 pub use invite::{Invite, InviteError, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret, is_room};
 pub use jitter_buffer::{JitterBuffer, JitterBufferStats, ReceivedUnit};
@@ -52,5 +55,6 @@ pub use model_transfer::{MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferEr
 pub use packet::{MAX_PACKET_BYTES, PacketError, ReceiverReport};
 pub use packetizer::{Packetizer, PacketizerSettings, UnitError};
 pub use playout::{Playout, PlayoutSource};
+pub use resume_token::{RESUME_TOKEN_BYTES, ResumeToken};
 pub use seal::{MAX_SEALED_BYTES, OpenError, Role, SALT_BYTES, Seal};
 pub use signal::{Signal, SignalError};

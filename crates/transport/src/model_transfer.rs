@@ -7,17 +7,21 @@ use crate::control::{Control, MAX_CHUNK_BYTES};
 pub const MAX_MODEL_BYTES: usize = 4 * 1024 * 1024;
 /// Largest number of bytes in flight, so that the model does not delay other messages.
 const WINDOW: usize = 4 * MAX_CHUNK_BYTES;
+/// How many times a model is sent on one link at most. A peer that has lost what it had may ask for
+/// it a second time.
+const MAX_REPETITION: usize = 2;
 /// Number of bytes after which the receiver sends the next request.
 const REQUEST_INTERVAL: usize = 2 * MAX_CHUNK_BYTES;
 
-/// Why a face model cannot be transferred. The call goes on without a picture.
+/// Why a face model, or a chunk of it, was refused. The call goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
     /// The size is 0 or larger than [`MAX_MODEL_BYTES`].
     #[error("a face model of {0} bytes is empty or larger than 4 MiB")]
     Size(u32),
-    /// A chunk does not continue the bytes received so far, or exceeds the offered size.
+    /// A chunk does not continue the bytes received so far: it is a repetition, or one before it is
+    /// missing. It was dropped; the transfer goes on.
     #[error("a chunk of the face model is at byte {found}, expected {expected}")]
     UnexpectedOffset {
         /// Offset of the chunk.
@@ -25,24 +29,34 @@ pub enum TransferError {
         /// Offset of the next missing byte.
         expected: u32,
     },
+    /// A chunk ends beyond the offered size.
+    #[error("the face model is longer than the {0} bytes that were offered")]
+    TooLong(u32),
     /// The received model does not have the offered hash.
     #[error("the received face model is not the one that was offered")]
     WrongHash,
 }
 
 /// Sender of a face model: offers it, then sends the chunks that the peer requests.
+///
+/// On one link a peer gets at most twice the model's bytes, whatever it requests, and nothing more
+/// once it has confirmed that the model is complete.
 #[derive(Debug)]
 pub struct ModelSender {
     bytes: Bytes,
     hash: ContentHash,
+    is_offered: bool,
+    is_confirmed: bool,
     /// The offset of the last request; `None` before the first.
     requested_from: Option<usize>,
     /// The offset of the next chunk.
-    sent: usize,
+    next: usize,
+    /// Bytes of all chunks so far.
+    n_sent: usize,
 }
 
 impl ModelSender {
-    /// Returns a sender of the model `bytes`.
+    /// Returns a sender of the model `bytes`. It hashes them, so keep it for later links.
     ///
     /// # Errors
     /// If it is empty or larger than [`MAX_MODEL_BYTES`]: no peer would accept it.
@@ -50,23 +64,48 @@ impl ModelSender {
         if bytes.is_empty() || bytes.len() > MAX_MODEL_BYTES {
             return Err(TransferError::Size(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         }
-        Ok(Self { hash: content_hash(&bytes), bytes, requested_from: None, sent: 0 })
+        Ok(Self::with_hash(content_hash(&bytes), bytes))
     }
 
-    /// Returns the offer, which is the first message to send.
-    pub fn offer(&self) -> Control {
+    fn with_hash(hash: ContentHash, bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            hash,
+            is_offered: false,
+            is_confirmed: false,
+            requested_from: None,
+            next: 0,
+            n_sent: 0,
+        }
+    }
+
+    /// Starts over for a new link: the model is to be offered again.
+    pub fn restart(&mut self) {
+        *self = Self::with_hash(self.hash, self.bytes.clone());
+    }
+
+    /// Returns the offer, which is the first message to send. Requests before it are ignored.
+    pub fn offer(&mut self) -> Control {
+        self.is_offered = true;
         Control::ModelOffer { n_bytes: self.bytes.len() as u32, hash: self.hash }
     }
 
+    /// Returns whether the model was offered on this link.
+    pub fn is_offered(&self) -> bool {
+        self.is_offered
+    }
+
     /// Handles the peer's [`Control::ModelRequest`] for the bytes from `from` on. A request for
-    /// another model, or beyond the end of this one, is ignored.
+    /// another model, beyond the end of this one, or after its confirmation is ignored.
     pub fn handle_request(&mut self, hash: ContentHash, from: u32) {
         let from = from as usize;
-        if hash != self.hash || from > self.bytes.len() {
+        let is_open = self.is_offered && !self.is_confirmed;
+        if !is_open || hash != self.hash || from > self.bytes.len() {
             return;
         }
+        self.is_confirmed = from == self.bytes.len();
         if self.requested_from.is_none_or(|previous| from < previous) {
-            self.sent = from;
+            self.next = from;
         }
         self.requested_from = Some(from);
     }
@@ -74,13 +113,17 @@ impl ModelSender {
     /// Returns the next chunk, unless too many bytes are in flight or nothing is left.
     pub fn poll_chunk(&mut self) -> Option<Control> {
         let end = (self.requested_from? + WINDOW).min(self.bytes.len());
-        let chunk_end = (self.sent + MAX_CHUNK_BYTES).min(end);
-        if self.sent >= chunk_end {
+        let chunk_end = (self.next + MAX_CHUNK_BYTES).min(end);
+        if self.is_confirmed || self.next >= chunk_end {
             return None;
         }
-        let bytes = self.bytes[self.sent..chunk_end].to_vec();
-        let chunk = Control::ModelChunk { offset: self.sent as u32, bytes };
-        self.sent = chunk_end;
+        let bytes = self.bytes[self.next..chunk_end].to_vec();
+        let n_sent = self.n_sent + bytes.len();
+        if n_sent > MAX_REPETITION * self.bytes.len() {
+            return None;
+        }
+        let chunk = Control::ModelChunk { offset: self.next as u32, bytes };
+        (self.next, self.n_sent) = (chunk_end, n_sent);
         Some(chunk)
     }
 
@@ -127,19 +170,20 @@ impl ModelReceiver {
     /// Adds a chunk; returns the request to send when one is due.
     ///
     /// # Errors
-    /// If the chunk does not continue the bytes so far; it is then ignored. If it completes the
-    /// model with a wrong hash; all bytes are then discarded.
+    /// If the chunk does not continue the bytes so far or is too long; it is then dropped. If it
+    /// completes the model with a wrong hash; all bytes are then discarded.
     pub fn handle_chunk(
         &mut self,
         offset: u32,
         bytes: &[u8],
     ) -> Result<Option<Control>, TransferError> {
         let expected = self.bytes.len();
-        if offset as usize != expected || bytes.len() > self.n_bytes - expected {
-            return Err(TransferError::UnexpectedOffset {
-                found: offset,
-                expected: expected as u32,
-            });
+        if offset as usize != expected {
+            let expected = expected as u32;
+            return Err(TransferError::UnexpectedOffset { found: offset, expected });
+        }
+        if bytes.len() > self.n_bytes - expected {
+            return Err(TransferError::TooLong(self.n_bytes as u32));
         }
         self.bytes.extend_from_slice(bytes);
         if self.is_complete() && content_hash(&self.bytes) != self.hash {
@@ -240,7 +284,7 @@ mod tests {
         let mut receiver = start(&mut sender, None);
         run(&mut sender, &mut receiver, 40_000);
         let had = receiver.bytes.len();
-        let mut sender = ModelSender::new(model(100_000)).unwrap();
+        sender.restart();
         let mut receiver = start(&mut sender, Some(receiver));
         let Some(Control::ModelChunk { offset, bytes }) = sender.poll_chunk() else { panic!() };
         assert_eq!(offset as usize, had);
@@ -260,13 +304,12 @@ mod tests {
     fn unexpected_chunks_and_invalid_sizes_are_refused() {
         let hash = content_hash(b"abc");
         let (mut receiver, _) = ModelReceiver::new(3, hash, None).unwrap();
-        for (offset, bytes) in [(1, &b"a"[..]), (0, b"abcd"), (u32::MAX, b"a")] {
-            let refused = receiver.handle_chunk(offset, bytes);
-            assert_eq!(
-                refused,
-                Err(TransferError::UnexpectedOffset { found: offset, expected: 0 })
-            );
+        for found in [1, u32::MAX] {
+            let refused = receiver.handle_chunk(found, b"a");
+            assert_eq!(refused, Err(TransferError::UnexpectedOffset { found, expected: 0 }));
         }
+        assert_eq!(receiver.handle_chunk(0, b"abcd"), Err(TransferError::TooLong(3)));
+        assert!(receiver.handle_chunk(0, b"abc").is_ok(), "what was refused left no trace");
         for n in [0, MAX_MODEL_BYTES as u32 + 1, u32::MAX] {
             assert_eq!(ModelReceiver::new(n, hash, None).unwrap_err(), TransferError::Size(n));
         }
@@ -276,8 +319,49 @@ mod tests {
     #[test]
     fn invalid_requests_are_ignored() {
         let mut sender = ModelSender::new(model(10)).unwrap();
+        let hash = content_hash(&model(10));
+        sender.handle_request(hash, 0);
+        assert_eq!(sender.poll_chunk(), None, "it was not offered yet");
+        sender.offer();
         sender.handle_request(content_hash(b"another"), 0);
-        sender.handle_request(content_hash(&model(10)), 11);
+        sender.handle_request(hash, 11);
         assert_eq!(sender.poll_chunk(), None);
+    }
+
+    /// Sends requests from these offsets, in turns, and returns how many bytes that has cost.
+    fn bytes_sent(sender: &mut ModelSender, requests: impl Iterator<Item = u32>) -> usize {
+        let hash = sender.hash;
+        let chunks = requests.flat_map(|from| {
+            sender.handle_request(hash, from);
+            std::iter::from_fn(|| sender.poll_chunk()).collect::<Vec<_>>()
+        });
+        let sizes = chunks.map(|chunk| match chunk {
+            Control::ModelChunk { bytes, .. } => bytes.len(),
+            other => panic!("{other:?}"),
+        });
+        sizes.sum()
+    }
+
+    /// 10,000 pairs of requests used to fetch 655 MB.
+    #[test]
+    fn requests_that_go_back_and_forth_get_the_model_twice_at_most() {
+        let mut sender = ModelSender::new(model(200_000)).unwrap();
+        for _link in 0..2 {
+            sender.offer();
+            let n = bytes_sent(&mut sender, (0..20_000).map(|i| (i + 1) % 2));
+            assert!((200_000..=400_000).contains(&n), "{n}");
+            sender.restart();
+        }
+    }
+
+    #[test]
+    fn a_model_that_was_confirmed_is_not_sent_again() {
+        let mut sender = ModelSender::new(model(100_000)).unwrap();
+        let mut receiver = start(&mut sender, None);
+        run(&mut sender, &mut receiver, usize::MAX);
+        assert_eq!(bytes_sent(&mut sender, (0..1000).map(|i| i % 7)), 0);
+        sender.restart();
+        sender.offer();
+        assert_eq!(bytes_sent(&mut sender, [0, 50_000].into_iter()), 82_768);
     }
 }

@@ -6,7 +6,8 @@ use transport::{Bye, Control, ControlError, VERSION};
 
 use super::Session;
 use super::io::{EncoderCommand, LinkCommand, Output};
-use super::phase::{LinkState, PeerHello, Phase};
+use super::liveness::HELLO_INTERVAL;
+use super::phase::Phase;
 use crate::event::{CallFailure, End, Event};
 
 impl Session {
@@ -18,14 +19,13 @@ impl Session {
         }
     }
 
-    /// Sends our hello. It is repeated until the peer's arrives, because what is sent before the
-    /// other end listens may be lost.
+    /// Sends our hello, which says whether the peer's has arrived.
     pub(super) fn send_hello(&mut self, now: Instant) {
-        if let Some(link) = self.phase.link_mut() {
-            link.hello_sent = Some(now);
-        }
+        let Some(link) = self.phase.link_mut() else { return };
+        link.hellos.sent = Some(now);
+        let heard = link.hellos.is_received;
         let name = self.name.clone();
-        self.send_control(&Control::Hello { version: VERSION, name });
+        self.send_control(&Control::Hello { heard, token: None, name });
     }
 
     pub(super) fn handle_control(&mut self, now: Instant, bytes: &[u8]) {
@@ -33,46 +33,53 @@ impl Session {
             Ok(message) => message,
             // A later version may send more kinds.
             Err(ControlError::Unknown(_)) => return,
+            Err(ControlError::OtherVersion(theirs)) => {
+                self.fail(now, CallFailure::OtherVersion { theirs, ours: VERSION });
+                return;
+            }
             Err(_) => {
                 self.statistics.bad_messages += 1;
                 return;
             }
         };
-        let is_greeted = self.phase.link().is_some_and(LinkState::has_hello);
+        let is_greeted = self.phase.link().is_some_and(|link| link.hellos.is_received);
         match message {
-            Control::Hello { version, name } => self.handle_hello(now, version, name),
+            Control::Hello { heard, name, .. } => self.handle_hello(now, heard, name),
             Control::Bye(bye) => self.handle_bye(now, bye, is_greeted),
             _ if !is_greeted => self.statistics.bad_messages += 1,
-            Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(n_bytes, hash),
+            Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(now, n_bytes, hash),
             Control::ModelRequest { hash, from } => self.handle_model_request(hash, from),
             Control::ModelChunk { offset, bytes } => self.handle_model_chunk(offset, &bytes),
             Control::Media { muted, camera_off } => {
                 self.emit(Event::PeerMedia { muted, camera_off });
             }
             Control::Chat(text) => self.emit(Event::Chat(text)),
+            Control::Admission(_) => self.statistics.bad_messages += 1,
         }
     }
 
-    fn handle_hello(&mut self, now: Instant, version: u16, name: String) {
-        if version != VERSION {
-            self.fail(now, CallFailure::OtherVersion { theirs: version, ours: VERSION });
-            return;
-        }
+    /// Answers the first hello of a link, and later ones of a peer that has not heard ours, at most
+    /// once per [`HELLO_INTERVAL`]. A hello that says that ours was heard is never answered twice,
+    /// so that two peers cannot answer each other's answers.
+    fn handle_hello(&mut self, now: Instant, heard: bool, name: String) {
         let Some(link) = self.phase.link_mut() else { return };
-        match link.peer_hello {
-            PeerHello::Missing => {
-                link.peer_hello = PeerHello::Received;
-                self.peer_name = name;
-                self.connect_if_ready(now);
-            }
-            // The peer repeats its hello until it has ours, so ours was lost. One answer is
-            // enough, because the peer listens by now; more could be answered for ever.
-            PeerHello::Received => {
-                link.peer_hello = PeerHello::Answered;
-                self.send_hello(now);
-                self.introduce();
-            }
-            PeerHello::Answered => {}
+        link.hellos.is_heard |= heard;
+        let is_first = !link.hellos.is_received;
+        if is_first {
+            link.hellos.is_received = true;
+            self.peer_name = name;
+        }
+        let is_due = link
+            .hellos
+            .answered
+            .is_none_or(|at| now.saturating_duration_since(at) >= HELLO_INTERVAL);
+        // Before the channels are open, the hello that follows their opening is the answer.
+        if link.is_open() && is_due && (is_first || !heard) {
+            link.hellos.answered = Some(now);
+            self.send_hello(now);
+        }
+        if is_first {
+            self.connect_if_ready(now);
         }
     }
 
@@ -102,7 +109,7 @@ impl Session {
     }
 
     /// Sends what a peer needs to know at first: our media state and the offer of our face file.
-    fn introduce(&mut self) {
+    pub(super) fn introduce(&mut self) {
         self.send_media();
         self.offer_model();
     }

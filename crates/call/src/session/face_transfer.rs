@@ -1,6 +1,6 @@
 //! Exchange of face files over the reliable channel.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use face::FaceFile;
 use transport::{ContentHash, ModelReceiver, ModelSender, TransferError};
@@ -10,23 +10,40 @@ use super::io::Output;
 use super::peer_face::{FaceReadJob, PeerFace, ReadFace};
 use crate::event::{Event, ModelRefusal};
 
+/// Offers of face files that arrive faster are ignored.
+const OFFER_INTERVAL: Duration = Duration::from_secs(1);
+/// Offers of face files that are answered on one link.
+const MAX_OFFERS: u32 = 8;
+
 impl Session {
-    /// Offers our face file. A repeated offer on the same link continues the running transfer:
-    /// chunks that are under way must not be sent twice.
+    /// Offers our face file, once per link.
     pub(super) fn offer_model(&mut self) {
-        if self.model_sender.is_none()
-            && let Some(face) = &self.face
-        {
-            // A file over the limit is not offered; the peer hears but does not see us.
-            self.model_sender = ModelSender::new(face.clone()).ok();
-        }
-        if let Some(model) = &self.model_sender {
+        if let Some(model) = self.model_sender.as_mut().filter(|model| !model.is_offered()) {
             let offer = model.offer();
             self.send_control(&offer);
         }
     }
 
-    pub(super) fn handle_model_offer(&mut self, n_bytes: u32, hash: ContentHash) {
+    /// Returns whether an offer may be answered. A peer needs one per link; more are allowed, but
+    /// not fast, and not for ever, because each may cost a request and the reading of a face.
+    fn accepts_offer(&mut self, now: Instant) -> bool {
+        let Some(link) = self.phase.link_mut() else { return false };
+        let is_early = link
+            .offer_answered
+            .is_some_and(|at| now.saturating_duration_since(at) < OFFER_INTERVAL);
+        if is_early || link.n_offers == MAX_OFFERS {
+            return false;
+        }
+        link.offer_answered = Some(now);
+        link.n_offers += 1;
+        true
+    }
+
+    pub(super) fn handle_model_offer(&mut self, now: Instant, n_bytes: u32, hash: ContentHash) {
+        if !self.accepts_offer(now) {
+            self.statistics.bad_messages += 1;
+            return;
+        }
         if self.peer_face.hash != Some(hash) {
             if self.peer_face.hash.is_some() {
                 self.receiver.clear_profile();
@@ -59,8 +76,7 @@ impl Session {
                 }
                 self.handle_model_progress();
             }
-            // A repeated chunk: it is here already.
-            Err(TransferError::UnexpectedOffset { found, expected }) if found < expected => {}
+            Err(TransferError::UnexpectedOffset { .. }) => {}
             Err(refusal) => {
                 self.peer_face.transfer = None;
                 self.refuse_model(refusal.into());

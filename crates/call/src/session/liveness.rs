@@ -18,8 +18,8 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 const REJOIN_INTERVAL: Duration = Duration::from_secs(4);
 /// A link that is not connected this long after its answer has no path through the network.
 const PATH_TIMEOUT: Duration = Duration::from_secs(30);
-/// Interval at which a hello is repeated until the peer's arrives.
-const HELLO_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval at which a hello is repeated until the peer has heard it, and at most answered.
+pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Returns for how long nothing has arrived from the peer; zero before the first arrival.
@@ -30,8 +30,8 @@ impl Session {
     /// Returns when [`Session::check_deadlines`] has something to do, if nothing arrives before.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let silent_for = |limit: Duration| self.last_arrival.map(|at| at + limit);
-        let hello = self.phase.link().filter(|link| link.is_open() && !link.has_hello());
-        let hello = hello.and_then(|link| link.hello_sent).map(|sent| sent + HELLO_INTERVAL);
+        let hello = self.phase.link().filter(|link| link.is_open() && !link.hellos.is_heard);
+        let hello = hello.and_then(|link| link.hellos.sent).map(|sent| sent + HELLO_INTERVAL);
         let deadlines = match &self.phase {
             Phase::Waiting { announced } => [announced.map(|at| at + ANNOUNCE_INTERVAL), None],
             Phase::Connecting(link) => {
@@ -120,7 +120,7 @@ impl Session {
 
     fn repeat_hello(&mut self, now: Instant) {
         let is_due = self.phase.link().is_some_and(|link| {
-            let sent = link.hello_sent.filter(|_| link.is_open() && !link.has_hello());
+            let sent = link.hellos.sent.filter(|_| link.is_open() && !link.hellos.is_heard);
             sent.is_some_and(|sent| now.saturating_duration_since(sent) >= HELLO_INTERVAL)
         });
         if is_due {

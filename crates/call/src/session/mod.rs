@@ -35,7 +35,7 @@ pub(crate) use io::{
 };
 use outgoing::packetizer_settings;
 use peer_face::PeerFace;
-use phase::{LinkState, PeerHello, Phase};
+use phase::{Hellos, LinkState, Phase};
 use statistics::Statistics;
 
 /// While connected, a session wants a [`Input::Timeout`] at least this often: reports have no
@@ -78,7 +78,6 @@ pub(crate) struct Session {
     fresh_salt: Box<dyn FnMut() -> [u8; SALT_BYTES] + Send>,
     exchange: Exchange,
     name: String,
-    face: Option<Bytes>,
     wants_microphone: bool,
     media: LocalMedia,
     seal: Seal,
@@ -91,6 +90,7 @@ pub(crate) struct Session {
     packetizer: Packetizer,
     receiver: FaceReceiver,
     sound_encoder: Option<SoundEncoder>,
+    /// Our face file, if the peer is to see us.
     model_sender: Option<ModelSender>,
     peer_face: PeerFace,
     statistics: Statistics,
@@ -117,8 +117,7 @@ impl Session {
         session.phase = Phase::Connected(LinkState {
             features_open: true,
             control_open: true,
-            hello_sent: Some(now),
-            peer_hello: PeerHello::Received,
+            hellos: Hellos { is_received: true, is_heard: true, ..Hellos::default() },
             ..LinkState::new(LinkId(1), now, None)
         });
         session
@@ -133,7 +132,6 @@ impl Session {
             fresh_salt,
             exchange: config.exchange,
             name: config.name,
-            face: config.face,
             wants_microphone: config.wants_microphone,
             packetizer: Packetizer::new(packetizer_settings(media.rate)),
             media,
@@ -143,7 +141,8 @@ impl Session {
             peer_name: String::new(),
             receiver: FaceReceiver::new(),
             sound_encoder: config.sound_encoder,
-            model_sender: None,
+            // A file over the limit is not offered; the peer hears but does not see us.
+            model_sender: config.face.and_then(|face| ModelSender::new(face).ok()),
             peer_face: PeerFace::default(),
             statistics: Statistics::new(now),
             outputs: VecDeque::new(),

@@ -68,18 +68,23 @@ pub(super) struct LinkState {
     pub(super) is_answered: bool,
     pub(super) features_open: bool,
     pub(super) control_open: bool,
-    /// When our hello was last sent.
-    pub(super) hello_sent: Option<Instant>,
-    pub(super) peer_hello: PeerHello,
+    pub(super) hellos: Hellos,
+    /// When the peer's last offer of a face file was answered, and how many were.
+    pub(super) offer_answered: Option<Instant>,
+    pub(super) n_offers: u32,
 }
 
-/// What became of the peer's hello.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum PeerHello {
-    Missing,
-    Received,
-    /// It was repeated, and answered. That happens once per link.
-    Answered,
+/// The exchange of hellos over one link.
+#[derive(Debug, Default)]
+pub(super) struct Hellos {
+    /// When ours was last sent.
+    pub(super) sent: Option<Instant>,
+    /// When the peer's was last answered.
+    pub(super) answered: Option<Instant>,
+    /// Whether the peer's has arrived.
+    pub(super) is_received: bool,
+    /// Whether the peer has said that ours has arrived.
+    pub(super) is_heard: bool,
 }
 
 impl LinkState {
@@ -91,8 +96,9 @@ impl LinkState {
             offer,
             features_open: false,
             control_open: false,
-            hello_sent: None,
-            peer_hello: PeerHello::Missing,
+            hellos: Hellos::default(),
+            offer_answered: None,
+            n_offers: 0,
         }
     }
 
@@ -101,13 +107,8 @@ impl LinkState {
         self.features_open && self.control_open
     }
 
-    /// Returns whether the peer's hello has arrived.
-    pub(super) fn has_hello(&self) -> bool {
-        self.peer_hello != PeerHello::Missing
-    }
-
     /// Returns whether features, sound and control messages may be sent.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_open() && self.has_hello()
+        self.is_open() && self.hellos.is_received
     }
 }

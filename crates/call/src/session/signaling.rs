@@ -114,7 +114,7 @@ impl Session {
         match &self.phase {
             Phase::Waiting { .. } => self.start_link(now, None),
             Phase::Connecting(link) | Phase::Lost { link, .. } => {
-                if is_new_peer || link.has_hello() {
+                if is_new_peer || link.hellos.is_received {
                     self.start_link(now, None);
                 } else if let Some(offer) = link.offer.clone().filter(|_| !link.is_open()) {
                     // The guest still announces itself, so our offer is under way or was lost
@@ -155,7 +155,9 @@ impl Session {
             self.phase = Phase::Lost { link, announced: now };
         }
         self.packetizer = Packetizer::new(packetizer_settings(self.media.rate));
-        self.model_sender = None;
+        if let Some(model) = &mut self.model_sender {
+            model.restart();
+        }
         if self.peer_face.is_refused {
             self.peer_face = PeerFace::default();
         }

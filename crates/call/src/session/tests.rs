@@ -3,7 +3,9 @@ mod world;
 use std::time::Duration;
 
 use bytes::Bytes;
-use transport::{Bye, ContentHash, Control, ManualAnswer, Role, Seal, Secret, Signal, VERSION};
+use transport::{
+    Bye, ContentHash, Control, ManualAnswer, Role, Seal, Secret, Signal, VERSION, content_hash,
+};
 use types::{Rate, UnitNumber};
 
 use super::*;
@@ -11,6 +13,11 @@ use world::{GUEST, HOST, World, config, face_file, millis, nod, secs};
 
 fn is_hello(message: &[u8]) -> bool {
     matches!(Control::parse(message), Ok(Control::Hello { .. }))
+}
+
+/// Returns a hello of a peer that has not heard ours.
+fn hello(name: &str) -> Control {
+    Control::Hello { heard: false, token: None, name: name.into() }
 }
 
 fn has_event(peer: &world::Peer, name: &str) -> bool {
@@ -55,13 +62,13 @@ fn connected_with_faces() -> World {
 // Meeting.
 
 #[test]
-fn two_peers_meet_and_each_says_hello_once() {
+fn two_peers_meet_with_two_hellos_each() {
     let mut world = World::of_two();
     world.run_for(secs(10));
     assert_eq!(world.peers[HOST].take_events()[0], r#"Connected { peer_name: "Bob" }"#);
     assert_eq!(world.peers[GUEST].take_events()[0], r#"Connected { peer_name: "Ada" }"#);
     for peer in &world.peers {
-        assert_eq!((peer.hellos_sent(), peer.n_links), (1, 1));
+        assert_eq!((peer.hellos_sent(), peer.n_links), (2, 1), "its own, and one that answers");
         assert!(peer.stats.connected && peer.encoder_commands == [EncoderCommand::Start]);
     }
 }
@@ -293,8 +300,7 @@ fn a_hello_of_another_version_ends_the_call_on_both_sides() {
         let mut world = World::of_two();
         world.tamper = Box::new(move |from, message| {
             if from == newer && is_hello(&message) {
-                let hello = Control::Hello { version: VERSION + 1, name: "new".into() };
-                return vec![hello.to_bytes()];
+                return vec![[&[0][..], &(VERSION + 1).to_le_bytes(), b"new"].concat()];
             }
             vec![message]
         });
@@ -437,7 +443,7 @@ fn a_lost_hello_is_repeated_until_the_peer_answers() {
 }
 
 #[test]
-fn repeated_hellos_are_answered_once_and_start_no_storm() {
+fn duplicated_hellos_start_no_storm() {
     let mut world = World::of_two();
     world.tamper =
         Box::new(|_, message| vec![message.clone(); if is_hello(&message) { 3 } else { 1 }]);
@@ -449,16 +455,21 @@ fn repeated_hellos_are_answered_once_and_start_no_storm() {
 }
 
 #[test]
-fn a_peer_that_repeats_its_hello_for_ever_is_answered_once() {
-    let mut world = World::connected();
-    let hello = Control::Hello { version: VERSION, name: "again".into() }.to_bytes();
-    let before = world.peers[HOST].control_sent.len();
-    for _ in 0..100 {
-        world.handle_control(HOST, &hello);
+fn a_peer_that_repeats_its_hello_for_ever_is_answered_once_a_second() {
+    for (heard, n_answers) in [(false, 9..=11), (true, 0..=0)] {
+        let mut world = connected_with_faces();
+        let hello = Control::Hello { heard, token: None, name: "again".into() }.to_bytes();
+        let before = world.peers[HOST].control_sent.len();
+        for _ in 0..1000 {
+            world.handle_control(HOST, &hello);
+            world.run_for(millis(10));
+        }
+        let answers = &world.peers[HOST].control_sent[before..];
+        assert!(n_answers.contains(&answers.len()), "{} hellos in 10 s", answers.len());
+        let is_answer = |message: &Control| matches!(message, Control::Hello { heard: true, .. });
+        assert!(answers.iter().all(is_answer), "nothing but hellos: {answers:?}");
+        assert!(world.peers[HOST].events.is_empty());
     }
-    let answer = &world.peers[HOST].control_sent[before..];
-    assert!(matches!(answer, [Control::Hello { .. }, Control::Media { .. }]), "{answer:?}");
-    assert!(world.peers[HOST].events.is_empty());
 }
 
 #[test]
@@ -468,7 +479,7 @@ fn a_hello_that_arrives_before_the_other_channel_opens_counts() {
     let mut guest = Seal::new(Secret::new([9; 16]), Role::Guest, [3; 16]);
     let sealed = Bytes::from(guest.seal(&Signal::Announce(VERSION).to_bytes()));
     world.handle(HOST, Input::Signaling(SignalingEvent::Sealed(sealed)));
-    let hello = Control::Hello { version: VERSION, name: "early".into() };
+    let hello = hello("early");
     world.handle_control(HOST, &hello.to_bytes());
     assert!(world.peers[HOST].events.is_empty() && world.peers[HOST].control_sent.is_empty());
     world.handle(HOST, Input::Link(LinkId(1), LinkEvent::FeaturesOpen));
@@ -480,16 +491,18 @@ fn a_hello_that_arrives_before_the_other_channel_opens_counts() {
 #[test]
 fn a_late_hello_after_the_first_messages_still_connects() {
     let mut world = World::of_two();
-    let mut kept_back = None;
+    let mut kept_back = Some(Vec::new());
     world.tamper = Box::new(move |from, message| {
-        if from == HOST && is_hello(&message) && kept_back.is_none() {
-            kept_back = Some(message);
-            return vec![];
+        match &mut kept_back {
+            Some(hellos) if from == HOST && is_hello(&message) => hellos.push(message),
+            Some(hellos) if from == HOST => {
+                let hellos = std::mem::take(hellos);
+                kept_back = None;
+                return [vec![message], hellos].concat();
+            }
+            _ => return vec![message],
         }
-        match kept_back.take_if(|_| from == HOST) {
-            Some(hello) => vec![message, hello],
-            None => vec![message],
-        }
+        vec![]
     });
     world.run_for(secs(5));
     assert!(world.peers.iter().all(|peer| has_event(peer, "Connected")));
@@ -519,7 +532,7 @@ fn a_control_message_before_the_hello_is_counted_and_ignored() {
 #[test]
 fn hostile_control_bytes_are_counted_and_the_call_goes_on() {
     let mut world = connected_with_faces();
-    let hello = Control::Hello { version: VERSION, name: "Bob".into() }.to_bytes();
+    let hello = hello("Bob").to_bytes();
     let mut state = 1_u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -577,17 +590,16 @@ fn units_that_arrive_before_the_face_are_decoded_with_it() {
     let face = Some(Bytes::from(face_file(1).public_bytes()));
     world.add(SessionConfig { face, ..config(Role::Host, 1) });
     world.add(config(Role::Guest, 2));
-    let mut held_back = true;
     world.tamper = Box::new(move |_, message| match Control::parse(&message) {
-        // The first offer is lost; the second comes with the answer to a repeated hello.
-        Ok(Control::ModelOffer { .. }) if std::mem::replace(&mut held_back, false) => vec![],
+        Ok(Control::ModelOffer { .. }) => vec![],
         _ => vec![message],
     });
     world.run_until(secs(2), |world| has_event(&world.peers[GUEST], "Connected"));
     world.nod_for(HOST, 0..50);
     assert!(world.peers[GUEST].features.is_empty());
-    let hello = Control::Hello { version: VERSION, name: "Bob".into() };
-    world.handle_control(HOST, &hello.to_bytes());
+    let bytes = face_file(1).public_bytes();
+    let (n_bytes, hash) = (bytes.len() as u32, content_hash(&bytes));
+    world.handle_control(GUEST, &Control::ModelOffer { n_bytes, hash }.to_bytes());
     world.run_for(secs(1));
     assert!(has_event(&world.peers[GUEST], "ModelReady { layers: 3, of: 3 }"));
     assert_eq!(world.peers[GUEST].features.first().map(|f| f.time), Some(nod(0).time));
@@ -629,7 +641,7 @@ fn repeated_model_offers_and_chunks_do_no_harm() {
         vec![message; if is_repeated { 3 } else { 1 }]
     });
     world.run_for(secs(2));
-    let hello = Control::Hello { version: VERSION, name: "Bob".into() };
+    let hello = hello("Bob");
     world.handle_control(HOST, &hello.to_bytes());
     world.run_for(secs(2));
     assert_eq!(world.peers[GUEST].face, Some(face.model.clone()));
@@ -637,6 +649,46 @@ fn repeated_model_offers_and_chunks_do_no_harm() {
     let n_chunks =
         world.peers[HOST].count_sent(|message| matches!(message, Control::ModelChunk { .. }));
     assert_eq!(n_chunks, n_all, "each was sent once");
+}
+
+#[test]
+fn a_missing_chunk_of_a_face_does_not_end_its_transfer() {
+    let mut world = World::connected();
+    let bytes = face_file(1).public_bytes();
+    let (n_bytes, hash) = (bytes.len() as u32, content_hash(&bytes));
+    world.handle_control(GUEST, &Control::ModelOffer { n_bytes, hash }.to_bytes());
+    let chunks = bytes.chunks(8192).enumerate();
+    let chunks: Vec<_> = chunks.map(|(i, bytes)| (8192 * i as u32, bytes.to_vec())).collect();
+    // The second comes too early, the first twice.
+    for i in [1, 0, 0].into_iter().chain(1..chunks.len()) {
+        let (offset, bytes) = chunks[i].clone();
+        world.handle_control(GUEST, &Control::ModelChunk { offset, bytes }.to_bytes());
+    }
+    world.run_for(secs(1));
+    assert!(!has_event(&world.peers[GUEST], "ModelRefused"));
+    assert_eq!(world.peers[GUEST].face, Some(face_file(1).model.clone()));
+}
+
+/// Each request used to be answered with 32 KiB, and each offer with a request, without end.
+#[test]
+fn what_a_peer_may_ask_again_is_bounded() {
+    let mut world = connected_with_faces();
+    world.run_for(secs(1));
+    let before = world.peers[HOST].control_sent.len();
+    let hash = content_hash(&face_file(1).public_bytes());
+    for i in 0..30_000_u32 {
+        let message = match i % 3 {
+            0 => Control::ModelRequest { hash, from: 1 },
+            1 => Control::ModelRequest { hash, from: 0 },
+            _ => Control::ModelOffer { n_bytes: 1000 + i, hash: ContentHash([i as u8; 32]) },
+        };
+        world.handle_control(HOST, &message.to_bytes());
+        world.run_for(millis(1));
+    }
+    let answers = &world.peers[HOST].control_sent[before..];
+    assert!(answers.len() <= 8, "{} answers to 30,000 messages", answers.len());
+    let n_read = world.peers[HOST].take_events().len();
+    assert!(n_read <= 8, "{n_read} events");
 }
 
 #[test]
@@ -667,6 +719,7 @@ fn a_face_that_is_not_what_was_offered_is_refused_and_the_call_goes_on() {
     let offer = Control::ModelOffer { n_bytes: 100, hash: ContentHash([7; 32]) };
     world.handle_control(GUEST, &offer.to_bytes());
     world.handle_control(GUEST, &Control::ModelChunk { offset: 0, bytes: damaged }.to_bytes());
+    world.run_for(secs(1));
     world.handle_control(
         GUEST,
         &Control::ModelOffer { n_bytes: 0, hash: ContentHash([8; 32]) }.to_bytes(),
