@@ -12,7 +12,7 @@ use face::{FaceFile, FaceModel, PackedModel, Sizes};
 use tests::actor;
 use transport::{
     Admission, Bye, ContentHash, Control, Invite, ManualAnswer, MeetingPoint, Packetizer,
-    PacketizerSettings, RESUME_TOKEN_BYTES, ResumeToken, Role, Seal, Secret, Signal,
+    PacketizerSettings, RESUME_TOKEN_BYTES, Refusal, ResumeToken, Role, Seal, Secret, Signal,
 };
 use types::{Frame, MediaTime, Rate};
 
@@ -34,11 +34,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         write("control_message", name, &message.to_bytes())?;
     }
     let signals = [
-        ("announce", Signal::Announce(1)),
-        ("offer", Signal::Offer("v=0\r\n".into())),
-        ("answer", Signal::Answer("v=0\r\n".into())),
-        ("candidate", Signal::Candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host".into())),
+        ("announce", Signal::Announce(2)),
+        ("offer", Signal::Offer { attempt: 3, sdp: "v=0\r\n".into() }),
+        ("answer", Signal::Answer { attempt: 3, sdp: "v=0\r\n".into() }),
+        (
+            "candidate",
+            Signal::Candidate {
+                attempt: 3,
+                line: "candidate:1 1 udp 1 127.0.0.1 9 typ host".into(),
+            },
+        ),
         ("leave", Signal::Leave),
+        ("refuse_version", Signal::Refuse(Refusal::OtherVersion(2))),
+        ("refuse_guest", Signal::Refuse(Refusal::AnotherGuest)),
+        ("refuse_link", Signal::Refuse(Refusal::LinkClosed)),
     ];
     for (name, signal) in &signals {
         write("signal", name, &signal.to_bytes())?;

@@ -2,6 +2,7 @@
 //! It owns the link, the signaling connection, the threads and the clock, and decides nothing.
 #![expect(clippy::disallowed_methods, reason = "the clock of a call is read here")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -45,7 +46,8 @@ pub(crate) struct Driver {
 struct Running {
     session: Session,
     driver: Driver,
-    link: Option<(LinkId, mpsc::Sender<LinkCommand>)>,
+    /// Links that were not closed.
+    links: HashMap<LinkId, mpsc::Sender<LinkCommand>>,
     /// Tasks of all links, those that are closing included.
     link_tasks: Vec<JoinHandle<()>>,
     microphone: Option<MicrophoneThread>,
@@ -57,7 +59,7 @@ impl Driver {
         let mut running = Running {
             session: Session::new(config, Instant::now()),
             driver: self,
-            link: None,
+            links: HashMap::new(),
             link_tasks: Vec::new(),
             microphone: None,
         };
@@ -101,6 +103,11 @@ impl Running {
                         signaling.send(sealed);
                     }
                 }
+                Output::ReconnectSignaling => {
+                    if let Some(signaling) = &driver.signaling {
+                        signaling.reconnect();
+                    }
+                }
                 Output::InviteOffer(sealed) => {
                     if let Some(invite_offer) = driver.invite_offer.take() {
                         let _ = invite_offer.send(sealed);
@@ -140,30 +147,35 @@ impl Running {
         None
     }
 
-    /// Passes a command to its link. The first command for a number creates the link.
+    /// Passes a command to its link. An offer or an answer creates the link; other commands for a
+    /// link that was closed are dropped.
     async fn command_link(&mut self, id: LinkId, command: LinkCommand) {
-        if self.link.as_ref().is_none_or(|(current, _)| *current != id) {
+        if matches!(command, LinkCommand::Offer | LinkCommand::Answer(_)) {
             let driver = &self.driver;
             let (settings, meter) = (driver.link_settings.clone(), Arc::clone(&driver.meter));
             let (commands, task) = link::spawn(id, settings, meter, driver.inputs.clone());
-            self.link = Some((id, commands));
+            self.links.insert(id, commands);
             self.link_tasks.retain(|task| !task.is_finished());
             self.link_tasks.push(task);
         }
+        let is_last = command == LinkCommand::Close;
         let is_late_of_no_use =
             matches!(command, LinkCommand::SendFeatures(_) | LinkCommand::SendSound(_));
-        if let Some((_, commands)) = &self.link {
+        if let Some(commands) = self.links.get(&id) {
             if is_late_of_no_use {
                 let _ = commands.try_send(command);
             } else {
                 let _ = commands.send(command).await;
             }
         }
+        if is_last {
+            self.links.remove(&id);
+        }
     }
 
     async fn close(self, end: End) {
-        let Self { mut driver, link, link_tasks, microphone, .. } = self;
-        drop((link, microphone, driver.face_sender.take()));
+        let Self { mut driver, links, link_tasks, microphone, .. } = self;
+        drop((links, microphone, driver.face_sender.take()));
         let all_closed = async {
             for task in link_tasks {
                 let _ = task.await;

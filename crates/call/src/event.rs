@@ -42,7 +42,15 @@ pub enum Event {
     /// There is no microphone, speaker or sound codec, for the given reason; the call goes on
     /// without it.
     NoSound(String),
-    /// The peer was silent for five seconds, or its link is being replaced. It may come back.
+    /// Host of a manual meeting: the text is not the answer to this invite. Ask for the right one.
+    AnswerRefused,
+    /// Host: a guest with another version of the program was turned away; the call still waits.
+    GuestRefused {
+        /// Protocol version of the guest.
+        their_version: u16,
+    },
+    /// The peer was silent for five seconds, or this process stood still. The peer may come back
+    /// within a minute.
     PeerLost,
     /// A lost peer has come back.
     PeerBack,
@@ -58,7 +66,7 @@ pub enum End {
     HungUp,
     /// The peer hung up.
     PeerHungUp,
-    /// The peer was silent for twenty seconds.
+    /// The peer was lost for a minute.
     PeerVanished,
     /// The call could not begin or go on.
     Failed(CallFailure),
@@ -93,14 +101,26 @@ pub enum CallFailure {
     /// The room has two participants already.
     #[error("this invite is in use by somebody else; ask for a new one")]
     RoomIsFull,
-    /// The connection could not be made or was torn down.
+    /// The same invite was opened elsewhere in the role of this end.
+    #[error("this invite was opened somewhere else; only one of the two can use it")]
+    Replaced,
+    /// The host is in a call with another guest.
+    #[error("another guest is in this call; ask for a new invite")]
+    AnotherGuest,
+    /// The invite has been used and leads nowhere any more.
+    #[error("this invite has been used; ask for a new one")]
+    LinkClosed,
+    /// WebRTC refused every description, of this end or of the peer.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// No path to the peer was found.
-    #[error("no way through the network to the other side; a STUN or TURN server may help (--ice)")]
+    /// No path to the peer was found within half a minute.
+    #[error(
+        "no way through the network to the other side; a TURN server may help (--ice-server), or \
+         another network"
+    )]
     NoPath,
-    /// The text is not the answer to this call's invite, or the invite's offer is damaged.
-    #[error("the answer does not belong to this invite; copy it again")]
+    /// The offer in the invite of a manual call is damaged.
+    #[error("the invite is damaged; copy it again")]
     WrongAnswer,
     /// The peer has ended the call because of an error on its side.
     #[error("the other side could not go on with the call")]

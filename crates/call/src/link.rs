@@ -382,26 +382,20 @@ async fn read_sound(track: Arc<dyn TrackRemote>, events: mpsc::Sender<LinkEvent>
 
 async fn read_features(channel: Arc<dyn DataChannel>, events: mpsc::Sender<LinkEvent>) {
     while let Some(event) = channel.poll().await {
-        let _ = match event {
-            DataChannelEvent::OnOpen => {
-                if events.send(LinkEvent::FeaturesOpen).await.is_err() {
-                    return;
-                }
-                continue;
-            }
+        match event {
             DataChannelEvent::OnMessage(message) => {
-                events.try_send(LinkEvent::Features(message.data.freeze()))
+                let _ = events.try_send(LinkEvent::Features(message.data.freeze()));
             }
             DataChannelEvent::OnClose => return,
-            _ => continue,
-        };
+            _ => {}
+        }
     }
 }
 
 async fn read_control(channel: Arc<dyn DataChannel>, events: mpsc::Sender<LinkEvent>) {
     while let Some(event) = channel.poll().await {
         let event = match event {
-            DataChannelEvent::OnOpen => LinkEvent::ControlOpen,
+            DataChannelEvent::OnOpen => LinkEvent::Open,
             DataChannelEvent::OnMessage(message) => LinkEvent::Control(message.data.freeze()),
             DataChannelEvent::OnClose => return,
             _ => continue,

@@ -1,10 +1,11 @@
 //! Client of a rendezvous service: one WebSocket, opened again when it breaks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -53,6 +54,7 @@ pub(crate) struct SignalingClient {
 /// Running client: sends sealed messages and passes received ones to the session.
 pub(crate) struct RunningClient {
     out: mpsc::Sender<Vec<u8>>,
+    reconnect: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -68,14 +70,31 @@ impl SignalingClient {
     /// Starts the task that serves the connection.
     pub(crate) fn start(self, inputs: mpsc::Sender<Input>) -> RunningClient {
         let (out, outgoing) = mpsc::channel(MAX_MESSAGES);
-        RunningClient { out, task: tokio::spawn(self.run(outgoing, inputs)) }
+        let reconnect = Arc::new(Notify::new());
+        let task = tokio::spawn(self.run(outgoing, inputs, Arc::clone(&reconnect)));
+        RunningClient { out, reconnect, task }
     }
 
     /// Serves the connection, and connects again when it breaks, until the client is closed.
-    async fn run(mut self, mut outgoing: mpsc::Receiver<Vec<u8>>, inputs: mpsc::Sender<Input>) {
-        while !serve(&mut self.socket, &mut outgoing, &inputs).await {
+    async fn run(
+        mut self,
+        mut outgoing: mpsc::Receiver<Vec<u8>>,
+        inputs: mpsc::Sender<Input>,
+        reconnect: Arc<Notify>,
+    ) {
+        loop {
+            let mut is_asked = false;
+            let is_closed = tokio::select! {
+                is_closed = serve(&mut self.socket, &mut outgoing, &inputs) => is_closed,
+                () = reconnect.notified() => { is_asked = true; false }
+            };
+            if is_closed {
+                break;
+            }
             self.socket = loop {
-                tokio::time::sleep(RETRY_INTERVAL).await;
+                if !std::mem::take(&mut is_asked) {
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
                 if outgoing.is_closed() {
                     return;
                 }
@@ -92,6 +111,11 @@ impl RunningClient {
     /// Queues a sealed message, or drops it when the queue is full.
     pub(crate) fn send(&self, sealed: Vec<u8>) {
         let _ = self.out.try_send(sealed);
+    }
+
+    /// Connects again at once: the connection may be dead without knowing it.
+    pub(crate) fn reconnect(&self) {
+        self.reconnect.notify_one();
     }
 
     /// Sends what waits, but not for long, and closes.

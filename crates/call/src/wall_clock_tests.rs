@@ -230,10 +230,9 @@ fn a_link_carries_packets_messages_and_sound_and_counts_them() {
         a.send(LinkCommand::Offer).await.unwrap();
         b.send(LinkCommand::Answer(described(&mut a_events).await)).await.unwrap();
         a.send(LinkCommand::Accept(described(&mut b_events).await)).await.unwrap();
-        let is_features_open = |event: &LinkEvent| matches!(event, LinkEvent::FeaturesOpen);
-        let is_control_open = |event: &LinkEvent| matches!(event, LinkEvent::ControlOpen);
+        let is_open = |event: &LinkEvent| matches!(event, LinkEvent::Open);
         for events in [&mut a_events, &mut b_events] {
-            wait_for(events, &[&is_features_open, &is_control_open]).await;
+            wait_for(events, &[&is_open]).await;
         }
 
         let before = a_meter.count();
@@ -254,7 +253,7 @@ fn a_link_carries_packets_messages_and_sound_and_counts_them() {
         wait_for(&mut b_events, &[&is_control(large)]).await;
         let sent = a_meter.count().bytes_out - before.bytes_out;
         assert!(sent >= 16_000 + 13 * 28, "only {sent} bytes counted");
-        assert!(b_meter.count().bytes_in >= 16_000 && b_meter.count().last_in.is_some());
+        assert!(b_meter.count().bytes_in >= 16_000);
         a.send(LinkCommand::Close).await.unwrap();
         b.send(LinkCommand::Close).await.unwrap();
         a_task.await.unwrap();

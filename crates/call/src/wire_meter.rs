@@ -1,6 +1,5 @@
 //! The UDP sockets of a call, with a meter on each: traffic is counted where it is handed to the
 //! operating system.
-#![expect(clippy::disallowed_methods, reason = "arrivals are stamped here")]
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
@@ -9,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime,
@@ -24,38 +23,26 @@ const HEADERS_V4: u64 = 28;
 const HEADERS_V6: u64 = 48;
 
 /// Traffic meter shared by all sockets of a call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct WireMeter {
-    start: Instant,
     bytes_out: AtomicU64,
     bytes_in: AtomicU64,
     datagrams_out: AtomicU64,
     datagrams_in: AtomicU64,
-    /// Time of the last arrival: milliseconds from `start` plus one; 0 before the first.
-    last_in: AtomicU64,
 }
 
 impl WireMeter {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            start: Instant::now(),
-            bytes_out: AtomicU64::new(0),
-            bytes_in: AtomicU64::new(0),
-            datagrams_out: AtomicU64::new(0),
-            datagrams_in: AtomicU64::new(0),
-            last_in: AtomicU64::new(0),
-        })
+        Arc::new(Self::default())
     }
 
     /// Returns the totals so far.
     pub(crate) fn count(&self) -> WireCount {
-        let last_in = self.last_in.load(Ordering::Relaxed).checked_sub(1);
         WireCount {
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             datagrams_out: self.datagrams_out.load(Ordering::Relaxed),
             datagrams_in: self.datagrams_in.load(Ordering::Relaxed),
-            last_in: last_in.map(|ms| self.start + Duration::from_millis(ms)),
         }
     }
 
@@ -70,8 +57,6 @@ impl WireMeter {
         let n = datagrams(meta.len, Some(meta.stride));
         self.bytes_in.fetch_add(meta.len as u64 + headers(meta.addr) * n, Ordering::Relaxed);
         self.datagrams_in.fetch_add(n, Ordering::Relaxed);
-        let ms = self.start.elapsed().as_millis() as u64 + 1;
-        self.last_in.store(ms, Ordering::Relaxed);
     }
 }
 
@@ -210,6 +195,6 @@ mod tests {
         let count = meter.count();
         assert_eq!(count.datagrams_out, 5);
         assert_eq!(count.bytes_out, (250 + 28) + (250 + 3 * 28) + (250 + 48));
-        assert_eq!((count.bytes_in, count.last_in), (0, None));
+        assert_eq!(count.bytes_in, 0);
     }
 }

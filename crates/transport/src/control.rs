@@ -4,7 +4,7 @@ use crate::wire::FieldReader;
 
 /// Version of the protocol between connected peers. A call between different versions ends with
 /// [`Bye::OtherVersion`].
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Largest size of a control message, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
 /// Largest size of a peer's name, in bytes of UTF-8.

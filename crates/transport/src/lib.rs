@@ -57,4 +57,4 @@ pub use packetizer::{Packetizer, PacketizerSettings, UnitError};
 pub use playout::{Playout, PlayoutSource};
 pub use resume_token::{RESUME_TOKEN_BYTES, ResumeToken};
 pub use seal::{MAX_SEALED_BYTES, OpenError, Role, SALT_BYTES, Seal};
-pub use signal::{Signal, SignalError};
+pub use signal::{Refusal, Signal, SignalError};

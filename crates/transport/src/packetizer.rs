@@ -168,6 +168,12 @@ impl Packetizer {
         Some(packet.to_bytes())
     }
 
+    /// Returns a packet without units and report, which tells the peer that this end is there.
+    pub fn empty_packet(&mut self) -> Vec<u8> {
+        self.packet_number = self.packet_number.wrapping_add(1);
+        Packet { number: self.packet_number, ..Packet::default() }.to_bytes()
+    }
+
     /// Returns when the next packet with units is due, if no further unit is pushed; `None` if no
     /// units are left to send.
     pub fn timeout(&self) -> Option<Instant> {

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use hkdf::Hkdf;
@@ -14,6 +16,8 @@ const TAG_BYTES: usize = 16;
 const VERSION: u8 = 1;
 /// Header flag: the key is derived from the salts of both peers.
 const BOUND: u8 = 1;
+/// Forgotten peers whose salts are remembered.
+const MAX_FORGOTTEN: usize = 8;
 
 /// Role of a peer in a call. Each direction has its own key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,9 +58,10 @@ pub enum OpenError {
     /// Its counter is not newer than that of an opened message.
     #[error("the message was replayed")]
     Replayed,
-    /// Genuine, but with another salt: the peer has restarted. Make a new seal, open the message
-    /// with it, and restart the call.
-    #[error("the message comes from a peer that has restarted")]
+    /// Genuine, but with another salt: the peer has restarted, or it is another peer with the same
+    /// invite. To accept it, call [`Seal::forget_peer`] or make a new seal, and open the message
+    /// again.
+    #[error("the message comes from another peer, or from one that has restarted")]
     AnotherPeer,
 }
 
@@ -68,7 +73,8 @@ pub enum OpenError {
 ///
 /// Keys are therefore never reused after a restart, and a seal opens no message twice. Of messages
 /// recorded in an earlier call with the same invite, only those sealed with the sender's salt alone
-/// open in a new seal; [`Seal::is_peer_present`] distinguishes a live peer from a recording.
+/// ([`Seal::seal_unbound`]) open in a new seal; [`Seal::is_peer_present`] distinguishes a live peer
+/// from a recording.
 #[derive(Debug)]
 pub struct Seal {
     secret: Secret,
@@ -80,20 +86,44 @@ pub struct Seal {
     expected: u32,
     /// Whether a message sealed with our salt was opened.
     opened_bound: bool,
+    /// Salts of peers that were forgotten, oldest first; their messages stay closed.
+    forgotten: VecDeque<[u8; SALT_BYTES]>,
 }
 
 impl Seal {
     /// Returns a seal for one connection attempt. `salt` must come from a cryptographically secure
     /// random source.
     pub fn new(secret: Secret, role: Role, salt: [u8; SALT_BYTES]) -> Self {
-        Self { secret, role, salt, peer_salt: None, n_sealed: 0, expected: 0, opened_bound: false }
+        Self {
+            secret,
+            role,
+            salt,
+            peer_salt: None,
+            n_sealed: 0,
+            expected: 0,
+            opened_bound: false,
+            forgotten: VecDeque::new(),
+        }
     }
 
-    /// Seals one message.
+    /// Seals one message for the peer, as far as it is known.
     ///
     /// # Panics
     /// If the sealed message would be longer than [`MAX_SEALED_BYTES`], or after 2^32 messages.
     pub fn seal(&mut self, message: &[u8]) -> Vec<u8> {
+        self.seal_for(self.peer_salt, message)
+    }
+
+    /// Seals one message for whoever has the role of the peer: the known one, or another one that
+    /// has taken its place.
+    ///
+    /// # Panics
+    /// As [`Seal::seal`].
+    pub fn seal_unbound(&mut self, message: &[u8]) -> Vec<u8> {
+        self.seal_for(None, message)
+    }
+
+    fn seal_for(&mut self, receiver: Option<[u8; SALT_BYTES]>, message: &[u8]) -> Vec<u8> {
         assert!(
             message.len() <= MAX_SEALED_BYTES - HEADER_BYTES - TAG_BYTES,
             "a signaling message of {} bytes is too long",
@@ -101,10 +131,10 @@ impl Seal {
         );
         let mut out = Vec::with_capacity(HEADER_BYTES + message.len() + TAG_BYTES);
         out.push(VERSION);
-        out.push(if self.peer_salt.is_some() { BOUND } else { 0 });
+        out.push(if receiver.is_some() { BOUND } else { 0 });
         out.extend(self.salt);
         out.extend(self.n_sealed.to_le_bytes());
-        let cipher = self.cipher(self.role, &self.salt, self.peer_salt.as_ref());
+        let cipher = self.cipher(self.role, &self.salt, receiver.as_ref());
         let payload = Payload { msg: message, aad: &out };
         let sealed = cipher
             .encrypt(&nonce(self.n_sealed), payload)
@@ -134,10 +164,9 @@ impl Seal {
         let payload = Payload { msg: body, aad: header };
         let message = cipher.decrypt(&nonce(counter), payload).map_err(|_| OpenError::Forged)?;
         match self.peer_salt {
+            _ if self.forgotten.contains(&salt) => return Err(OpenError::Replayed),
             Some(known) if known != salt => return Err(OpenError::AnotherPeer),
-            _ if counter < self.expected || (self.opened_bound && !bound) => {
-                return Err(OpenError::Replayed);
-            }
+            _ if counter < self.expected => return Err(OpenError::Replayed),
             _ => {}
         }
         self.peer_salt = Some(salt);
@@ -150,6 +179,24 @@ impl Seal {
     /// that message is no recording of an earlier call.
     pub fn is_peer_present(&self) -> bool {
         self.opened_bound
+    }
+
+    /// Returns the salt of the peer; `None` before its first message.
+    pub fn peer_salt(&self) -> Option<[u8; SALT_BYTES]> {
+        self.peer_salt
+    }
+
+    /// Forgets the peer, so that the next message may come from another one. Messages of the last
+    /// eight forgotten peers do not open any more.
+    pub fn forget_peer(&mut self) {
+        if let Some(salt) = self.peer_salt.take() {
+            if self.forgotten.len() == MAX_FORGOTTEN {
+                self.forgotten.pop_front();
+            }
+            self.forgotten.push_back(salt);
+        }
+        self.expected = 0;
+        self.opened_bound = false;
     }
 
     /// Returns the cipher of the messages from a role with this salt; `other` is the salt of their
@@ -230,6 +277,26 @@ mod tests {
         assert_eq!(host.open(&restarted.seal(b"announce")), Err(OpenError::AnotherPeer));
         let mut forger = Seal::new(Secret::new([8; 16]), Role::Guest, [4; SALT_BYTES]);
         assert_eq!(host.open(&forger.seal(b"announce")), Err(OpenError::Forged));
+    }
+
+    #[test]
+    fn an_unbound_message_reaches_the_known_peer_and_one_that_has_restarted() {
+        let (mut host, mut guest) = pair();
+        host.open(&guest.seal(b"announce")).unwrap();
+        guest.open(&host.seal(b"offer")).unwrap();
+        host.open(&guest.seal(b"answer")).unwrap();
+        let again = guest.seal_unbound(b"announce");
+        assert_eq!(host.open(&again), Ok(b"announce".to_vec()));
+        assert_eq!(host.open(&again), Err(OpenError::Replayed));
+        let mut restarted = Seal::new(Secret::new([9; 16]), Role::Host, [5; SALT_BYTES]);
+        assert_eq!(restarted.open(&again), Ok(b"announce".to_vec()));
+        let (late, offer) = (host.seal(b"late"), restarted.seal(b"offer"));
+        assert_eq!(guest.open(&offer), Err(OpenError::AnotherPeer));
+        guest.forget_peer();
+        assert!(!guest.is_peer_present());
+        assert_eq!(guest.open(&late), Err(OpenError::Replayed), "the old host is forgotten");
+        assert_eq!(guest.open(&offer), Ok(b"offer".to_vec()));
+        assert_eq!(guest.open(&host.seal(b"late")), Err(OpenError::Replayed));
     }
 
     #[test]

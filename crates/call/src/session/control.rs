@@ -2,33 +2,31 @@
 
 use std::time::Instant;
 
-use transport::{Bye, Control, ControlError, VERSION};
+use transport::{Bye, Control, ControlError, Role, VERSION};
 
 use super::Session;
-use super::io::{EncoderCommand, LinkCommand, Output};
+use super::io::{EncoderCommand, LinkCommand, LinkId, Output};
 use super::liveness::HELLO_INTERVAL;
 use super::phase::Phase;
 use crate::event::{CallFailure, End, Event};
 
 impl Session {
-    /// Sends a message, or drops it if the reliable channel is not open.
-    pub(super) fn send_control(&mut self, message: &Control) {
-        if let Some(link) = self.phase.link().filter(|link| link.control_open) {
-            let command = LinkCommand::SendControl(message.to_bytes());
-            self.outputs.push_back(Output::Link(link.id, command));
-        }
+    /// Sends a message over the link in use; without one, drops it.
+    pub(super) fn send_control(&mut self, now: Instant, message: &Control) {
+        self.send_on_link(now, LinkCommand::SendControl(message.to_bytes()));
     }
 
-    /// Sends our hello, which says whether the peer's has arrived.
-    pub(super) fn send_hello(&mut self, now: Instant) {
-        let Some(link) = self.phase.link_mut() else { return };
+    /// Sends our hello over a link. It says whether the peer's has arrived.
+    pub(super) fn send_hello(&mut self, now: Instant, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
         link.hellos.sent = Some(now);
         let heard = link.hellos.is_received;
-        let name = self.name.clone();
-        self.send_control(&Control::Hello { heard, token: None, name });
+        let hello = Control::Hello { heard, token: None, name: self.name.clone() };
+        self.outputs.push_back(Output::Link(id, LinkCommand::SendControl(hello.to_bytes())));
     }
 
-    pub(super) fn handle_control(&mut self, now: Instant, bytes: &[u8]) {
+    /// Handles a message that has arrived over a link, in use or under construction.
+    pub(super) fn handle_control(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
         let message = match Control::parse(bytes) {
             Ok(message) => message,
             // A later version may send more kinds.
@@ -42,14 +40,30 @@ impl Session {
                 return;
             }
         };
-        let is_greeted = self.phase.link().is_some_and(|link| link.hellos.is_received);
+        let is_greeted = self.links.get(id).is_some_and(|link| link.hellos.is_received);
         match message {
-            Control::Hello { heard, name, .. } => self.handle_hello(now, heard, name),
-            Control::Bye(bye) => self.handle_bye(now, bye, is_greeted),
-            _ if !is_greeted => self.statistics.bad_messages += 1,
+            Control::Hello { heard, name, .. } => {
+                self.handle_hello(now, id, heard, name);
+                return;
+            }
+            Control::Bye(bye) => {
+                self.handle_bye(now, bye, is_greeted);
+                return;
+            }
+            _ if !is_greeted => {
+                self.statistics.bad_messages += 1;
+                return;
+            }
+            _ => self.follow_host(now, id),
+        }
+        if !self.links.is_current(id) {
+            return;
+        }
+        match message {
+            Control::Hello { .. } | Control::Bye(_) => {}
             Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(now, n_bytes, hash),
             Control::ModelRequest { hash, from } => self.handle_model_request(hash, from),
-            Control::ModelChunk { offset, bytes } => self.handle_model_chunk(offset, &bytes),
+            Control::ModelChunk { offset, bytes } => self.handle_model_chunk(now, offset, &bytes),
             Control::Media { muted, camera_off } => {
                 self.emit(Event::PeerMedia { muted, camera_off });
             }
@@ -61,8 +75,8 @@ impl Session {
     /// Answers the first hello of a link, and later ones of a peer that has not heard ours, at most
     /// once per [`HELLO_INTERVAL`]. A hello that says that ours was heard is never answered twice,
     /// so that two peers cannot answer each other's answers.
-    fn handle_hello(&mut self, now: Instant, heard: bool, name: String) {
-        let Some(link) = self.phase.link_mut() else { return };
+    fn handle_hello(&mut self, now: Instant, id: LinkId, heard: bool, name: String) {
+        let Some(link) = self.links.get_mut(id) else { return };
         link.hellos.is_heard |= heard;
         let is_first = !link.hellos.is_received;
         if is_first {
@@ -73,35 +87,41 @@ impl Session {
             .hellos
             .answered
             .is_none_or(|at| now.saturating_duration_since(at) >= HELLO_INTERVAL);
-        // Before the channels are open, the hello that follows their opening is the answer.
-        if link.is_open() && is_due && (is_first || !heard) {
+        if is_due && (is_first || !heard) {
             link.hellos.answered = Some(now);
-            self.send_hello(now);
+            self.send_hello(now, id);
         }
-        if is_first {
-            self.connect_if_ready(now);
+        // Of several links the host chooses the first over which it is greeted.
+        if is_first && self.role == Role::Host {
+            self.use_link(now, id);
         }
     }
 
-    /// Enters [`Phase::Connected`] once both channels are open and the peer's hello is here.
-    pub(super) fn connect_if_ready(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Connecting(link) if link.is_ready() => {
-                self.phase = Phase::Connected(link);
+    /// Guest: puts the link into use over which the host sends more than hellos: it has chosen that
+    /// one. Without this rule, each end could choose another of two links.
+    pub(super) fn follow_host(&mut self, now: Instant, id: LinkId) {
+        if self.role == Role::Guest && !self.links.is_current(id) {
+            self.use_link(now, id);
+        }
+    }
+
+    /// Enters [`Phase::Connected`] over the link in use.
+    pub(super) fn connect(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Meeting => {
                 self.statistics.connected_at = Some(now);
                 let peer_name = self.peer_name.clone();
                 self.emit(Event::Connected { peer_name });
             }
-            Phase::Lost { link, .. } if link.is_ready() => {
-                self.phase = Phase::Connected(link);
-                self.emit(Event::PeerBack);
-            }
-            other => {
-                self.phase = other;
-                return;
-            }
+            Phase::Lost { .. } => self.emit(Event::PeerBack),
+            // The peer had lost us, but not we the peer.
+            Phase::Connected { .. } => {}
+            Phase::Ended => return,
         }
-        self.introduce();
+        self.phase = Phase::Connected { since: now };
+        self.links.reset_patience();
+        self.other_guest = None;
+        self.introduce(now);
         self.outputs.push_back(Output::Encoder(EncoderCommand::Start));
         if std::mem::replace(&mut self.wants_microphone, false) {
             self.outputs.push_back(Output::StartMicrophone);
@@ -109,14 +129,14 @@ impl Session {
     }
 
     /// Sends what a peer needs to know at first: our media state and the offer of our face file.
-    pub(super) fn introduce(&mut self) {
-        self.send_media();
-        self.offer_model();
+    fn introduce(&mut self, now: Instant) {
+        self.send_media(now);
+        self.offer_model(now);
     }
 
-    pub(super) fn send_media(&mut self) {
+    pub(super) fn send_media(&mut self, now: Instant) {
         let (muted, camera_off) = (self.media.muted, !self.media.camera_on);
-        self.send_control(&Control::Media { muted, camera_off });
+        self.send_control(now, &Control::Media { muted, camera_off });
     }
 
     fn handle_bye(&mut self, now: Instant, bye: Bye, is_greeted: bool) {

@@ -17,17 +17,17 @@ const MAX_OFFERS: u32 = 8;
 
 impl Session {
     /// Offers our face file, once per link.
-    pub(super) fn offer_model(&mut self) {
+    pub(super) fn offer_model(&mut self, now: Instant) {
         if let Some(model) = self.model_sender.as_mut().filter(|model| !model.is_offered()) {
             let offer = model.offer();
-            self.send_control(&offer);
+            self.send_control(now, &offer);
         }
     }
 
     /// Returns whether an offer may be answered. A peer needs one per link; more are allowed, but
     /// not fast, and not for ever, because each may cost a request and the reading of a face.
     fn accepts_offer(&mut self, now: Instant) -> bool {
-        let Some(link) = self.phase.link_mut() else { return false };
+        let Some(link) = &mut self.links.current else { return false };
         let is_early = link
             .offer_answered
             .is_some_and(|at| now.saturating_duration_since(at) < OFFER_INTERVAL);
@@ -54,7 +54,7 @@ impl Session {
             Ok((receiver, request)) => {
                 self.statistics.model_bytes_in = Some(u64::from(n_bytes));
                 self.peer_face.transfer = Some(receiver);
-                self.send_control(&request);
+                self.send_control(now, &request);
                 self.handle_model_progress();
             }
             Err(refusal) => self.refuse_model(refusal.into()),
@@ -67,12 +67,12 @@ impl Session {
         }
     }
 
-    pub(super) fn handle_model_chunk(&mut self, offset: u32, bytes: &[u8]) {
+    pub(super) fn handle_model_chunk(&mut self, now: Instant, offset: u32, bytes: &[u8]) {
         let Some(receiver) = &mut self.peer_face.transfer else { return };
         match receiver.handle_chunk(offset, bytes) {
             Ok(reply) => {
                 if let Some(reply) = reply {
-                    self.send_control(&reply);
+                    self.send_control(now, &reply);
                 }
                 self.handle_model_progress();
             }
@@ -85,9 +85,9 @@ impl Session {
     }
 
     /// Sends the chunks that the peer has room for.
-    pub(super) fn send_chunks(&mut self) {
+    pub(super) fn send_chunks(&mut self, now: Instant) {
         while let Some(chunk) = self.model_sender.as_mut().and_then(ModelSender::poll_chunk) {
-            self.send_control(&chunk);
+            self.send_control(now, &chunk);
         }
     }
 

@@ -14,8 +14,9 @@ use crate::settings::LocalMedia;
 use crate::sound::SoundPacket;
 use crate::stats::Stats;
 
-/// Number of a link, counted from 1 by the session. Events of a replaced link are ignored.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// Number of a link, counted from 1 by the session. Several exist at a time: the one in use, and at
+/// most two under construction. Events of a link that was closed are ignored.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct LinkId(pub(crate) u32);
 
 /// Everything that can happen to a session.
@@ -47,8 +48,8 @@ pub(crate) enum Input {
 pub(crate) enum LinkEvent {
     /// The offer or answer is ready to be sent: an SDP description.
     Described(String),
-    FeaturesOpen,
-    ControlOpen,
+    /// The channels are open: the reliable one has reported it, and both open together.
+    Open,
     /// A packet of access units or a report.
     Features(Bytes),
     /// A message of the reliable channel.
@@ -58,7 +59,7 @@ pub(crate) enum LinkEvent {
     Candidate(String),
     /// No path was found, or it was lost for good.
     Failed,
-    /// WebRTC refused an operation.
+    /// WebRTC refused a description, or could not make one.
     Error(LinkError),
 }
 
@@ -69,6 +70,10 @@ pub(crate) enum SignalingEvent {
     Sealed(Bytes),
     /// The room has two participants already.
     RoomIsFull,
+    /// The same invite was opened elsewhere in our role, with newer proof. The client has closed its
+    /// connection and waits for [`Output::ReconnectSignaling`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "the service of version 2 closes with it"))]
+    Replaced,
 }
 
 /// Totals since the start of the call, IP and UDP headers included.
@@ -78,8 +83,6 @@ pub(crate) struct WireCount {
     pub(crate) bytes_in: u64,
     pub(crate) datagrams_out: u64,
     pub(crate) datagrams_in: u64,
-    /// When the last datagram arrived.
-    pub(crate) last_in: Option<Instant>,
 }
 
 /// Result of processing one frame of the source.
@@ -99,6 +102,9 @@ pub(crate) enum Output {
     Link(LinkId, LinkCommand),
     /// A sealed message for the rendezvous service.
     Signal(Vec<u8>),
+    /// Connect to the rendezvous service again: the connection may be dead, or was replaced.
+    /// Messages that wait are sent over the new connection.
+    ReconnectSignaling,
     /// The sealed offer that the invite of a manual call contains.
     InviteOffer(Vec<u8>),
     Encoder(EncoderCommand),

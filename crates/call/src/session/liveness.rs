@@ -1,130 +1,226 @@
-//! Deadlines of every phase: announcements, silence, giving up.
+//! Timers of every phase: announcements, new links, silence, giving up. docs/TRANSPORT.md,
+//! section 3.5, lists them.
 
 use std::time::{Duration, Instant};
 
 use transport::Role;
 
 use super::Session;
+use super::io::{LinkCommand, LinkId, Output};
 use super::phase::Phase;
 use crate::event::{CallFailure, End, Event};
 
-/// A peer that was silent for this long is lost.
+/// A peer from which nothing authenticated has arrived for this long is lost.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(5);
-/// A lost peer that was silent for this long is gone: the call ends.
-const GONE_AFTER: Duration = Duration::from_secs(20);
+/// A call whose peer was not connected for this long ends.
+const VANISHED_AFTER: Duration = Duration::from_mins(1);
 /// Interval at which a guest announces itself until it has an offer.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-/// Interval at which a guest that has lost the host announces itself.
-const REJOIN_INTERVAL: Duration = Duration::from_secs(4);
-/// A link that is not connected this long after its answer has no path through the network.
+/// Interval at which a guest with an offer announces itself until it is connected.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// A guest that has announced itself within this time is offered links.
+const HEARD_RECENTLY: Duration = Duration::from_secs(12);
+/// A guest that neither answers nor announces itself for this long is forgotten.
+const FORGET_GUEST_AFTER: Duration = Duration::from_secs(30);
+/// A call without a path this long after its first answer fails.
 const PATH_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same while a link is open and only the hellos are missing.
+const HELLO_TIMEOUT: Duration = Duration::from_mins(1);
 /// Interval at which a hello is repeated until the peer has heard it, and at most answered.
 pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
+/// A peer that has sent nothing else for this long sends an empty packet.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// A longer time between two steps means that the process stood still. A session steps at least
+/// once a second.
+const STANDSTILL: Duration = Duration::from_secs(3);
+/// For this long after a standstill, arrivals may have waited in the system's buffers.
+const STALE_ARRIVALS: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Returns for how long nothing has arrived from the peer; zero before the first arrival.
-    pub(super) fn silence(&self, now: Instant) -> Duration {
-        self.last_arrival.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    /// Records an authenticated arrival over the link in use: the only sign of life.
+    pub(super) fn record_life(&mut self, now: Instant) {
+        if now < self.stale_until {
+            return;
+        }
+        self.last_life = now;
+        if let Phase::Lost { .. } = self.phase {
+            self.phase = Phase::Connected { since: now };
+            self.links.reset_patience();
+            self.close_attempts();
+            self.emit(Event::PeerBack);
+        }
+    }
+
+    /// Notices if the process stood still since the last step: other programs were preferred, or
+    /// the computer slept. The peer may be gone, and what has arrived meanwhile is old.
+    pub(super) fn check_standstill(&mut self, now: Instant) {
+        let gap = now.saturating_duration_since(std::mem::replace(&mut self.last_step, now));
+        if gap <= STANDSTILL {
+            return;
+        }
+        self.stale_until = now + STALE_ARRIVALS;
+        match self.phase {
+            Phase::Connected { .. } => self.lose_peer(now),
+            Phase::Lost { since } => self.phase = Phase::Lost { since: since + gap },
+            Phase::Meeting => {
+                self.first_answer = self.first_answer.map(|at| at + gap);
+                self.reconnect_signaling();
+            }
+            Phase::Ended => {}
+        }
     }
 
     /// Returns when [`Session::check_deadlines`] has something to do, if nothing arrives before.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let silent_for = |limit: Duration| self.last_arrival.map(|at| at + limit);
-        let hello = self.phase.link().filter(|link| link.is_open() && !link.hellos.is_heard);
-        let hello = hello.and_then(|link| link.hellos.sent).map(|sent| sent + HELLO_INTERVAL);
-        let deadlines = match &self.phase {
-            Phase::Waiting { announced } => [announced.map(|at| at + ANNOUNCE_INTERVAL), None],
-            Phase::Connecting(link) => {
-                [self.has_rendezvous().then(|| link.since + PATH_TIMEOUT), None]
-            }
-            Phase::Connected(_) => [silent_for(LOST_AFTER), None],
-            Phase::Lost { announced, .. } => {
-                [silent_for(GONE_AFTER), self.can_rejoin().then(|| *announced + REJOIN_INTERVAL)]
-            }
-            Phase::Ended => [None, None],
-        };
-        deadlines.into_iter().chain([hello]).flatten().min()
+        let deadlines = [
+            self.phase_deadline(),
+            self.forget_guest_deadline(),
+            self.attempt_deadline(),
+            self.announce_deadline(),
+            self.offer_deadline(),
+            self.hello_deadline().map(|(due, _)| due),
+            self.keep_alive_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Does what is due, and changes the phase when the peer falls silent or is back.
+    /// Does what is due.
     pub(super) fn check_deadlines(&mut self, now: Instant) {
-        let silence = self.silence(now);
-        match &self.phase {
-            Phase::Waiting { announced: Some(at) } => {
-                if now.saturating_duration_since(*at) >= ANNOUNCE_INTERVAL {
-                    self.announce();
-                    self.phase = Phase::Waiting { announced: Some(now) };
-                }
-            }
-            Phase::Connecting(link) => {
-                let waited = now.saturating_duration_since(link.since);
-                if self.has_rendezvous() && waited >= PATH_TIMEOUT {
-                    if link.is_answered {
-                        self.fail(now, CallFailure::NoPath);
-                    } else {
-                        // The guest has vanished. Another may come.
-                        self.close_link();
-                        self.phase = Phase::Waiting { announced: None };
-                    }
-                }
-            }
-            Phase::Connected(_) if silence >= LOST_AFTER => self.lose_peer(now),
-            Phase::Lost { .. } if silence >= GONE_AFTER => self.end(now, End::PeerVanished),
-            Phase::Lost { link, .. } if link.is_ready() && silence < LOST_AFTER => {
-                self.regain_peer();
-            }
-            Phase::Lost { announced, .. } => {
-                let waited = now.saturating_duration_since(*announced);
-                if self.can_rejoin() && waited >= REJOIN_INTERVAL {
-                    self.rejoin(now);
-                }
-            }
-            Phase::Waiting { announced: None } | Phase::Connected(_) | Phase::Ended => {}
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|due| due <= now);
+        if is_due(self.phase_deadline()) {
+            self.leave_phase(now);
         }
-        self.repeat_hello(now);
-    }
-
-    fn lose_peer(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Connected(link) => {
-                self.phase = Phase::Lost { link, announced: now };
-                self.emit(Event::PeerLost);
-            }
-            other => self.phase = other,
+        if matches!(self.phase, Phase::Ended) {
+            return;
+        }
+        if is_due(self.forget_guest_deadline()) {
+            self.forget_guest();
+        }
+        while is_due(self.attempt_deadline()) {
+            let expired = self.links.remove_oldest_attempt();
+            self.close_links(expired);
+        }
+        if is_due(self.announce_deadline()) {
+            self.announce(now);
+        }
+        if is_due(self.offer_deadline()) {
+            self.offer_link(now);
+        }
+        while let Some((due, id)) = self.hello_deadline()
+            && due <= now
+        {
+            self.send_hello(now, id);
+        }
+        if is_due(self.keep_alive_deadline()) {
+            let packet = self.packetizer.empty_packet();
+            self.statistics.packets_out += 1;
+            self.send_on_link(now, LinkCommand::SendFeatures(packet));
         }
     }
 
-    pub(super) fn regain_peer(&mut self) {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Lost { link, .. } => {
-                self.phase = Phase::Connected(link);
-                self.emit(Event::PeerBack);
+    /// When the phase ends if nothing changes.
+    fn phase_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Meeting => {
+                let is_open = self.links.is_attempt_open();
+                let patience = if is_open { HELLO_TIMEOUT } else { PATH_TIMEOUT };
+                self.first_answer.map(|at| at + patience)
             }
-            other => self.phase = other,
+            Phase::Connected { .. } => Some(self.last_life + LOST_AFTER),
+            Phase::Lost { since } => Some(since + VANISHED_AFTER),
+            Phase::Ended => None,
         }
     }
 
-    /// Returns whether this end may ask for a new link: the guest, over the rendezvous service.
-    fn can_rejoin(&self) -> bool {
-        self.role == Role::Guest && self.has_rendezvous()
-    }
-
-    /// Announces this guest as a new peer, as if it had restarted.
-    fn rejoin(&mut self, now: Instant) {
-        self.seal = self.fresh_seal();
-        self.announce();
-        if let Phase::Lost { announced, .. } = &mut self.phase {
-            *announced = now;
+    fn leave_phase(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Meeting => self.fail_without_path(now),
+            Phase::Connected { .. } => self.lose_peer(self.last_life),
+            Phase::Lost { .. } => self.end(now, End::PeerVanished),
+            Phase::Ended => {}
         }
     }
 
-    fn repeat_hello(&mut self, now: Instant) {
-        let is_due = self.phase.link().is_some_and(|link| {
-            let sent = link.hellos.sent.filter(|_| link.is_open() && !link.hellos.is_heard);
-            sent.is_some_and(|sent| now.saturating_duration_since(sent) >= HELLO_INTERVAL)
-        });
-        if is_due {
-            self.send_hello(now);
+    /// Ends the first contact: WebRTC refused the descriptions, or found no path.
+    pub(super) fn fail_without_path(&mut self, now: Instant) {
+        let failure = self.link_error.take().map_or(CallFailure::NoPath, CallFailure::Link);
+        self.fail(now, failure);
+    }
+
+    fn lose_peer(&mut self, since: Instant) {
+        self.phase = Phase::Lost { since };
+        self.announced = None;
+        self.links.reset_patience();
+        self.emit(Event::PeerLost);
+        // The network may have changed, and the connection to the service with it.
+        self.reconnect_signaling();
+    }
+
+    /// Host: when a guest is forgotten that has announced itself and then vanished.
+    fn forget_guest_deadline(&self) -> Option<Instant> {
+        let is_meeting = matches!(self.phase, Phase::Meeting) && self.first_answer.is_none();
+        self.guest_heard.filter(|_| is_meeting).map(|at| at + FORGET_GUEST_AFTER)
+    }
+
+    /// When the oldest link under construction is given up. Without a service it is the only one
+    /// there will be.
+    fn attempt_deadline(&self) -> Option<Instant> {
+        self.links.expiry().filter(|_| self.has_rendezvous())
+    }
+
+    /// Guest: when it announces itself.
+    fn announce_deadline(&self) -> Option<Instant> {
+        let is_wanted = matches!(self.phase, Phase::Meeting | Phase::Lost { .. });
+        if self.role != Role::Guest || !self.has_rendezvous() || !is_wanted {
+            return None;
         }
+        let Some(announced) = self.announced else { return Some(self.last_step) };
+        let has_offer = self.links.newest_attempt().is_some();
+        Some(announced + if has_offer { REPEAT_INTERVAL } else { ANNOUNCE_INTERVAL })
+    }
+
+    /// Host: when it begins the next link.
+    fn offer_deadline(&self) -> Option<Instant> {
+        if self.role != Role::Host || !self.has_rendezvous() {
+            return None;
+        }
+        let due = self.links.next_attempt().unwrap_or(self.last_step);
+        match self.phase {
+            Phase::Meeting => {
+                let heard = self.guest_heard?;
+                (due <= heard + HEARD_RECENTLY).then_some(due)
+            }
+            Phase::Lost { .. } => Some(due),
+            Phase::Connected { .. } | Phase::Ended => None,
+        }
+    }
+
+    /// When a hello is repeated next, and over which link.
+    fn hello_deadline(&self) -> Option<(Instant, LinkId)> {
+        let unheard = self.links.iter().filter(|link| !link.hellos.is_heard);
+        let due = |sent: Instant| sent + HELLO_INTERVAL;
+        unheard.filter_map(|link| Some((link.hellos.sent.map(due)?, link.id))).min()
+    }
+
+    fn keep_alive_deadline(&self) -> Option<Instant> {
+        self.links.current.as_ref().map(|_| self.last_sent + KEEP_ALIVE_INTERVAL)
+    }
+
+    /// Sends over the link in use, if there is one.
+    pub(super) fn send_on_link(&mut self, now: Instant, command: LinkCommand) {
+        if let Some(link) = &self.links.current {
+            self.last_sent = now;
+            self.outputs.push_back(Output::Link(link.id, command));
+        }
+    }
+
+    pub(super) fn close_links(&mut self, ids: impl IntoIterator<Item = LinkId>) {
+        let close = |id| Output::Link(id, LinkCommand::Close);
+        self.outputs.extend(ids.into_iter().map(close));
+    }
+
+    pub(super) fn close_attempts(&mut self) {
+        let attempts = self.links.take_attempts();
+        self.close_links(attempts);
     }
 }

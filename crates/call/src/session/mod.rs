@@ -8,6 +8,7 @@ mod control;
 mod face_receiver;
 mod face_transfer;
 mod io;
+mod links;
 mod liveness;
 mod outgoing;
 mod peer_face;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use codec::Profile;
 use transport::{Bye, Control, ModelSender, Packetizer, Role, SALT_BYTES, Seal, Secret, Signal};
 
-use crate::event::{CallFailure, Command, End, Event};
+use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
 use crate::sound::SoundEncoder;
 
@@ -33,9 +34,11 @@ pub(crate) use io::{
     EncoderCommand, Input, LinkCommand, LinkEvent, LinkId, Output, SignalingEvent, TrackedFrame,
     WireCount,
 };
+use links::Links;
 use outgoing::packetizer_settings;
 use peer_face::PeerFace;
-use phase::{Hellos, LinkState, Phase};
+use phase::Phase;
+use signaling::OtherGuest;
 use statistics::Statistics;
 
 /// While connected, a session wants a [`Input::Timeout`] at least this often: reports have no
@@ -82,10 +85,31 @@ pub(crate) struct Session {
     media: LocalMedia,
     seal: Seal,
     phase: Phase,
-    /// Links made so far; the number of the current one.
-    n_links: u32,
-    /// When anything last arrived from the peer, on any link.
-    last_arrival: Option<Instant>,
+    links: Links,
+    /// Number of the newest connection attempt: of the last offer, made or answered.
+    newest_offer: Option<u8>,
+    /// Guest: when it last announced itself.
+    announced: Option<Instant>,
+    /// Host: when a signal of the guest last arrived.
+    guest_heard: Option<Instant>,
+    /// When the first answer of the first contact was given or accepted.
+    first_answer: Option<Instant>,
+    /// Why WebRTC refused the last description that it refused.
+    link_error: Option<LinkError>,
+    /// Host: a guest who is not the one in the call.
+    other_guest: Option<OtherGuest>,
+    /// Host: when a guest was last refused.
+    refused: Option<Instant>,
+    /// Whether the connection to the rendezvous service was replaced by another of our role.
+    is_replaced: bool,
+    /// When something authenticated last arrived over the link in use.
+    last_life: Instant,
+    /// Arrivals before this time are no sign of life: they waited while the process stood still.
+    stale_until: Instant,
+    /// When anything was last sent over the link in use.
+    last_sent: Instant,
+    /// Time of the last input.
+    last_step: Instant,
     peer_name: String,
     packetizer: Packetizer,
     receiver: FaceReceiver,
@@ -111,15 +135,10 @@ impl Session {
     /// simulation of the connected phase alone.
     pub(crate) fn connected(config: SessionConfig, peer_profile: Profile, now: Instant) -> Self {
         let mut session = Self::waiting(config, now);
-        session.n_links = 1;
-        session.last_arrival = Some(now);
+        let (id, _) = session.links.begin(now, 0, None);
+        session.links.promote(id);
         session.receiver.set_profile(peer_profile);
-        session.phase = Phase::Connected(LinkState {
-            features_open: true,
-            control_open: true,
-            hellos: Hellos { is_received: true, is_heard: true, ..Hellos::default() },
-            ..LinkState::new(LinkId(1), now, None)
-        });
+        session.phase = Phase::Connected { since: now };
         session
     }
 
@@ -135,9 +154,20 @@ impl Session {
             wants_microphone: config.wants_microphone,
             packetizer: Packetizer::new(packetizer_settings(media.rate)),
             media,
-            phase: Phase::Waiting { announced: None },
-            n_links: 0,
-            last_arrival: None,
+            phase: Phase::Meeting,
+            links: Links::default(),
+            newest_offer: None,
+            announced: None,
+            guest_heard: None,
+            first_answer: None,
+            link_error: None,
+            other_guest: None,
+            refused: None,
+            is_replaced: false,
+            last_life: now,
+            stale_until: now,
+            last_sent: now,
+            last_step: now,
             peer_name: String::new(),
             receiver: FaceReceiver::new(),
             sound_encoder: config.sound_encoder,
@@ -156,26 +186,20 @@ impl Session {
         if matches!(self.phase, Phase::Ended) {
             return;
         }
+        self.check_standstill(now);
         self.next_poll = now;
         match input {
             Input::Decode => self.decode(now),
             Input::Timeout => self.handle_timeout(now),
-            Input::Link(id, event) => {
-                if self.phase.link().is_some_and(|link| link.id == id) {
-                    self.handle_link(now, event);
-                }
-            }
+            Input::Link(id, event) => self.handle_link(now, id, event),
             Input::Signaling(event) => self.handle_signaling(now, event),
             Input::Command(command) => self.handle_command(now, command),
             Input::Frame(frame) => self.handle_frame(now, *frame),
-            Input::Sounds(sounds) => self.handle_sounds(&sounds),
+            Input::Sounds(sounds) => self.handle_sounds(now, &sounds),
             Input::NoSound(reason) => self.emit(Event::NoSound(reason)),
             Input::SourceEnded(error) => self.emit(Event::SourceEnded { error }),
             Input::FaceRead(read) => self.handle_face_read(now, *read),
-            Input::Wire(count) => {
-                self.statistics.wire = count;
-                self.last_arrival = self.last_arrival.max(count.last_in);
-            }
+            Input::Wire(count) => self.statistics.wire = count,
         }
     }
 
@@ -213,7 +237,7 @@ impl Session {
     fn handle_timeout(&mut self, now: Instant) {
         if self.is_link_ready() {
             self.send_packets(now);
-            self.send_chunks();
+            self.send_chunks(now);
         }
         self.check_deadlines(now);
         if !matches!(self.phase, Phase::Ended) && now >= self.statistics.next_second {
@@ -226,63 +250,71 @@ impl Session {
         }
     }
 
-    fn handle_link(&mut self, now: Instant, event: LinkEvent) {
+    fn handle_link(&mut self, now: Instant, id: LinkId, event: LinkEvent) {
+        let Some(link) = self.links.get(id) else { return };
+        let attempt = link.attempt;
+        if matches!(event, LinkEvent::Features(_) | LinkEvent::Sound(_)) && link.hellos.is_received
+        {
+            self.follow_host(now, id);
+        }
+        let is_current = self.links.is_current(id);
         match event {
-            LinkEvent::Described(description) => self.handle_description(description),
-            LinkEvent::FeaturesOpen => self.handle_open(now, true, false),
-            LinkEvent::ControlOpen => self.handle_open(now, false, true),
+            LinkEvent::Described(sdp) => self.handle_description(now, id, sdp),
+            LinkEvent::Open => self.handle_open(now, id),
+            LinkEvent::Control(bytes) => {
+                self.handle_open(now, id);
+                if is_current {
+                    self.record_life(now);
+                }
+                self.handle_control(now, id, &bytes);
+            }
+            // Over a link that is not in use yet, features and sound are early.
+            LinkEvent::Features(_) | LinkEvent::Sound(_) if !is_current => {}
             LinkEvent::Features(packet) => {
-                self.handle_open(now, true, false);
+                self.record_life(now);
                 self.handle_packet(now, &packet);
             }
-            LinkEvent::Control(bytes) => {
-                self.handle_open(now, false, true);
-                self.handle_control(now, &bytes);
-            }
             LinkEvent::Sound(packet) => {
-                self.last_arrival = Some(now);
+                self.record_life(now);
                 self.statistics.sound_packets_in += 1;
                 self.statistics.sound_bytes_in += packet.opus.len() as u64;
                 self.outputs.push_back(Output::PlaySound(packet));
             }
-            LinkEvent::Candidate(candidate) => self.send_signal(&Signal::Candidate(candidate)),
-            LinkEvent::Failed if self.phase.is_first_contact() => {
-                self.fail(now, CallFailure::NoPath);
+            LinkEvent::Candidate(line) => {
+                if let Some(attempt) = attempt {
+                    self.send_signal(&Signal::Candidate { attempt, line });
+                }
             }
-            // A peer that was connected may come back over another link.
-            LinkEvent::Failed => {}
-            LinkEvent::Error(error) => self.fail(now, error.into()),
+            LinkEvent::Failed => self.handle_link_failure(now, id, None),
+            LinkEvent::Error(error) => self.handle_link_failure(now, id, Some(error)),
         }
     }
 
-    /// Handles a channel that is open, because it has opened or because something arrived over it.
-    fn handle_open(&mut self, now: Instant, features: bool, control: bool) {
-        self.last_arrival = Some(now);
-        let Some(link) = self.phase.link_mut() else { return };
-        let was_open = link.is_open();
-        link.features_open |= features;
-        link.control_open |= control;
-        if !was_open && link.is_open() {
-            self.send_hello(now);
-            self.connect_if_ready(now);
+    /// Handles a link whose channels are open, because it reports that or because something arrived
+    /// over it.
+    fn handle_open(&mut self, now: Instant, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && !std::mem::replace(&mut link.is_open, true)
+        {
+            self.send_hello(now, id);
         }
     }
 
     /// Returns whether features, sound and control messages may be sent.
     fn is_link_ready(&self) -> bool {
-        self.phase.link().is_some_and(LinkState::is_ready)
+        self.links.current.is_some()
     }
 
     fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::SetMuted(muted) => {
                 self.media.muted = muted;
-                self.apply_media();
+                self.apply_media(now);
             }
             Command::SetCameraOn(on) => {
                 self.media.camera_on = on;
                 self.outputs.push_back(Output::Encoder(EncoderCommand::SetCameraOn(on)));
-                self.apply_media();
+                self.apply_media(now);
             }
             Command::SetRate(rate) => {
                 self.media.rate = rate;
@@ -293,9 +325,7 @@ impl Session {
                 self.outputs.push_back(Output::LocalMedia(self.media));
             }
             Command::SendChat(text) => {
-                if self.is_link_ready() {
-                    self.send_control(&Control::Chat(text));
-                }
+                self.send_control(now, &Control::Chat(text));
             }
             Command::AcceptAnswer(text) => self.handle_manual_answer(now, &text),
             Command::HangUp => self.end(now, End::HungUp),
@@ -303,10 +333,10 @@ impl Session {
     }
 
     /// Makes a change of microphone or camera known to the application and to the peer.
-    fn apply_media(&mut self) {
+    fn apply_media(&mut self, now: Instant) {
         self.outputs.push_back(Output::LocalMedia(self.media));
         if self.is_link_ready() {
-            self.send_media();
+            self.send_media(now);
         }
     }
 
@@ -316,7 +346,7 @@ impl Session {
 
     fn emit_stats(&mut self, now: Instant) {
         let mut stats = self.statistics.stats(now, &self.receiver, &self.packetizer);
-        stats.connected = matches!(self.phase, Phase::Connected(_));
+        stats.connected = matches!(self.phase, Phase::Connected { .. });
         stats.rate = self.media.rate;
         stats.muted = self.media.muted;
         stats.camera_off = !self.media.camera_on;
@@ -327,7 +357,7 @@ impl Session {
         self.end(now, End::Failed(failure));
     }
 
-    /// Says goodbye, over the link if it works, and ends the session.
+    /// Says goodbye, over every open link and over the rendezvous service, and ends the session.
     fn end(&mut self, now: Instant, end: End) {
         let bye = match &end {
             End::HungUp => Some(Bye::HungUp),
@@ -336,22 +366,16 @@ impl Session {
             End::PeerHungUp | End::PeerVanished => None,
         };
         if let Some(bye) = bye {
-            match &self.phase {
-                Phase::Connecting(link) | Phase::Connected(link) if link.control_open => {
-                    self.send_control(&Control::Bye(bye));
-                }
-                _ => self.send_signal(&Signal::Leave),
-            }
+            let bye = LinkCommand::SendControl(Control::Bye(bye).to_bytes());
+            let open = self.links.iter().filter(|link| link.is_open);
+            self.outputs.extend(open.map(|link| Output::Link(link.id, bye.clone())));
+            self.send_signal(&Signal::Leave);
         }
         self.emit_stats(now);
-        self.close_link();
+        let current = self.links.current.take().map(|link| link.id);
+        self.close_links(current);
+        self.close_attempts();
         self.phase = Phase::Ended;
         self.outputs.push_back(Output::End(end));
-    }
-
-    fn close_link(&mut self) {
-        if let Some(link) = self.phase.link() {
-            self.outputs.push_back(Output::Link(link.id, LinkCommand::Close));
-        }
     }
 }

@@ -35,10 +35,7 @@ impl Session {
             let report = self.receiver.jitter_buffer.poll_report(now, is_due);
             let Some(packet) = self.packetizer.poll_packet(now, report) else { break };
             self.statistics.packets_out += 1;
-            if let Some(link) = self.phase.link() {
-                let command = LinkCommand::SendFeatures(packet);
-                self.outputs.push_back(Output::Link(link.id, command));
-            }
+            self.send_on_link(now, LinkCommand::SendFeatures(packet));
         }
     }
 
@@ -60,14 +57,15 @@ impl Session {
         }
     }
 
-    pub(super) fn handle_sounds(&mut self, sounds: &[Sound]) {
+    pub(super) fn handle_sounds(&mut self, now: Instant, sounds: &[Sound]) {
         let is_silent = self.media.muted || !self.is_link_ready();
-        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, self.phase.link()) else {
+        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, &self.links.current) else {
             return;
         };
         for packet in sounds.iter().flat_map(|sound| encoder.encode(sound, is_silent)) {
             self.statistics.sound_packets_out += 1;
             self.statistics.sound_bytes_out += packet.opus.len() as u64;
+            self.last_sent = now;
             self.outputs.push_back(Output::Link(link.id, LinkCommand::SendSound(packet)));
         }
     }

@@ -5,69 +5,50 @@ use super::io::LinkId;
 /// Phase of a call.
 ///
 /// ```text
-/// Waiting ── offer made or received ──> Connecting ── hello ──> Connected
-///                                                                │     ▲
-///                                                          silence     hello, or data again
-///                                                                ▼     │
-/// Ended <── goodbye, failure, 20 s of silence (from any) ──      Lost
+/// Meeting ── a link is ready ──> Connected ── 5 s of silence, or a standstill ──> Lost
+///                                    ▲                                             │
+///                                    └── arrivals again, or another link is ready ─┘
+///
+/// Ended <── goodbye or failure (from any), no path (from Meeting), 60 s (from Lost)
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
-    /// There is no link yet.
-    Waiting {
-        /// When the guest last announced itself; none if nobody announces.
-        announced: Option<Instant>,
+    /// The peers have never been connected; links may be under construction.
+    Meeting,
+    /// The link in use carries the call.
+    Connected {
+        /// When this phase began.
+        since: Instant,
     },
-    /// The first link is being set up.
-    Connecting(LinkState),
-    /// The peer's hello has arrived and both channels are open.
-    Connected(LinkState),
-    /// The peer fell silent, or the link is being replaced.
+    /// The peer fell silent, or this process stood still. The link in use is kept, because its
+    /// network may come back, while others are made.
     Lost {
-        /// The silent link, or the one that is to replace it.
-        link: LinkState,
-        /// When the guest last announced itself, or the loss or the new link began.
-        announced: Instant,
+        /// When the peer was last connected, without the time for which this process stood still.
+        since: Instant,
     },
     /// Nothing happens any more.
     Ended,
-}
-
-impl Phase {
-    /// Returns the current link, if there is one.
-    pub(super) fn link(&self) -> Option<&LinkState> {
-        match self {
-            Self::Connecting(link) | Self::Connected(link) | Self::Lost { link, .. } => Some(link),
-            Self::Waiting { .. } | Self::Ended => None,
-        }
-    }
-
-    /// Returns the current link, if there is one.
-    pub(super) fn link_mut(&mut self) -> Option<&mut LinkState> {
-        match self {
-            Self::Connecting(link) | Self::Connected(link) | Self::Lost { link, .. } => Some(link),
-            Self::Waiting { .. } | Self::Ended => None,
-        }
-    }
-
-    /// Returns whether the peer has never been connected.
-    pub(super) fn is_first_contact(&self) -> bool {
-        matches!(self, Self::Waiting { .. } | Self::Connecting(_))
-    }
 }
 
 /// State of one link.
 #[derive(Debug)]
 pub(super) struct LinkState {
     pub(super) id: LinkId,
-    /// When it was begun, or answered.
-    pub(super) since: Instant,
+    /// Number of the connection attempt that made it, the same at both ends; none once the peer
+    /// was replaced by another one.
+    pub(super) attempt: Option<u8>,
+    /// When it was begun.
+    pub(super) began: Instant,
     /// The offer it was made from, or made; none while the host is still making it.
     pub(super) offer: Option<String>,
-    /// Whether both descriptions were exchanged, so that a path can be found.
+    /// The answer that the guest has made; none at the host.
+    pub(super) answer: Option<String>,
+    /// Whether the host has accepted an answer.
     pub(super) is_answered: bool,
-    pub(super) features_open: bool,
-    pub(super) control_open: bool,
+    /// Candidates of the peer that are still accepted.
+    pub(super) candidates_left: u8,
+    /// Whether its channels are open.
+    pub(super) is_open: bool,
     pub(super) hellos: Hellos,
     /// When the peer's last offer of a face file was answered, and how many were.
     pub(super) offer_answered: Option<Instant>,
@@ -88,27 +69,22 @@ pub(super) struct Hellos {
 }
 
 impl LinkState {
-    pub(super) fn new(id: LinkId, since: Instant, offer: Option<String>) -> Self {
+    pub(super) fn new(id: LinkId, attempt: u8, began: Instant, offer: Option<String>) -> Self {
         Self {
             id,
-            since,
-            is_answered: offer.is_some(),
+            attempt: Some(attempt),
+            began,
             offer,
-            features_open: false,
-            control_open: false,
+            answer: None,
+            is_answered: false,
+            candidates_left: MAX_CANDIDATES,
+            is_open: false,
             hellos: Hellos::default(),
             offer_answered: None,
             n_offers: 0,
         }
     }
-
-    /// Returns whether both channels are open.
-    pub(super) fn is_open(&self) -> bool {
-        self.features_open && self.control_open
-    }
-
-    /// Returns whether features, sound and control messages may be sent.
-    pub(super) fn is_ready(&self) -> bool {
-        self.is_open() && self.hellos.is_received
-    }
 }
+
+/// Most candidates that are accepted for one link. A machine has a few addresses.
+const MAX_CANDIDATES: u8 = 64;

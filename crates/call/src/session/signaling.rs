@@ -1,16 +1,40 @@
 //! How the two ends find each other: sealed announcements, offers, answers and candidates.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use transport::{ManualAnswer, OpenError, Packetizer, Role, Seal, Signal, VERSION};
+use transport::{
+    ManualAnswer, OpenError, Packetizer, Refusal, Role, SALT_BYTES, Seal, Signal, VERSION,
+};
 
 use super::io::{LinkCommand, LinkId, Output, SignalingEvent};
-use super::liveness::LOST_AFTER;
 use super::outgoing::packetizer_settings;
 use super::peer_face::PeerFace;
-use super::phase::{LinkState, Phase};
+use super::phase::Phase;
 use super::{Exchange, Session};
-use crate::event::{CallFailure, End, Event};
+use crate::event::{CallFailure, End, Event, LinkError};
+
+/// A guest that was heard within this time keeps its place against another one: it announces itself
+/// every five seconds.
+const PLACE_HELD: Duration = Duration::from_secs(6);
+/// In this time after the beginning of a connection, announcements and offers may be late ones.
+const LATE_SIGNALS: Duration = Duration::from_secs(5);
+/// Shortest time between links that a guest begins. An honest host waits for five seconds.
+const OFFER_INTERVAL: Duration = Duration::from_secs(2);
+/// Another guest is refused once the peer was heard this long after that guest's first message.
+/// Without such a sign of life, the other guest may be the peer itself, restarted.
+const REFUSE_AFTER: Duration = Duration::from_secs(3);
+/// Shortest time between two refusals.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+/// A failed first contact that took this long has failed for want of a path, whoever gives up first.
+const NO_PATH_AFTER: Duration = Duration::from_secs(20);
+
+/// A guest with our invite who is not the one in the call.
+#[derive(Debug)]
+pub(super) struct OtherGuest {
+    salt: [u8; SALT_BYTES],
+    /// When its first message arrived.
+    since: Instant,
+}
 
 impl Session {
     /// Takes the first step: the guest announces itself or answers the offer in the invite, the
@@ -20,24 +44,29 @@ impl Session {
             (Exchange::Rendezvous, role) => {
                 self.exchange = Exchange::Rendezvous;
                 if role == Role::Guest {
-                    self.announce();
-                    self.phase = Phase::Waiting { announced: Some(now) };
+                    self.announce(now);
                 }
             }
             (Exchange::Manual(Some(sealed)), Role::Guest) => {
                 let opened = self.seal.open(&sealed).ok();
                 match opened.and_then(|bytes| Signal::parse(&bytes).ok()) {
-                    Some(Signal::Offer(offer)) => self.start_link(now, Some(offer)),
+                    Some(Signal::Offer { attempt, sdp }) => self.answer_link(now, attempt, sdp),
                     _ => self.fail(now, CallFailure::WrongAnswer),
                 }
             }
-            (Exchange::Manual(_), _) => self.start_link(now, None),
+            (Exchange::Manual(_), _) => self.offer_link(now),
         }
     }
 
-    /// Tells the host that a guest waits for an offer.
-    pub(super) fn announce(&mut self) {
-        self.send_signal(&Signal::Announce(VERSION));
+    /// Tells the host that a guest waits for an offer. The message also opens in a host that has
+    /// restarted.
+    pub(super) fn announce(&mut self, now: Instant) {
+        self.announced = Some(now);
+        if std::mem::replace(&mut self.is_replaced, false) {
+            self.reconnect_signaling();
+        }
+        let sealed = self.seal.seal_unbound(&Signal::Announce(VERSION).to_bytes());
+        self.outputs.push_back(Output::Signal(sealed));
     }
 
     /// Seals a signal and sends it over the rendezvous service; without one, does nothing.
@@ -52,108 +81,196 @@ impl Session {
         matches!(self.exchange, Exchange::Rendezvous)
     }
 
+    /// Asks for a working connection to the rendezvous service.
+    pub(super) fn reconnect_signaling(&mut self) {
+        if self.has_rendezvous() {
+            self.is_replaced = false;
+            self.outputs.push_back(Output::ReconnectSignaling);
+        }
+    }
+
     pub(super) fn handle_signaling(&mut self, now: Instant, event: SignalingEvent) {
+        let is_meeting = matches!(self.phase, Phase::Meeting);
         match event {
             SignalingEvent::Sealed(sealed) => self.handle_sealed(now, &sealed),
             // Later the room may be full of ourselves: the service has not noticed yet that our
             // previous connection broke.
-            SignalingEvent::RoomIsFull if self.phase.is_first_contact() => {
-                self.fail(now, CallFailure::RoomIsFull);
-            }
+            SignalingEvent::RoomIsFull if is_meeting => self.fail(now, CallFailure::RoomIsFull),
             SignalingEvent::RoomIsFull => {}
+            SignalingEvent::Replaced if is_meeting => self.fail(now, CallFailure::Replaced),
+            // A connected call needs no signaling. A lost one asks for it with its next message.
+            SignalingEvent::Replaced => self.is_replaced = true,
         }
     }
 
     fn handle_sealed(&mut self, now: Instant, sealed: &[u8]) {
+        // Messages that do not open are late, repeated or forged. None of them may end a call.
+        let Some(signal) = self.open(now, sealed) else { return };
+        self.guest_heard = (self.role == Role::Host).then_some(now);
+        match (signal, self.role) {
+            (Signal::Announce(version), Role::Host) => self.handle_announce(now, version),
+            (Signal::Offer { attempt, sdp }, Role::Guest) => self.handle_offer(now, attempt, sdp),
+            (Signal::Answer { attempt, sdp }, Role::Host) => {
+                self.accept_answer(now, attempt, sdp);
+            }
+            (Signal::Candidate { attempt, line }, _) => self.add_candidate(attempt, line),
+            (Signal::Leave, _) => self.handle_leave(now),
+            (Signal::Refuse(refusal), Role::Guest) => self.handle_refusal(now, refusal),
+            (Signal::Announce(_) | Signal::Answer { .. } | Signal::Refuse(_), _)
+            | (Signal::Offer { .. }, Role::Host) => {}
+        }
+    }
+
+    /// Opens a sealed signal of the peer, or of one that may take its place.
+    fn open(&mut self, now: Instant, sealed: &[u8]) -> Option<Signal> {
         let mut opened = self.seal.open(sealed);
-        let is_new_peer = opened == Err(OpenError::AnotherPeer) && self.accepts_new_peer(now);
-        if is_new_peer {
-            // The peer has restarted. Its old link is dead, so this end starts over too.
-            self.seal = self.fresh_seal();
+        if opened == Err(OpenError::AnotherPeer) {
+            if !self.accepts_new_peer(now) {
+                self.handle_other_guest(now, sealed);
+                return None;
+            }
+            // The peer has restarted: what was begun with it leads nowhere.
+            self.forget_peer();
             opened = self.seal.open(sealed);
         }
-        // Messages that do not open are late, repeated or forged. None of them may end a call.
-        let Some(signal) = opened.ok().and_then(|bytes| Signal::parse(&bytes).ok()) else {
-            return;
-        };
-        match (signal, self.role) {
-            (Signal::Announce(version), Role::Host) => {
-                self.handle_announce(now, version, is_new_peer);
-            }
-            (Signal::Offer(offer), Role::Guest) => self.handle_offer(now, offer),
-            (Signal::Answer(answer), Role::Host) => self.accept_answer(now, answer),
-            (Signal::Candidate(candidate), _) => {
-                if let Some(link) = self.phase.link() {
-                    let command = LinkCommand::AddCandidate(candidate);
-                    self.outputs.push_back(Output::Link(link.id, command));
-                }
-            }
-            (Signal::Leave, _) => self.end(now, End::PeerHungUp),
-            (Signal::Announce(_) | Signal::Answer(_), Role::Guest)
-            | (Signal::Offer(_), Role::Host) => {}
-        }
+        opened.ok().and_then(|bytes| Signal::parse(&bytes).ok())
     }
 
     /// Returns whether a peer with another salt may take the place of the one we know.
     fn accepts_new_peer(&self, now: Instant) -> bool {
-        match &self.phase {
-            Phase::Waiting { .. } => true,
-            Phase::Connecting(link) | Phase::Lost { link, .. } => {
-                !link.is_open() || self.silence(now) >= LOST_AFTER
+        let is_held = self.guest_heard.is_some_and(|heard| now < heard + PLACE_HELD);
+        match self.phase {
+            Phase::Meeting => {
+                !(self.links.is_attempt_open() || is_held && self.seal.is_peer_present())
             }
-            Phase::Connected(_) | Phase::Ended => false,
+            Phase::Lost { .. } => !self.links.is_attempt_open() && !is_held,
+            Phase::Connected { .. } | Phase::Ended => false,
         }
     }
 
-    fn handle_announce(&mut self, now: Instant, version: u16, is_new_peer: bool) {
-        if version != VERSION {
-            let failure = CallFailure::OtherVersion { theirs: version, ours: VERSION };
-            self.fail(now, failure);
+    /// Gives up what was begun with the peer we know, but not a link that was connected.
+    fn forget_peer(&mut self) {
+        self.close_attempts();
+        self.links.reset_patience();
+        self.links.forget_attempt_numbers();
+        self.first_answer = None;
+        self.newest_offer = None;
+        match self.role {
+            Role::Host => self.seal = self.fresh_seal(),
+            // Our announcements name this salt.
+            Role::Guest => self.seal.forget_peer(),
+        }
+    }
+
+    /// Host: waits for another guest, because the one that had announced itself has vanished.
+    pub(super) fn forget_guest(&mut self) {
+        self.guest_heard = None;
+        self.forget_peer();
+    }
+
+    /// Refuses a guest who is not the one in the call, once that one was heard again: the other
+    /// guest could be the one in the call, restarted.
+    fn handle_other_guest(&mut self, now: Instant, sealed: &[u8]) {
+        if self.role != Role::Host || !matches!(self.phase, Phase::Connected { .. }) {
             return;
         }
-        match &self.phase {
-            Phase::Waiting { .. } => self.start_link(now, None),
-            Phase::Connecting(link) | Phase::Lost { link, .. } => {
-                if is_new_peer || link.hellos.is_received {
-                    self.start_link(now, None);
-                } else if let Some(offer) = link.offer.clone().filter(|_| !link.is_open()) {
-                    // The guest still announces itself, so our offer is under way or was lost
-                    // while the guest had no connection to the service.
-                    self.send_signal(&Signal::Offer(offer));
-                }
-            }
-            // Late: the guest has found us meanwhile.
-            Phase::Connected(_) | Phase::Ended => {}
-        }
-    }
-
-    fn handle_offer(&mut self, now: Instant, offer: String) {
-        let is_repeated = self.phase.link().is_some_and(|link| link.offer.as_ref() == Some(&offer));
-        if !is_repeated {
-            self.start_link(now, Some(offer));
-        }
-    }
-
-    /// Replaces the current link, if there is one, by a new one that answers `offer` or makes an
-    /// offer itself.
-    fn start_link(&mut self, now: Instant, offer: Option<String>) {
-        self.close_link();
-        self.n_links += 1;
-        let id = LinkId(self.n_links);
-        let command = match &offer {
-            Some(offer) => LinkCommand::Answer(offer.clone()),
-            None => LinkCommand::Offer,
+        let mut seal = self.fresh_seal();
+        let opened = seal.open(sealed).ok().and_then(|bytes| Signal::parse(&bytes).ok());
+        let (Some(Signal::Announce(version)), Some(salt)) = (opened, seal.peer_salt()) else {
+            return;
         };
-        self.outputs.push_back(Output::Link(id, command));
-        let link = LinkState::new(id, now, offer);
-        if self.phase.is_first_contact() {
-            self.phase = Phase::Connecting(link);
-        } else {
-            if matches!(self.phase, Phase::Connected(_)) {
-                self.emit(Event::PeerLost);
-            }
-            self.phase = Phase::Lost { link, announced: now };
+        if version != VERSION {
+            self.refuse(now, &mut seal, Refusal::OtherVersion(VERSION));
+            return;
         }
+        if self.other_guest.as_ref().is_none_or(|other| other.salt != salt) {
+            self.other_guest = Some(OtherGuest { salt, since: now });
+        }
+        let since = self.other_guest.as_ref().map(|other| other.since);
+        if since.is_some_and(|since| self.last_life >= since + REFUSE_AFTER) {
+            self.refuse(now, &mut seal, Refusal::AnotherGuest);
+        }
+    }
+
+    /// Sends a refusal, unless one was sent a moment ago.
+    fn refuse(&mut self, now: Instant, seal: &mut Seal, refusal: Refusal) {
+        if self.refused.is_none_or(|at| now >= at + REFUSAL_INTERVAL) {
+            self.refused = Some(now);
+            let sealed = seal.seal(&Signal::Refuse(refusal).to_bytes());
+            self.outputs.push_back(Output::Signal(sealed));
+        }
+    }
+
+    fn handle_announce(&mut self, now: Instant, version: u16) {
+        if version != VERSION {
+            let fresh = self.fresh_seal();
+            let mut seal = std::mem::replace(&mut self.seal, fresh);
+            self.refuse(now, &mut seal, Refusal::OtherVersion(VERSION));
+            self.emit(Event::GuestRefused { their_version: version });
+            self.forget_guest();
+            return;
+        }
+        if let Phase::Connected { since } = self.phase {
+            // The guest does not hear us, although we hear it.
+            if now >= since + LATE_SIGNALS && self.links.next_attempt().is_none_or(|at| at <= now) {
+                self.offer_link(now);
+            }
+            return;
+        }
+        // A link that is due begins with the other deadlines. Until then our newest offer may have
+        // been lost while the guest had no connection to the service.
+        let newest = self.links.newest_attempt().filter(|link| !link.is_answered);
+        if let Some(link) = newest
+            && let (Some(attempt), Some(sdp)) = (link.attempt, link.offer.clone())
+        {
+            self.send_signal(&Signal::Offer { attempt, sdp });
+        }
+    }
+
+    fn handle_offer(&mut self, now: Instant, attempt: u8, sdp: String) {
+        if let Some(link) = self.links.of_attempt(attempt) {
+            let answer = link.answer.clone().filter(|_| link.offer.as_ref() == Some(&sdp));
+            if let Some(sdp) = answer {
+                self.send_signal(&Signal::Answer { attempt, sdp });
+            }
+            return;
+        }
+        let is_late =
+            matches!(self.phase, Phase::Connected { since } if now < since + LATE_SIGNALS);
+        let is_newer = |newest: u8| (1..=i8::MAX as u8).contains(&attempt.wrapping_sub(newest));
+        let is_known = self.newest_offer.is_some_and(|newest| !is_newer(newest));
+        let is_early = self.links.newest_began().is_some_and(|began| now < began + OFFER_INTERVAL);
+        if !is_late && !is_known && !is_early {
+            self.answer_link(now, attempt, sdp);
+        }
+    }
+
+    /// Host: begins a link with an offer.
+    pub(super) fn offer_link(&mut self, now: Instant) {
+        let attempt = self.newest_offer.map_or(0, |newest| newest.wrapping_add(1));
+        let id = self.begin_link(now, attempt, None);
+        self.outputs.push_back(Output::Link(id, LinkCommand::Offer));
+    }
+
+    /// Guest: begins a link that answers an offer.
+    fn answer_link(&mut self, now: Instant, attempt: u8, sdp: String) {
+        let id = self.begin_link(now, attempt, Some(sdp.clone()));
+        self.outputs.push_back(Output::Link(id, LinkCommand::Answer(sdp)));
+    }
+
+    fn begin_link(&mut self, now: Instant, attempt: u8, offer: Option<String>) -> LinkId {
+        self.newest_offer = Some(attempt);
+        let (id, given_up) = self.links.begin(now, attempt, offer);
+        self.close_links(given_up);
+        id
+    }
+
+    /// Puts a link into use that both ends have greeted each other over, and gives up all others.
+    pub(super) fn use_link(&mut self, now: Instant, id: LinkId) {
+        let replaced = self.links.promote(id);
+        self.close_links(replaced);
+        self.last_life = now;
+        self.last_sent = now;
         self.packetizer = Packetizer::new(packetizer_settings(self.media.rate));
         if let Some(model) = &mut self.model_sender {
             model.restart();
@@ -162,20 +279,27 @@ impl Session {
             self.peer_face = PeerFace::default();
         }
         self.receiver.restart(self.peer_face.profile.clone());
+        self.connect(now);
     }
 
     /// Sends the description of our link to the peer, or has the user carry it over.
-    pub(super) fn handle_description(&mut self, description: String) {
+    pub(super) fn handle_description(&mut self, now: Instant, id: LinkId, sdp: String) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(attempt) = link.attempt else { return };
         let signal = match self.role {
             Role::Host => {
-                if let Some(link) = self.phase.link_mut() {
-                    link.offer = Some(description.clone());
-                }
-                Signal::Offer(description)
+                link.offer = Some(sdp.clone());
+                Signal::Offer { attempt, sdp }
             }
-            Role::Guest => Signal::Answer(description),
+            Role::Guest => {
+                link.answer = Some(sdp.clone());
+                Signal::Answer { attempt, sdp }
+            }
         };
         if self.has_rendezvous() {
+            if self.role == Role::Guest {
+                self.first_answer.get_or_insert(now);
+            }
             self.send_signal(&signal);
             return;
         }
@@ -188,23 +312,101 @@ impl Session {
 
     /// Handles the answer that the user of a manual call has brought over.
     pub(super) fn handle_manual_answer(&mut self, now: Instant, text: &str) {
-        let opened = text.parse::<ManualAnswer>().ok().and_then(|answer| {
-            let bytes = self.seal.open(&answer.0).ok()?;
-            Signal::parse(&bytes).ok()
-        });
-        match opened {
-            Some(Signal::Answer(answer)) if self.phase.link().is_some() => {
-                self.accept_answer(now, answer);
-            }
-            _ => self.fail(now, CallFailure::WrongAnswer),
+        let is_accepted = match self.open_manual_answer(text) {
+            Some(Signal::Answer { attempt, sdp }) => self.accept_answer(now, attempt, sdp),
+            _ => false,
+        };
+        if !is_accepted {
+            self.emit(Event::AnswerRefused);
         }
     }
 
-    fn accept_answer(&mut self, now: Instant, answer: String) {
-        if let Some(link) = self.phase.link_mut() {
-            link.is_answered = true;
-            link.since = now;
-            self.outputs.push_back(Output::Link(link.id, LinkCommand::Accept(answer)));
+    fn open_manual_answer(&mut self, text: &str) -> Option<Signal> {
+        let answer = text.parse::<ManualAnswer>().ok()?;
+        let mut opened = self.seal.open(&answer.0);
+        if opened == Err(OpenError::AnotherPeer) && matches!(self.phase, Phase::Meeting) {
+            // The guest has opened the invite again.
+            self.seal.forget_peer();
+            opened = self.seal.open(&answer.0);
+        }
+        Signal::parse(&opened.ok()?).ok()
+    }
+
+    /// Host: passes the first answer of an attempt to its link. Returns whether there was a link
+    /// that waits for it.
+    fn accept_answer(&mut self, now: Instant, attempt: u8, sdp: String) -> bool {
+        let link = self.links.of_attempt(attempt);
+        let Some(link) = link.filter(|link| link.offer.is_some() && !link.is_answered) else {
+            return false;
+        };
+        link.is_answered = true;
+        self.outputs.push_back(Output::Link(link.id, LinkCommand::Accept(sdp)));
+        self.first_answer.get_or_insert(now);
+        true
+    }
+
+    fn add_candidate(&mut self, attempt: u8, line: String) {
+        if let Some(link) = self.links.of_attempt(attempt).filter(|link| link.candidates_left > 0) {
+            link.candidates_left -= 1;
+            self.outputs.push_back(Output::Link(link.id, LinkCommand::AddCandidate(line)));
+        }
+    }
+
+    fn handle_leave(&mut self, now: Instant) {
+        let took = self.first_answer.map(|at| now.saturating_duration_since(at));
+        if self.role == Role::Host && !self.seal.is_peer_present() {
+            // Perhaps a recording of an earlier call. A guest that has answered nothing may go.
+            self.forget_guest();
+        } else if matches!(self.phase, Phase::Meeting) && took >= Some(NO_PATH_AFTER) {
+            self.fail_without_path(now);
+        } else {
+            self.end(now, End::PeerHungUp);
+        }
+    }
+
+    fn handle_refusal(&mut self, now: Instant, refusal: Refusal) {
+        if !matches!(self.phase, Phase::Connected { .. }) {
+            let failure = match refusal {
+                Refusal::OtherVersion(theirs) => {
+                    CallFailure::OtherVersion { theirs, ours: VERSION }
+                }
+                Refusal::AnotherGuest => CallFailure::AnotherGuest,
+                Refusal::LinkClosed => CallFailure::LinkClosed,
+            };
+            self.fail(now, failure);
+        }
+    }
+
+    /// Handles the failure of a link, with the error if WebRTC refused an operation. Others may
+    /// still succeed, and a link in use is replaced once the peer is silent.
+    pub(super) fn handle_link_failure(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        error: Option<LinkError>,
+    ) {
+        if self.links.is_current(id) {
+            return;
+        }
+        let is_meeting = matches!(self.phase, Phase::Meeting);
+        let Some(link) = self.links.get_mut(id) else { return };
+        let has_described =
+            link.offer.is_some() && (self.role == Role::Host || link.answer.is_some());
+        let is_refused_answer = error.is_some() && std::mem::take(&mut link.is_answered);
+        if is_meeting && !self.has_rendezvous() && is_refused_answer {
+            // The right one may still come.
+            self.first_answer = None;
+            self.emit(Event::AnswerRefused);
+            return;
+        }
+        self.links.remove_attempt(id);
+        self.close_links([id]);
+        self.link_error = error.or(self.link_error.take());
+        if is_meeting && (!self.has_rendezvous() || (self.role == Role::Host && !has_described)) {
+            // There is no other attempt, or nothing can be offered at all.
+            self.fail_without_path(now);
+        } else if is_meeting && !has_described {
+            self.first_answer.get_or_insert(now);
         }
     }
 

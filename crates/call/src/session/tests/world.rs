@@ -10,10 +10,10 @@ use face::{FaceFile, FaceModel, PackedModel, Sizes};
 use transport::{Control, Role, Secret};
 use types::{Code, Feature, HeadPose, MediaTime, Rate};
 
-use crate::event::Command;
+use crate::event::{Command, LinkError};
 use crate::session::{
     EncoderCommand, Exchange, Input, LinkCommand, LinkEvent, LinkId, Output, Session,
-    SessionConfig, SignalingEvent, TrackedFrame, WireCount,
+    SessionConfig, SignalingEvent, TrackedFrame,
 };
 use crate::settings::LocalMedia;
 use crate::stats::Stats;
@@ -22,8 +22,6 @@ use crate::stats::Stats;
 const LATENCY: Duration = Duration::from_millis(20);
 /// Time that a link takes to gather candidates.
 const GATHERING: Duration = Duration::from_millis(50);
-/// Interval of the datagrams that keep a path open.
-const KEEPALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
@@ -44,6 +42,8 @@ pub(super) struct Peer {
     pub(super) encoder_commands: Vec<EncoderCommand>,
     pub(super) control_sent: Vec<Control>,
     pub(super) n_signals: usize,
+    /// How often it has asked for another connection to the service.
+    pub(super) n_reconnects: usize,
     pub(super) n_links: usize,
     pub(super) features: Vec<Feature>,
     pub(super) face: Option<FaceModel>,
@@ -101,7 +101,6 @@ pub(super) struct World {
     /// Inputs on their way: time, order, peer.
     in_flight: Vec<(Instant, u64, usize, Input)>,
     n_flights: u64,
-    next_keepalive: Instant,
     /// Debug form of every output of every peer, if somebody wants it.
     pub(super) log: Option<Vec<String>>,
 }
@@ -163,7 +162,6 @@ impl World {
             connections: Vec::new(),
             in_flight: Vec::new(),
             n_flights: 0,
-            next_keepalive: start + KEEPALIVE,
             log: None,
         }
     }
@@ -187,6 +185,20 @@ impl World {
         world
     }
 
+    /// Returns a host and a guest who meet by hand, and the answer that the host has not got yet.
+    pub(super) fn manual() -> (Self, String) {
+        let mut world = Self::new();
+        world.add(SessionConfig { exchange: Exchange::Manual(None), ..config(Role::Host, 1) });
+        world.run_until(secs(1), |world| world.peers[HOST].invite_offer.is_some());
+        let offer = world.peers[HOST].invite_offer.clone();
+        world.add(SessionConfig { exchange: Exchange::Manual(offer), ..config(Role::Guest, 2) });
+        world.run_for(secs(1));
+        let events = world.peers[GUEST].take_events();
+        let answer = events[0].strip_prefix("AnswerReady(\"").unwrap();
+        let answer = answer.strip_suffix("\")").unwrap().to_owned();
+        (world, answer)
+    }
+
     /// Adds a peer, which enters the room if it uses a rendezvous service.
     pub(super) fn add(&mut self, config: SessionConfig) -> usize {
         let index = self.peers.len();
@@ -204,6 +216,7 @@ impl World {
             encoder_commands: Vec::new(),
             control_sent: Vec::new(),
             n_signals: 0,
+            n_reconnects: 0,
             n_links: 0,
             features: Vec::new(),
             face: None,
@@ -291,16 +304,12 @@ impl World {
         let running = self.peers.iter().filter(|peer| peer.is_running);
         let timeouts = running.filter_map(|peer| peer.session.poll_timeout());
         let arrivals = self.in_flight.iter().map(|(at, ..)| *at);
-        let next = timeouts.chain(arrivals).chain([self.next_keepalive]).min();
+        let next = timeouts.chain(arrivals).min();
         let Some(next) = next.filter(|next| *next < until) else {
             self.now = until;
             return false;
         };
         self.now = self.now.max(next);
-        if self.now >= self.next_keepalive {
-            self.next_keepalive += KEEPALIVE;
-            self.send_keepalives();
-        }
         let now = self.now;
         let mut due: Vec<_> = self.in_flight.extract_if(.., |(at, ..)| *at <= now).collect();
         due.sort_by_key(|(at, order, ..)| (*at, *order));
@@ -325,17 +334,6 @@ impl World {
         self.in_flight.push((self.now + delay, self.n_flights, index, input));
     }
 
-    fn send_keepalives(&mut self) {
-        let alive = self.connections.iter().filter(|connection| connection.is_alive);
-        let ends: Vec<_> = alive.flat_map(|connection| connection.ends).collect();
-        for (index, _) in ends {
-            if self.network_is_up {
-                let count = WireCount { last_in: Some(self.now), ..WireCount::default() };
-                self.deliver(index, Duration::ZERO, Input::Wire(count));
-            }
-        }
-    }
-
     fn carry_out_outputs(&mut self, index: usize) {
         while let Some(output) = self.peers[index].session.poll_output() {
             if let Some(log) = &mut self.log {
@@ -349,6 +347,7 @@ impl World {
                     peer.n_signals += 1;
                     self.forward_sealed(index, &sealed);
                 }
+                Output::ReconnectSignaling => peer.n_reconnects += 1,
                 Output::InviteOffer(sealed) => peer.invite_offer = Some(sealed),
                 Output::Encoder(command) => {
                     command.apply(&mut peer.encoder);
@@ -401,7 +400,7 @@ impl World {
                 self.deliver(index, GATHERING, event(LinkEvent::Described(answer)));
                 self.deliver(index, GATHERING, event(LinkEvent::Candidate("late".into())));
             }
-            LinkCommand::Accept(answer) => self.connect(&answer),
+            LinkCommand::Accept(answer) => self.accept(end, &answer),
             LinkCommand::AddCandidate(_) => {}
             LinkCommand::SendFeatures(packet) => {
                 if let Some((peer, id)) = self.other_end(end).filter(|_| self.network_is_up) {
@@ -428,18 +427,21 @@ impl World {
         }
     }
 
-    /// Connects the two link ends that an answer names.
-    fn connect(&mut self, answer: &str) {
-        let numbers: Vec<u32> = answer.split(' ').map(|n| n.parse().unwrap()).collect();
-        let [host, host_link, guest, guest_link] = numbers[..] else { panic!("{answer}") };
+    /// Connects the two link ends that an answer names. Other answers are refused.
+    fn accept(&mut self, (index, id): LinkEnd, answer: &str) {
+        let numbers: Vec<u32> = answer.split(' ').filter_map(|n| n.parse().ok()).collect();
+        let [host, host_link, guest, guest_link] = numbers[..] else {
+            let error = LinkError::from(webrtc::error::Error::ErrSDPZeroTransceivers);
+            self.handle(index, Input::Link(id, LinkEvent::Error(error)));
+            return;
+        };
         let ends = [(host as usize, LinkId(host_link)), (guest as usize, LinkId(guest_link))];
-        if !self.has_path {
+        if !self.has_path || !self.network_is_up {
             return;
         }
         self.connections.push(Connection { ends, is_alive: true, held_back: VecDeque::new() });
         for (index, id) in ends {
-            self.deliver(index, 2 * LATENCY, Input::Link(id, LinkEvent::ControlOpen));
-            self.deliver(index, 3 * LATENCY, Input::Link(id, LinkEvent::FeaturesOpen));
+            self.deliver(index, 2 * LATENCY, Input::Link(id, LinkEvent::Open));
         }
     }
 

@@ -1,0 +1,138 @@
+//! The links of a session: the one in use, and those under construction.
+
+use std::time::{Duration, Instant};
+
+use super::io::LinkId;
+use super::phase::LinkState;
+
+/// Most links under construction at a time. A further attempt replaces the oldest.
+const MAX_ATTEMPTS: usize = 2;
+/// Times from the beginning of one attempt to that of the next, in order; the last one repeats.
+///
+/// Each attempt runs on beside the next one, so a slow network is not asked for ever faster work.
+const PATIENCE: [Duration; 5] = [
+    Duration::from_secs(5),
+    Duration::from_secs(7),
+    Duration::from_secs(10),
+    Duration::from_secs(14),
+    Duration::from_secs(20),
+];
+/// A link that is not ready this long after it was begun is given up.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Links of one session.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// The link that carries the call, or did so until the peer was lost.
+    pub(super) current: Option<LinkState>,
+    /// Links under construction, oldest first.
+    attempts: Vec<LinkState>,
+    n_made: u32,
+    /// When the newest attempt began.
+    began: Option<Instant>,
+    /// Attempts since the last [`Links::reset_patience`].
+    n_begun: usize,
+}
+
+impl Links {
+    /// Begins a link. Returns its number, and that of an attempt that was given up for it.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        attempt: u8,
+        offer: Option<String>,
+    ) -> (LinkId, Option<LinkId>) {
+        self.n_made += 1;
+        let id = LinkId(self.n_made);
+        let given_up =
+            (self.attempts.len() == MAX_ATTEMPTS).then(|| self.attempts.remove(0)).map(|l| l.id);
+        self.attempts.push(LinkState::new(id, attempt, now, offer));
+        self.began = Some(now);
+        self.n_begun += 1;
+        (id, given_up)
+    }
+
+    /// Returns when the next attempt may begin; `None` if at once.
+    pub(super) fn next_attempt(&self) -> Option<Instant> {
+        let patience = PATIENCE[self.n_begun.checked_sub(1)?.min(PATIENCE.len() - 1)];
+        self.began.map(|began| began + patience)
+    }
+
+    /// Lets the next attempt begin at once, and those after it with the shortest intervals.
+    pub(super) fn reset_patience(&mut self) {
+        self.n_begun = 0;
+    }
+
+    /// Returns when the newest attempt began, if one is under construction.
+    pub(super) fn newest_began(&self) -> Option<Instant> {
+        self.attempts.last().map(|link| link.began)
+    }
+
+    /// Returns when the oldest attempt is given up.
+    pub(super) fn expiry(&self) -> Option<Instant> {
+        self.attempts.first().map(|link| link.began + ATTEMPT_TIMEOUT)
+    }
+
+    /// Removes the attempt that began first, and returns its number.
+    pub(super) fn remove_oldest_attempt(&mut self) -> Option<LinkId> {
+        (!self.attempts.is_empty()).then(|| self.attempts.remove(0).id)
+    }
+
+    /// Removes an attempt; returns whether there was one of this number.
+    pub(super) fn remove_attempt(&mut self, id: LinkId) -> bool {
+        let n_before = self.attempts.len();
+        self.attempts.retain(|link| link.id != id);
+        self.attempts.len() < n_before
+    }
+
+    /// Removes all attempts and returns their numbers.
+    pub(super) fn take_attempts(&mut self) -> Vec<LinkId> {
+        self.attempts.drain(..).map(|link| link.id).collect()
+    }
+
+    /// Puts an attempt into use. Returns the numbers of all other links, which are given up.
+    pub(super) fn promote(&mut self, id: LinkId) -> Vec<LinkId> {
+        let Some(at) = self.attempts.iter().position(|link| link.id == id) else {
+            return Vec::new();
+        };
+        let replaced = self.current.replace(self.attempts.remove(at));
+        replaced.map(|link| link.id).into_iter().chain(self.take_attempts()).collect()
+    }
+
+    /// Returns the attempt that began last.
+    pub(super) fn newest_attempt(&self) -> Option<&LinkState> {
+        self.attempts.last()
+    }
+
+    /// Returns all links, the one in use last.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LinkState> {
+        self.attempts.iter().chain(&self.current)
+    }
+
+    pub(super) fn get(&self, id: LinkId) -> Option<&LinkState> {
+        self.iter().find(|link| link.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut LinkState> {
+        self.attempts.iter_mut().chain(&mut self.current).find(|link| link.id == id)
+    }
+
+    /// Returns the link of an attempt, by the number that both ends know.
+    pub(super) fn of_attempt(&mut self, attempt: u8) -> Option<&mut LinkState> {
+        self.attempts.iter_mut().chain(&mut self.current).find(|link| link.attempt == Some(attempt))
+    }
+
+    /// Lets another peer count its attempts from the start.
+    pub(super) fn forget_attempt_numbers(&mut self) {
+        self.attempts.iter_mut().chain(&mut self.current).for_each(|link| link.attempt = None);
+    }
+
+    pub(super) fn is_current(&self, id: LinkId) -> bool {
+        self.current.as_ref().is_some_and(|link| link.id == id)
+    }
+
+    /// Returns whether the channels of a link under construction are open.
+    pub(super) fn is_attempt_open(&self) -> bool {
+        self.attempts.iter().any(|link| link.is_open)
+    }
+}
