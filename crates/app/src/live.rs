@@ -346,6 +346,5 @@ fn append(file: &mut Option<BufWriter<File>>, row: &StatsRow) -> anyhow::Result<
 }
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(BufWriter::new(file))
+    Ok(BufWriter::new(capture::create_private(path)?))
 }

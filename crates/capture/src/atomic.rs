@@ -1,6 +1,6 @@
-//! Files and folders that appear under their name only when complete.
+//! Files and folders that appear under their name only when complete, and that only their owner reads.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,15 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::errors::WriteError;
 
-/// Parts of temporary names, which are hidden and recognizable: `.Xq2f9a.tmp`.
-const PREFIX: &str = ".";
+/// Parts of temporary names, which are hidden and recognizable: `.feathercall-Xq2f9a.tmp`.
+const PREFIX: &str = ".feathercall-";
 const SUFFIX: &str = ".tmp";
 
 /// Writes a file atomically: readers see the old contents or all of `bytes`, never a part.
 ///
 /// The bytes go to a temporary file in the same folder, reach the disk (`fsync`), and then replace
-/// `path` by a rename. An existing file is overwritten.
+/// `path` by a rename. An existing file is overwritten. On Unix only the owner can read and write
+/// the new file (mode 0600), whatever the mode of the one that it replaces.
 ///
 /// # Errors
 /// [`WriteError::Io`] if the folder is missing or not writable, the disk is full, or `path` is a
@@ -44,8 +45,75 @@ pub fn check_writable(path: &Path) -> Result<(), WriteError> {
     check().map_err(WriteError::io(path))
 }
 
+/// Creates or empties a file that grows while it is read, such as statistics. On Unix only the
+/// owner can read and write it (mode 0600), even if it existed with another mode. Devices and pipes
+/// keep their mode.
+///
+/// # Errors
+/// [`WriteError::Io`] if the folder is missing or not writable, or `path` is a folder.
+pub fn create_private(path: &Path) -> Result<File, WriteError> {
+    let create = || {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
+        #[cfg(unix)]
+        if file.metadata()?.is_file() {
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        }
+        Ok(file)
+    };
+    create().map_err(WriteError::io(path))
+}
+
+/// Creates a folder of the program's own with its parents. On Unix the folders that are created
+/// have mode 0700, and so has `path` if it existed with another mode.
+///
+/// # Errors
+/// [`WriteError::Io`] if a folder cannot be created, or belongs to somebody else.
+pub fn create_private_folder(path: &Path) -> Result<(), WriteError> {
+    let create = || {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)?;
+        #[cfg(unix)]
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        Ok(())
+    };
+    create().map_err(WriteError::io(path))
+}
+
+/// Returns the temporary files and folders that a crash or a power cut left in `folder`, sorted by
+/// name. Those that a running program is writing are left out.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn abandoned_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut abandoned = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_temporary = name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+        if is_temporary && !is_locked(&entry.path()) {
+            abandoned.push(entry.path());
+        }
+    }
+    abandoned.sort();
+    Ok(abandoned)
+}
+
+/// Returns whether a running program holds the lock of a temporary file or folder.
+fn is_locked(path: &Path) -> bool {
+    let lock = File::open(path).map(|file| file.try_lock());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+}
+
 /// File under a temporary name. [`AtomicFile::commit`] moves it to its final path, dropping removes
-/// it.
+/// it. It is locked meanwhile, which tells it from what a crash left behind.
 pub(crate) struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
@@ -54,7 +122,13 @@ pub(crate) struct AtomicFile {
 impl AtomicFile {
     /// Creates the temporary file beside `path`.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let file = temporary_file(folder_of(path))?;
+        let file = Builder::new()
+            .prefix(PREFIX)
+            .suffix(SUFFIX)
+            .tempfile_in(folder_of(path))
+            .map_err(|error| without_temporary_name(&error))?;
+        // Without locks (some network folders) it would only be listed as abandoned.
+        let _ = file.as_file().try_lock();
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -82,22 +156,26 @@ impl Seek for AtomicFile {
     }
 }
 
-/// Folder under a temporary name. [`AtomicFolder::commit`] moves it to its final path, dropping
-/// removes it with its files.
+/// Folder under a temporary name, with mode 0700 on Unix. [`AtomicFolder::commit`] moves it to its
+/// final path, dropping removes it with its files.
 pub(crate) struct AtomicFolder {
     folder: TempDir,
+    /// Holds the lock of the folder. `None` on systems that cannot open folders.
+    _lock: Option<File>,
     path: PathBuf,
 }
 
 impl AtomicFolder {
     /// Creates the temporary folder beside `path`.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let folder = Builder::new()
-            .prefix(PREFIX)
-            .suffix(SUFFIX)
-            .tempdir_in(folder_of(path))
-            .map_err(|error| without_temporary_name(&error))?;
-        Ok(Self { folder, path: path.to_owned() })
+        let mut builder = Builder::new();
+        builder.prefix(PREFIX).suffix(SUFFIX);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder =
+            builder.tempdir_in(folder_of(path)).map_err(|error| without_temporary_name(&error))?;
+        let lock = File::open(folder.path()).ok().filter(|lock| lock.try_lock().is_ok());
+        Ok(Self { folder, _lock: lock, path: path.to_owned() })
     }
 
     /// Returns the temporary path, under which the files are written.
@@ -109,26 +187,13 @@ impl AtomicFolder {
     /// folder there is replaced.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         for entry in fs::read_dir(self.folder.path())? {
-            fs::File::open(entry?.path())?.sync_all()?;
+            File::open(entry?.path())?.sync_all()?;
         }
         sync_folder(self.folder.path())?;
         fs::rename(self.folder.path(), &self.path)?;
         self.folder.disable_cleanup(true);
         sync_folder(folder_of(&self.path))
     }
-}
-
-/// Creates the temporary file of [`AtomicFile`], with the permissions of any new file.
-fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = Builder::new();
-    builder.prefix(PREFIX).suffix(SUFFIX);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // The library's default lets only the owner read. The process's umask still applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder).map_err(|error| without_temporary_name(&error))
 }
 
 /// Returns the folder that contains `path`.
@@ -150,7 +215,7 @@ fn without_temporary_name(error: &io::Error) -> io::Error {
 /// Waits until renames in a folder are on the disk. Does nothing on systems other than Unix, which
 /// cannot open folders as files.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -191,14 +256,48 @@ mod tests {
         assert_eq!(folder.names(), [""; 0]);
     }
 
+    #[test]
+    fn what_a_crash_left_is_listed_and_what_is_being_written_is_not() {
+        let folder = Folder::new("atomic-abandoned");
+        let file = AtomicFile::create(&folder.join("a")).unwrap();
+        let pictures = AtomicFolder::create(&folder.join("b")).unwrap();
+        fs::write(folder.join(".feathercall-crash1.tmp"), "half").unwrap();
+        fs::write(folder.join(".others.tmp"), "not ours").unwrap();
+        let abandoned = abandoned_files(&folder.0).unwrap();
+        if cfg!(unix) {
+            assert_eq!(abandoned, [folder.join(".feathercall-crash1.tmp")]);
+        } else {
+            assert!(abandoned.contains(&folder.join(".feathercall-crash1.tmp")));
+        }
+        drop((file, pictures));
+    }
+
     #[cfg(unix)]
     #[test]
-    fn a_file_is_as_readable_as_any_other_the_user_creates() {
-        use std::os::unix::fs::PermissionsExt as _;
+    fn only_the_owner_reads_what_is_written() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
         let folder = Folder::new("atomic-mode");
-        write_file(&folder.join("ours"), b"").unwrap();
-        fs::write(folder.join("usual"), b"").unwrap();
-        let mode = |name| fs::metadata(folder.join(name)).unwrap().permissions().mode();
-        assert_eq!(mode("ours"), mode("usual"));
+        let mode = |name| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o7777;
+        // A file that everybody could read is replaced by one that only the owner reads.
+        fs::write(folder.join("face"), "old").unwrap();
+        fs::set_permissions(folder.join("face"), fs::Permissions::from_mode(0o644)).unwrap();
+        write_file(&folder.join("face"), b"new").unwrap();
+        fs::write(folder.join("statistics"), "old").unwrap();
+        fs::set_permissions(folder.join("statistics"), fs::Permissions::from_mode(0o644)).unwrap();
+        create_private(&folder.join("statistics")).unwrap();
+        create_private(&folder.join("new")).unwrap();
+        assert_eq!(["face", "statistics", "new"].map(mode), [0o600; 3]);
+        assert_eq!(fs::read(folder.join("statistics")).unwrap(), b"", "it was emptied");
+
+        create_private_folder(&folder.join("data/faces")).unwrap();
+        let pictures = AtomicFolder::create(&folder.join("pictures")).unwrap();
+        pictures.commit().unwrap();
+        assert_eq!(["data", "data/faces", "pictures"].map(mode), [0o700; 3]);
+
+        // A device keeps its mode.
+        symlink("/dev/null", folder.join("null")).unwrap();
+        let before = mode("null");
+        create_private(&folder.join("null")).unwrap();
+        assert_eq!(mode("null"), before);
     }
 }

@@ -48,7 +48,9 @@ mod source;
 mod test_clips;
 mod y4m;
 
-pub use atomic::{check_writable, write_file};
+pub use atomic::{
+    abandoned_files, check_writable, create_private, create_private_folder, write_file,
+};
 pub use camera::CameraError;
 pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};
