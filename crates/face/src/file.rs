@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::consent::Consent;
 use crate::file_error::FaceFileError;
 use crate::info::{FaceInfo, LayerInfo, sums};
 use crate::layout::Layout;
@@ -34,6 +35,7 @@ const SIZES: [u8; 4] = *b"SIZE";
 const PROFILE: [u8; 4] = *b"PROF";
 const LAYER: [u8; 4] = *b"LAYR";
 const SENDER: [u8; 4] = *b"SNDR";
+const CONSENT: [u8; 4] = *b"CNST";
 
 /// Face model as a face file stores it: in layers, coarse to fine, with quantized parameters.
 ///
@@ -54,7 +56,8 @@ pub struct PackedModel {
 /// Little-endian: the magic `FEATFACE`, version u16, number of sections u16, the table (tag, flags
 /// u32, length u32, SHA-256 of the section), the SHA-256 of everything before it, then the sections
 /// in the order of the table: sizes, codec profile, layers from coarse to fine, and the sender's
-/// part, which is private (flag 1) and which [`FaceFile::public_bytes`] leaves out.
+/// part with the record of consent, which are private (flag 1) and which
+/// [`FaceFile::public_bytes`] leaves out.
 /// `docs/FACE_FILE.md` specifies every section.
 ///
 /// A file cut off at the end of a layer is a valid face file with a coarser model of the same
@@ -85,6 +88,9 @@ pub struct FaceFile {
     /// Bytes of the sender's part (identity, embedder, torso reference); opaque to this crate.
     /// `None` in a file received from a peer.
     pub sender: Option<Vec<u8>>,
+    /// Record of the person's consent. `None` in a file received from a peer, of a synthetic person,
+    /// or of a version without such records.
+    pub consent: Option<Consent>,
     sizes_bytes: Vec<u8>,
     layers: Vec<Layer>,
     missing: Vec<Entry>,
@@ -176,7 +182,7 @@ impl FaceFile {
         let file = Self::from_parts(packed, codec_profile, sender);
         for (part, got, limit) in [
             ("public part", file.length(false), MAX_PUBLIC_BYTES),
-            ("whole", file.length(true), Self::MAX_BYTES),
+            ("whole", file.length(true) + TABLE_ENTRY + Consent::BYTES, Self::MAX_BYTES),
         ] {
             if got > limit {
                 return Err(FaceFileError::TooLong { part, got, limit });
@@ -204,12 +210,14 @@ impl FaceFile {
         let mut found: Vec<([u8; 4], &[u8])> = Vec::new();
         let mut layers: Vec<Vec<u8>> = Vec::new();
         let mut missing = Vec::new();
+        let mut previous = None;
         for entry in entries {
             let Entry { tag, length, .. } = entry;
-            if at == bytes.len() && length > 0 && !layers.is_empty() {
+            if at == bytes.len() && length > 0 && previous == Some(LAYER) {
                 missing.push(entry);
                 continue;
             }
+            previous = Some(tag);
             let section = bytes
                 .get(at..at + length)
                 .ok_or(FaceFileError::Truncated { want: at + length, got: bytes.len() })?;
@@ -238,8 +246,10 @@ impl FaceFile {
         let required =
             |tag| optional(tag)?.ok_or(FaceFileError::Sections { part: section_name(tag), got: 0 });
         let (sizes, profile, sender) = (required(SIZES)?, required(PROFILE)?, optional(SENDER)?);
+        let consent = optional(CONSENT)?.map(|bytes| Consent::parse(&bytes)).transpose()?;
         check_profile(&profile)?;
-        Ok(Self::from_parts(PackedModel::from_sections(sizes, layers, missing)?, profile, sender))
+        let packed = PackedModel::from_sections(sizes, layers, missing)?;
+        Ok(Self { consent, ..Self::from_parts(packed, profile, sender) })
     }
 
     /// Returns how much of a face file the first bytes of a transfer hold, or `None` before its
@@ -266,7 +276,7 @@ impl FaceFile {
 
     fn from_parts(packed: PackedModel, codec_profile: Vec<u8>, sender: Option<Vec<u8>>) -> Self {
         let PackedModel { model, sizes_bytes, layers, missing } = packed;
-        Self { model, codec_profile, sender, sizes_bytes, layers, missing }
+        Self { model, codec_profile, sender, consent: None, sizes_bytes, layers, missing }
     }
 
     /// Returns the whole file including its private part, for its owner only.
@@ -317,25 +327,32 @@ impl FaceFile {
         }
     }
 
-    fn sections(&self, private: bool) -> Vec<([u8; 4], u32, &[u8])> {
+    fn sections<'a>(
+        &'a self,
+        private: bool,
+        consent: Option<&'a [u8; Consent::BYTES]>,
+    ) -> Vec<([u8; 4], u32, &'a [u8])> {
         let mut sections =
             vec![(SIZES, 0, &self.sizes_bytes[..]), (PROFILE, 0, &self.codec_profile)];
         sections.extend(self.layers.iter().map(|layer| (LAYER, 0, &layer.bytes[..])));
         // Nothing follows the layers of an incomplete file.
-        if let (true, true, Some(sender)) = (private, self.missing.is_empty(), &self.sender) {
-            sections.push((SENDER, PRIVATE, sender));
+        if private && self.missing.is_empty() {
+            sections.extend(self.sender.as_deref().map(|sender| (SENDER, PRIVATE, sender)));
+            sections.extend(consent.map(|consent| (CONSENT, PRIVATE, &consent[..])));
         }
         sections
     }
 
     fn length(&self, private: bool) -> usize {
-        let sections = self.sections(private);
+        let consent = self.consent.map(Consent::to_bytes);
+        let sections = self.sections(private, consent.as_ref());
         let table = (sections.len() + self.missing.len()) * TABLE_ENTRY;
         FIXED + table + 32 + sections.iter().map(|(_, _, s)| s.len()).sum::<usize>()
     }
 
     fn assemble(&self, private: bool) -> Vec<u8> {
-        let sections = self.sections(private);
+        let consent = self.consent.map(Consent::to_bytes);
+        let sections = self.sections(private, consent.as_ref());
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(((sections.len() + self.missing.len()) as u16).to_le_bytes());
@@ -434,6 +451,7 @@ fn section_name(tag: [u8; 4]) -> &'static str {
         PROFILE => "codec profile",
         LAYER => "layer",
         SENDER => "sender part",
+        CONSENT => "record of consent",
         _ => "unknown section",
     }
 }
@@ -453,6 +471,23 @@ mod tests {
                 .unwrap()
         });
         FILE.clone()
+    }
+
+    #[test]
+    fn consent_is_recorded_in_the_own_file_and_nowhere_else() {
+        let consent = Consent {
+            given: std::time::Duration::from_secs(1_764_547_201),
+            form: crate::ConsentForm::Terminal,
+        };
+        let with = FaceFile { consent: Some(consent), ..file() };
+        let bytes = with.to_bytes();
+        assert_eq!(FaceFile::parse(&bytes).unwrap().consent, Some(consent));
+        assert_eq!(bytes.len(), file().to_bytes().len() + TABLE_ENTRY + Consent::BYTES);
+        assert_eq!(with.public_bytes(), file().public_bytes());
+        assert_eq!(FaceFile::parse(&with.public_bytes()).unwrap().consent, None);
+        // A file cut off behind its sender part is not taken for one without consent.
+        let cut = FaceFile::parse(&bytes[..bytes.len() - Consent::BYTES]).unwrap_err();
+        assert!(matches!(cut, FaceFileError::Truncated { .. }), "{cut}");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod backdrop;
 mod background;
 mod bin_coder;
 mod code_derivative;
+mod consent;
 mod field_pass;
 mod file;
 mod file_error;
@@ -71,6 +72,7 @@ mod work;
 
 pub use background::Background;
 pub use code_derivative::CodeDerivative;
+pub use consent::{Consent, ConsentForm};
 pub use field_pass::FieldPass;
 pub use file::{FaceFile, FileProgress, PackedModel};
 pub use file_error::FaceFileError;
