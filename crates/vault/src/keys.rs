@@ -1,0 +1,284 @@
+//! Where the key of a user's files is looked up.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy as _;
+
+use crate::key::{Key, KeyId};
+use crate::key_file::{self, KeyFileError};
+use crate::key_store::{BoundedKeyStore, KeyStoreError};
+use crate::sealed_file::{Content, OpenError, key_id};
+
+/// Environment variable that names the key file to use, instead of any other key.
+pub const KEY_FILE_VARIABLE: &str = "FEATHERCALL_KEY_FILE";
+
+/// Where a key is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeyPlace {
+    /// The key store of the system.
+    System,
+    /// A file.
+    File(PathBuf),
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("the system's key store"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why there is no key.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The key file cannot be used.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// Neither a key store nor a place for a key file.
+    #[error(
+        "there is no place for a key: this user has no home folder; set {KEY_FILE_VARIABLE} to a file"
+    )]
+    NoPlace,
+    /// The file is not encrypted, or not readable with any key.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The key file that was named has another key.
+    #[error(
+        "encrypted with key {id}, which {} does not hold; \
+         set {KEY_FILE_VARIABLE} to the file that does, or unset it", path.display()
+    )]
+    NotInFile { id: KeyId, path: PathBuf },
+    /// The key was on another computer or account, or was removed.
+    #[error(
+        "encrypted with key {id}, which this user does not have; set {KEY_FILE_VARIABLE} to a file \
+         that holds it, or enroll again"
+    )]
+    Missing { id: KeyId },
+    /// The key may be in the key store, which gives none.
+    #[error(
+        "encrypted with key {id}: {source}, or set {KEY_FILE_VARIABLE} to a file that holds the key"
+    )]
+    NoStore { id: KeyId, source: KeyStoreError },
+}
+
+/// The keys of a user: which one encrypts new files, and which one opens a file.
+///
+/// With [`KEY_FILE_VARIABLE`] set, the key in that file and no other. Otherwise new files get the
+/// key in the system's key store; where there is none, as on a computer without a desktop, the key
+/// in `feathercall/key` in the user's folder of settings (`~/.config`, `%APPDATA%`). A key is
+/// created when it is first needed. The system's key store has 3 s to answer, or a minute if it can
+/// ask a person to unlock it.
+pub struct Keys {
+    /// The only place, if it was named.
+    named: Option<PathBuf>,
+    store: Option<BoundedKeyStore>,
+    own_file: Option<PathBuf>,
+}
+
+impl Keys {
+    /// The keys of the user who runs the program.
+    pub fn of_user() -> Self {
+        if let Some(path) = std::env::var_os(KEY_FILE_VARIABLE).filter(|path| !path.is_empty()) {
+            return Self::in_file(path.into());
+        }
+        let settings = etcetera::choose_base_strategy().ok().map(|folders| folders.config_dir());
+        Self {
+            named: None,
+            store: Some(BoundedKeyStore::of_system()),
+            own_file: settings.map(|folder| folder.join("feathercall").join("key")),
+        }
+    }
+
+    /// The key in this file and no other. [`Keys::own`] creates the file, but not its folder.
+    pub fn in_file(path: PathBuf) -> Self {
+        Self { named: Some(path), store: None, own_file: None }
+    }
+
+    /// Returns the key that encrypts new files, and where it is kept. Creates it if necessary.
+    ///
+    /// # Errors
+    /// If a key file cannot be used, or there is no place for one.
+    pub fn own(&self) -> Result<(Key, KeyPlace), KeyError> {
+        if let Some(path) = &self.named {
+            let key = key_file::read(path, false)?;
+            return Ok((key.map_or_else(|| key_file::create(path), Ok)?, file(path)));
+        }
+        let stored = self.store.as_ref().map(|store| (store, store.get()));
+        if let Some((_, Ok(Some(key)))) = stored {
+            return Ok((key, KeyPlace::System));
+        }
+        if let Some(path) = &self.own_file
+            && let Some(key) = key_file::read(path, true)?
+        {
+            return Ok((key, file(path)));
+        }
+        if let Some((store, Ok(None))) = stored
+            && let Ok(key) = store.create(Key::random().map_err(KeyFileError::from)?)
+        {
+            return Ok((key, KeyPlace::System));
+        }
+        let path = self.own_file.as_ref().ok_or(KeyError::NoPlace)?;
+        key_file::create_folder(path)?;
+        Ok((key_file::create(path)?, file(path)))
+    }
+
+    /// Decrypts a file with the key that it names.
+    ///
+    /// # Errors
+    /// If the file is damaged or contains something else, or its key is not found.
+    pub fn open(&self, content: Content, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let key = self.find(key_id(content, bytes)?)?;
+        Ok(key.open(content, bytes)?)
+    }
+
+    /// Returns the key of this name. The key files come first, because they answer at once.
+    fn find(&self, id: KeyId) -> Result<Key, KeyError> {
+        if let Some(path) = &self.named {
+            let key = key_file::read(path, false)?.filter(|key| key.id() == id);
+            return key.ok_or_else(|| KeyError::NotInFile { id, path: path.clone() });
+        }
+        if let Some(path) = &self.own_file
+            && let Some(key) = key_file::read(path, true)?
+            && key.id() == id
+        {
+            return Ok(key);
+        }
+        match self.store.as_ref().map(BoundedKeyStore::get) {
+            Some(Ok(Some(key))) if key.id() == id => Ok(key),
+            Some(Ok(_)) | None => Err(KeyError::Missing { id }),
+            Some(Err(source)) => Err(KeyError::NoStore { id, source }),
+        }
+    }
+}
+
+fn file(path: &Path) -> KeyPlace {
+    KeyPlace::File(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::key_store::KeyStore;
+
+    /// A key store in memory.
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Option<Key>>>);
+
+    impl KeyStore for Memory {
+        fn get(&self) -> Result<Option<Key>, KeyStoreError> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        fn set(&self, key: &Key) -> Result<(), KeyStoreError> {
+            *self.0.lock().unwrap() = Some(key.clone());
+            Ok(())
+        }
+    }
+
+    /// A key store that never answers, like one that waits to be unlocked.
+    struct Silent;
+
+    impl KeyStore for Silent {
+        fn get(&self) -> Result<Option<Key>, KeyStoreError> {
+            loop {
+                std::thread::park();
+            }
+        }
+
+        fn set(&self, _key: &Key) -> Result<(), KeyStoreError> {
+            self.get().map(drop)
+        }
+    }
+
+    fn keys(store: impl KeyStore, wait: Duration, folder: &TempDir) -> Keys {
+        Keys {
+            named: None,
+            store: Some(BoundedKeyStore::new(store, wait)),
+            own_file: Some(folder.path().join("feathercall/key")),
+        }
+    }
+
+    fn answering(store: &Memory, folder: &TempDir) -> Keys {
+        keys(store.clone(), Duration::from_mins(1), folder)
+    }
+
+    fn silent(folder: &TempDir) -> Keys {
+        keys(Silent, Duration::from_millis(1), folder)
+    }
+
+    #[test]
+    fn the_system_keeps_the_key_where_it_can() {
+        let (folder, store) = (TempDir::new().unwrap(), Memory::default());
+        let (key, place) = answering(&store, &folder).own().unwrap();
+        assert_eq!(place, KeyPlace::System);
+        assert_eq!(answering(&store, &folder).own().unwrap().0, key, "it is created once");
+        assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "no key file");
+
+        let sealed = key.seal(Content::Face, b"face").unwrap();
+        assert_eq!(answering(&store, &folder).open(Content::Face, &sealed).unwrap(), b"face");
+        let error = answering(&Memory::default(), &folder).open(Content::Face, &sealed);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("enroll again") && error.contains(KEY_FILE_VARIABLE), "{error}");
+    }
+
+    #[test]
+    fn a_key_file_takes_its_place_and_stays_in_use() {
+        let folder = TempDir::new().unwrap();
+        let (key, place) = silent(&folder).own().unwrap();
+        let path = folder.path().join("feathercall/key");
+        assert_eq!(place, KeyPlace::File(path.clone()));
+        let sealed = key.seal(Content::Face, b"face").unwrap();
+        assert_eq!(silent(&folder).open(Content::Face, &sealed).unwrap(), b"face");
+        // A key store that appears later does not make the older files unreadable.
+        let store = Memory::default();
+        assert_eq!(answering(&store, &folder).own().unwrap().0, key);
+        assert_eq!(*store.0.lock().unwrap(), None);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let error = silent(&folder).own().unwrap_err().to_string();
+            assert!(error.contains("chmod 600"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_silent_key_store_is_an_error_that_says_what_to_do() {
+        let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (key, _) = silent(&other).own().unwrap();
+        let sealed = key.seal(Content::TrainingState, b"state").unwrap();
+        let error = silent(&folder).open(Content::TrainingState, &sealed).unwrap_err().to_string();
+        assert!(error.contains("unlock it") && error.contains(KEY_FILE_VARIABLE), "{error}");
+    }
+
+    #[test]
+    fn a_named_key_file_is_the_only_place() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("key");
+        let named = Keys::in_file(path.clone());
+        let (key, _) = named.own().unwrap();
+        assert_eq!(named.own().unwrap().0, key);
+        let sealed = key.seal(Content::Face, b"face").unwrap();
+        let other = Keys::in_file(folder.path().join("other"));
+        other.own().unwrap();
+        let error = other.open(Content::Face, &sealed).unwrap_err().to_string();
+        assert!(error.contains(&key.id().to_string()) && error.contains("other"), "{error}");
+        fs::write(&path, "not a key").unwrap();
+        assert!(named.own().unwrap_err().to_string().contains("64 hexadecimal digits"));
+        let nowhere = Keys::in_file(folder.path().join("missing/key"));
+        assert!(nowhere.own().unwrap_err().to_string().contains("missing/key"));
+    }
+}
