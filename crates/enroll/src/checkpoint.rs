@@ -1,4 +1,4 @@
-//! Checkpoints of an enrollment in `<out>.part`, a safetensors file.
+//! Checkpoints of an enrollment in `<out>.part`, a safetensors file, encrypted like the face file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
+use vault::{Content, Key};
 
 use crate::adam::Adam;
 
@@ -34,11 +35,12 @@ pub(crate) struct Checkpoint {
 const MAX_BYTES: u64 = 1 << 30;
 
 impl Checkpoint {
-    /// Writes the checkpoint to `path` atomically.
+    /// Writes the checkpoint to `path` atomically, encrypted if there is a key: it holds a model of
+    /// the person and of every frame.
     ///
     /// # Errors
     /// If the file cannot be written; a previous checkpoint then stays unchanged.
-    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, path: &Path, key: Option<&Key>) -> anyhow::Result<()> {
         let arrays = [
             ("field", &self.field),
             ("field.first", &self.field_adam.first),
@@ -64,14 +66,23 @@ impl Checkpoint {
             ("progress".to_owned(), self.progress.to_string()),
             ("noise".to_owned(), self.noise.to_string()),
         ]);
-        Ok(capture::write_file(path, &serialize(views, Some(about))?)?)
+        let mut file = serialize(views, Some(about))?;
+        if let Some(key) = key {
+            file = key.seal(Content::TrainingState, &file)?;
+        }
+        Ok(capture::write_file(path, &file)?)
     }
 
-    /// Reads the checkpoint in `path`; `None` if there is no file.
+    /// Reads the checkpoint in `path`, encrypted with this key or in plain form; `None` if there is
+    /// no file.
     ///
     /// # Errors
-    /// If the file is damaged or has another fingerprint.
-    pub(crate) fn read(path: &Path, fingerprint: &str) -> anyhow::Result<Option<Self>> {
+    /// If the file is damaged, has another fingerprint, or needs another key.
+    pub(crate) fn read(
+        path: &Path,
+        fingerprint: &str,
+        key: Option<&Key>,
+    ) -> anyhow::Result<Option<Self>> {
         let length = match fs::metadata(path) {
             Ok(about) => about.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -80,7 +91,13 @@ impl Checkpoint {
         if length > MAX_BYTES {
             bail!("{} is too large for a checkpoint", path.display());
         }
-        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let mut bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        if vault::is_sealed(&bytes) {
+            let context = || format!("cannot resume from {}", path.display());
+            let key =
+                key.context("it is encrypted; enroll without --plain").with_context(context)?;
+            bytes = key.open(Content::TrainingState, &bytes).with_context(context)?;
+        }
         let damaged = || format!("{} is damaged; enroll without --resume", path.display());
         let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
         let about = metadata.metadata().clone().with_context(damaged)?;
@@ -145,13 +162,40 @@ mod tests {
     fn a_checkpoint_is_restored_only_for_its_own_enrollment() {
         let folder = folder("checkpoint");
         let path = folder.join("me.face.part");
-        assert_eq!(Checkpoint::read(&path, "a face").unwrap(), None);
-        checkpoint().write(&path).unwrap();
-        assert_eq!(Checkpoint::read(&path, "a face").unwrap(), Some(checkpoint()));
-        let other = Checkpoint::read(&path, "another").unwrap_err().to_string();
+        let read = |fingerprint: &str| Checkpoint::read(&path, fingerprint, None);
+        assert_eq!(read("a face").unwrap(), None);
+        checkpoint().write(&path, None).unwrap();
+        assert_eq!(read("a face").unwrap(), Some(checkpoint()));
+        let other = read("another").unwrap_err().to_string();
         assert!(other.contains("another enrollment"), "{other}");
         fs::write(&path, b"nonsense").unwrap();
-        assert!(Checkpoint::read(&path, "a face").unwrap_err().to_string().contains("damaged"));
+        assert!(read("a face").unwrap_err().to_string().contains("damaged"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_encrypted_checkpoint_is_private_and_needs_its_key() {
+        let folder = folder("sealed-checkpoint");
+        let path = folder.join("me.face.part");
+        let key = |name| vault::Keys::in_file(folder.join(name)).own().unwrap().0;
+        let (own, other) = (key("own"), key("other"));
+        checkpoint().write(&path, Some(&own)).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert!(!bytes.windows(6).any(|window| window == b"a face"), "it is legible");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600);
+        }
+        assert_eq!(Checkpoint::read(&path, "a face", Some(&own)).unwrap(), Some(checkpoint()));
+        for (key, says) in [(Some(&other), "encrypted with key"), (None, "without --plain")] {
+            let error = Checkpoint::read(&path, "a face", key).unwrap_err();
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
+        // A checkpoint of an older version is still read.
+        checkpoint().write(&path, None).unwrap();
+        assert_eq!(Checkpoint::read(&path, "a face", Some(&own)).unwrap(), Some(checkpoint()));
         fs::remove_dir_all(folder).unwrap();
     }
 }

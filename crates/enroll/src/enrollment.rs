@@ -66,12 +66,13 @@ pub fn enroll(
     let trained = train(&options, &observations, plan.reserve, &mut clock)?;
 
     clock.report("writing", 0.0, 0, None)?;
-    let (file, profile) = pack(&observations, &trained, plan.n_profiled, &clock)?;
+    let (mut file, profile) = pack(&observations, &trained, plan.n_profiled, &clock)?;
+    file.consent = options.consent;
     // The file is written before its evaluation, in case that is interrupted.
-    capture::write_file(&options.out, &file.to_bytes())?;
+    write_face(&options, &file)?;
     let (quality, packing_loss_db) =
         evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)?;
-    // The checkpoint is no longer needed; it does no harm if it cannot be removed.
+    // The checkpoint is no longer needed. If it cannot be removed, only its owner can read it.
     drop(fs::remove_file(options.part_path()));
     Ok(EnrollmentReport {
         psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
@@ -83,6 +84,15 @@ pub fn enroll(
         seconds: clock.elapsed().as_secs_f64(),
         bytes: file.info().public_bytes,
     })
+}
+
+/// Writes the face file, encrypted if there is a key.
+fn write_face(options: &EnrollOptions, file: &FaceFile) -> anyhow::Result<()> {
+    let mut bytes = file.to_bytes();
+    if let Some(key) = &options.key {
+        bytes = key.seal(vault::Content::Face, &bytes)?;
+    }
+    Ok(capture::write_file(&options.out, &bytes)?)
 }
 
 /// Plan for the work after the training.
@@ -242,6 +252,30 @@ mod tests {
         let error = error_of(&folder.join("missing.mp4"), &out);
         assert!(error.contains("missing.mp4"), "{error}");
         assert_eq!(fs::read(&out).unwrap(), b"previous face");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_face_is_written_encrypted_with_its_record_of_consent() {
+        let folder = folder("encrypted");
+        let (key, _) = vault::Keys::in_file(folder.join("key")).own().unwrap();
+        let consent = face::Consent {
+            given: Duration::from_secs(1_764_547_201),
+            form: face::ConsentForm::Terminal,
+        };
+        let options = EnrollOptions {
+            key: Some(key.clone()),
+            consent: Some(consent),
+            ..EnrollOptions::new(SourceSpec::Actor, folder.join("me.face"))
+        };
+        let packed = PackedModel::new(&FaceModel::untrained(Sizes::tiny(), 1)).unwrap();
+        let mut file = FaceFile::new(packed, vec![1, 2], Some(vec![3; 100])).unwrap();
+        file.consent = options.consent;
+        write_face(&options, &file).unwrap();
+        let sealed = fs::read(&options.out).unwrap();
+        let plain = key.open(vault::Content::Face, &sealed).unwrap();
+        assert_eq!(plain, file.to_bytes());
+        assert_eq!(FaceFile::parse(&plain).unwrap().consent, Some(consent));
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use capture::SourceSpec;
-use face::Sizes;
+use face::{Consent, Sizes};
+use vault::Key;
 
 /// Options of an enrollment: source, output file, budget and quality.
 #[derive(Clone, Debug)]
@@ -31,10 +32,14 @@ pub struct EnrollOptions {
     pub record: Duration,
     /// Parts to leave out for ablation studies.
     pub without: Vec<Ablation>,
+    /// Key with which face file and checkpoints are encrypted; `None` writes them in plain form.
+    pub key: Option<Key>,
+    /// Consent of the person, recorded in the private part of the face file.
+    pub consent: Option<Consent>,
 }
 
 impl EnrollOptions {
-    /// Default options: 256 pixels, ten minutes, the last 15 % of the frames held out.
+    /// Default options: 256 pixels, ten minutes, the last 15 % of the frames held out, plain files.
     pub fn new(source: SourceSpec, out: PathBuf) -> Self {
         Self {
             source,
@@ -47,6 +52,8 @@ impl EnrollOptions {
             seed: 1,
             record: Duration::from_mins(1),
             without: Vec::new(),
+            key: None,
+            consent: None,
         }
     }
 

@@ -135,7 +135,8 @@ impl<'a> Training<'a> {
     /// Restores the checkpoint, if there is one; returns the share of the training it had done.
     fn resume(&mut self) -> anyhow::Result<f32> {
         let path = self.options.part_path();
-        let Some(checkpoint) = Checkpoint::read(&path, &self.fingerprint)? else {
+        let key = self.options.key.as_ref();
+        let Some(checkpoint) = Checkpoint::read(&path, &self.fingerprint, key)? else {
             return Ok(0.0);
         };
         self.trainer.params = checkpoint.field;
@@ -159,7 +160,7 @@ impl<'a> Training<'a> {
             progress,
             noise: self.noise.state(),
         };
-        checkpoint.write(&self.options.part_path())
+        checkpoint.write(&self.options.part_path(), self.options.key.as_ref())
     }
 
     /// Takes one step on random training frames; returns the mean squared error of its pixels.
