@@ -119,9 +119,17 @@ pub(crate) enum Command {
     },
     /// List cameras, microphones, speakers and graphics adapters
     Devices,
-    /// Inspect a face file
+    /// Inspect, export, encrypt or decrypt a face file
     #[command(subcommand)]
     Model(Model),
+    /// List the enrolled faces and what interrupted enrollments, recordings and exports left behind
+    Files {
+        /// Folders to look in besides the program's own [default: the current folder]
+        folders: Vec<PathBuf>,
+        /// Remove what was left behind; faces stay
+        #[arg(long)]
+        remove: bool,
+    },
     /// Measure the speed of one part of the program on this machine
     Bench {
         /// The part to measure
@@ -157,6 +165,7 @@ pub(crate) struct Demo {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub(crate) struct Enroll {
     /// What to learn from: camera, camera:NAME, actor, or a clip
     #[arg(long)]
@@ -188,6 +197,12 @@ pub(crate) struct Enroll {
     /// Print progress and result as JSON lines
     #[arg(long)]
     pub(crate) json: bool,
+    /// State that the person consents to a model of their face, instead of being asked
+    #[arg(long)]
+    pub(crate) i_consent: bool,
+    /// Write the face and the training state unencrypted
+    #[arg(long)]
+    pub(crate) plain: bool,
 }
 
 #[derive(Debug, Args)]
@@ -269,6 +284,27 @@ pub(crate) enum Model {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Write the public part of a face, what a peer receives, to an unencrypted file
+    Export {
+        /// The face file
+        face: PathBuf,
+        /// The file to write
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Encrypt a face file in place
+    Encrypt {
+        /// The face file
+        face: PathBuf,
+    },
+    /// Write an unencrypted copy of a face file, to move it to another computer
+    Decrypt {
+        /// The face file
+        face: PathBuf,
+        /// The file to write
+        #[arg(long)]
+        out: PathBuf,
     },
 }
 

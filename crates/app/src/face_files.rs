@@ -1,21 +1,54 @@
-//! Face files: the built-in one, the user's own, any other.
+//! Face files: the built-in one, the user's own, any other; encrypted or plain.
 
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use anyhow::Context;
 use etcetera::BaseStrategy as _;
 use face::FaceFile;
+use vault::{Content, KeyPlace, Keys};
 
 /// Face of the actor, which ships with the program.
 const DEMO_FACE: &[u8] = include_bytes!("../../../assets/demo.face");
 
-/// Reads the face file at `path`.
+/// The keys of the user who runs the program.
+static KEYS: LazyLock<Keys> = LazyLock::new(Keys::of_user);
+
+/// A face file and how it is stored.
+pub(crate) struct StoredFace {
+    pub(crate) face: FaceFile,
+    pub(crate) is_encrypted: bool,
+}
+
+/// Reads the face file at `path`, and gives a hint on a terminal if it should be encrypted.
 ///
 /// # Errors
-/// If it cannot be read or is not a valid face file.
+/// If it cannot be read or decrypted, or is not a valid face file.
 pub(crate) fn read(path: &Path) -> anyhow::Result<FaceFile> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    FaceFile::parse(&bytes).with_context(|| format!("cannot use {}", path.display()))
+    let StoredFace { face, is_encrypted } = load(path)?;
+    let is_own = face.sender.is_some() && face.to_bytes() != DEMO_FACE;
+    if is_own && !is_encrypted && std::io::stderr().is_terminal() {
+        let path = path.display();
+        eprintln!("hint: {path} is not encrypted; `feathercall model encrypt {path}` does it");
+    }
+    Ok(face)
+}
+
+/// Reads the face file at `path`, whether it is encrypted or not.
+///
+/// # Errors
+/// If it cannot be read or decrypted, or is not a valid face file.
+pub(crate) fn load(path: &Path) -> anyhow::Result<StoredFace> {
+    let mut bytes = read_bytes(path)?;
+    let is_encrypted = vault::is_sealed(&bytes);
+    if is_encrypted {
+        bytes = KEYS.open(Content::Face, &bytes).with_context(|| cannot_use(path))?;
+    }
+    let face = FaceFile::parse(&bytes).with_context(|| cannot_use(path))?;
+    Ok(StoredFace { face, is_encrypted })
 }
 
 /// Reads the face file at `path`, or the built-in one if there is no path.
@@ -28,6 +61,31 @@ pub(crate) fn read_or_demo(path: Option<&Path>) -> anyhow::Result<FaceFile> {
         None => FaceFile::parse(DEMO_FACE)
             .context("the built-in face is damaged; reinstall the program"),
     }
+}
+
+/// Encrypts the face file at `path` in place, atomically. Returns where the key is kept, or `None`
+/// if the file was encrypted already.
+///
+/// # Errors
+/// If the file cannot be read or written, is not a face file, or there is no place for a key. The
+/// file then stays as it was.
+pub(crate) fn encrypt(path: &Path) -> anyhow::Result<Option<KeyPlace>> {
+    let bytes = read_bytes(path)?;
+    if vault::is_sealed(&bytes) {
+        return Ok(None);
+    }
+    FaceFile::parse(&bytes).with_context(|| cannot_use(path))?;
+    let (key, place) = own_key()?;
+    capture::write_file(path, &key.seal(Content::Face, &bytes)?)?;
+    Ok(Some(place))
+}
+
+/// Returns the key that encrypts the user's files, and where it is kept. Creates it if necessary.
+///
+/// # Errors
+/// If there is no place for it.
+pub(crate) fn own_key() -> anyhow::Result<(vault::Key, KeyPlace)> {
+    Ok(KEYS.own()?)
 }
 
 /// Returns the folder for faces enrolled in the window: `feathercall/faces` in the user's data
@@ -50,4 +108,51 @@ pub(crate) fn list_enrolled() -> Vec<PathBuf> {
         .collect();
     faces.sort();
     faces
+}
+
+/// Encrypts the faces enrolled in the window by earlier versions, which wrote them in plain form.
+/// Asks for no key if there is none of them.
+///
+/// # Errors
+/// If one of them cannot be encrypted; it then stays as it was.
+pub(crate) fn encrypt_enrolled() -> anyhow::Result<()> {
+    for path in list_enrolled().iter().filter(|path| is_plain(path)) {
+        encrypt(path).with_context(|| format!("cannot encrypt {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs [`encrypt_enrolled`] on a thread of its own, because the key store may ask the user for a
+/// password. The receiver gets the error, if there is one.
+pub(crate) fn encrypt_enrolled_in_background() -> Receiver<String> {
+    let (errors, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        if let Err(error) = encrypt_enrolled() {
+            // Nobody reads it any more if the window was closed.
+            let _ = errors.send(format!("{error:#}"));
+        }
+    });
+    receiver
+}
+
+/// Returns whether a file exists and does not begin like an encrypted one.
+pub(crate) fn is_plain(path: &Path) -> bool {
+    let mut start = [0; 8];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && !vault::is_sealed(&start)
+}
+
+/// Reads no more of a file than the longest face file, encrypted, and one byte, with which parsing
+/// fails.
+fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let limit = FaceFile::MAX_BYTES + vault::SEALED_OVERHEAD + 1;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}
+
+fn cannot_use(path: &Path) -> String {
+    format!("cannot use {}", path.display())
 }

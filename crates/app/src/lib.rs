@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod consent;
 mod face_files;
 mod face_renderer;
 mod gpu;
@@ -48,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 }
             }
             eprintln!("feathercall: {}", line.replace('\n', " "));
-            ExitCode::FAILURE
+            if error.is::<commands::UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

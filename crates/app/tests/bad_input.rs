@@ -59,7 +59,7 @@ fn a_clip_that_is_none_is_refused() {
     for (clip, says) in [(&text, "notes.mp4"), (&empty, "empty.y4m"), (&missing, "missing.mp4")] {
         let clip = clip.to_str().unwrap();
         fails_with(
-            &["enroll", "--from", clip, "--out", out.to_str().unwrap(), "--budget", "20s"],
+            &["enroll", "--i-consent", "--from", clip, "--out", out.to_str().unwrap(), "--plain"],
             says,
         );
     }
@@ -76,7 +76,7 @@ fn a_clip_that_is_cut_short_is_refused() {
     std::fs::write(&clip, bytes).unwrap();
     let out = folder.join("me.face");
     let args = ["enroll", "--from", clip.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    fails_with(&[&args[..], &["--budget", "30s"]].concat(), "cut short");
+    fails_with(&[&args[..], &["--i-consent", "--plain"]].concat(), "cut short");
     assert!(!out.exists());
 }
 
@@ -92,7 +92,7 @@ fn a_clip_without_a_face_is_refused() {
     std::fs::write(&clip, bytes).unwrap();
     let out = folder.join("me.face");
     let args = ["enroll", "--from", clip.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    fails_with(&[&args[..], &["--budget", "30s"]].concat(), "face");
+    fails_with(&[&args[..], &["--i-consent", "--plain"]].concat(), "face");
     assert!(!out.exists());
 }
 

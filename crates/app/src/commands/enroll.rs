@@ -1,12 +1,19 @@
 //! `feathercall enroll`
 
+use std::path::Path;
+
 use enroll::{Budget, EnrollOptions};
 
 use crate::cli::Enroll;
+use crate::consent;
+use crate::face_files;
 use crate::progress::ProgressDisplay;
 
 /// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
+    let consent = consent::ask(&args.from, args.i_consent)?;
+    let own_key = (!args.plain).then(face_files::own_key).transpose()?;
+    let (key, key_place) = own_key.unzip();
     let budget = args.steps.map(Budget::Steps).or(args.budget).unwrap_or_default();
     let options = EnrollOptions {
         side: args.size,
@@ -15,15 +22,19 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
         holdout: args.holdout,
         resume: args.resume,
         without: args.without,
+        key,
+        consent,
         ..EnrollOptions::new(args.from, args.out.clone())
     };
+    let part = options.part_path();
     let mut progress = ProgressDisplay::new(args.json);
     let result = enroll::enroll(options, &mut |at| {
         progress.report(at.stage, at.fraction, &at.detail);
         true
     });
     progress.finish();
-    let report = result?;
+    let report = result
+        .map_err(|error| if part.exists() { error.context(interrupted(&part)) } else { error })?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
@@ -45,5 +56,18 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     if let Some(loss) = report.packing_loss_db {
         println!("{loss:.2} dB of it are lost by packing into the file");
     }
+    match key_place {
+        Some(place) => println!("encrypted; the key is in {place}"),
+        None => println!("not encrypted, as asked"),
+    }
     Ok(())
+}
+
+/// What to do with the training state of an enrollment that did not end.
+fn interrupted(part: &Path) -> String {
+    format!(
+        "not enrolled; the training state, a model of the person, stays in {} \
+         (continue with --resume, remove it with `feathercall files --remove`)",
+        part.display()
+    )
 }

@@ -7,12 +7,25 @@ mod demo;
 mod devices;
 mod enroll;
 mod evaluate;
+mod files;
 mod model;
 mod offline;
 mod track;
 
 use crate::cli::{Command, Model};
 use crate::window;
+
+/// Wrong usage that the parser of the command line cannot see; exit code 2.
+#[derive(Debug)]
+pub(crate) struct UsageError(pub(crate) String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
 
 /// Runs a command to its end.
 pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
@@ -59,6 +72,10 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             Ok(())
         }
         Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
+        Some(Command::Model(Model::Export { face, out })) => model::export(&face, &out),
+        Some(Command::Model(Model::Encrypt { face })) => model::encrypt(&face),
+        Some(Command::Model(Model::Decrypt { face, out })) => model::decrypt(&face, &out),
+        Some(Command::Files { folders, remove }) => files::run(&folders, remove),
         Some(Command::Bench { part, face, stream, samples, json }) => {
             bench::run(part, face.as_deref(), stream.as_deref(), samples, json)
         }

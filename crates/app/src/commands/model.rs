@@ -1,14 +1,16 @@
-//! `feathercall model info`
+//! `feathercall model`
 
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
 
-use crate::face_files;
+use crate::consent;
+use crate::face_files::{self, StoredFace};
 
 /// Prints the sizes, layers and hash of a face file.
 pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
-    let info = face_files::read(path)?.info();
+    let StoredFace { face, is_encrypted } = face_files::load(path)?;
+    let info = face.info();
     let hash = HEXLOWER.encode(&info.content_hash);
     if is_json {
         let parts = by_name(&info.parts);
@@ -36,6 +38,11 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
                 "layers": layers,
                 "parts": parts,
                 "content_hash": hash,
+                "encrypted": is_encrypted,
+                "consent": face.consent.map(|given| serde_json::json!({
+                    "date": consent::date(given.given),
+                    "form": consent::form_name(given.form),
+                })),
             })
         );
         return Ok(());
@@ -70,6 +77,41 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
     row("download so far", info.public_bytes, |layer| layer.bytes_to_here);
     println!("  {:<20}{:>10}", "codec profile", info.profile_bytes);
     println!("content hash {hash}");
+    println!("{}", if is_encrypted { "encrypted on this computer" } else { "not encrypted" });
+    match face.consent {
+        Some(given) => println!("consent given on {} (UTC)", consent::date(given.given)),
+        None => println!("no record of consent"),
+    }
+    Ok(())
+}
+
+/// Writes the public part of a face, which peers receive.
+pub(super) fn export(path: &Path, out: &Path) -> anyhow::Result<()> {
+    let is_same = matches!((path.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    anyhow::ensure!(
+        !is_same,
+        "that would replace the face by its public part, with which nobody can call; choose another --out"
+    );
+    let public = face_files::load(path)?.face.public_bytes();
+    capture::write_file(out, &public)?;
+    println!("{}: {} bytes, the part that peers receive", out.display(), public.len());
+    Ok(())
+}
+
+/// Encrypts a face file in place.
+pub(super) fn encrypt(path: &Path) -> anyhow::Result<()> {
+    match face_files::encrypt(path)? {
+        Some(place) => println!("{}: encrypted; the key is in {place}", path.display()),
+        None => println!("{} is encrypted already", path.display()),
+    }
+    Ok(())
+}
+
+/// Writes an unencrypted copy of a face file.
+pub(super) fn decrypt(path: &Path, out: &Path) -> anyhow::Result<()> {
+    let whole = face_files::load(path)?.face.to_bytes();
+    capture::write_file(out, &whole)?;
+    println!("{}: {} bytes, not encrypted; guard it like your keys", out.display(), whole.len());
     Ok(())
 }
 

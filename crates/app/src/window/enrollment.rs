@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 
-use anyhow::Context;
 use capture::SourceSpec;
+use face::ConsentForm;
 
 use super::theme;
+use crate::consent;
 use crate::face_files;
 
 /// Time limit of an enrollment in the window.
@@ -30,17 +31,17 @@ enum Message {
 }
 
 impl EnrollmentScreen {
-    /// Starts to enroll a face called `name`.
+    /// Starts to enroll a face called `name`, whose person has just consented.
     ///
     /// # Errors
     /// If the folder for faces cannot be created.
     pub(super) fn start(name: &str, source: SourceSpec) -> anyhow::Result<Self> {
         let folder = face_files::enrolled_folder()?;
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        capture::create_private_folder(&folder)?;
         let file: String =
             name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        let options = enroll::EnrollOptions {
+        let mut options = enroll::EnrollOptions {
+            consent: Some(consent::given_now(ConsentForm::Window)),
             budget: enroll::Budget::Time(BUDGET),
             ..enroll::EnrollOptions::new(source, folder.join(format!("{file}.face")))
         };
@@ -48,14 +49,18 @@ impl EnrollmentScreen {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let cancel = Arc::clone(&is_cancelled);
         std::thread::Builder::new().name("enroll".to_owned()).spawn(move || {
-            let result = enroll::enroll(options, &mut |at| {
-                // If the queue is full, the next report replaces this one.
-                let _ = sender.try_send(Message::Progress {
-                    stage: at.stage.to_owned(),
-                    fraction: at.fraction,
-                    detail: at.detail.clone(),
-                });
-                !cancel.load(Ordering::Relaxed)
+            // Here, because the key store may ask the user for a password.
+            let result = face_files::own_key().and_then(|(key, _)| {
+                options.key = Some(key);
+                enroll::enroll(options, &mut |at| {
+                    // If the queue is full, the next report replaces this one.
+                    let _ = sender.try_send(Message::Progress {
+                        stage: at.stage.to_owned(),
+                        fraction: at.fraction,
+                        detail: at.detail.clone(),
+                    });
+                    !cancel.load(Ordering::Relaxed)
+                })
             });
             let outcome = match result {
                 Ok(report) => format!("Enrolled: {:.1} dB on held-out frames", report.psnr_db),

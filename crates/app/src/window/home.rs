@@ -118,7 +118,7 @@ fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
 
 fn enrollment(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
     ui.heading("Enroll a face");
-    ui.label("Takes one minute of you, speaking and turning your head. The face stays on this computer; during a call your peer holds a copy in memory until you hang up.");
+    ui.label("Takes one minute of you, speaking and turning your head. The face stays on this computer, encrypted; during a call your peer holds a copy in memory until you hang up. Whoever holds a copy can show your face saying anything. The room behind you is part of it.");
     ui.horizontal(|ui| {
         let label = ui.label("Name");
         ui.add(egui::TextEdit::singleline(&mut home.name).desired_width(150.0))

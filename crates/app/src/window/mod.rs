@@ -8,6 +8,7 @@ mod peer_renderer;
 mod theme;
 
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,8 @@ struct Window {
     failure: Arc<OnceLock<GpuFailure>>,
     home: Home,
     screen: Screen,
+    /// Gets an error if the faces of an earlier version cannot be encrypted.
+    encryption_errors: Receiver<String>,
 }
 
 enum Screen {
@@ -118,7 +121,9 @@ impl Window {
             ..Home::default()
         };
         let gpu = Gpu::of_window(&state);
-        let mut window = Self { state, gpu, failure, home, screen: Screen::Home };
+        let encryption_errors = face_files::encrypt_enrolled_in_background();
+        let screen = Screen::Home;
+        let mut window = Self { state, gpu, failure, home, screen, encryption_errors };
         window.home.face = (!window.home.faces.is_empty()).then_some(0);
         match start {
             Start::Home => {}
@@ -190,6 +195,9 @@ impl eframe::App for Window {
                 self.home.message = Some(failure.to_string());
             }
             _ => {}
+        }
+        if let Ok(error) = self.encryption_errors.try_recv() {
+            self.home.message = Some(error);
         }
         let message = match &mut self.screen {
             Screen::Home => {

@@ -1,0 +1,127 @@
+//! `feathercall files`
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::face_files;
+
+/// A checkpoint that changed less than this time ago belongs to an enrollment that is running: it is
+/// written every 20 seconds.
+const IN_USE: Duration = Duration::from_mins(1);
+
+/// Something that an interrupted program left behind.
+struct Unfinished {
+    path: PathBuf,
+    what: &'static str,
+    is_in_use: bool,
+}
+
+/// Lists the faces enrolled in the window, and what interrupted programs left beside them and in
+/// `folders` (the current one if there are none). With `remove`, removes what they left. First
+/// encrypts the faces that earlier versions enrolled.
+pub(super) fn run(folders: &[PathBuf], remove: bool) -> anyhow::Result<()> {
+    let encrypted = face_files::encrypt_enrolled();
+    for path in face_files::list_enrolled() {
+        let is_plain = face_files::is_plain(&path);
+        print_row(
+            &path,
+            if is_plain {
+                "an enrolled face, NOT encrypted"
+            } else {
+                "an enrolled face, encrypted"
+            },
+        );
+    }
+    let here = [PathBuf::from(".")];
+    let named = if folders.is_empty() { &here[..] } else { folders };
+    let mut unfinished = Vec::new();
+    for folder in named {
+        let found = unfinished_in(folder);
+        unfinished.extend(found.with_context(|| format!("cannot list {}", folder.display()))?);
+    }
+    if let Ok(own) = face_files::enrolled_folder()
+        && own.is_dir()
+        && !named.iter().any(|folder| is_same(folder, &own))
+    {
+        let found = unfinished_in(&own);
+        unfinished.extend(found.with_context(|| format!("cannot list {}", own.display()))?);
+    }
+    for Unfinished { path, what, is_in_use } in &unfinished {
+        if *is_in_use {
+            print_row(path, "training state of an enrollment that is running");
+        } else if remove {
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+            println!("removed {}: {what}", path.display());
+        } else {
+            print_row(path, what);
+        }
+    }
+    if !remove && unfinished.iter().any(|file| !file.is_in_use) {
+        println!("`feathercall files --remove` removes what was interrupted");
+    }
+    encrypted
+}
+
+fn print_row(path: &Path, what: &str) {
+    let bytes = size_of(path);
+    println!("{bytes:>12} bytes  {}: {what}", path.display());
+}
+
+/// Returns the size of a file, or of the files of a folder.
+fn size_of(path: &Path) -> u64 {
+    let Ok(about) = path.symlink_metadata() else { return 0 };
+    if !about.is_dir() {
+        return about.len();
+    }
+    let files = fs::read_dir(path).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Finds what interrupted programs left in a folder.
+fn unfinished_in(folder: &Path) -> io::Result<Vec<Unfinished>> {
+    let mut unfinished: Vec<Unfinished> = capture::abandoned_files(folder)?
+        .into_iter()
+        .map(|path| {
+            let what = "an interrupted recording or export";
+            Unfinished { path, what, is_in_use: false }
+        })
+        .collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        if path.extension().is_some_and(|extension| extension == "part") && is_training_state(&path)
+        {
+            let modified = path.metadata().and_then(|about| about.modified()).ok();
+            let is_in_use = modified
+                .and_then(|modified| modified.elapsed().ok())
+                .is_some_and(|age| age < IN_USE);
+            let what = "training state of an unfinished enrollment, a model of a person; \
+                        continue it with --resume";
+            unfinished.push(Unfinished { path, what, is_in_use });
+        }
+    }
+    Ok(unfinished)
+}
+
+/// Returns whether a file begins like the training state of an enrollment, encrypted or as earlier
+/// versions wrote it (safetensors with a fingerprint).
+fn is_training_state(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
+    let is_plain = || {
+        let header = start.get(8..).unwrap_or_default();
+        header.starts_with(b"{") && header.windows(13).any(|key| key == b"\"fingerprint\"")
+    };
+    read.is_ok() && (vault::is_sealed(&start) || is_plain())
+}

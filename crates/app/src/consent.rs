@@ -1,0 +1,135 @@
+//! Consent of a person to a model of their face: asked, stated with an option, or given in the window.
+
+use std::io::{BufRead, IsTerminal as _, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use capture::SourceSpec;
+use face::{Consent, ConsentForm};
+
+use crate::commands::UsageError;
+
+/// What a person should know before they consent.
+const QUESTION: &str = "\
+This makes a face file of the person in the pictures, with the room behind them.
+Whoever holds such a file can show that face saying and doing anything. It stays on this computer,
+encrypted; during a call your peer receives the part that draws the face and the room.
+Is it your own face, or do you have the person's consent? Enroll it? [y/N] ";
+
+/// Consent to enroll a face on the command line. `None` for the actor, who is nobody.
+///
+/// # Errors
+/// If the person refuses, or there is no terminal to ask on and `is_stated` (`--i-consent`) is not
+/// set.
+pub(crate) fn ask(source: &SourceSpec, is_stated: bool) -> anyhow::Result<Option<Consent>> {
+    if matches!(source, SourceSpec::Actor) {
+        return Ok(None);
+    }
+    if is_stated {
+        return Ok(Some(given_now(ConsentForm::Option)));
+    }
+    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        let message = "a face is enrolled only with the person's consent, and there is no terminal to ask on; \
+                       state it with --i-consent";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    anyhow::ensure!(
+        is_confirmed(&mut stdin.lock(), &mut stderr, QUESTION)?,
+        "nothing was enrolled, because consent was not given"
+    );
+    Ok(Some(given_now(ConsentForm::Terminal)))
+}
+
+/// Asks a question and returns whether the answer is yes. No answer is no.
+fn is_confirmed(
+    answers: &mut impl BufRead,
+    terminal: &mut impl Write,
+    question: &str,
+) -> std::io::Result<bool> {
+    write!(terminal, "{question}")?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    answers.read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// Returns a record of consent given at this moment.
+pub(crate) fn given_now(form: ConsentForm) -> Consent {
+    let given = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Consent { given: Duration::from_secs(given.as_secs()), form }
+}
+
+/// Returns the name of a form of consent, as `model info` prints it.
+pub(crate) fn form_name(form: ConsentForm) -> &'static str {
+    match form {
+        ConsentForm::Terminal => "terminal",
+        ConsentForm::Option => "option",
+        ConsentForm::Window => "window",
+    }
+}
+
+/// Returns the date (UTC, Gregorian calendar) of a time since the Unix epoch, as `2025-12-01`.
+///
+/// # Source
+/// Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
+pub(crate) fn date(since_epoch: Duration) -> String {
+    // Days since 0000-03-01, so that the leap day ends a year.
+    let days = since_epoch.as_secs() / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = 400 * era + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yes_is_consent() {
+        for (answer, want) in [
+            ("y\n", true),
+            (" Yes \n", true),
+            ("n\n", false),
+            ("\n", false),
+            ("", false),
+            ("yo\n", false),
+        ] {
+            let mut shown = Vec::new();
+            assert_eq!(
+                is_confirmed(&mut answer.as_bytes(), &mut shown, "so?").unwrap(),
+                want,
+                "{answer:?}"
+            );
+            assert_eq!(shown, b"so?");
+        }
+    }
+
+    #[test]
+    fn the_actor_is_nobody_and_a_stated_consent_is_recorded() {
+        assert_eq!(ask(&SourceSpec::Actor, false).unwrap(), None);
+        let camera = SourceSpec::Camera(None);
+        assert_eq!(
+            ask(&camera, true).unwrap().map(|consent| consent.form),
+            Some(ConsentForm::Option)
+        );
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, want) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (951_868_799, "2000-02-29"),
+            (1_764_547_200, "2025-12-01"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(Duration::from_secs(seconds)), want);
+        }
+    }
+}
