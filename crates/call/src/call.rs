@@ -22,7 +22,7 @@ use crate::face_sender::{FaceSender, FaceSource};
 use crate::link::{LinkSettings, local_address};
 use crate::offline::{DecodeStreamError, decode_stream};
 use crate::random::random;
-use crate::rendezvous::{Rendezvous, ServeError};
+use crate::rendezvous::{EmbeddedRendezvous, ServeError};
 use crate::session::{Exchange, Input, SessionConfig};
 use crate::settings::{LocalMedia, Meeting, Settings};
 use crate::shared::{Shared, lock};
@@ -115,24 +115,31 @@ impl Call {
         let runtime = runtime()?;
         let secret = Secret::new(random());
         let room = secret.room();
-        let (nearby, public) = match &settings.rendezvous {
+        let (embedded, nearby, public) = match &settings.rendezvous {
             Meeting::Manual => return Self::host_manually(&settings, runtime, secret),
-            Meeting::Embedded { listen } => serve_nearby(&runtime, *listen, settings.loopback)?,
+            Meeting::Embedded { listen } => {
+                let listen = listen.unwrap_or(any_port(settings.loopback));
+                let start = EmbeddedRendezvous::start(listen, room.clone());
+                let embedded = runtime.block_on(start)?;
+                let (nearby, public) = addresses_of(&embedded);
+                (Some(embedded), nearby, public)
+            }
             Meeting::Url(host) => {
                 let host = without_scheme(host).to_owned();
-                (host.clone(), host)
+                (None, host.clone(), host)
             }
         };
         let invite = Invite {
-            meeting_point: MeetingPoint::Rendezvous { host: public, room: room.clone() },
+            meeting_point: MeetingPoint::Rendezvous { host: public, room },
             secret: secret.clone(),
         }
         .to_string();
         // An invite that would not open at the other end is noticed here.
         invite.parse::<Invite>()?;
+        let key = secret.room_key();
         let setup = Setup::new(&settings, Role::Host, secret)?;
-        let client = runtime.block_on(SignalingClient::enter(&nearby, &room))?;
-        let call = setup.start(runtime, Connection::Rendezvous(Box::new(client)))?;
+        let client = runtime.block_on(SignalingClient::enter(&nearby, key, Role::Host))?;
+        let call = setup.start(runtime, Connection::Rendezvous(Box::new(client), embedded))?;
         Ok((call, invite))
     }
 
@@ -160,12 +167,13 @@ impl Call {
     pub fn join(invite: &str, settings: Settings) -> Result<Self, StartError> {
         let invite: Invite = invite.parse()?;
         let runtime = runtime()?;
+        let key = invite.secret.room_key();
         let setup = Setup::new(&settings, Role::Guest, invite.secret)?;
         let connection = match invite.meeting_point {
             MeetingPoint::Manual { offer } => Connection::ManualGuest(offer),
-            MeetingPoint::Rendezvous { host, room } => {
-                let client = runtime.block_on(SignalingClient::enter(&host, &room))?;
-                Connection::Rendezvous(Box::new(client))
+            MeetingPoint::Rendezvous { host, .. } => {
+                let client = runtime.block_on(SignalingClient::enter(&host, key, Role::Guest))?;
+                Connection::Rendezvous(Box::new(client), None)
             }
         };
         setup.start(runtime, connection)
@@ -250,7 +258,8 @@ impl Drop for Call {
 
 /// How this end is connected to the other before there is a link.
 enum Connection {
-    Rendezvous(Box<SignalingClient>),
+    /// At a rendezvous service, which a host may run itself.
+    Rendezvous(Box<SignalingClient>, Option<EmbeddedRendezvous>),
     /// Where the offer for the invite goes.
     ManualHost(oneshot::Sender<Vec<u8>>),
     /// The sealed offer of the invite.
@@ -286,10 +295,12 @@ impl Setup {
         let audio = settings.audio;
         let media = LocalMedia { muted: !audio, camera_on: face.is_some(), rate: settings.rate };
         let shared = Arc::new(Shared::new(media));
-        let (exchange, signaling, invite_offer) = match connection {
-            Connection::Rendezvous(client) => (Exchange::Rendezvous, Some(client), None),
-            Connection::ManualHost(sender) => (Exchange::Manual(None), None, Some(sender)),
-            Connection::ManualGuest(offer) => (Exchange::Manual(Some(offer)), None, None),
+        let (exchange, signaling, rendezvous, invite_offer) = match connection {
+            Connection::Rendezvous(client, embedded) => {
+                (Exchange::Rendezvous, Some(client), embedded, None)
+            }
+            Connection::ManualHost(sender) => (Exchange::Manual(None), None, None, Some(sender)),
+            Connection::ManualGuest(offer) => (Exchange::Manual(Some(offer)), None, None, None),
         };
         let face_sender = match source {
             Some(source) => {
@@ -323,6 +334,7 @@ impl Setup {
                 let driver = Driver {
                     link_settings,
                     signaling,
+                    rendezvous,
                     face_sender,
                     playback,
                     shared,
@@ -384,23 +396,21 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Starts a rendezvous service on `runtime`. Returns the addresses by which this machine and other
-/// machines reach it, each as `HOST:PORT`.
-fn serve_nearby(
-    runtime: &Runtime,
-    listen: Option<SocketAddr>,
-    loopback: bool,
-) -> Result<(String, String), ServeError> {
+/// Returns a free port of every interface, or of loopback alone.
+fn any_port(loopback: bool) -> SocketAddr {
     let any = if loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-    let service =
-        runtime.block_on(Rendezvous::bind(listen.unwrap_or(SocketAddr::new(any.into(), 0))))?;
+    SocketAddr::new(any.into(), 0)
+}
+
+/// Returns the addresses by which this machine and other machines reach a service, each as
+/// `HOST:PORT`.
+fn addresses_of(service: &EmbeddedRendezvous) -> (String, String) {
     let address = service.address();
-    runtime.spawn(service.run());
     let (mut nearby, mut public) = (address.ip(), address.ip());
     if address.ip().is_unspecified() {
         nearby = Ipv4Addr::LOCALHOST.into();
         public = local_address(address.is_ipv6()).unwrap_or(nearby);
     }
     let with_ip = |ip| SocketAddr::new(ip, address.port()).to_string();
-    Ok((with_ip(nearby), with_ip(public)))
+    (with_ip(nearby), with_ip(public))
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::event::{End, Event};
 use crate::face_sender::FaceSender;
 use crate::link::{self, LinkSettings};
+use crate::rendezvous::EmbeddedRendezvous;
 use crate::session::{Input, LinkCommand, LinkId, Output, Session, SessionConfig};
 use crate::shared::{Shared, lock};
 use crate::signaling_client::RunningClient;
@@ -31,6 +32,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Driver {
     pub(crate) link_settings: LinkSettings,
     pub(crate) signaling: Option<RunningClient>,
+    /// Service inside this host, at which the peers meet.
+    pub(crate) rendezvous: Option<EmbeddedRendezvous>,
     pub(crate) face_sender: Option<FaceSender>,
     pub(crate) playback: Option<PlaybackThread>,
     pub(crate) shared: Arc<Shared>,
@@ -103,11 +106,7 @@ impl Running {
                         signaling.send(sealed);
                     }
                 }
-                Output::ReconnectSignaling => {
-                    if let Some(signaling) = &driver.signaling {
-                        signaling.reconnect();
-                    }
-                }
+                Output::ReconnectSignaling => driver.reconnect_signaling(),
                 Output::InviteOffer(sealed) => {
                     if let Some(invite_offer) = driver.invite_offer.take() {
                         let _ = invite_offer.send(sealed);
@@ -198,8 +197,24 @@ impl Driver {
         *lock(&self.shared.stats) = stats;
     }
 
-    /// Queues an event, or drops it when a thousand others wait already.
+    /// Opens the embedded rendezvous service, and takes our seat again.
+    fn reconnect_signaling(&self) {
+        if let Some(rendezvous) = &self.rendezvous {
+            rendezvous.set_open(true);
+        }
+        if let Some(signaling) = &self.signaling {
+            signaling.reconnect();
+        }
+    }
+
+    /// Queues an event, or drops it when a thousand others wait already. While the peers are
+    /// connected, nobody else can reach the embedded rendezvous service.
     fn emit(&self, event: Event) {
+        if let (Some(rendezvous), Event::Connected { .. } | Event::PeerBack) =
+            (&self.rendezvous, &event)
+        {
+            rendezvous.set_open(false);
+        }
         let _ = self.events.try_send(event);
     }
 }

@@ -98,9 +98,6 @@ pub enum CallFailure {
         /// Version of this end.
         ours: u16,
     },
-    /// The room has two participants already.
-    #[error("this invite is in use by somebody else; ask for a new one")]
-    RoomIsFull,
     /// The same invite was opened elsewhere in the role of this end.
     #[error("this invite was opened somewhere else; only one of the two can use it")]
     Replaced,

@@ -11,8 +11,8 @@
 //! before the peer's face are kept and decoded once its first layer has arrived.
 //!
 //! Inside, `session` is a state machine without I/O, and `driver.rs` connects it to the world.
-//! [`simulate`] runs two sessions over a bad network on a virtual clock. [`serve_rendezvous`] is
-//! the service at which peers meet. [`encode_stream`] and [`decode_stream`] work on files.
+//! [`simulate`] runs two sessions over a bad network on a virtual clock. [`RendezvousService`]
+//! is the service at which peers meet. [`encode_stream`] and [`decode_stream`] work on files.
 //!
 //! ```no_run
 //! use std::time::{Duration, Instant};
@@ -49,12 +49,13 @@ mod sound_threads;
 mod stats;
 #[cfg(test)]
 mod wall_clock_tests;
+mod web_socket;
 mod wire_meter;
 
 pub use call::{Call, StartError};
 pub use event::{CallFailure, Command, End, Event, LinkError, ModelRefusal};
 pub use offline::{DecodeStreamError, EncodeStreamError, decode_stream, encode_stream};
-pub use rendezvous::{ServeError, serve_rendezvous};
+pub use rendezvous::{RendezvousService, ServeError};
 pub use settings::{IceServer, LocalMedia, Meeting, Settings};
 pub use signaling_client::SignalingError;
 pub use simulated_path::{Loss, Path, PathStats, SimulatedPath};

@@ -3,7 +3,6 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use data_encoding::{BASE64URL_NOPAD, Encoding, Specification};
-use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 
 /// Size of the secret of a call, in bytes.
@@ -26,6 +25,11 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     spec.encoding().expect("the alphabet has 32 different symbols")
 });
 
+/// Returns the base 32 encoding of links and names of rooms.
+pub(crate) fn base32() -> &'static Encoding {
+    &BASE32
+}
+
 /// Secret that the two peers of a call share: 128 random bits.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret([u8; SECRET_BYTES]);
@@ -39,17 +43,6 @@ impl Secret {
 
     pub(crate) fn as_bytes(&self) -> &[u8; SECRET_BYTES] {
         &self.0
-    }
-
-    /// Returns the name of the room at a rendezvous service: 16 letters and digits that are derived
-    /// from the secret with HKDF and do not reveal it.
-    #[expect(clippy::missing_panics_doc, reason = "HKDF can always expand to ten bytes")]
-    pub fn room(&self) -> String {
-        let mut name = [0; 10];
-        Hkdf::<Sha256>::new(None, &self.0)
-            .expand(b"feathercall v1 room", &mut name)
-            .expect("ten bytes are less than HKDF's limit");
-        BASE32.encode(&name)
     }
 }
 
@@ -79,6 +72,11 @@ pub enum InviteError {
     /// The meeting point is not `HOST:PORT/ROOM` or `manual/OFFER`.
     #[error("the part before `#` is not HOST:PORT/ROOM")]
     BadMeetingPoint,
+    /// The room is not the secret's: another version names rooms in another way.
+    #[error(
+        "this link was made by another version of Feathercall; update both ends and make a new one"
+    )]
+    OtherVersion,
     /// The checksum does not match.
     #[error("the link contains a typing error or is incomplete; copy it again")]
     Checksum,
@@ -91,7 +89,7 @@ pub enum MeetingPoint {
     Rendezvous {
         /// `name:port`, `1.2.3.4:port` or `[::1]:port`.
         host: String,
-        /// Name of the room, see [`is_room`].
+        /// Name of the room, [`Secret::room`] of the invite's secret.
         room: String,
     },
     /// None: the invite contains the sealed offer.
@@ -156,6 +154,7 @@ impl FromStr for Invite {
         if check != checksum(meeting_point, secret) {
             return Err(InviteError::Checksum);
         }
+        let secret = Secret(*secret);
         let (host, room) = meeting_point.split_once('/').ok_or(InviteError::BadMeetingPoint)?;
         let meeting_point = if host == MANUAL_HOST {
             let offer = BASE64URL_NOPAD
@@ -163,12 +162,15 @@ impl FromStr for Invite {
                 .map_err(|_| InviteError::BadMeetingPoint)?;
             MeetingPoint::Manual { offer }
         } else {
-            if !is_host(host) || !is_room(room) {
+            if !is_host(host) {
                 return Err(InviteError::BadMeetingPoint);
+            }
+            if room != secret.room() {
+                return Err(InviteError::OtherVersion);
             }
             MeetingPoint::Rendezvous { host: host.to_owned(), room: room.to_owned() }
         };
-        Ok(Self { meeting_point, secret: Secret(*secret) })
+        Ok(Self { meeting_point, secret })
     }
 }
 
@@ -203,12 +205,6 @@ impl FromStr for ManualAnswer {
         }
         Ok(Self(bytes))
     }
-}
-
-/// Whether `room` is a valid name of a room: 4 to 64 characters `a-z`, `0-9` and `-`.
-pub fn is_room(room: &str) -> bool {
-    (4..=64).contains(&room.len())
-        && room.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn is_host(host: &str) -> bool {
@@ -249,12 +245,12 @@ mod tests {
 
     /// If this fails, existing links are no longer valid.
     #[test]
-    fn v1_invite_is_exactly_this_text() {
+    fn v2_invite_is_exactly_this_text() {
         assert_eq!(invite().to_string(), LINK);
         assert_eq!(LINK.parse(), Ok(invite()));
     }
     const LINK: &str =
-        "feathercall://call.example:4433/bkh3h9jtf5b8rpgm#008j4ct4ank7f24snaxwsqfezzvdajc5";
+        "feathercall://call.example:4433/6544j2tadb5bpr2t#008j4ct4ank7f24snaxwsqfezzfptdcj";
 
     #[test]
     fn a_link_survives_capitals_spaces_and_misread_letters() {
@@ -285,6 +281,10 @@ mod tests {
         ] {
             assert_eq!(link.parse::<Invite>(), Err(want), "{link}");
         }
+        // Its room is that of version 1, so peers of this version would miss each other.
+        let old =
+            "feathercall://call.example:4433/bkh3h9jtf5b8rpgm#008j4ct4ank7f24snaxwsqfezzvdajc5";
+        assert_eq!(old.parse::<Invite>(), Err(InviteError::OtherVersion));
         let without_port = Invite {
             meeting_point: MeetingPoint::Rendezvous { host: "no-port".into(), room: "room".into() },
             ..invite()

@@ -8,6 +8,7 @@
 //! - [`JitterBuffer`] takes packets in any order, returns units in order and writes reports.
 //! - [`Playout`] holds decoded features until they are due and conceals losses.
 //! - [`Invite`] is the link with the secret of a call; [`Seal`] protects [`Signal`]s with it.
+//! - [`RoomKey`] proves to a rendezvous service who may take a seat in a room.
 //! - [`Control`] is a message of the reliable channel; [`ModelSender`] and [`ModelReceiver`]
 //!   transfer the face model over it.
 //!
@@ -39,6 +40,7 @@ mod packet;
 mod packetizer;
 mod playout;
 mod resume_token;
+mod room_key;
 mod seal;
 mod signal;
 mod wire;
@@ -49,12 +51,15 @@ pub use control::{
     Admission, Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES,
     MAX_NAME_BYTES, VERSION,
 };
-pub use invite::{Invite, InviteError, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret, is_room};
+pub use invite::{Invite, InviteError, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret};
 pub use jitter_buffer::{JitterBuffer, JitterBufferStats, ReceivedUnit};
 pub use model_transfer::{MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError};
 pub use packet::{MAX_PACKET_BYTES, PacketError, ReceiverReport};
 pub use packetizer::{Packetizer, PacketizerSettings, UnitError};
 pub use playout::{Playout, PlayoutSource};
 pub use resume_token::{RESUME_TOKEN_BYTES, ResumeToken};
+pub use room_key::{
+    CHALLENGE_BYTES, RoomKey, SEAT_PROOF_BYTES, SeatProofError, is_room, verify_seat_proof,
+};
 pub use seal::{MAX_SEALED_BYTES, OpenError, Role, SALT_BYTES, Seal};
 pub use signal::{Refusal, Signal, SignalError};

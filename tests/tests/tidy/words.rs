@@ -51,8 +51,6 @@ const RETIRED: &[(&str, &str, &str)] = &[
     ("ReceiverStats", "", "JitterBufferStats"),
     ("SenderSettings", "", "PacketizerSettings"),
     ("Signal::Here", "", "Signal::Announce"),
-    ("Seat", "crates/call", "member of a room"),
-    ("seat", "crates/call", "member of a room"),
     ("LineEvent", "", "SignalingEvent"),
     ("Showing", "", "FaceSource"),
     ("Tally", "", "Statistics"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use call::{Call, Command, End, Event, IceServer, Meeting, Settings};
+use call::{Call, Command, End, Event, IceServer, Meeting, RendezvousService, Settings};
 
 use crate::cli::{Host, Join, Peer};
 use crate::face_files;
@@ -49,12 +49,14 @@ pub(super) fn join(args: Join) -> anyhow::Result<()> {
     report(&drive(Live::new(call, options)?)?)
 }
 
-/// Runs the rendezvous service until it fails.
+/// Runs the rendezvous service.
 pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
-    call::serve_rendezvous(listen, |address| {
-        println!("listening on {address}: start calls with --rendezvous {address}");
-    })
-    .with_context(|| format!("cannot serve on {listen}"))
+    let service = RendezvousService::start(listen, |line| eprintln!("{line}"))?;
+    let address = service.address();
+    println!("listening on {address}: start calls with --rendezvous {address}");
+    loop {
+        std::thread::park();
+    }
 }
 
 fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOptions)> {

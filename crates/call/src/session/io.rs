@@ -68,11 +68,8 @@ pub(crate) enum LinkEvent {
 pub(crate) enum SignalingEvent {
     /// A sealed message of the other participant.
     Sealed(Bytes),
-    /// The room has two participants already.
-    RoomIsFull,
     /// The same invite was opened elsewhere in our role, with newer proof. The client has closed its
     /// connection and waits for [`Output::ReconnectSignaling`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the service of version 2 closes with it"))]
     Replaced,
 }
 
@@ -102,8 +99,9 @@ pub(crate) enum Output {
     Link(LinkId, LinkCommand),
     /// A sealed message for the rendezvous service.
     Signal(Vec<u8>),
-    /// Connect to the rendezvous service again: the connection may be dead, or was replaced.
-    /// Messages that wait are sent over the new connection.
+    /// Take the seat at the rendezvous service again, over a new connection, because the old one may
+    /// be dead, or was replaced. A host opens its embedded service, which is closed while the peers
+    /// are connected.
     ReconnectSignaling,
     /// The sealed offer that the invite of a manual call contains.
     InviteOffer(Vec<u8>),

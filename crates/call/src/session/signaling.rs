@@ -93,10 +93,6 @@ impl Session {
         let is_meeting = matches!(self.phase, Phase::Meeting);
         match event {
             SignalingEvent::Sealed(sealed) => self.handle_sealed(now, &sealed),
-            // Later the room may be full of ourselves: the service has not noticed yet that our
-            // previous connection broke.
-            SignalingEvent::RoomIsFull if is_meeting => self.fail(now, CallFailure::RoomIsFull),
-            SignalingEvent::RoomIsFull => {}
             SignalingEvent::Replaced if is_meeting => self.fail(now, CallFailure::Replaced),
             // A connected call needs no signaling. A lost one asks for it with its next message.
             SignalingEvent::Replaced => self.is_replaced = true,

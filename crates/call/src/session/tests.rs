@@ -186,25 +186,37 @@ fn a_link_that_fails_ends_its_attempt_only() {
 }
 
 #[test]
-fn of_two_guests_with_one_link_the_second_is_turned_away() {
+fn a_second_guest_with_the_link_takes_the_seat_but_not_the_call() {
     let mut world = World::connected();
     let second = world.add(config(Role::Guest, 3));
     world.run_for(secs(10));
-    assert_end(&world, second, "Failed(RoomIsFull)");
+    assert_eq!(world.peers[second].events, [""; 0]);
+    assert!(world.peers[second].end.as_ref().is_some_and(|end| end.starts_with("Failed(")));
     assert!(world.peers[HOST].events.is_empty() && world.peers[GUEST].events.is_empty());
 }
 
 #[test]
-fn two_guests_in_a_room_without_a_host_do_not_take_each_other_for_it() {
+fn a_guest_that_has_lost_its_seat_takes_it_again_when_it_has_lost_the_host() {
+    let mut world = World::connected();
+    let second = world.add(config(Role::Guest, 3));
+    world.run_for(secs(2));
+    world.kill(second);
+    world.break_links();
+    world.run_for(secs(15));
+    for peer in [HOST, GUEST] {
+        assert_eq!(world.peers[peer].take_events()[..2], ["PeerLost", "PeerBack"]);
+    }
+}
+
+#[test]
+fn of_two_guests_who_wait_for_the_host_the_second_gets_the_seat() {
     let mut world = World::new();
     let [first, second] = [2, 3].map(|salt| world.add(config(Role::Guest, salt)));
     world.run_for(secs(10));
-    let host = world.add(config(Role::Host, 1));
-    world.run_for(secs(1));
-    assert_end(&world, host, "Failed(RoomIsFull)");
-    for guest in [first, second] {
-        assert!(world.peers[guest].events.is_empty() && world.peers[guest].end.is_none());
-    }
+    assert_end(&world, first, "Failed(Replaced)");
+    world.add(config(Role::Host, 1));
+    world.run_for(secs(3));
+    assert!(has_event(&world.peers[second], "Connected"));
 }
 
 #[test]
@@ -278,9 +290,9 @@ fn a_call_goes_on_without_the_rendezvous_service() {
 }
 
 #[test]
-fn a_full_room_is_no_reason_to_end_a_call_that_was_connected() {
+fn a_lost_seat_is_no_reason_to_end_a_call_that_was_connected() {
     let mut world = World::connected();
-    world.handle(GUEST, Input::Signaling(SignalingEvent::RoomIsFull));
+    world.handle(GUEST, Input::Signaling(SignalingEvent::Replaced));
     assert_eq!(world.peers[GUEST].end, None);
 }
 

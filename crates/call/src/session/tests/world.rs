@@ -33,6 +33,7 @@ pub(super) fn millis(ms: u64) -> Duration {
 
 /// One end, with everything its session has asked for.
 pub(super) struct Peer {
+    role: Role,
     pub(super) session: Session,
     /// Debug form of the events since they were last taken.
     pub(super) events: Vec<String>,
@@ -203,12 +204,9 @@ impl World {
     pub(super) fn add(&mut self, config: SessionConfig) -> usize {
         let index = self.peers.len();
         let wants_room = matches!(config.exchange, Exchange::Rendezvous);
-        let n_members = self.peers.iter().filter(|peer| peer.in_room).count();
-        if wants_room && n_members == 2 {
-            self.deliver(index, LATENCY, Input::Signaling(SignalingEvent::RoomIsFull));
-        }
-        let media = config.media;
+        let (media, role) = (config.media, config.role);
         self.peers.push(Peer {
+            role,
             session: Session::new(config, self.now),
             events: Vec::new(),
             end: None,
@@ -225,10 +223,25 @@ impl World {
             stats: Stats::default(),
             invite_offer: None,
             is_running: true,
-            in_room: wants_room && n_members < 2,
+            in_room: false,
         });
+        if wants_room {
+            self.take_seat(index);
+        }
         self.carry_out_outputs(index);
         index
+    }
+
+    /// Gives a peer the seat of its role, and takes it from the one who has it.
+    fn take_seat(&mut self, index: usize) {
+        for other in 0..self.peers.len() {
+            let is_same = self.peers[other].role == self.peers[index].role;
+            if other != index && is_same && self.peers[other].in_room {
+                self.peers[other].in_room = false;
+                self.deliver(other, LATENCY, Input::Signaling(SignalingEvent::Replaced));
+            }
+        }
+        self.peers[index].in_room = true;
     }
 
     /// Ends a peer without a goodbye.
@@ -347,7 +360,10 @@ impl World {
                     peer.n_signals += 1;
                     self.forward_sealed(index, &sealed);
                 }
-                Output::ReconnectSignaling => peer.n_reconnects += 1,
+                Output::ReconnectSignaling => {
+                    peer.n_reconnects += 1;
+                    self.take_seat(index);
+                }
                 Output::InviteOffer(sealed) => peer.invite_offer = Some(sealed),
                 Output::Encoder(command) => {
                     command.apply(&mut peer.encoder);

@@ -1,0 +1,232 @@
+//! Clients and service over real sockets. Seats, limits and budgets are tested beside their code.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::{self, Message};
+use transport::{CHALLENGE_BYTES, Role, RoomKey, Secret};
+
+use super::embedded::EmbeddedRendezvous;
+use super::limits::Limits;
+use super::{Duration, RendezvousService, Service, listen};
+use crate::session::{Input, SignalingEvent};
+use crate::signaling_client::{RunningClient, SignalingClient, SignalingError};
+use crate::web_socket::MAX_MESSAGE_BYTES;
+
+/// Longest wait for anything. A test that waits longer is broken.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn key() -> RoomKey {
+    Secret::new([7; 16]).room_key()
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens")
+}
+
+/// A public service on the test's own runtime.
+async fn serve() -> String {
+    let (listener, address) = listen(LOOPBACK).await.unwrap();
+    let service = Service::new(Limits::public(100), None, Box::new(|_| {}));
+    tokio::spawn(async move { service.accept(&listener).await });
+    address.to_string()
+}
+
+struct Client {
+    running: RunningClient,
+    inputs: mpsc::Receiver<Input>,
+}
+
+impl Client {
+    async fn enter(host: &str, role: Role) -> Self {
+        let client = soon(SignalingClient::enter(host, key(), role)).await.unwrap();
+        let (sender, inputs) = mpsc::channel(64);
+        Self { running: client.start(sender), inputs }
+    }
+
+    async fn next(&mut self) -> SignalingEvent {
+        match soon(self.inputs.recv()).await {
+            Some(Input::Signaling(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn assert_hears(&mut self, bytes: &[u8]) {
+        let event = self.next().await;
+        assert!(matches!(&event, SignalingEvent::Sealed(got) if got[..] == *bytes), "{event:?}");
+    }
+
+    /// Waits until messages of `from` arrive here: a client may have proved its seat without the
+    /// service having noticed.
+    async fn assert_reached_by(&mut self, from: &Self, bytes: &[u8]) {
+        let event = soon(async {
+            loop {
+                from.running.send(bytes.to_vec());
+                let waiting = tokio::time::timeout(Duration::from_millis(50), self.inputs.recv());
+                if let Ok(event) = waiting.await {
+                    return event;
+                }
+            }
+        });
+        match event.await {
+            Some(Input::Signaling(SignalingEvent::Sealed(got))) => assert_eq!(got, bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_guest_takes_its_seat_from_the_connection_that_died() {
+    let host = serve().await;
+    let mut caller = Client::enter(&host, Role::Host).await;
+    // This connection stays open, as that of a computer that fell asleep.
+    let mut asleep = Client::enter(&host, Role::Guest).await;
+    caller.assert_reached_by(&asleep, b"before").await;
+    let mut awake = Client::enter(&host, Role::Guest).await;
+    assert!(matches!(asleep.next().await, SignalingEvent::Replaced));
+    awake.assert_reached_by(&caller, b"offer").await;
+    // The one that was replaced comes back only when it is asked to.
+    asleep.running.reconnect();
+    assert!(matches!(awake.next().await, SignalingEvent::Replaced));
+    asleep.assert_reached_by(&caller, b"again").await;
+}
+
+#[tokio::test]
+async fn the_largest_message_passes() {
+    let host = serve().await;
+    let mut caller = Client::enter(&host, Role::Host).await;
+    let mut guest = Client::enter(&host, Role::Guest).await;
+    guest.assert_reached_by(&caller, b"first").await;
+    let large: Vec<u8> = (0..MAX_MESSAGE_BYTES).map(|i| (i % 251) as u8).collect();
+    guest.running.send(large.clone());
+    caller.assert_hears(&large).await;
+}
+
+/// Connects to the room of [`key`] and answers the challenge with the proof that `prove` makes.
+/// Returns the code with which the service closes.
+async fn close_code(host: &str, prove: impl Fn(&[u8; CHALLENGE_BYTES]) -> Vec<u8>) -> Option<u16> {
+    let url = format!("ws://{host}/v2/{}", key().room());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    loop {
+        match soon(socket.next()).await {
+            Some(Ok(Message::Binary(challenge))) => {
+                let proof = prove(challenge[..].try_into().unwrap());
+                socket.send(Message::Binary(Bytes::from(proof))).await.unwrap();
+            }
+            Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_knows_only_the_name_of_the_room_gets_no_seat() {
+    let host = serve().await;
+    let caller = Client::enter(&host, Role::Host).await;
+    let mut guest = Client::enter(&host, Role::Guest).await;
+    guest.assert_reached_by(&caller, b"first").await;
+    let stranger = Secret::new([8; 16]).room_key();
+    let recorded = key().prove_seat(Role::Guest, &[0; CHALLENGE_BYTES]).to_vec();
+    assert_eq!(close_code(&host, |_| recorded.clone()).await, Some(4006), "replayed");
+    let foreign = |challenge: &_| stranger.prove_seat(Role::Guest, challenge).to_vec();
+    assert_eq!(close_code(&host, foreign).await, Some(4006));
+    assert_eq!(close_code(&host, |_| b"junk".to_vec()).await, Some(4006));
+    caller.running.send(b"still here".to_vec());
+    guest.assert_hears(b"still here").await;
+}
+
+/// Sends a request and returns the whole answer.
+async fn answer_to(host: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn an_old_client_is_told_to_update_and_counters_are_shown() {
+    let host = serve().await;
+    let url = format!("ws://{host}/v1/0123456789abcdef");
+    match tokio_tungstenite::connect_async(url).await {
+        Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 426),
+        other => panic!("{other:?}"),
+    }
+    let _caller = Client::enter(&host, Role::Host).await;
+    let metrics = soon(async {
+        loop {
+            let metrics = answer_to(&host, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            if metrics.contains("feathercall_joins_total 1\n") {
+                return metrics;
+            }
+        }
+    });
+    let metrics = metrics.await;
+    assert!(metrics.contains("{reason=\"other_version\"} 1\n"), "{metrics}");
+    assert!(!metrics.contains(&key().room()), "no room is named");
+}
+
+#[tokio::test]
+async fn an_address_with_too_many_sockets_is_told_so() {
+    let host = serve().await;
+    let mut sockets = Vec::new();
+    for _ in 0..64 {
+        sockets.push(TcpStream::connect(&host).await.unwrap());
+    }
+    let refused = soon(SignalingClient::enter(&host, key(), Role::Host)).await;
+    assert!(matches!(refused, Err(SignalingError::Busy(_) | SignalingError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn an_embedded_service_closes_and_opens_again_on_its_port() {
+    let service = EmbeddedRendezvous::start(LOOPBACK, key().room()).await.unwrap();
+    let host = service.address().to_string();
+    let mut caller = Client::enter(&host, Role::Host).await;
+    let guest = Client::enter(&host, Role::Guest).await;
+    caller.assert_reached_by(&guest, b"before").await;
+    let other = Secret::new([8; 16]).room_key();
+    let refused = soon(SignalingClient::enter(&host, other, Role::Host)).await;
+    assert!(matches!(refused, Err(SignalingError::OtherVersion(_))), "it serves one room");
+
+    service.set_open(false);
+    soon(async { while TcpStream::connect(&host).await.is_ok() {} }).await;
+    caller.assert_reached_by(&guest, b"members stay").await;
+    service.set_open(true);
+    guest.running.reconnect();
+    caller.assert_reached_by(&guest, b"after").await;
+    drop(service);
+    soon(async { while TcpStream::connect(&host).await.is_ok() {} }).await;
+}
+
+#[test]
+fn a_service_that_stops_says_goodbye() {
+    let service = RendezvousService::start(LOOPBACK, |_| {}).unwrap();
+    let host = service.address().to_string();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut socket = runtime.block_on(async {
+        let url = format!("ws://{host}/v2/{}", key().room());
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let Some(Ok(Message::Binary(challenge))) = soon(socket.next()).await else { panic!() };
+        let proof = key().prove_seat(Role::Host, challenge[..].try_into().unwrap());
+        socket.send(Message::Binary(proof.to_vec().into())).await.unwrap();
+        while !answer_to(&host, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .contains("joins_total 1\n")
+        {}
+        socket
+    });
+    let stopping = std::thread::spawn(|| service.stop());
+    let farewell = runtime.block_on(soon(socket.next()));
+    let Some(Ok(Message::Close(Some(frame)))) = farewell else { panic!("{farewell:?}") };
+    assert_eq!(u16::from(frame.code), 1001);
+    drop(socket);
+    stopping.join().unwrap();
+    assert!(std::net::TcpStream::connect(&host).is_err());
+}
