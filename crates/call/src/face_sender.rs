@@ -16,6 +16,7 @@ use crate::load_estimator::LoadEstimator;
 use crate::session::{EncoderCommand, Input, TrackedFrame};
 use crate::settings::LocalMedia;
 use crate::shared::{Shared, lock};
+use crate::sound_threads::pass_on_sounds;
 
 /// Longest wait for a frame before commands are looked at.
 const FRAME_WAIT: Duration = Duration::from_millis(60);
@@ -141,11 +142,16 @@ impl Worker {
     /// Processes the frames of a camera, the actor or a clip until the source or the call ends.
     fn run(&mut self, source: Source) {
         // A clip waits for the peer, so that nothing of it is missed. A camera is seen at once.
-        if !source.is_live() && !self.wait_for_start() {
+        let is_live = source.is_live();
+        if !is_live && !self.wait_for_start() {
             return;
         }
         let mut load = LoadEstimator::new(source.fps());
-        let mut paced = Paced::start(source, false);
+        let mut paced = Paced::start(source);
+        // A camera has no sound of its own. Without a thread for it, a clip has none either.
+        if self.with_sound && !is_live {
+            let _ = pass_on_sounds(paced.sounds(), self.inputs.clone());
+        }
         while !paced.ended() {
             if !self.handle_commands_until(Instant::now()) {
                 return;
@@ -154,15 +160,6 @@ impl Worker {
                 && let Some(took) = self.process_frame(&frame, &load, paced.is_late())
             {
                 load.add(took);
-            }
-            if self.with_sound {
-                let sounds = paced.take_sounds();
-                if self.started
-                    && !sounds.is_empty()
-                    && self.inputs.blocking_send(Input::Sounds(sounds)).is_err()
-                {
-                    return;
-                }
             }
         }
         self.finish(paced.take_error().map(|error| error.to_string()));

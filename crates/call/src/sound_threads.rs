@@ -1,4 +1,5 @@
-//! Threads of the sound devices: a microphone at one end, a speaker at the other.
+//! Threads of sound: a microphone or a clip at one end, a speaker at the other. They do nothing that takes
+//! long, so that sound is in time on a busy machine.
 
 #![expect(clippy::disallowed_methods, reason = "the threads of the sound devices start here")]
 
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use capture::{Microphone, Speaker};
+use capture::{Microphone, PacedSounds, Speaker};
 use tokio::sync::mpsc;
 
 use crate::session::Input;
@@ -107,4 +108,20 @@ fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
             return;
         }
     }
+}
+
+/// Starts a thread that passes on the sound of a clip or of the actor. It ends with the source.
+pub(crate) fn pass_on_sounds(
+    mut sounds: PacedSounds,
+    inputs: mpsc::Sender<Input>,
+) -> std::io::Result<()> {
+    let run = move || {
+        while let Some(sounds) = sounds.wait() {
+            if inputs.blocking_send(Input::Sounds(sounds)).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("feathercall-clip".to_owned()).spawn(run)?;
+    Ok(())
 }

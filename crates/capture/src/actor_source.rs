@@ -1,5 +1,6 @@
 //! The synthetic talking head as a source.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actor::Actor;
@@ -14,16 +15,20 @@ pub(crate) const ACTOR_FPS: u32 = 25;
 /// Side of the frames, pixels: the size enrollment uses, rendered in real time on one core.
 const SIDE: u32 = 256;
 
-/// Endless frames and voice of the actor.
+/// Endless frames of the actor.
 pub(crate) struct ActorSource {
-    actor: Actor,
+    actor: Arc<Actor>,
     n_frames: u64,
-    n_sounds: u32,
 }
 
 impl ActorSource {
     pub(crate) fn new() -> Self {
-        Self { actor: Actor::new(SEED), n_frames: 0, n_sounds: 0 }
+        Self { actor: Arc::new(Actor::new(SEED)), n_frames: 0 }
+    }
+
+    /// Returns the voice from its start. Voice and frames are made independently of each other.
+    pub(crate) fn voice(&self) -> ActorVoice {
+        ActorVoice { actor: Arc::clone(&self.actor), n_sounds: 0 }
     }
 
     pub(crate) fn next_frame(&mut self) -> SquareFrame {
@@ -31,7 +36,15 @@ impl ActorSource {
         self.n_frames += 1;
         self.actor.render(&self.actor.script(time), SIDE).frame.at(time)
     }
+}
 
+/// Endless voice of the actor.
+pub(crate) struct ActorVoice {
+    actor: Arc<Actor>,
+    n_sounds: u32,
+}
+
+impl ActorVoice {
     pub(crate) fn next_sound(&mut self) -> Sound {
         let time = MediaTime::ZERO + Duration::from_millis(20) * self.n_sounds;
         self.n_sounds += 1;

@@ -55,7 +55,7 @@ pub use camera::CameraError;
 pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};
 pub use errors::{OpenError, ReadError, WriteError};
-pub use paced::Paced;
+pub use paced::{Paced, PacedSounds};
 pub use pictures::{read_picture, write_picture};
 pub use sound_device::{Microphone, SoundError, Speaker};
 pub use source::{Source, SourceSpec};

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use types::{Sound, SquareFrame};
 
-use crate::actor_source::{ACTOR_FPS, ActorSource};
+use crate::actor_source::{ACTOR_FPS, ActorSource, ActorVoice};
 use crate::camera::Camera;
 use crate::clip_sound::ClipSound;
 use crate::errors::{OpenError, ReadError};
@@ -58,9 +58,8 @@ impl FromStr for SourceSpec {
 /// Frames are square (the center of a camera picture or clip) and carry their media time; sound is
 /// mono at 48 kHz.
 pub struct Source {
-    spec: SourceSpec,
     kind: Kind,
-    sound: Option<ClipSound>,
+    sound: Option<SourceSound>,
 }
 
 enum Kind {
@@ -72,6 +71,22 @@ enum Kind {
     Ffmpeg(Box<FfmpegClip>),
 }
 
+/// Sound of a source, 20 ms at a time.
+pub(crate) enum SourceSound {
+    Actor(ActorVoice),
+    Clip(Box<ClipSound>),
+}
+
+impl SourceSound {
+    /// See [`Source::next_sound`].
+    pub(crate) fn next(&mut self) -> Result<Option<Sound>, ReadError> {
+        match self {
+            Self::Actor(voice) => Ok(Some(voice.next_sound())),
+            Self::Clip(sound) => sound.next_sound(),
+        }
+    }
+}
+
 impl Source {
     /// Opens a source.
     ///
@@ -80,10 +95,17 @@ impl Source {
     pub fn open(spec: &SourceSpec) -> Result<Self, OpenError> {
         let (kind, sound) = match spec {
             SourceSpec::Camera(name) => (Kind::Camera(Camera::open(name.as_deref())?), None),
-            SourceSpec::Actor => (Kind::Actor(Box::new(ActorSource::new())), None),
-            SourceSpec::Clip(path) => open_clip(path)?,
+            SourceSpec::Actor => {
+                let actor = ActorSource::new();
+                let voice = SourceSound::Actor(actor.voice());
+                (Kind::Actor(Box::new(actor)), Some(voice))
+            }
+            SourceSpec::Clip(path) => {
+                let (kind, sound) = open_clip(path)?;
+                (kind, sound.map(Box::new).map(SourceSound::Clip))
+            }
         };
-        Ok(Self { spec: spec.clone(), kind, sound })
+        Ok(Self { kind, sound })
     }
 
     /// Returns the frame rate, frames per second, rounded.
@@ -137,21 +159,17 @@ impl Source {
     /// # Errors
     /// If the file cannot be read. Damaged sound is replaced by silence.
     pub fn next_sound(&mut self) -> Result<Option<Sound>, ReadError> {
-        match (&mut self.kind, &mut self.sound) {
-            (Kind::Actor(actor), _) => Ok(Some(actor.next_sound())),
-            (_, Some(sound)) => sound.next_sound(),
-            (_, None) => Ok(None),
-        }
+        self.sound.as_mut().map_or(Ok(None), SourceSound::next)
+    }
+
+    /// Takes the sound away from the frames, so that another thread can read it.
+    pub(crate) fn take_sound(&mut self) -> Option<SourceSound> {
+        self.sound.take()
     }
 
     /// Returns whether frames arrive at the pace of a device, as from a camera.
     pub fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Camera(_))
-    }
-
-    /// Opens the same source again, from its start.
-    pub(crate) fn reopen(&self) -> Option<Self> {
-        Self::open(&self.spec).ok()
     }
 }
 
