@@ -229,6 +229,7 @@ pub(crate) struct Join {
 pub(crate) const DEFAULT_MAX_FPS: u32 = 60;
 
 /// Options that `call` and `join` share.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
     /// Your face file; without it your peer only hears you
@@ -273,6 +274,9 @@ pub(crate) struct Peer {
     /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478
     #[arg(long, value_name = "URL")]
     pub(crate) ice_server: Vec<String>,
+    /// Reach the peer through the TURN servers of --ice-server alone: it does not learn your address
+    #[arg(long)]
+    pub(crate) relay_only: bool,
 }
 
 #[derive(Debug, Subcommand)]

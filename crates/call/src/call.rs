@@ -15,16 +15,18 @@ use track::PersonTracker;
 use transport::{Invite, InviteError, MeetingPoint, Role, Secret};
 use types::{Feature, Rate, SquareFrame};
 
+use crate::addresses::local_address;
+use crate::certificate::generate_certificate;
+use crate::connection::LinkSettings;
 use crate::driver::{Driver, MAX_INPUTS};
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::face_encoder::FaceEncoder;
 use crate::face_sender::{FaceSender, FaceSource};
-use crate::link::{LinkSettings, local_address};
 use crate::offline::{DecodeStreamError, decode_stream};
 use crate::random::random;
 use crate::rendezvous::{EmbeddedRendezvous, ServeError};
 use crate::session::{Exchange, Input, SessionConfig};
-use crate::settings::{LocalMedia, Meeting, Settings};
+use crate::settings::{IceServer, LocalMedia, Meeting, Settings};
 use crate::shared::{Shared, lock};
 use crate::signaling_client::{SignalingClient, SignalingError, without_scheme};
 use crate::sound::SoundEncoder;
@@ -74,6 +76,11 @@ pub enum StartError {
         #[source]
         reason: std::io::Error,
     },
+    /// [`Settings::relay_only`] needs a relay.
+    #[error(
+        "with relays alone there must be a relay: give a TURN server (--ice-server turn:HOST:PORT)"
+    )]
+    RelayWithoutServer,
     /// A recorded stream contains how a face moves, but not the face.
     #[error(
         "a recorded stream is sent with the face it was recorded with: give --face, and no --no-video"
@@ -278,6 +285,9 @@ struct Setup {
 impl Setup {
     /// Opens the source and prepares tracker and encoder.
     fn new(settings: &Settings, role: Role, secret: Secret) -> Result<Self, StartError> {
+        if settings.relay_only && !settings.ice_servers.iter().any(IceServer::is_relay) {
+            return Err(StartError::RelayWithoutServer);
+        }
         let has_source = settings.source.is_some();
         let face = settings.face.as_ref().filter(|_| settings.video && has_source);
         let source = settings.source.as_ref().map(|source| open(source, face)).transpose()?;
@@ -324,6 +334,8 @@ impl Setup {
         let link_settings = LinkSettings {
             ice_servers: settings.ice_servers,
             loopback: settings.loopback,
+            relay_only: settings.relay_only,
+            certificate: generate_certificate()?,
             gather_deadline: settings.gather_deadline,
             audio,
         };

@@ -1,5 +1,5 @@
 //! The driver of a call: gives a [`Session`] its inputs and the time, and carries out its outputs.
-//! It owns the link, the signaling connection, the threads and the clock, and decides nothing.
+//! It owns the links, the signaling connection, the threads and the clock, and decides nothing.
 #![expect(clippy::disallowed_methods, reason = "the clock of a call is read here")]
 
 use std::collections::HashMap;
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::connection::LinkSettings;
 use crate::event::{End, Event};
 use crate::face_sender::FaceSender;
-use crate::link::{self, LinkSettings};
+use crate::link::LinkHandle;
 use crate::rendezvous::EmbeddedRendezvous;
-use crate::session::{Input, LinkCommand, LinkId, Output, Session, SessionConfig};
+use crate::session::{Input, LinkCommand, LinkEvent, LinkId, Output, Session, SessionConfig};
 use crate::shared::{Shared, lock};
 use crate::signaling_client::RunningClient;
 use crate::sound_threads::{MicrophoneThread, PlaybackThread};
@@ -50,7 +51,7 @@ struct Running {
     session: Session,
     driver: Driver,
     /// Links that were not closed.
-    links: HashMap<LinkId, mpsc::Sender<LinkCommand>>,
+    links: HashMap<LinkId, LinkHandle>,
     /// Tasks of all links, those that are closing included.
     link_tasks: Vec<JoinHandle<()>>,
     microphone: Option<MicrophoneThread>,
@@ -67,7 +68,7 @@ impl Driver {
             microphone: None,
         };
         loop {
-            if let Some(end) = running.carry_out_outputs().await {
+            if let Some(end) = running.carry_out_outputs() {
                 // Threads that wait to hand over an input must not wait any longer.
                 drop(inputs);
                 return running.close(end).await;
@@ -96,11 +97,11 @@ impl Running {
     }
 
     /// Carries out the session's outputs. Returns how it has ended, once it has.
-    async fn carry_out_outputs(&mut self) -> Option<End> {
+    fn carry_out_outputs(&mut self) -> Option<End> {
         while let Some(output) = self.session.poll_output() {
             let driver = &mut self.driver;
             match output {
-                Output::Link(id, command) => self.command_link(id, command).await,
+                Output::Link(id, command) => self.command_link(id, command),
                 Output::Signal(sealed) => {
                     if let Some(signaling) = &driver.signaling {
                         signaling.send(sealed);
@@ -146,29 +147,24 @@ impl Running {
         None
     }
 
-    /// Passes a command to its link. An offer or an answer creates the link; other commands for a
-    /// link that was closed are dropped.
-    async fn command_link(&mut self, id: LinkId, command: LinkCommand) {
+    /// Passes a command to its link, without waiting. An offer or an answer creates the link; other
+    /// commands for a link that was closed are dropped.
+    fn command_link(&mut self, id: LinkId, command: LinkCommand) {
         if matches!(command, LinkCommand::Offer | LinkCommand::Answer(_)) {
             let driver = &self.driver;
             let (settings, meter) = (driver.link_settings.clone(), Arc::clone(&driver.meter));
-            let (commands, task) = link::spawn(id, settings, meter, driver.inputs.clone());
-            self.links.insert(id, commands);
+            let (handle, task) = LinkHandle::start(id, settings, meter, driver.inputs.clone());
+            self.links.insert(id, handle);
             self.link_tasks.retain(|task| !task.is_finished());
             self.link_tasks.push(task);
         }
-        let is_last = command == LinkCommand::Close;
-        let is_late_of_no_use =
-            matches!(command, LinkCommand::SendFeatures(_) | LinkCommand::SendSound(_));
-        if let Some(commands) = self.links.get(&id) {
-            if is_late_of_no_use {
-                let _ = commands.try_send(command);
-            } else {
-                let _ = commands.send(command).await;
-            }
-        }
-        if is_last {
+        if command == LinkCommand::Close {
             self.links.remove(&id);
+        } else if let Some(link) = self.links.get(&id)
+            && let Err(error) = link.command(command)
+        {
+            self.links.remove(&id);
+            self.session.handle(Input::Link(id, LinkEvent::Error(error)), Instant::now());
         }
     }
 

@@ -124,10 +124,29 @@ pub enum CallFailure {
     PeerFailed,
 }
 
-/// An operation that WebRTC refused.
+/// Why a link failed. Show the message.
 #[derive(Debug, thiserror::Error)]
-#[error("WebRTC: {0}")]
-pub struct LinkError(#[from] webrtc::error::Error);
+#[non_exhaustive]
+pub enum LinkError {
+    /// WebRTC refused an operation.
+    #[error("WebRTC: {0}")]
+    WebRtc(#[from] webrtc::error::Error),
+    /// The DTLS certificate at the other end of the path is not the one that the peer has named.
+    #[error(
+        "the connection was made by somebody else, who may be in between you and the other side; \
+         do not go on over this network"
+    )]
+    WrongCertificate,
+    /// The peer's description of the link describes no call.
+    #[error("the other side describes a connection that is not a call")]
+    BadDescription,
+    /// The peer opens data channels that do not belong to a call.
+    #[error("the other side opens channels that do not belong to a call")]
+    UnknownChannels,
+    /// The peer has not read control messages for so long that no more can wait.
+    #[error("the other side does not read what it is sent")]
+    PeerDoesNotRead,
+}
 
 /// Why a peer's face file was refused.
 #[derive(Debug, thiserror::Error)]

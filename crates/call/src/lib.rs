@@ -28,18 +28,24 @@
 //! # Ok::<(), call::StartError>(())
 //! ```
 
+mod addresses;
 mod call;
+mod certificate;
+mod connection;
+mod description;
 mod driver;
 mod event;
 mod face_encoder;
 mod face_sender;
 mod link;
+mod link_runtime;
 mod load_estimator;
 mod offline;
 mod random;
 mod rendezvous;
 mod session;
 mod settings;
+mod setup_repeater;
 mod shared;
 mod signaling_client;
 mod simulated_path;

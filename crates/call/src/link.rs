@@ -1,86 +1,122 @@
-//! One WebRTC connection to the peer: two data channels and a sound track.
+//! The task of one link. It carries out commands without ever making the session wait.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use rtc::data_channel::RTCDataChannelInit;
-use rtc::ice::mdns::MulticastDnsMode;
-use rtc::media_stream::MediaStreamTrack;
-use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
-use rtc::rtp;
-use rtc::rtp_transceiver::rtp_sender::{
-    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
-    RtpCodecKind,
-};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use webrtc::data_channel::{DataChannel, DataChannelEvent};
-use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
-use webrtc::peer_connection::{
-    CipherSuiteId, MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
-    RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer,
-    RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngine,
-    SettingEngineBuilder,
-};
 
+use crate::connection::{Connection, Events, LinkSettings};
+use crate::description::{MAX_CANDIDATES, admit_description, is_admitted};
 use crate::event::LinkError;
-use crate::random::random;
+use crate::link_runtime::Repetitions;
 use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
-use crate::settings::IceServer;
-use crate::sound::SoundPacket;
-use crate::wire_meter::{MeteredRuntime, WireMeter};
+use crate::wire_meter::WireMeter;
 
-/// SCTP stream ids. They are fixed, because a channel announced in band loses its reliability on
-/// the answering side.
-const FEATURES_ID: u16 = 0;
-const CONTROL_ID: u16 = 1;
-/// RTP payload type of Opus.
-const OPUS_PAYLOAD: u8 = 111;
-/// Events that wait to be forwarded. More feature and sound packets are lost, as on a bad network.
-const MAX_EVENTS: usize = 256;
-/// Commands that wait for a link.
-const MAX_COMMANDS: usize = 512;
-/// Bytes of control messages that wait in the channel before `send_control` waits too.
-const SEND_BUFFER: usize = 256 * 1024;
+/// Commands that set the link up and wait.
+const MAX_SETUP: usize = 64;
+/// Feature and sound packets that wait. More are lost, as on a bad network.
+const MAX_PACKETS: usize = 64;
+/// Bytes of control messages that wait for room in the channel, beside those in the channel itself.
+/// A peer that lets more wait does not read, and its link has failed.
+const MAX_CONTROL_BYTES: usize = 128 * 1024;
+/// Control messages that wait.
+const MAX_CONTROL: usize = 1024;
+/// Failures that wait to be reported. One is enough to end a link.
+const MAX_FAILURES: usize = 4;
 /// How long a link that is closed may take to deliver what was sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(600);
 /// Interval at which delivery is checked meanwhile.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
+/// How long WebRTC may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Interval of the STUN checks that keep the path open. Each costs 464 bytes, both ways and
-/// answers counted, so the default of 2 s would cost 0.9 kbit/s each way for nothing.
-const KEEPALIVE: Duration = Duration::from_secs(3);
-/// Silence after which ICE calls a path disconnected.
-const DISCONNECTED: Duration = Duration::from_secs(8);
-/// Silence after which ICE gives a path up.
-const FAILED: Duration = Duration::from_secs(30);
-
-/// How to reach the peer.
-#[derive(Clone, Debug)]
-pub(crate) struct LinkSettings {
-    pub(crate) ice_servers: Vec<IceServer>,
-    /// Whether to stay on this machine.
-    pub(crate) loopback: bool,
-    /// How long a description waits for candidates. Later ones are sent one by one.
-    pub(crate) gather_deadline: Duration,
-    /// Whether to offer, or accept, a sound track.
-    pub(crate) audio: bool,
+/// Handle of a link. Dropping it closes the link: what was sent on the reliable channel is delivered, as
+/// far as that is possible within [`FLUSH_TIMEOUT`].
+pub(crate) struct LinkHandle {
+    setup: mpsc::Sender<LinkCommand>,
+    packets: mpsc::Sender<LinkCommand>,
+    control: mpsc::Sender<ControlMessage>,
+    control_room: Arc<Semaphore>,
+    /// Tells the task that the handle was dropped.
+    _open: oneshot::Sender<()>,
 }
 
-/// Starts a task that owns a new link and carries out commands, in order, until the link is
-/// closed. Events go to `inputs`.
-pub(crate) fn spawn(
-    id: LinkId,
-    settings: LinkSettings,
-    meter: Arc<WireMeter>,
-    inputs: mpsc::Sender<Input>,
-) -> (mpsc::Sender<LinkCommand>, JoinHandle<()>) {
-    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-    (sender, tokio::spawn(run(id, settings, meter, inputs, commands)))
+/// A control message, and the room that it takes in the queue.
+type ControlMessage = (Vec<u8>, OwnedSemaphorePermit);
+
+/// What the task receives from the handle.
+struct Queues {
+    setup: mpsc::Receiver<LinkCommand>,
+    packets: mpsc::Receiver<LinkCommand>,
+    control: mpsc::Receiver<ControlMessage>,
+    open: oneshot::Receiver<()>,
+}
+
+impl LinkHandle {
+    /// Starts a task that owns a new link. Its events go to `inputs`.
+    pub(crate) fn start(
+        id: LinkId,
+        settings: LinkSettings,
+        meter: Arc<WireMeter>,
+        inputs: mpsc::Sender<Input>,
+    ) -> (Self, JoinHandle<()>) {
+        let (handle, queues) = Self::new();
+        (handle, tokio::spawn(run(id, settings, meter, inputs, queues)))
+    }
+
+    fn new() -> (Self, Queues) {
+        let (setup_in, setup) = mpsc::channel(MAX_SETUP);
+        let (packets_in, packets) = mpsc::channel(MAX_PACKETS);
+        let (control_in, control) = mpsc::channel(MAX_CONTROL);
+        let (open_in, open) = oneshot::channel();
+        let handle = Self {
+            setup: setup_in,
+            packets: packets_in,
+            control: control_in,
+            control_room: Arc::new(Semaphore::new(MAX_CONTROL_BYTES)),
+            _open: open_in,
+        };
+        (handle, Queues { setup, packets, control, open })
+    }
+
+    /// Passes a command to the link, and never waits. [`LinkCommand::Close`] does nothing: drop the
+    /// handle.
+    ///
+    /// # Errors
+    /// If the queue is full: the link is of no use any more.
+    pub(crate) fn command(&self, command: LinkCommand) -> Result<(), LinkError> {
+        match command {
+            LinkCommand::Close => Ok(()),
+            LinkCommand::SendFeatures(_) | LinkCommand::SendSound(_) => {
+                let _ = self.packets.try_send(command);
+                Ok(())
+            }
+            LinkCommand::SendControl(message) => {
+                let size = u32::try_from(message.len()).map_err(|_| LinkError::PeerDoesNotRead)?;
+                let room = Arc::clone(&self.control_room).try_acquire_many_owned(size);
+                let room = room.map_err(|_| LinkError::PeerDoesNotRead)?;
+                unless_full(&self.control.try_send((message, room)))
+            }
+            // A peer that sends candidates faster than WebRTC takes them loses some.
+            LinkCommand::AddCandidate(_) => {
+                let _ = self.setup.try_send(command);
+                Ok(())
+            }
+            LinkCommand::Offer | LinkCommand::Answer(_) | LinkCommand::Accept(_) => {
+                unless_full(&self.setup.try_send(command))
+            }
+        }
+    }
+}
+
+/// A link that has ended has said why already.
+fn unless_full<T>(sent: &Result<(), TrySendError<T>>) -> Result<(), LinkError> {
+    match sent {
+        Err(TrySendError::Full(_)) => Err(LinkError::PeerDoesNotRead),
+        Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+    }
 }
 
 async fn run(
@@ -88,347 +124,163 @@ async fn run(
     settings: LinkSettings,
     meter: Arc<WireMeter>,
     inputs: mpsc::Sender<Input>,
-    mut commands: mpsc::Receiver<LinkCommand>,
+    queues: Queues,
 ) {
     let report = async |event| {
         // A session that has ended does not listen any more.
         let _ = inputs.send(Input::Link(id, event)).await;
     };
-    let (mut link, events) = match Link::new(&settings, meter).await {
-        Ok(link) => link,
+    let (failed, mut failures) = mpsc::channel(MAX_FAILURES);
+    let repetitions = Repetitions::new(failed.clone());
+    let created = Connection::new(&settings, meter, &repetitions, failed).await;
+    let (connection, events) = match created {
+        Ok((connection, events)) => (Arc::new(connection), events),
         Err(error) => return report(LinkEvent::Error(error)).await,
     };
-    tokio::spawn(forward(id, events, inputs.clone()));
-    while let Some(command) = commands.recv().await {
-        let description = match command {
-            LinkCommand::Offer => link.offer().await.map(Some),
-            LinkCommand::Answer(offer) => link.answer(offer).await.map(Some),
-            LinkCommand::Accept(answer) => link.accept(answer).await.map(|()| None),
-            LinkCommand::AddCandidate(candidate) => {
-                // A candidate of an unknown kind is no reason to end a call.
-                let _ = link.add_candidate(candidate).await;
-                Ok(None)
-            }
-            LinkCommand::SendFeatures(packet) => {
-                link.send_features(&packet).await;
-                Ok(None)
-            }
-            LinkCommand::SendControl(message) => {
-                // If it cannot be sent, the link is broken and the session will notice.
-                let _ = link.send_control(&message).await;
-                Ok(None)
-            }
-            LinkCommand::SendSound(packet) => {
-                link.send_sound(&packet).await;
-                Ok(None)
-            }
-            LinkCommand::Close => break,
-        };
-        match description {
-            Ok(Some(description)) => report(LinkEvent::Described(description)).await,
-            Ok(None) => {}
-            Err(error) => report(LinkEvent::Error(error)).await,
+    let Queues { mut setup, packets, control, open } = queues;
+    let mut control = tokio::spawn(send_control(Arc::clone(&connection), control));
+    let helpers = [
+        tokio::spawn(forward(id, events, inputs.clone())),
+        tokio::spawn(send_packets(Arc::clone(&connection), packets)),
+        tokio::spawn(repetitions.run()),
+    ];
+    let end = async {
+        tokio::select! {
+            biased;
+            _ = open => None,
+            failure = failures.recv() => failure,
         }
+    };
+    let carry_out = async {
+        let mut n_candidates = 0;
+        while let Some(command) = setup.recv().await {
+            n_candidates += usize::from(matches!(command, LinkCommand::AddCandidate(_)));
+            if n_candidates > MAX_CANDIDATES {
+                continue;
+            }
+            match carry_out(&connection, command).await {
+                Ok(Some(description)) => report(LinkEvent::Described(description)).await,
+                Ok(None) => {}
+                Err(error) => return Some(LinkEvent::Error(error)),
+            }
+        }
+        None
+    };
+    let failure = tokio::select! {
+        biased;
+        failure = end => failure,
+        failure = carry_out => failure,
+    };
+    let is_broken = failure.is_some();
+    if let Some(failure) = failure {
+        report(failure).await;
     }
-    link.close().await;
+    if !is_broken {
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, async {
+            let _ = (&mut control).await;
+            while connection.outstanding_bytes().await > 0 {
+                tokio::time::sleep(FLUSH_INTERVAL).await;
+            }
+        })
+        .await;
+    }
+    control.abort();
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await;
+    helpers.iter().for_each(JoinHandle::abort);
 }
 
-async fn forward(id: LinkId, mut events: mpsc::Receiver<LinkEvent>, inputs: mpsc::Sender<Input>) {
-    while let Some(event) = events.recv().await {
+/// Carries out a command that sets the link up. Returns our description if the command asks for it.
+async fn carry_out(
+    connection: &Connection,
+    command: LinkCommand,
+) -> Result<Option<String>, LinkError> {
+    let admit = |sdp: &str| {
+        admit_description(sdp, connection.is_loopback()).ok_or(LinkError::BadDescription)
+    };
+    match command {
+        LinkCommand::Offer => connection.offer().await.map(Some),
+        LinkCommand::Answer(offer) => connection.answer(admit(&offer)?).await.map(Some),
+        LinkCommand::Accept(answer) => connection.accept(admit(&answer)?).await.map(|()| None),
+        LinkCommand::AddCandidate(candidate) => {
+            if is_admitted(&candidate, connection.is_loopback()) {
+                // A candidate of an unknown kind is no reason to end a call.
+                let _ = connection.add_candidate(candidate).await;
+            }
+            Ok(None)
+        }
+        LinkCommand::SendFeatures(_)
+        | LinkCommand::SendControl(_)
+        | LinkCommand::SendSound(_)
+        | LinkCommand::Close => Ok(None),
+    }
+}
+
+async fn send_control(connection: Arc<Connection>, mut messages: mpsc::Receiver<ControlMessage>) {
+    while let Some((message, room)) = messages.recv().await {
+        // If it cannot be sent, the link is broken and the session will notice.
+        let _ = connection.send_control(&message).await;
+        drop(room);
+    }
+}
+
+async fn send_packets(connection: Arc<Connection>, mut packets: mpsc::Receiver<LinkCommand>) {
+    while let Some(command) = packets.recv().await {
+        match command {
+            LinkCommand::SendFeatures(packet) => connection.send_features(&packet).await,
+            LinkCommand::SendSound(packet) => connection.send_sound(&packet).await,
+            _ => {}
+        }
+    }
+}
+
+async fn forward(id: LinkId, events: Events, inputs: mpsc::Sender<Input>) {
+    let Events { mut messages, mut packets } = events;
+    loop {
+        let event = tokio::select! {
+            Some(event) = messages.recv() => event,
+            Some(event) = packets.recv() => event,
+            else => return,
+        };
         if inputs.send(Input::Link(id, event)).await.is_err() {
             return;
         }
     }
 }
 
-/// A WebRTC connection.
-struct Link {
-    connection: Arc<dyn PeerConnection>,
-    features: Arc<dyn DataChannel>,
-    control: Arc<dyn DataChannel>,
-    sound: Option<(Arc<TrackLocalStaticRTP>, u32)>,
-    gathered: watch::Receiver<bool>,
-    gather_deadline: Duration,
-}
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
 
-impl Link {
-    /// Creates a link that was neither offered nor answered, and its events.
-    async fn new(
-        settings: &LinkSettings,
-        meter: Arc<WireMeter>,
-    ) -> Result<(Self, mpsc::Receiver<LinkEvent>), LinkError> {
-        let (events, receiver) = mpsc::channel(MAX_EVENTS);
-        let (gathered_tx, gathered) = watch::channel(false);
-        let handler = Handler { events: events.clone(), gathered: gathered_tx };
-        let mut media = MediaEngine::default();
-        let opus = RTCRtpCodecParameters { rtp_codec: opus(), payload_type: OPUS_PAYLOAD };
-        media.register_codec(opus, RtpCodecKind::Audio)?;
-        let connection = PeerConnectionBuilder::new()
-            .with_media_engine(media)
-            .with_configuration(
-                RTCConfigurationBuilder::new().with_ice_servers(ice_servers(settings)).build(),
-            )
-            .with_setting_engine(setting_engine())
-            .with_handler(Arc::new(handler))
-            .with_runtime(MeteredRuntime::new(meter))
-            .with_udp_addrs(socket_addresses(settings.loopback))
-            .with_data_channel_send_buffer_limit(SEND_BUFFER)
-            .build()
-            .await?;
-        let features = RTCDataChannelInit {
-            ordered: false,
-            max_retransmits: Some(0),
-            negotiated: Some(FEATURES_ID),
-            ..Default::default()
-        };
-        let control = RTCDataChannelInit { negotiated: Some(CONTROL_ID), ..Default::default() };
-        let features = connection.create_data_channel("features", Some(features)).await?;
-        let control = connection.create_data_channel("control", Some(control)).await?;
-        tokio::spawn(read_features(Arc::clone(&features), events.clone()));
-        tokio::spawn(read_control(Arc::clone(&control), events));
-        let mut sound = None;
-        if settings.audio {
-            let ssrc = u32::from_le_bytes(random());
-            let track = Arc::new(TrackLocalStaticRTP::new(sound_track(ssrc)));
-            connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
-            sound = Some((track, ssrc));
+    use super::*;
+    use crate::sound::SoundPacket;
+
+    #[test]
+    fn control_messages_that_nobody_takes_fail_the_link_and_packets_are_dropped() {
+        let (handle, _queues) = LinkHandle::new();
+        let sound = SoundPacket { sequence: 1, timestamp: 2, opus: Bytes::from_static(b"opus") };
+        for _ in 0..10 * MAX_PACKETS {
+            handle.command(LinkCommand::SendFeatures(vec![0; 1000])).unwrap();
+            handle.command(LinkCommand::SendSound(sound.clone())).unwrap();
         }
-        let link = Self {
-            connection: Arc::new(connection),
-            features,
-            control,
-            sound,
-            gathered,
-            gather_deadline: settings.gather_deadline,
-        };
-        Ok((link, receiver))
+        let chunk = || LinkCommand::SendControl(vec![0; 16 * 1024]);
+        let accepted = (0..100).take_while(|_| handle.command(chunk()).is_ok()).count();
+        assert_eq!(accepted, MAX_CONTROL_BYTES / (16 * 1024));
+        assert!(matches!(handle.command(chunk()), Err(LinkError::PeerDoesNotRead)));
     }
 
-    /// Makes an offer, with the candidates found before the deadline.
-    async fn offer(&mut self) -> Result<String, LinkError> {
-        let offer = self.connection.create_offer(None).await?;
-        self.describe(offer).await
+    #[test]
+    fn small_control_messages_are_bounded_in_number() {
+        let (handle, _queues) = LinkHandle::new();
+        let accepted = (0..10 * MAX_CONTROL)
+            .take_while(|_| handle.command(LinkCommand::SendControl(Vec::new())).is_ok());
+        assert_eq!(accepted.count(), MAX_CONTROL);
     }
 
-    /// Answers an offer, with the candidates found before the deadline.
-    async fn answer(&mut self, offer: String) -> Result<String, LinkError> {
-        self.connection.set_remote_description(RTCSessionDescription::offer(offer)?).await?;
-        let answer = self.connection.create_answer(None).await?;
-        self.describe(answer).await
+    #[test]
+    fn commands_to_a_link_that_has_ended_are_no_error() {
+        let (handle, queues) = LinkHandle::new();
+        drop(queues);
+        handle.command(LinkCommand::Offer).unwrap();
+        handle.command(LinkCommand::SendControl(vec![1])).unwrap();
     }
-
-    /// Accepts the answer to our offer.
-    async fn accept(&self, answer: String) -> Result<(), LinkError> {
-        let answer = RTCSessionDescription::answer(answer)?;
-        Ok(self.connection.set_remote_description(answer).await?)
-    }
-
-    /// Adds a candidate of the peer.
-    async fn add_candidate(&self, candidate: String) -> Result<(), LinkError> {
-        let candidate = RTCIceCandidateInit {
-            candidate,
-            sdp_mline_index: Some(0),
-            ..RTCIceCandidateInit::default()
-        };
-        Ok(self.connection.add_ice_candidate(candidate).await?)
-    }
-
-    /// Makes a description our own and returns it as SDP once candidates were gathered.
-    async fn describe(&mut self, description: RTCSessionDescription) -> Result<String, LinkError> {
-        let without_candidates = description.sdp.clone();
-        self.connection.set_local_description(description).await?;
-        let _ = tokio::time::timeout(
-            self.gather_deadline,
-            self.gathered.wait_for(|gathered| *gathered),
-        )
-        .await;
-        Ok(self.connection.local_description().await.map_or(without_candidates, |full| full.sdp))
-    }
-
-    /// Sends a packet, or drops it when the send buffer is full: late features are of no use.
-    async fn send_features(&self, packet: &[u8]) {
-        let _ = self.features.try_send(BytesMut::from(packet)).await;
-    }
-
-    /// Sends a control message reliably and in order. Waits while the send buffer is full.
-    async fn send_control(&self, message: &[u8]) -> Result<(), LinkError> {
-        Ok(self.control.send(BytesMut::from(message)).await?)
-    }
-
-    /// Sends a sound packet, if there is a sound track.
-    async fn send_sound(&self, sound: &SoundPacket) {
-        let Some((track, ssrc)) = &self.sound else { return };
-        let header = rtp::Header {
-            version: 2,
-            payload_type: OPUS_PAYLOAD,
-            sequence_number: sound.sequence,
-            timestamp: sound.timestamp,
-            ssrc: *ssrc,
-            ..Default::default()
-        };
-        let packet = rtp::Packet { header, payload: sound.opus.clone() };
-        // Without a connection, sound is lost, as on a bad network.
-        let _ = track.write_rtp(packet).await;
-    }
-
-    /// Waits until the peer has confirmed all control messages, but not long, and closes.
-    async fn close(&self) {
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, async {
-            while self.control.outstanding_bytes().await.unwrap_or(0) > 0 {
-                tokio::time::sleep(FLUSH_INTERVAL).await;
-            }
-        })
-        .await;
-        let _ = self.connection.close().await;
-    }
-}
-
-fn ice_servers(settings: &LinkSettings) -> Vec<RTCIceServer> {
-    settings
-        .ice_servers
-        .iter()
-        .map(|server| RTCIceServer {
-            urls: vec![server.url.clone()],
-            username: server.username.clone(),
-            credential: server.credential.clone(),
-        })
-        .collect()
-}
-
-fn setting_engine() -> SettingEngine {
-    SettingEngineBuilder::new()
-        .with_include_loopback_candidate(true)
-        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEPALIVE))
-        // 29 bytes of DTLS per record instead of 37: ChaCha20 needs no explicit nonce.
-        .with_dtls_cipher_suites(vec![
-            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
-            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-        ])
-        .build()
-}
-
-/// Turns what the connection reports into events.
-struct Handler {
-    events: mpsc::Sender<LinkEvent>,
-    gathered: watch::Sender<bool>,
-}
-
-#[async_trait::async_trait]
-impl PeerConnectionEventHandler for Handler {
-    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        // Candidates found before the deadline are in the description too, which is harmless.
-        if let Ok(candidate) = event.candidate.to_json()
-            && !candidate.candidate.is_empty()
-        {
-            let _ = self.events.try_send(LinkEvent::Candidate(candidate.candidate));
-        }
-    }
-
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        if state == RTCIceGatheringState::Complete {
-            self.gathered.send_replace(true);
-        }
-    }
-
-    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        tokio::spawn(read_sound(track, self.events.clone()));
-    }
-
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        if state == RTCPeerConnectionState::Failed {
-            let _ = self.events.try_send(LinkEvent::Failed);
-        }
-    }
-}
-
-/// Returns the description of Opus that RFC 7587 demands. The sound is mono nevertheless.
-fn opus() -> RTCRtpCodec {
-    RTCRtpCodec {
-        mime_type: MIME_TYPE_OPUS.to_owned(),
-        clock_rate: 48_000,
-        channels: 2,
-        sdp_fmtp_line: "minptime=20;useinbandfec=1;usedtx=1".to_owned(),
-        rtcp_feedback: Vec::new(),
-    }
-}
-
-fn sound_track(ssrc: u32) -> MediaStreamTrack {
-    let coding = RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() };
-    let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: coding,
-        codec: opus(),
-        ..Default::default()
-    };
-    let [stream, track, label] = ["call", "sound", "sound"].map(str::to_owned);
-    MediaStreamTrack::new(stream, track, label, RtpCodecKind::Audio, vec![encoding])
-}
-
-async fn read_sound(track: Arc<dyn TrackRemote>, events: mpsc::Sender<LinkEvent>) {
-    while let Some(event) = track.poll().await {
-        match event {
-            TrackRemoteEvent::OnRtpPacket(packet) => {
-                let _ = events.try_send(LinkEvent::Sound(SoundPacket {
-                    sequence: packet.header.sequence_number,
-                    timestamp: packet.header.timestamp,
-                    opus: packet.payload,
-                }));
-            }
-            TrackRemoteEvent::OnEnded => return,
-            _ => {}
-        }
-    }
-}
-
-async fn read_features(channel: Arc<dyn DataChannel>, events: mpsc::Sender<LinkEvent>) {
-    while let Some(event) = channel.poll().await {
-        match event {
-            DataChannelEvent::OnMessage(message) => {
-                let _ = events.try_send(LinkEvent::Features(message.data.freeze()));
-            }
-            DataChannelEvent::OnClose => return,
-            _ => {}
-        }
-    }
-}
-
-async fn read_control(channel: Arc<dyn DataChannel>, events: mpsc::Sender<LinkEvent>) {
-    while let Some(event) = channel.poll().await {
-        let event = match event {
-            DataChannelEvent::OnOpen => LinkEvent::Open,
-            DataChannelEvent::OnMessage(message) => LinkEvent::Control(message.data.freeze()),
-            DataChannelEvent::OnClose => return,
-            _ => continue,
-        };
-        if events.send(event).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Returns the addresses to bind to. A wildcard covers every interface but loopback.
-fn socket_addresses(loopback: bool) -> Vec<String> {
-    let mut addresses = vec!["127.0.0.1:0".to_owned()];
-    if !loopback {
-        if local_address(false).is_some() {
-            addresses.insert(0, "0.0.0.0:0".to_owned());
-        }
-        if local_address(true).is_some() {
-            addresses.push("[::]:0".to_owned());
-        }
-    }
-    addresses
-}
-
-/// Returns the address by which this machine would reach other networks. Nothing is sent.
-pub(crate) fn local_address(v6: bool) -> Option<IpAddr> {
-    let (any, remote): (IpAddr, IpAddr) = if v6 {
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
-    } else {
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
-    socket.connect(SocketAddr::new(remote, 9)).ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_unspecified() && !address.is_loopback()).then_some(address)
 }

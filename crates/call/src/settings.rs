@@ -40,6 +40,22 @@ pub struct IceServer {
     pub credential: String,
 }
 
+impl IceServer {
+    /// Returns whether the server relays, and so hides this end's address from the peer.
+    pub(crate) fn is_relay(&self) -> bool {
+        ["turn:", "turns:"].iter().any(|scheme| self.has_scheme(scheme))
+    }
+
+    /// Returns whether the server is reached by TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.has_scheme("turns:") || self.url.to_ascii_lowercase().contains("transport=tcp")
+    }
+
+    fn has_scheme(&self, scheme: &str) -> bool {
+        self.url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    }
+}
+
 /// State of this end's microphone and camera, and its rate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LocalMedia {
@@ -52,6 +68,7 @@ pub struct LocalMedia {
 }
 
 /// Everything a call needs to know at its start.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Our face file, with its private part. Without one, no face is sent, but the source still
@@ -67,10 +84,14 @@ pub struct Settings {
     pub video: bool,
     /// How to meet. A guest ignores it and follows the invite.
     pub rendezvous: Meeting,
-    /// Whether to stay on this machine, with sockets on 127.0.0.1 alone.
+    /// Whether to stay on this machine, with sockets on 127.0.0.1 alone. Otherwise loopback is not used,
+    /// unless this machine has no other address.
     pub loopback: bool,
     /// Servers that help to traverse address translation.
     pub ice_servers: Vec<IceServer>,
+    /// Whether to reach the peer through the TURN servers of `ice_servers` alone, so that it learns their
+    /// address in place of this end's. The servers then learn both.
+    pub relay_only: bool,
     /// Longest time to gather ICE candidates before the offer or answer is sent. Candidates found
     /// later are sent one by one.
     pub gather_deadline: Duration,
@@ -92,6 +113,7 @@ impl Default for Settings {
             rendezvous: Meeting::default(),
             loopback: false,
             ice_servers: Vec::new(),
+            relay_only: false,
             gather_deadline: Duration::from_millis(1500),
             name: String::new(),
             rate: Rate::default(),

@@ -3,23 +3,18 @@
 #![expect(clippy::disallowed_methods, reason = "real calls take real time")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use capture::SourceSpec;
 use codec::{Encoder, Profile, Reference, Stream};
 use face::FaceFile;
-use tokio::sync::mpsc;
 use transport::InviteError;
 use types::{Code, Feature, HeadPose, MediaTime};
 
-use crate::link::{self, LinkSettings};
 use crate::offline::name_of;
-use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
-use crate::sound::SoundPacket;
-use crate::wire_meter::WireMeter;
 use crate::{Call, Command, End, Event, Meeting, Settings, StartError};
+
+mod links;
 
 /// Longest wait for anything. A test that waits longer is broken.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -189,80 +184,4 @@ fn a_stream_that_cannot_be_sent_is_refused_with_a_reason() {
     }
     std::fs::remove_file(other).unwrap();
     std::fs::remove_file(empty).unwrap();
-}
-
-/// Returns the next event of a link.
-async fn next_event(inputs: &mut mpsc::Receiver<Input>) -> LinkEvent {
-    let input = tokio::time::timeout(PATIENCE, inputs.recv()).await;
-    match input.expect("something happens").expect("the link lives") {
-        Input::Link(_, event) => event,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Waits until an event was picked, for each of `picks` once, in any order.
-async fn wait_for(inputs: &mut mpsc::Receiver<Input>, picks: &[&dyn Fn(&LinkEvent) -> bool]) {
-    let mut missing = picks.to_vec();
-    while !missing.is_empty() {
-        let event = next_event(inputs).await;
-        missing.retain(|pick| !pick(&event));
-    }
-}
-
-#[test]
-fn a_link_carries_packets_messages_and_sound_and_counts_them() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let settings = LinkSettings {
-            ice_servers: Vec::new(),
-            loopback: true,
-            gather_deadline: Duration::from_secs(5),
-            audio: true,
-        };
-        let spawn = || {
-            let (meter, (inputs, events)) = (WireMeter::new(), mpsc::channel(64));
-            let (commands, task) =
-                link::spawn(LinkId(1), settings.clone(), Arc::clone(&meter), inputs);
-            (commands, events, meter, task)
-        };
-        let described = async |events: &mut mpsc::Receiver<Input>| loop {
-            if let LinkEvent::Described(description) = next_event(events).await {
-                return description;
-            }
-        };
-        let (a, mut a_events, a_meter, a_task) = spawn();
-        let (b, mut b_events, b_meter, b_task) = spawn();
-        a.send(LinkCommand::Offer).await.unwrap();
-        b.send(LinkCommand::Answer(described(&mut a_events).await)).await.unwrap();
-        a.send(LinkCommand::Accept(described(&mut b_events).await)).await.unwrap();
-        let is_open = |event: &LinkEvent| matches!(event, LinkEvent::Open);
-        for events in [&mut a_events, &mut b_events] {
-            wait_for(events, &[&is_open]).await;
-        }
-
-        let before = a_meter.count();
-        let large: Vec<u8> = (0..16_000_u32).map(|i| (i % 251) as u8).collect();
-        let sound = SoundPacket { sequence: 9, timestamp: 7, opus: Bytes::from_static(b"opus") };
-        a.send(LinkCommand::SendControl(large.clone())).await.unwrap();
-        b.send(LinkCommand::SendControl(b"from b".to_vec())).await.unwrap();
-        b.send(LinkCommand::SendFeatures(b"packet".to_vec())).await.unwrap();
-        b.send(LinkCommand::SendSound(sound.clone())).await.unwrap();
-        let is_control = |want: Vec<u8>| {
-            move |event: &LinkEvent| matches!(event, LinkEvent::Control(got) if got[..] == want)
-        };
-        let is_packet =
-            |event: &LinkEvent| matches!(event, LinkEvent::Features(got) if got[..] == *b"packet");
-        let is_sound = |event: &LinkEvent| matches!(event, LinkEvent::Sound(got) if *got == sound);
-        let is_small = is_control(b"from b".to_vec());
-        wait_for(&mut a_events, &[&is_small, &is_packet, &is_sound]).await;
-        wait_for(&mut b_events, &[&is_control(large)]).await;
-        let sent = a_meter.count().bytes_out - before.bytes_out;
-        assert!(sent >= 16_000 + 13 * 28, "only {sent} bytes counted");
-        assert!(b_meter.count().bytes_in >= 16_000);
-        a.send(LinkCommand::Close).await.unwrap();
-        b.send(LinkCommand::Close).await.unwrap();
-        a_task.await.unwrap();
-        b_task.await.unwrap();
-    });
 }

@@ -79,6 +79,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
         video: !peer.no_video,
         rendezvous,
         ice_servers: peer.ice_server.iter().map(|url| ice_server(url)).collect(),
+        relay_only: peer.relay_only,
         rate: peer.rate,
         ..Settings::default()
     };
