@@ -18,10 +18,12 @@ const MAX_MEDIA: usize = 2;
 ///
 /// A call has at most one section for sound and one for data channels, and one DTLS fingerprint.
 /// Without the second rule, WebRTC could verify another fingerprint than the one in the check words.
-/// A lone carriage return could end a line for one reader and not for another.
+/// It has the credentials of ICE, without which WebRTC would refuse it half-way. A lone carriage return could end a line for one reader and not for another.
 pub(crate) fn admit_description(sdp: &str, loopback: bool) -> Option<String> {
     fingerprint(sdp)?;
-    if sdp.split("\r\n").any(|line| line.contains('\r')) {
+    let has = |attribute: &str| sdp.lines().any(|line| line.starts_with(attribute));
+    let has_lone_return = sdp.split("\r\n").any(|line| line.contains('\r'));
+    if has_lone_return || !has("a=ice-ufrag:") || !has("a=ice-pwd:") {
         return None;
     }
     let media: Vec<&str> = sdp.lines().filter_map(|line| line.strip_prefix("m=")).collect();
@@ -136,7 +138,7 @@ mod tests {
         00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F";
 
     fn description(lines: &[&str]) -> String {
-        let head = ["v=0", "s=-", "t=0 0"];
+        let head = ["v=0", "s=-", "t=0 0", "a=ice-ufrag:abcd", "a=ice-pwd:efgh"];
         let lines: Vec<&str> = head.iter().chain(lines).copied().collect();
         lines.join("\r\n") + "\r\n"
     }
@@ -226,6 +228,14 @@ mod tests {
         assert_eq!(publish_description(&sdp, false), sdp);
         let hidden = relay.replace("192.0.2.7 rport 4000", "0.0.0.0 rport 0");
         assert_eq!(publish_description(&sdp, true), description(&[PRINT, &hidden]));
+    }
+
+    #[test]
+    fn a_description_without_credentials_of_ice_is_refused() {
+        let sdp = description(&[PRINT, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel"]);
+        for attribute in ["a=ice-ufrag:", "a=ice-pwd:"] {
+            assert_eq!(admit_description(&sdp.replace(attribute, "a=other:"), false), None);
+        }
     }
 
     #[test]

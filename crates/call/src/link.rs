@@ -158,9 +158,12 @@ async fn run(
             if n_candidates > MAX_CANDIDATES {
                 continue;
             }
+            let is_answer = matches!(command, LinkCommand::Accept(_));
             match carry_out(&connection, command).await {
                 Ok(Some(description)) => report(LinkEvent::Described(description)).await,
                 Ok(None) => {}
+                // The right answer may still come.
+                Err(error) if is_answer => report(LinkEvent::Error(error)).await,
                 Err(error) => return Some(LinkEvent::Error(error)),
             }
         }

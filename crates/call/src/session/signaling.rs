@@ -379,8 +379,18 @@ impl Session {
         &mut self,
         now: Instant,
         id: LinkId,
-        error: Option<LinkError>,
+        mut error: Option<LinkError>,
     ) {
+        // Somebody is in between, or the peer attacks: another link would lead to the same.
+        let is_attack = match &error {
+            Some(LinkError::WrongCertificate) => true,
+            Some(LinkError::UnknownChannels) => self.links.is_current(id),
+            _ => false,
+        };
+        if let Some(error) = error.take_if(|_| is_attack) {
+            self.fail(now, error.into());
+            return;
+        }
         if self.links.is_current(id) {
             return;
         }

@@ -188,14 +188,25 @@ fn a_wrong_certificate_ends_the_link_with_an_error_of_its_own() {
 }
 
 #[test]
-fn a_description_that_is_no_call_ends_the_link() {
+fn a_link_survives_a_wrong_answer_but_not_a_wrong_offer() {
     on_runtime(async {
+        let [mut a, mut b] = [End::start(settings()), End::start(settings())];
+        a.command(LinkCommand::Offer);
+        b.command(LinkCommand::Answer(a.description().await));
+        let answer = b.description().await;
+        for wrong in [answer.replace("a=ice-pwd:", "a=ice-pwx:"), String::new()] {
+            a.command(LinkCommand::Accept(wrong));
+            a.error().await;
+        }
+        a.command(LinkCommand::Accept(answer));
+        a.wait_for(&[&is_open]).await;
         let [mut a, mut b] = [End::start(settings()), End::start(settings())];
         a.command(LinkCommand::Offer);
         let video = a.description().await + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
         b.command(LinkCommand::Answer(video));
         let error = b.error().await;
         assert!(matches!(error, LinkError::BadDescription), "{error}");
+        b.task.await.unwrap();
     });
 }
 

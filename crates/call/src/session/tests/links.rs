@@ -5,7 +5,7 @@ use transport::{Control, Refusal, Role, Seal, Secret, Signal, VERSION};
 
 use super::world::{GUEST, HOST, World, config, millis, secs};
 use super::{assert_end, has_event};
-use crate::event::Command;
+use crate::event::{Command, LinkError};
 use crate::session::{Input, LinkEvent, LinkId, SignalingEvent};
 
 /// Returns a seal of another guest with the same invite.
@@ -185,4 +185,27 @@ fn answers_that_webrtc_refuses_end_their_attempts_only() {
     for peer in &world.peers {
         assert!(has_event(peer, "Connected") && peer.n_links == 2, "{:?}", peer.end);
     }
+}
+
+#[test]
+fn a_wrong_certificate_ends_the_call_with_its_own_error() {
+    let mut world = World::of_two();
+    world.has_path = false;
+    world.run_for(secs(1));
+    let event = LinkEvent::Error(LinkError::WrongCertificate);
+    world.handle(GUEST, Input::Link(LinkId(1), event));
+    assert_end(&world, GUEST, "Failed(Link(WrongCertificate))");
+}
+
+#[test]
+fn channels_nobody_asked_for_end_a_call_but_not_the_wait_for_a_guest() {
+    let unknown = || Input::Link(LinkId(1), LinkEvent::Error(LinkError::UnknownChannels));
+    let mut world = World::of_two();
+    world.has_path = false;
+    world.run_for(secs(1));
+    world.handle(HOST, unknown());
+    assert_eq!(world.peers[HOST].end, None);
+    let mut world = World::connected();
+    world.handle(HOST, unknown());
+    assert_end(&world, HOST, "Failed(Link(UnknownChannels))");
 }
