@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::io::LinkId;
 use super::phase::LinkState;
 
-/// Most links under construction at a time. A further attempt replaces the oldest.
+/// Most links under construction at a time. A further attempt replaces the oldest that is not open.
 const MAX_ATTEMPTS: usize = 2;
 /// Times from the beginning of one attempt to that of the next, in order; the last one repeats.
 ///
@@ -44,8 +44,11 @@ impl Links {
     ) -> (LinkId, Option<LinkId>) {
         self.n_made += 1;
         let id = LinkId(self.n_made);
-        let given_up =
-            (self.attempts.len() == MAX_ATTEMPTS).then(|| self.attempts.remove(0)).map(|l| l.id);
+        let given_up = (self.attempts.len() == MAX_ATTEMPTS).then(|| {
+            // The oldest, but rather one that has not come as far as to be open.
+            let at = self.attempts.iter().position(|link| !link.is_open).unwrap_or(0);
+            self.attempts.remove(at).id
+        });
         self.attempts.push(LinkState::new(id, attempt, now, offer));
         self.began = Some(now);
         self.n_begun += 1;

@@ -30,6 +30,13 @@ const HELLO_TIMEOUT: Duration = Duration::from_mins(1);
 pub(super) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 /// A peer that has sent nothing else for this long sends an empty packet.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// The same when any packet was lost lately, and while the peer is lost.
+const KEEP_ALIVE_UNDER_LOSS: Duration = Duration::from_secs(1);
+/// The same when more than 10 % are lost, and while that is not known: in the first 5 s of a
+/// connection.
+const KEEP_ALIVE_UNDER_HEAVY_LOSS: Duration = Duration::from_millis(500);
+/// An open link may take this much longer before another one is begun.
+const OPEN_LINK_PATIENCE: Duration = Duration::from_secs(10);
 /// A longer time between two steps means that the process stood still. A session steps at least
 /// once a second.
 const STANDSTILL: Duration = Duration::from_secs(3);
@@ -150,7 +157,10 @@ impl Session {
     fn lose_peer(&mut self, since: Instant) {
         self.phase = Phase::Lost { since };
         self.announced = None;
-        self.links.reset_patience();
+        // Attempts that are running already, because the peer did not hear us, have their time.
+        if self.links.newest_attempt().is_none() {
+            self.links.reset_patience();
+        }
         self.emit(Event::PeerLost);
         // The network may have changed, and the connection to the service with it.
         self.reconnect_signaling();
@@ -184,7 +194,10 @@ impl Session {
         if self.role != Role::Host || !self.has_rendezvous() {
             return None;
         }
-        let due = self.links.next_attempt().unwrap_or(self.last_step);
+        let mut due = self.links.next_attempt().unwrap_or(self.last_step);
+        if self.links.is_attempt_open() {
+            due += OPEN_LINK_PATIENCE;
+        }
         match self.phase {
             Phase::Meeting => {
                 let heard = self.guest_heard?;
@@ -203,7 +216,21 @@ impl Session {
     }
 
     fn keep_alive_deadline(&self) -> Option<Instant> {
-        self.links.current.as_ref().map(|_| self.last_sent + KEEP_ALIVE_INTERVAL)
+        self.links.current.as_ref().map(|_| self.last_sent + self.keep_alive_interval())
+    }
+
+    /// With half of all packets lost, ten in the five seconds before a peer is lost are enough.
+    fn keep_alive_interval(&self) -> Duration {
+        let loss = self.receiver.jitter_buffer.stats().loss.max(self.packetizer.loss());
+        match self.phase {
+            Phase::Connected { since } if self.last_sent < since + LOST_AFTER => {
+                KEEP_ALIVE_UNDER_HEAVY_LOSS
+            }
+            _ if loss > 0.1 => KEEP_ALIVE_UNDER_HEAVY_LOSS,
+            Phase::Lost { .. } => KEEP_ALIVE_UNDER_LOSS,
+            _ if loss > 0.0 => KEEP_ALIVE_UNDER_LOSS,
+            _ => KEEP_ALIVE_INTERVAL,
+        }
     }
 
     /// Sends over the link in use, if there is one.
