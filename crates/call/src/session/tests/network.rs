@@ -1,0 +1,298 @@
+//! The simulated network: datagrams with delay, loss, jitter and duplicates, and links that are set
+//! up by an exchange of datagrams, as ICE, DTLS and SCTP do.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use transport::Control;
+
+use super::world::{World, millis};
+use crate::event::LinkError;
+use crate::session::{Input, LinkCommand, LinkEvent, LinkId, SignalingEvent};
+
+/// Time that a link takes to gather candidates.
+const GATHERING: Duration = Duration::from_millis(50);
+/// Datagrams of a handshake, sent by the guest and the host in turn: two of ICE, six of DTLS, four
+/// of SCTP.
+const STEPS: usize = 12;
+const DTLS_STEPS: std::ops::Range<usize> = 2..8;
+const SCTP_STEPS: std::ops::Range<usize> = 8..STEPS;
+
+/// Properties of the network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conditions {
+    /// Time from one end to the other, over the network as over the rendezvous service.
+    pub(super) latency: Duration,
+    /// A datagram takes up to this much longer.
+    pub(super) jitter: Duration,
+    /// Share of datagrams that are lost.
+    pub(super) loss: f64,
+    /// Share of datagrams that arrive twice.
+    pub(super) duplicates: f64,
+    /// Whether datagrams of a DTLS handshake are repeated until they are answered. Without, they
+    /// are repeated once, as by rtc-dtls 0.21.
+    pub(super) repeats_dtls: bool,
+}
+
+impl Conditions {
+    pub(super) fn clean() -> Self {
+        Self {
+            latency: millis(20),
+            jitter: Duration::ZERO,
+            loss: 0.0,
+            duplicates: 0.0,
+            repeats_dtls: true,
+        }
+    }
+
+    /// Returns when step `step` of a handshake is sent again after `n` times, if at all.
+    fn repeat_interval(&self, step: usize, n: u32) -> Option<Duration> {
+        let (intervals_ms, most) = if DTLS_STEPS.contains(&step) {
+            let own: (&[u64], _) = (&[1000], 1);
+            if self.repeats_dtls { (&[250, 500, 750, 1000][..], 20) } else { own }
+        } else if SCTP_STEPS.contains(&step) {
+            (&[1000, 2000, 4000, 8000][..], 8)
+        } else {
+            (&[200][..], 150)
+        };
+        let interval = intervals_ms[(n as usize).min(intervals_ms.len() - 1)];
+        (n < most).then(|| millis(interval))
+    }
+}
+
+/// An end of a link: peer and number.
+pub(super) type LinkEnd = (usize, LinkId);
+
+/// A path between two link ends.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Host and guest.
+    ends: [LinkEnd; 2],
+    pub(super) is_alive: bool,
+    /// Steps of the handshake that have arrived.
+    n_steps: usize,
+    /// Control messages that wait for the network, in order.
+    held_back: VecDeque<(LinkEnd, Bytes)>,
+    /// When the last control message of each direction arrives, so that order is kept.
+    last_control: [Instant; 2],
+}
+
+/// Something on its way.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Input(usize, Input),
+    /// A step of the handshake of a connection.
+    Step(usize, usize),
+    /// A step is sent again, for this time, unless it was answered.
+    Repeat(usize, usize, u32),
+}
+
+impl Connection {
+    pub(super) fn is_of(&self, peer: usize) -> bool {
+        self.ends.iter().any(|(index, _)| *index == peer)
+    }
+}
+
+impl World {
+    /// Lets something happen at a peer, or on the network, after `delay`.
+    pub(super) fn schedule(&mut self, delay: Duration, arrival: Arrival) {
+        self.n_flights += 1;
+        self.in_flight.push((self.now + delay, self.n_flights, arrival));
+    }
+
+    pub(super) fn deliver(&mut self, index: usize, delay: Duration, input: Input) {
+        self.schedule(delay, Arrival::Input(index, input));
+    }
+
+    /// Returns how often a datagram to `to` arrives that is sent now, and after which delays.
+    fn fates(&mut self, to: usize) -> Vec<Duration> {
+        self.n_datagrams += 1;
+        let conditions = self.conditions;
+        let is_deaf = self.deaf == Some(to);
+        if !self.network_is_up || is_deaf || self.random.uniform_f64() < conditions.loss {
+            return Vec::new();
+        }
+        let n = 1 + usize::from(self.random.uniform_f64() < conditions.duplicates);
+        let mut delay =
+            || conditions.latency + conditions.jitter.mul_f64(self.random.uniform_f64());
+        (0..n).map(|_| delay()).collect()
+    }
+
+    pub(super) fn forward_sealed(&mut self, from: usize, sealed: &[u8]) {
+        if !self.rendezvous_is_up || !self.peers[from].in_room {
+            return;
+        }
+        self.sealed.push(sealed.to_vec());
+        for index in 0..self.peers.len() {
+            if index != from && self.peers[index].in_room {
+                let event = SignalingEvent::Sealed(Bytes::copy_from_slice(sealed));
+                self.deliver(index, self.conditions.latency, Input::Signaling(event));
+            }
+        }
+    }
+
+    pub(super) fn carry_out_command(&mut self, end: LinkEnd, command: LinkCommand) {
+        let (index, id) = end;
+        let event = |event| Input::Link(id, event);
+        let peer = &mut self.peers[index];
+        match command {
+            LinkCommand::Offer => {
+                peer.open_link(id);
+                let offer = format!("{index} {}", id.0);
+                self.deliver(index, GATHERING, event(LinkEvent::Described(offer)));
+            }
+            LinkCommand::Answer(offer) => {
+                peer.open_link(id);
+                let answer = format!("{offer} {index} {}", id.0);
+                self.deliver(index, GATHERING, event(LinkEvent::Described(answer)));
+                self.deliver(index, GATHERING, event(LinkEvent::Candidate("late".into())));
+            }
+            LinkCommand::Accept(answer) => self.accept(end, &answer),
+            LinkCommand::AddCandidate(_) => {}
+            LinkCommand::SendFeatures(packet) => {
+                self.send_datagram(end, &LinkEvent::Features(Bytes::from(packet)));
+            }
+            LinkCommand::SendSound(packet) => self.send_datagram(end, &LinkEvent::Sound(packet)),
+            LinkCommand::SendControl(message) => {
+                peer.control_sent.push(Control::parse(&message).expect("a session's own message"));
+                for message in (self.tamper)(index, message) {
+                    self.send_control(end, Bytes::from(message));
+                }
+            }
+            LinkCommand::Close => {
+                peer.links.retain(|link| *link != id);
+                for connection in &mut self.connections {
+                    connection.is_alive &= !connection.ends.contains(&end);
+                }
+            }
+        }
+    }
+
+    /// Begins the handshake of the two link ends that an answer names. Other answers are refused.
+    fn accept(&mut self, (index, id): LinkEnd, answer: &str) {
+        let numbers: Vec<u32> = answer.split(' ').filter_map(|n| n.parse().ok()).collect();
+        let [host, host_link, guest, guest_link] = numbers[..] else {
+            let error = LinkError::from(webrtc::error::Error::ErrSDPZeroTransceivers);
+            self.handle(index, Input::Link(id, LinkEvent::Error(error)));
+            return;
+        };
+        if !self.has_path {
+            return;
+        }
+        let ends = [(host as usize, LinkId(host_link)), (guest as usize, LinkId(guest_link))];
+        let is_alive = ends.iter().all(|(peer, id)| self.peers[*peer].links.contains(id));
+        self.connections.push(Connection {
+            ends,
+            is_alive,
+            n_steps: 0,
+            held_back: VecDeque::new(),
+            last_control: [self.now; 2],
+        });
+        self.send_step(self.connections.len() - 1, 0, 0);
+    }
+
+    /// Sends a datagram of a handshake for the `n`-th time.
+    fn send_step(&mut self, connection: usize, step: usize, n: u32) {
+        // The guest sends the even steps.
+        let (to, _) = self.connections[connection].ends[step % 2];
+        for delay in self.fates(to) {
+            self.schedule(delay, Arrival::Step(connection, step));
+        }
+        if let Some(interval) = self.conditions.repeat_interval(step, n) {
+            self.schedule(interval, Arrival::Repeat(connection, step, n + 1));
+        }
+    }
+
+    pub(super) fn repeat_step(&mut self, connection: usize, step: usize, n: u32) {
+        let is_last = step + 1 == STEPS;
+        let Connection { n_steps, is_alive, .. } = self.connections[connection];
+        if is_alive && !is_last && n_steps <= step + 1 {
+            self.send_step(connection, step, n);
+        }
+    }
+
+    pub(super) fn handle_step(&mut self, connection: usize, step: usize) {
+        let Connection { n_steps, is_alive, ends, .. } = self.connections[connection];
+        if !is_alive || step > n_steps {
+            return;
+        }
+        if step == n_steps {
+            self.connections[connection].n_steps += 1;
+            if step + 2 >= STEPS {
+                // The host opens with the last step but one, the guest with the last one.
+                let (peer, id) = ends[step + 2 - STEPS];
+                self.deliver(peer, Duration::ZERO, Input::Link(id, LinkEvent::Open));
+            }
+            if step + 1 < STEPS {
+                self.send_step(connection, step + 1, 0);
+            }
+        } else if step + 1 == n_steps && step + 1 < STEPS {
+            // Its answer was lost. One more, beside those that are repeated anyway.
+            let (to, _) = ends[(step + 1) % 2];
+            for delay in self.fates(to) {
+                self.schedule(delay, Arrival::Step(connection, step + 1));
+            }
+        }
+    }
+
+    fn connection_of(&mut self, end: LinkEnd) -> Option<&mut Connection> {
+        let mut connections = self.connections.iter_mut();
+        connections.find(|connection| connection.is_alive && connection.ends.contains(&end))
+    }
+
+    fn other_end(&mut self, end: LinkEnd) -> Option<LinkEnd> {
+        let ends = self.connection_of(end)?.ends;
+        ends.into_iter().find(|other| *other != end)
+    }
+
+    fn send_datagram(&mut self, from: LinkEnd, event: &LinkEvent) {
+        let Some((index, id)) = self.other_end(from) else { return };
+        for delay in self.fates(index) {
+            let event = match event {
+                LinkEvent::Features(packet) => LinkEvent::Features(packet.clone()),
+                LinkEvent::Sound(packet) => LinkEvent::Sound(packet.clone()),
+                other => panic!("{other:?} is no datagram"),
+            };
+            self.deliver(index, delay, Input::Link(id, event));
+        }
+    }
+
+    /// Sends a control message; without a network it is held back, as it is sent reliably.
+    fn send_control(&mut self, from: LinkEnd, message: Bytes) {
+        let Some((index, id)) = self.other_end(from) else { return };
+        if !self.network_is_up || self.deaf == Some(index) {
+            if let Some(connection) = self.connection_of(from) {
+                connection.held_back.push_back(((index, id), message));
+            }
+            return;
+        }
+        // What is lost is sent again after SCTP's timeout, or when later messages report the gap.
+        let mut timeout = (3 * self.conditions.latency).max(Duration::from_secs(1));
+        let (mut waited, mut fates) = (Duration::ZERO, self.fates(index));
+        while fates.is_empty() {
+            waited += timeout;
+            timeout = (2 * timeout).min(Duration::from_secs(3));
+            fates = self.fates(index);
+        }
+        let at = self.now + waited + fates[0];
+        let direction = usize::from(index != 0);
+        let Some(connection) = self.connection_of(from) else { return };
+        let at = at.max(connection.last_control[direction]);
+        connection.last_control[direction] = at;
+        self.deliver(index, at - self.now, Input::Link(id, LinkEvent::Control(message)));
+    }
+
+    /// Ends an outage: what was held back is delivered.
+    pub(super) fn restore_network(&mut self) {
+        self.network_is_up = true;
+        let alive = self.connections.iter_mut().filter(|connection| connection.is_alive);
+        let held_back: Vec<_> =
+            alive.flat_map(|connection| std::mem::take(&mut connection.held_back)).collect();
+        for (to, message) in held_back {
+            if let Some(from) = self.other_end(to) {
+                self.send_control(from, message);
+            }
+        }
+    }
+}
