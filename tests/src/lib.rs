@@ -1,7 +1,8 @@
 //! Harness of the tests that cross crates: a GPU if the machine has one, picture comparison, bad
-//! networks, and the bodies of the fuzz targets.
+//! networks, attacks on the real program, and the bodies of the fuzz targets.
 
 pub mod actor;
+pub mod attack;
 pub mod compare;
 pub mod fuzzing;
 pub mod gpu;

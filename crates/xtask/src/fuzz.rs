@@ -157,7 +157,7 @@ fn logs(folder: &Path) -> PathBuf {
 }
 
 /// The build folder as an absolute path, because cargo-fuzz runs cargo in another folder.
-fn target_folder() -> Result<PathBuf, String> {
+pub(crate) fn target_folder() -> Result<PathBuf, String> {
     let folder = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     std::path::absolute(folder).map_err(|error| format!("the build folder has no path: {error}"))
 }

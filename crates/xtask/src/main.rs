@@ -2,6 +2,7 @@
 //!
 //! It has no dependencies, so it compiles in a second on a machine that has only Rust.
 
+mod attack;
 mod fuzz;
 mod packages;
 
@@ -14,6 +15,9 @@ const USAGE: &str = "usage: cargo xtask TASK [ARGS]
   lint          check formatting, lints and documentation, as continuous integration does
   fuzz [TARGET...] [--seconds N]
                 run the fuzz targets of tests/fuzz (all unless named), each for N seconds (60)
+  attack [NAME...] [--full] [--list]
+                run hostile peers, a lossy network and other attacks (all unless named) against
+                the program on this machine; with --full the long studies too
   setup         install missing system packages and nothing else";
 
 fn main() -> ExitCode {
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
         Some("test") => packages::install_missing().and_then(|()| test(&rest)),
         Some("lint") => packages::install_missing().and_then(|()| lint()),
         Some("fuzz") => packages::install_missing().and_then(|()| fuzz::fuzz(&rest)),
+        Some("attack") => packages::install_missing().and_then(|()| attack::attack(&rest)),
         Some("setup") => packages::install_missing(),
         _ => {
             eprintln!("{USAGE}");
