@@ -31,7 +31,7 @@ pub struct Arena {
     folder: tempfile::TempDir,
     face: FaceFile,
     profile: Profile,
-    has_admission: bool,
+    help: String,
 }
 
 impl Arena {
@@ -45,11 +45,11 @@ impl Arena {
             .args(["call", "--help"])
             .output()
             .with_context(|| format!("cannot run {}", binary.display()))?;
-        let has_admission = String::from_utf8_lossy(&help.stdout).contains("--auto-admit");
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
         let bytes = std::fs::read(Self::face_path())?;
         let face = FaceFile::parse(&bytes)?;
         let profile = Profile::parse(&face.codec_profile)?;
-        let arena = Self { binary: binary.to_owned(), folder, face, profile, has_admission };
+        let arena = Self { binary: binary.to_owned(), folder, face, profile, help };
         let features = crate::actor::features();
         std::fs::write(arena.stream_path(), arena.stream(&features).to_bytes())?;
         std::fs::write(arena.still_path(), arena.stream(&features[..1]).to_bytes())?;
@@ -118,9 +118,14 @@ impl Arena {
         self.folder.path().join(name)
     }
 
+    /// Returns whether the program has an option.
+    pub fn has_option(&self, option: &str) -> bool {
+        self.help.contains(option)
+    }
+
     /// Returns whether hosts are asked before a guest is let in.
     pub fn has_admission(&self) -> bool {
-        self.has_admission
+        self.has_option("--auto-admit")
     }
 
     /// Starts the program.
@@ -141,7 +146,7 @@ impl Arena {
         rendezvous: Option<SocketAddr>,
         options: &[OsString],
     ) -> anyhow::Result<(Process, String)> {
-        self.host_asking(rendezvous, self.has_admission, options).await
+        self.host_asking(rendezvous, self.has_admission(), options).await
     }
 
     /// Starts a host that lets guests in by itself, or does not.

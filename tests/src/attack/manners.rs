@@ -160,7 +160,7 @@ async fn no_host(arena: &Arena) -> anyhow::Result<Outcome> {
     drop(host);
     invite.meeting_point = transport::MeetingPoint::Rendezvous { host: address.to_string(), room };
     let mut options = words("--no-video");
-    if arena.has_admission() {
+    if arena.has_option("--wait") {
         options.extend(words("--wait 15s"));
     }
     let mut guest = arena.guest(&invite.to_string(), &options)?;

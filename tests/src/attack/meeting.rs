@@ -7,15 +7,15 @@ use anyhow::Context;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::arena::{CONNECTED, words};
 use super::{Arena, Attack, Outcome, Process};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<TcpStream>;
 
 pub(super) fn attacks() -> Vec<Attack> {
     vec![
@@ -79,6 +79,13 @@ async fn service(arena: &Arena) -> anyhow::Result<(Process, SocketAddr)> {
     Ok((service, SocketAddr::new(ip, port.context("no port")?)))
 }
 
+/// Connects from an address of this machine that no honest client has: limits count addresses.
+async fn connect_as_stranger(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0)))?;
+    Ok(timeout(seconds(2), socket.connect(address)).await??)
+}
+
 /// Returns the path of a room for the version of the program.
 fn path(arena: &Arena, room: &str) -> String {
     format!("/v{}/{room}", if arena.has_admission() { 2 } else { 1 })
@@ -93,7 +100,8 @@ fn door(link: &str) -> Option<(SocketAddr, String)> {
 
 async fn enter(arena: &Arena, address: SocketAddr, room: &str) -> anyhow::Result<Socket> {
     let url = format!("ws://{address}{}", path(arena, room));
-    Ok(timeout(seconds(5), connect_async(url)).await??.0)
+    let stream = connect_as_stranger(address).await?;
+    Ok(timeout(seconds(5), client_async(url, stream)).await??.0)
 }
 
 async fn dead_seat(arena: &Arena) -> anyhow::Result<Outcome> {
@@ -199,10 +207,7 @@ async fn ping_flood(arena: &Arena) -> anyhow::Result<Outcome> {
         }
     }
     sleep(millis(500)).await;
-    let is_closed = match socket.get_ref() {
-        MaybeTlsStream::Plain(stream) => is_closed(stream),
-        _ => false,
-    };
+    let is_closed = is_closed(socket.get_ref());
     let busy = service.resources().processor.saturating_sub(before).as_secs_f64();
     let figure = format!(
         "{} after {n_sent} pings, {busy:.2} s of processor",
@@ -217,7 +222,7 @@ async fn junk_at_the_door(arena: &Arena) -> anyhow::Result<Outcome> {
     let junk = async {
         let mut sockets = Vec::new();
         for i in 0_usize.. {
-            if let Ok(mut socket) = TcpStream::connect(address).await {
+            if let Ok(mut socket) = connect_as_stranger(address).await {
                 let noise: Vec<u8> = (0..2000).map(|j| (i * 31 + j * j * 7) as u8).collect();
                 let _ = timeout(millis(100), socket.write_all(&noise)).await;
                 sockets.push(socket);
@@ -242,7 +247,6 @@ async fn junk_at_the_door(arena: &Arena) -> anyhow::Result<Outcome> {
     let figure = match &connected {
         Ok(Some(line)) => format!("connected after {:.1} s", line.at.as_secs_f64()),
         Ok(None) => "not connected in 15 s".to_owned(),
-        // The abuser shares the address with the honest ones here; a limit may hit both.
         Err(error) => format!("{error:#}").lines().next().unwrap_or_default().to_owned(),
     };
     Ok(Outcome::new(is_alive && matches!(connected, Ok(Some(_))), figure))
