@@ -1,6 +1,6 @@
 use std::fmt;
 
-use types::Rate;
+use types::{ChatText, PeerName, Rate};
 
 /// What happens in a call, in order; see [`Call::next_event`](crate::Call::next_event).
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub enum Event {
     /// Both ends are connected and use the same protocol version.
     Connected {
         /// Name of the peer; may be empty.
-        peer_name: String,
+        peer_name: PeerName,
     },
     /// Share of the peer's face file that has arrived, 0..=1.
     ModelProgress(f32),
@@ -33,7 +33,7 @@ pub enum Event {
         camera_off: bool,
     },
     /// A chat message of the peer.
-    Chat(String),
+    Chat(ChatText),
     /// Our clip has ended, or the camera was lost; the call goes on.
     SourceEnded {
         /// The error, unless the clip simply ended.

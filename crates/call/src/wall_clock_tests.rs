@@ -39,7 +39,7 @@ fn events_until(call: &Call, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
 /// Waits for the connection and returns the peer's name.
 fn connected(call: &Call) -> String {
     match events_until(call, |event| matches!(event, Event::Connected { .. })).pop() {
-        Some(Event::Connected { peer_name }) => peer_name,
+        Some(Event::Connected { peer_name }) => peer_name.to_string(),
         _ => unreachable!(),
     }
 }
@@ -118,7 +118,7 @@ fn two_peers_meet_chat_and_part() {
     connected(&host);
     guest.command(Command::SendChat("hello".into()));
     let events = events_until(&host, |event| matches!(event, Event::Chat(_)));
-    assert!(matches!(events.last(), Some(Event::Chat(text)) if text == "hello"));
+    assert!(matches!(events.last(), Some(Event::Chat(text)) if &**text == "hello"));
     drop(guest);
     assert!(matches!(end_of(&host), End::PeerHungUp));
     assert!(host.next_event(Duration::ZERO).is_none(), "nothing follows the end");

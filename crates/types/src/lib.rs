@@ -1,5 +1,5 @@
-//! Types that all other crates share: frames, features, media time, rates, unit numbers; and the
-//! coordinate spaces.
+//! Types that all other crates share: frames, features, media time, rates, unit numbers, text from
+//! peers; and the coordinate spaces.
 //!
 //! Constructors check their arguments, so every value is valid: a [`HeadPose`] contains no NaN, and
 //! a [`Frame`] has as many bytes as its size requires.
@@ -21,6 +21,7 @@
 //! # Ok::<(), types::FrameError>(())
 //! ```
 
+mod display_text;
 mod feature;
 mod feature_timeline;
 mod frame;
@@ -32,6 +33,7 @@ mod sound;
 mod spaces;
 mod unit;
 
+pub use display_text::{ChatText, DisplayText, ErrorLine, PeerName};
 pub use feature::{
     CODE_DIMS, Code, EXPRESSION_DIMS, Expression, FEATURE_DIMS, Feature, FeatureError, HeadPose,
     LEARNED_DIMS, POSE_DIMS, TORSO_DIMS,

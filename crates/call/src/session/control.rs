@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use transport::{Bye, Control, ControlError, Role, VERSION};
+use types::{ChatText, PeerName};
 
 use super::Session;
 use super::io::{EncoderCommand, LinkCommand, LinkId, Output};
@@ -43,7 +44,7 @@ impl Session {
         let is_greeted = self.links.get(id).is_some_and(|link| link.hellos.is_received);
         match message {
             Control::Hello { heard, name, .. } => {
-                self.handle_hello(now, id, heard, name);
+                self.handle_hello(now, id, heard, &name);
                 return;
             }
             Control::Bye(bye) => {
@@ -67,7 +68,7 @@ impl Session {
             Control::Media { muted, camera_off } => {
                 self.emit(Event::PeerMedia { muted, camera_off });
             }
-            Control::Chat(text) => self.emit(Event::Chat(text)),
+            Control::Chat(text) => self.emit(Event::Chat(ChatText::new(&text))),
             Control::Admission(_) => self.statistics.bad_messages += 1,
         }
     }
@@ -75,13 +76,13 @@ impl Session {
     /// Answers the first hello of a link, and later ones of a peer that has not heard ours, at most
     /// once per [`HELLO_INTERVAL`]. A hello that says that ours was heard is never answered twice,
     /// so that two peers cannot answer each other's answers.
-    fn handle_hello(&mut self, now: Instant, id: LinkId, heard: bool, name: String) {
+    fn handle_hello(&mut self, now: Instant, id: LinkId, heard: bool, name: &str) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.hellos.is_heard |= heard;
         let is_first = !link.hellos.is_received;
         if is_first {
             link.hellos.is_received = true;
-            self.peer_name = name;
+            self.peer_name = PeerName::new(name);
         }
         let is_due = link
             .hellos

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codec::Profile;
 use transport::{Bye, Control, ModelSender, Packetizer, Role, SALT_BYTES, Seal, Secret, Signal};
+use types::PeerName;
 
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
@@ -110,7 +111,7 @@ pub(crate) struct Session {
     last_sent: Instant,
     /// Time of the last input.
     last_step: Instant,
-    peer_name: String,
+    peer_name: PeerName,
     packetizer: Packetizer,
     receiver: FaceReceiver,
     sound_encoder: Option<SoundEncoder>,
@@ -168,7 +169,7 @@ impl Session {
             stale_until: now,
             last_sent: now,
             last_step: now,
-            peer_name: String::new(),
+            peer_name: PeerName::default(),
             receiver: FaceReceiver::new(),
             sound_encoder: config.sound_encoder,
             // A file over the limit is not offered; the peer hears but does not see us.

@@ -549,6 +549,21 @@ fn a_hello_that_arrives_before_the_channels_report_to_be_open_counts() {
 }
 
 #[test]
+fn no_name_or_message_of_a_peer_acts_on_a_terminal() {
+    let mut world = World::new();
+    world.add(config(Role::Host, 1));
+    let name = "\u{1b}[2JEve\nAda".to_owned();
+    world.add(SessionConfig { name, ..config(Role::Guest, 2) });
+    world.run_for(secs(1));
+    let connected = "Connected { peer_name: \"\u{fffd}[2JEve Ada\" }";
+    assert!(has_event(&world.peers[HOST], connected), "{:?}", world.peers[HOST].events);
+    world.command(GUEST, Command::SendChat("\u{1b}]52;c;aGk=\u{7}\u{202e}".to_owned()));
+    world.run_for(secs(1));
+    let chat = "Chat(\"\u{fffd}]52;c;aGk=\u{fffd}\u{fffd}\")";
+    assert!(has_event(&world.peers[HOST], chat), "{:?}", world.peers[HOST].events);
+}
+
+#[test]
 fn a_late_hello_after_the_first_messages_still_connects() {
     let mut world = World::of_two();
     let mut kept_back = Some(Vec::new());
