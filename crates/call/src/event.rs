@@ -8,6 +8,8 @@ use types::{ChatText, PeerName, Rate};
 pub enum Event {
     /// Guest of a manual meeting: give this text to the host.
     AnswerReady(String),
+    /// Guest: for ten seconds no host has been there; the call goes on waiting.
+    NoHostYet,
     /// Both ends are connected and use the same protocol version.
     Connected {
         /// Name of the peer; may be empty.

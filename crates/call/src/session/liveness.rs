@@ -18,6 +18,8 @@ const VANISHED_AFTER: Duration = Duration::from_mins(1);
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which a guest with an offer announces itself until it is connected.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// A guest without an offer for this long says so.
+const NO_HOST_AFTER: Duration = Duration::from_secs(10);
 /// A guest that has announced itself within this time is offered links.
 const HEARD_RECENTLY: Duration = Duration::from_secs(12);
 /// A guest that neither answers nor announces itself for this long is forgotten.
@@ -84,6 +86,7 @@ impl Session {
             self.forget_guest_deadline(),
             self.attempt_deadline(),
             self.announce_deadline(),
+            self.no_host_deadline(),
             self.offer_deadline(),
             self.hello_deadline().map(|(due, _)| due),
             self.keep_alive_deadline(),
@@ -109,6 +112,10 @@ impl Session {
         }
         if is_due(self.announce_deadline()) {
             self.announce(now);
+        }
+        if is_due(self.no_host_deadline()) {
+            self.alone_since = None;
+            self.emit(Event::NoHostYet);
         }
         if is_due(self.offer_deadline()) {
             self.offer_link(now);
@@ -187,6 +194,12 @@ impl Session {
         let Some(announced) = self.announced else { return Some(self.last_step) };
         let has_offer = self.links.newest_attempt().is_some();
         Some(announced + if has_offer { REPEAT_INTERVAL } else { ANNOUNCE_INTERVAL })
+    }
+
+    /// Guest: when it says that no host has made an offer.
+    fn no_host_deadline(&self) -> Option<Instant> {
+        let is_alone = matches!(self.phase, Phase::Meeting) && self.newest_offer.is_none();
+        self.alone_since.filter(|_| is_alone).map(|since| since + NO_HOST_AFTER)
     }
 
     /// Host: when it begins the next link.

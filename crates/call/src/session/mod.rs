@@ -91,6 +91,9 @@ pub(crate) struct Session {
     newest_offer: Option<u8>,
     /// Guest: when it last announced itself.
     announced: Option<Instant>,
+    /// Guest at a rendezvous service: when it began to wait for an offer; none once it has said that
+    /// there is none.
+    alone_since: Option<Instant>,
     /// Host: when a signal of the guest last arrived.
     guest_heard: Option<Instant>,
     /// When the first answer of the first contact was given or accepted.
@@ -145,6 +148,8 @@ impl Session {
 
     fn waiting(config: SessionConfig, now: Instant) -> Self {
         let SessionConfig { role, secret, mut fresh_salt, media, .. } = config;
+        let is_lonely = role == Role::Guest && matches!(config.exchange, Exchange::Rendezvous);
+        let alone_since = is_lonely.then_some(now);
         Self {
             seal: Seal::new(secret.clone(), role, fresh_salt()),
             role,
@@ -159,6 +164,7 @@ impl Session {
             links: Links::default(),
             newest_offer: None,
             announced: None,
+            alone_since,
             guest_heard: None,
             first_answer: None,
             link_error: None,

@@ -34,6 +34,19 @@ fn refusals(world: &World, guest: &mut Seal) -> Vec<Refusal> {
 }
 
 #[test]
+fn a_guest_without_a_host_says_so_once() {
+    let mut world = World::new();
+    world.add(config(Role::Guest, 2));
+    world.run_for(millis(9900));
+    assert_eq!(world.peers[0].take_events(), [""; 0]);
+    world.run_for(secs(100));
+    assert_eq!(world.peers[0].take_events(), ["NoHostYet"]);
+    let mut world = World::of_two();
+    world.run_for(secs(20));
+    assert!(!world.peers[GUEST].take_events().contains(&"NoHostYet".to_owned()));
+}
+
+#[test]
 fn a_second_guest_is_refused_while_the_first_one_lives() {
     let mut world = World::connected();
     let mut guest = other_guest();
