@@ -1,12 +1,14 @@
-//! Files and folders that appear under their name only when complete, and that only their owner reads.
+//! Files that appear under their name only when complete, and that only their owner reads.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile, TempDir};
+use tempfile::{Builder, NamedTempFile};
 
 use crate::errors::WriteError;
+use crate::part_name::is_part;
+use crate::temporary::Temporary;
 
 /// Parts of temporary names, which are hidden and recognizable: `.feathercall-Xq2f9a.tmp`.
 const PREFIX: &str = ".feathercall-";
@@ -98,7 +100,7 @@ pub fn abandoned_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_temporary = name.starts_with(PREFIX) && name.ends_with(SUFFIX);
-        if is_temporary && !is_locked(&entry.path()) {
+        if (is_temporary || is_part(&entry.path())) && !is_locked(&entry.path()) {
             abandoned.push(entry.path());
         }
     }
@@ -107,7 +109,7 @@ pub fn abandoned_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Returns whether a running program holds the lock of a temporary file or folder.
-fn is_locked(path: &Path) -> bool {
+pub(crate) fn is_locked(path: &Path) -> bool {
     let lock = File::open(path).map(|file| file.try_lock());
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))
 }
@@ -117,6 +119,7 @@ fn is_locked(path: &Path) -> bool {
 pub(crate) struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
+    _temporary: Temporary,
 }
 
 impl AtomicFile {
@@ -129,7 +132,8 @@ impl AtomicFile {
             .map_err(|error| without_temporary_name(&error))?;
         // Without locks (some network folders) it would only be listed as abandoned.
         let _ = file.as_file().try_lock();
-        Ok(Self { file, path: path.to_owned() })
+        let temporary = Temporary::new(file.path());
+        Ok(Self { file, path: path.to_owned(), _temporary: temporary })
     }
 
     /// Waits until the contents are on the disk, then replaces the file at the final path.
@@ -150,54 +154,8 @@ impl Write for AtomicFile {
     }
 }
 
-impl Seek for AtomicFile {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.file.as_file_mut().seek(position)
-    }
-}
-
-/// Folder under a temporary name, with mode 0700 on Unix. [`AtomicFolder::commit`] moves it to its
-/// final path, dropping removes it with its files.
-pub(crate) struct AtomicFolder {
-    folder: TempDir,
-    /// Holds the lock of the folder. `None` on systems that cannot open folders.
-    _lock: Option<File>,
-    path: PathBuf,
-}
-
-impl AtomicFolder {
-    /// Creates the temporary folder beside `path`.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let mut builder = Builder::new();
-        builder.prefix(PREFIX).suffix(SUFFIX);
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder =
-            builder.tempdir_in(folder_of(path)).map_err(|error| without_temporary_name(&error))?;
-        let lock = File::open(folder.path()).ok().filter(|lock| lock.try_lock().is_ok());
-        Ok(Self { folder, _lock: lock, path: path.to_owned() })
-    }
-
-    /// Returns the temporary path, under which the files are written.
-    pub(crate) fn temporary_path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Waits until all files are on the disk, then moves the folder to its final path. An empty
-    /// folder there is replaced.
-    pub(crate) fn commit(mut self) -> io::Result<()> {
-        for entry in fs::read_dir(self.folder.path())? {
-            File::open(entry?.path())?.sync_all()?;
-        }
-        sync_folder(self.folder.path())?;
-        fs::rename(self.folder.path(), &self.path)?;
-        self.folder.disable_cleanup(true);
-        sync_folder(folder_of(&self.path))
-    }
-}
-
 /// Returns the folder that contains `path`.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -214,7 +172,7 @@ fn without_temporary_name(error: &io::Error) -> io::Error {
 
 /// Waits until renames in a folder are on the disk. Does nothing on systems other than Unix, which
 /// cannot open folders as files.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
@@ -245,14 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn an_uncommitted_file_or_folder_leaves_nothing_behind() {
+    fn an_uncommitted_file_leaves_nothing_behind() {
         let folder = Folder::new("atomic-drop");
         let mut file = AtomicFile::create(&folder.join("a")).unwrap();
         file.write_all(b"half").unwrap();
-        let pictures = AtomicFolder::create(&folder.join("b")).unwrap();
-        fs::write(pictures.temporary_path().join("0.png"), "half").unwrap();
-        assert_eq!(folder.names().len(), 2, "both are under way");
-        drop((file, pictures));
+        assert_eq!(folder.names().len(), 1, "it is under way");
+        drop(file);
         assert_eq!(folder.names(), [""; 0]);
     }
 
@@ -260,16 +216,17 @@ mod tests {
     fn what_a_crash_left_is_listed_and_what_is_being_written_is_not() {
         let folder = Folder::new("atomic-abandoned");
         let file = AtomicFile::create(&folder.join("a")).unwrap();
-        let pictures = AtomicFolder::create(&folder.join("b")).unwrap();
         fs::write(folder.join(".feathercall-crash1.tmp"), "half").unwrap();
+        fs::write(folder.join("call.part.mp4"), "half").unwrap();
         fs::write(folder.join(".others.tmp"), "not ours").unwrap();
         let abandoned = abandoned_files(&folder.0).unwrap();
+        let left = [".feathercall-crash1.tmp", "call.part.mp4"].map(|name| folder.join(name));
         if cfg!(unix) {
-            assert_eq!(abandoned, [folder.join(".feathercall-crash1.tmp")]);
+            assert_eq!(abandoned, left);
         } else {
-            assert!(abandoned.contains(&folder.join(".feathercall-crash1.tmp")));
+            assert!(left.iter().all(|path| abandoned.contains(path)));
         }
-        drop((file, pictures));
+        drop(file);
     }
 
     #[cfg(unix)]
@@ -290,9 +247,7 @@ mod tests {
         assert_eq!(fs::read(folder.join("statistics")).unwrap(), b"", "it was emptied");
 
         create_private_folder(&folder.join("data/faces")).unwrap();
-        let pictures = AtomicFolder::create(&folder.join("pictures")).unwrap();
-        pictures.commit().unwrap();
-        assert_eq!(["data", "data/faces", "pictures"].map(mode), [0o700; 3]);
+        assert_eq!(["data", "data/faces"].map(mode), [0o700; 2]);
 
         // A device keeps its mode.
         symlink("/dev/null", folder.join("null")).unwrap();

@@ -13,7 +13,8 @@ use types::{MediaTime, Sound};
 
 use crate::SOUND_SAMPLES;
 use crate::errors::ReadError;
-use crate::mp4_reader::{Coding, Mp4Sample, Mp4Track, read_sample};
+use crate::mp4_reader::read_sample;
+use crate::mp4_track::{Coding, Mp4Sample, Mp4Track};
 use crate::resample::Resampler;
 
 /// Samples per AAC-LC packet.

@@ -1,12 +1,13 @@
 use std::fs;
-use std::io::{self, BufWriter, IntoInnerError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use types::Frame;
 
-use crate::atomic::{AtomicFile, AtomicFolder, check_writable};
+use crate::atomic::check_writable;
 use crate::errors::WriteError;
 use crate::mp4_encoder::Mp4Encoder;
+use crate::part_file::{PartFile, PartFolder, Unfinished};
 use crate::pictures::encode_png;
 use crate::y4m;
 
@@ -15,8 +16,12 @@ use crate::y4m;
 /// The file name selects the format: `.mp4` or `.m4v` (H.264, 4:2:0, visually lossless), `.y4m`
 /// (4:4:4, uncompressed), anything else a folder of PNG pictures `000000.png`, `000001.png`, ...
 /// (exact). When the frame size changes, recording continues in a new segment, `name.2.mp4`. A
-/// segment appears under its name, and replaces an existing file, once it is complete. A segment
-/// that is never completed leaves nothing behind.
+/// segment grows as `name.part.mp4`, readable only by its owner. It appears under its name, and
+/// replaces an existing file, once it is complete.
+///
+/// [`ClipWriter::record`] is for what happens only once: each second reaches the disk before the
+/// next, an MP4 file can be played at any time, and a segment that is never completed keeps its
+/// temporary name. With [`ClipWriter::create`] such a segment leaves nothing behind.
 ///
 /// In an MP4 file, odd sides are padded by one pixel and sides below 16 pixels to 16; frames may
 /// have at most 3840x2160 pixels in either orientation.
@@ -35,6 +40,7 @@ pub struct ClipWriter {
     path: PathBuf,
     fps: u32,
     format: Format,
+    unfinished: Unfinished,
     segment: Option<RecordingSegment>,
     n_segments: u32,
     finished: Vec<PathBuf>,
@@ -57,12 +63,22 @@ struct RecordingSegment {
 
 enum Sink {
     Mp4(Box<Mp4Encoder>),
-    Y4m(BufWriter<AtomicFile>),
-    Pictures { folder: AtomicFolder, n_written: u64 },
+    Y4m { file: PartFile, fps: u32, n_written: u64 },
+    Pictures { folder: PartFolder, n_written: u64 },
 }
 
 impl ClipWriter {
-    /// Prepares a recording at `path` with `fps` frames per second (clamped to 1..=1000).
+    /// Prepares a recording of a call at `path` with `fps` frames per second (clamped to 1..=1000).
+    /// It survives a crash, a power cut and a full disk, except for the last second.
+    ///
+    /// # Errors
+    /// As for [`ClipWriter::create`].
+    pub fn record(path: &Path, fps: u32) -> Result<Self, WriteError> {
+        Self::new(path, fps, Unfinished::Kept)
+    }
+
+    /// Prepares a clip that can be made again at `path` with `fps` frames per second (clamped to
+    /// 1..=1000).
     ///
     /// An existing file stays until the segment with its name is complete: at the first change of
     /// the frame size, or when the recording is finished.
@@ -71,6 +87,10 @@ impl ClipWriter {
     /// [`WriteError::Io`] if the location is not writable, [`WriteError::NotEmpty`] if `path` is a
     /// folder with files in it.
     pub fn create(path: &Path, fps: u32) -> Result<Self, WriteError> {
+        Self::new(path, fps, Unfinished::Removed)
+    }
+
+    fn new(path: &Path, fps: u32, unfinished: Unfinished) -> Result<Self, WriteError> {
         let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
         let format = match extension.to_str() {
             Some("mp4" | "m4v") => Format::Mp4,
@@ -88,7 +108,7 @@ impl ClipWriter {
             if has_entries {
                 return Err(WriteError::NotEmpty { path: path.to_owned() });
             }
-            AtomicFolder::create(path).map_err(io)?;
+            PartFolder::create(path, Unfinished::Removed).map_err(io)?;
         } else {
             check_writable(path)?;
         }
@@ -96,6 +116,7 @@ impl ClipWriter {
             path: path.to_owned(),
             fps: fps.clamp(1, 1000),
             format,
+            unfinished,
             segment: None,
             n_segments: 0,
             finished: Vec::new(),
@@ -106,7 +127,8 @@ impl ClipWriter {
     /// ignored.
     ///
     /// # Errors
-    /// If the frame cannot be encoded or written. The current segment is then discarded.
+    /// If the frame cannot be encoded or written. The current segment is then discarded, or ended
+    /// and kept if this is a recording ([`WriteError::CutShort`]).
     pub fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
         let size = (frame.width(), frame.height());
         if self.segment.as_ref().is_some_and(|s| s.size != size) {
@@ -117,18 +139,30 @@ impl ClipWriter {
         } else {
             self.n_segments += 1;
             let path = segment_name(&self.path, self.format, self.n_segments);
-            RecordingSegment::create(path, self.format, size, self.fps)?
+            RecordingSegment::create(path, self.format, size, self.fps, self.unfinished)?
         };
-        segment.push(frame)?;
-        self.segment = Some(segment);
-        Ok(())
+        match segment.push(frame) {
+            Ok(()) => {
+                self.segment = Some(segment);
+                Ok(())
+            }
+            Err(WriteError::Io { path, source }) if self.unfinished == Unfinished::Kept => {
+                match segment.finish() {
+                    Ok(path) | Err(WriteError::CutShort { path, .. }) => {
+                        Err(WriteError::CutShort { path, source })
+                    }
+                    Err(_) => Err(WriteError::Io { path, source }),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends the recording and returns the files or folders written, in order; none if no frame was
     /// pushed.
     ///
     /// # Errors
-    /// If the last segment cannot be written. Earlier segments are kept.
+    /// If the last segment cannot be written, or only in part. Earlier segments are kept.
     pub fn finish(mut self) -> Result<Vec<PathBuf>, WriteError> {
         self.end_segment()?;
         Ok(self.finished)
@@ -148,21 +182,23 @@ impl RecordingSegment {
         format: Format,
         size: (u32, u32),
         fps: u32,
+        unfinished: Unfinished,
     ) -> Result<Self, WriteError> {
+        let io = WriteError::io(&path);
         let sink = match format {
-            Format::Mp4 => {
-                Mp4Encoder::new(&path, size, fps).map(|encoder| Sink::Mp4(Box::new(encoder)))?
+            Format::Mp4 => Sink::Mp4(Box::new(Mp4Encoder::new(&path, size, fps, unfinished)?)),
+            Format::Y4m => {
+                let mut file = PartFile::create(&path, unfinished).map_err(&io)?;
+                let mut header = Vec::new();
+                y4m::write_header(&mut header, size.0, size.1, fps)
+                    .and_then(|()| file.append(&header))
+                    .map_err(&io)?;
+                Sink::Y4m { file, fps, n_written: 0 }
             }
-            Format::Y4m => AtomicFile::create(&path)
-                .and_then(|file| {
-                    let mut out = BufWriter::with_capacity(1 << 20, file);
-                    y4m::write_header(&mut out, size.0, size.1, fps)?;
-                    Ok(Sink::Y4m(out))
-                })
-                .map_err(WriteError::io(&path))?,
-            Format::Folder => AtomicFolder::create(&path)
-                .map(|folder| Sink::Pictures { folder, n_written: 0 })
-                .map_err(WriteError::io(&path))?,
+            Format::Folder => {
+                let folder = PartFolder::create(&path, unfinished).map_err(&io)?;
+                Sink::Pictures { folder, n_written: 0 }
+            }
         };
         Ok(Self { size, path, sink })
     }
@@ -170,13 +206,20 @@ impl RecordingSegment {
     fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
         let written = match &mut self.sink {
             Sink::Mp4(encoder) => encoder.push(frame)?,
-            Sink::Y4m(out) => y4m::write_frame(out, frame),
-            Sink::Pictures { folder, n_written } => {
-                let path = folder.temporary_path().join(format!("{n_written:06}.png"));
+            Sink::Y4m { file, fps, n_written } => {
+                let mut bytes = Vec::new();
                 *n_written += 1;
+                let is_second = n_written.is_multiple_of(u64::from(*fps));
+                y4m::write_frame(&mut bytes, frame)
+                    .and_then(|()| file.append(&bytes))
+                    .and_then(|()| if is_second { file.sync() } else { Ok(()) })
+            }
+            Sink::Pictures { folder, n_written } => {
                 let png = encode_png(frame)
-                    .map_err(|source| WriteError::Picture { path: path.clone(), source })?;
-                fs::write(path, png)
+                    .map_err(|source| WriteError::Picture { path: self.path.clone(), source })?;
+                let name = format!("{n_written:06}.png");
+                *n_written += 1;
+                folder.write(&name, &png)
             }
         };
         written.map_err(WriteError::io(&self.path))
@@ -185,13 +228,14 @@ impl RecordingSegment {
     fn finish(self) -> Result<PathBuf, WriteError> {
         let committed = match self.sink {
             Sink::Mp4(encoder) => encoder.finish(),
-            Sink::Y4m(out) => {
-                out.into_inner().map_err(IntoInnerError::into_error).and_then(AtomicFile::commit)
-            }
-            Sink::Pictures { folder, .. } => folder.commit(),
+            Sink::Y4m { file, .. } => file.commit().map(Ok),
+            Sink::Pictures { folder, .. } => folder.commit().map(Ok),
         };
-        committed.map_err(WriteError::io(&self.path))?;
-        Ok(self.path)
+        match committed {
+            Ok(Ok(())) => Ok(self.path),
+            Ok(Err(source)) => Err(WriteError::CutShort { path: self.path, source }),
+            Err(source) => Err(WriteError::Io { path: self.path, source }),
+        }
     }
 }
 
@@ -294,7 +338,23 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_recording_leaves_nothing_behind() {
+    fn an_unfinished_recording_keeps_what_there_is() {
+        let folder = Folder::new("kept");
+        for name in ["a.y4m", "a"] {
+            let mut writer = ClipWriter::record(&folder.join(name), 25).unwrap();
+            for i in 0..3 {
+                writer.push(&picture(i, 32, 32)).unwrap();
+            }
+            drop(writer);
+        }
+        assert_eq!(folder.names(), ["a.part", "a.part.y4m"]);
+        for name in folder.names() {
+            assert_eq!(all_frames(&mut read(&folder.join(&name))).unwrap().len(), 3, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unfinished_clip_leaves_nothing_behind() {
         let folder = Folder::new("unfinished");
         for name in ["a.mp4", "a.y4m", "a"] {
             let mut writer = ClipWriter::create(&folder.join(name), 25).unwrap();

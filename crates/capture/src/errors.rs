@@ -73,7 +73,8 @@ pub enum ReadError {
     Frame(#[from] FrameError),
 }
 
-/// Why a file or recording could not be written. No partial file or folder remains.
+/// Why a file or recording could not be written. No partial file or folder remains, except after
+/// [`WriteError::CutShort`].
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,6 +82,9 @@ pub enum WriteError {
     /// The disk is full, or the folder is missing or not writable.
     #[error("cannot write {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// The disk is full, or broken; what was recorded before is in the file or folder `path`.
+    #[error("the recording is cut short: {source}; what there is of it is in {}", path.display())]
+    CutShort { path: PathBuf, source: io::Error },
     /// The folder already has files in it. Name another one, or empty it.
     #[error("cannot record to {}: the folder is not empty", path.display())]
     NotEmpty { path: PathBuf },
@@ -99,7 +103,8 @@ pub enum WriteError {
 
 impl WriteError {
     /// Adds the path to an I/O error.
-    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |source| Self::Io { path: path.to_owned(), source }
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { path: path.clone(), source }
     }
 }

@@ -35,15 +35,21 @@ mod color;
 mod devices;
 mod errors;
 mod ffmpeg;
+mod mp4_boxes;
 mod mp4_clip;
 mod mp4_encoder;
+mod mp4_fragments;
 mod mp4_reader;
+mod mp4_track;
 mod mp4_writer;
 mod paced;
+mod part_file;
+mod part_name;
 mod pictures;
 mod resample;
 mod sound_device;
 mod source;
+mod temporary;
 #[cfg(test)]
 mod test_clips;
 mod y4m;
@@ -56,9 +62,11 @@ pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};
 pub use errors::{OpenError, ReadError, WriteError};
 pub use paced::{Paced, PacedSounds};
+pub use part_file::unfinished_recordings;
 pub use pictures::{read_picture, write_picture};
 pub use sound_device::{Microphone, SoundError, Speaker};
 pub use source::{Source, SourceSpec};
+pub use temporary::remove_temporary_files;
 
 /// Samples in 20 ms of sound.
 const SOUND_SAMPLES: usize = types::Sound::RATE as usize / 50;

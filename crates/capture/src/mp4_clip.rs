@@ -10,7 +10,8 @@ use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, ColorMatrix, ColorSpace, Planes};
 use crate::errors::ReadError;
-use crate::mp4_reader::{Coding, Mp4Sample, Mp4Track, read_sample};
+use crate::mp4_reader::read_sample;
+use crate::mp4_track::{Coding, Mp4Sample, Mp4Track};
 
 /// Most decoded pictures held for reordering; H.264 allows no more.
 const MAX_HELD: usize = 16;

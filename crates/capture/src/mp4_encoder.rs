@@ -11,10 +11,10 @@ use openh264::encoder::{
 use openh264::formats::YUVSlices;
 use types::Frame;
 
-use crate::atomic::AtomicFile;
 use crate::color::{Chroma, PlaneBuffers};
 use crate::errors::WriteError;
 use crate::mp4_writer::Mp4Writer;
+use crate::part_file::{PartFile, Unfinished};
 
 /// Quantization parameter, the finest the encoder accepts: 50 dB in luma, so that measurements on a
 /// recording hold for the recorded pictures.
@@ -38,16 +38,15 @@ impl Mp4Encoder {
         path: &Path,
         (width, height): (u32, u32),
         fps: u32,
+        unfinished: Unfinished,
     ) -> Result<Self, WriteError> {
         if width.max(height) > MAX_ENCODED.0 || width.min(height) > MAX_ENCODED.1 {
             return Err(WriteError::TooLarge { width, height });
         }
         let encoder = new_encoder(fps)?;
         let [width, height] = [width, height].map(|side| coded(side) as u16);
-        AtomicFile::create(path)
-            .and_then(|file| Mp4Writer::new(file, width, height, fps))
-            .map(|writer| Self { encoder, writer })
-            .map_err(WriteError::io(path))
+        let file = PartFile::create(path, unfinished).map_err(WriteError::io(path))?;
+        Ok(Self { encoder, writer: Mp4Writer::new(file, width, height, fps) })
     }
 
     /// Encodes and writes a frame. Odd or too small sides are padded by repeating the last row and
@@ -84,8 +83,8 @@ impl Mp4Encoder {
         Ok(self.writer.push(nals))
     }
 
-    /// Writes the index and commits the file.
-    pub(crate) fn finish(self) -> io::Result<()> {
+    /// Writes the last pictures and the index, and commits the file; see [`Mp4Writer::finish`].
+    pub(crate) fn finish(self) -> io::Result<io::Result<()>> {
         self.writer.finish()
     }
 }

@@ -1,17 +1,22 @@
 //! Index of MP4 files: the part of ISO/IEC 14496-12 that clips use.
 //!
-//! Parses the index (`moov`) into tracks; samples are read from the file one at a time. Every count
-//! and offset is checked against the bytes present.
+//! Parses the index (`moov`, and `moof` in a fragmented file) into tracks; samples are read from the
+//! file one at a time. Every count and offset is checked against the bytes present.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::color::ColorMatrix;
+use crate::mp4_boxes::{Boxes, ByteReader, be, child};
+use crate::mp4_fragments::{parse_defaults, parse_fragment};
+use crate::mp4_track::{Coding, FragmentState, Mp4Sample, Mp4Track};
 
 /// Largest index accepted, bytes: 24 h of video at 60 fps need about 100 MB.
 const MAX_INDEX_BYTES: u64 = 256 << 20;
 /// Largest compressed picture accepted, bytes: an intra 8K frame is well below it.
 const MAX_SAMPLE_BYTES: u32 = 128 << 20;
+/// Most boxes of a fragmented file: a week of fragments of a second.
+const MAX_BOXES: u32 = 1 << 21;
 
 /// Why a file has no usable index.
 #[derive(Debug, thiserror::Error)]
@@ -24,93 +29,107 @@ pub(crate) enum IndexError {
     Truncated,
     #[error("the index contradicts itself")]
     Malformed,
-    #[error("the file is fragmented")]
-    Fragmented,
-}
-
-/// Location and time of one compressed picture or sound packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Mp4Sample {
-    pub(crate) offset: u64,
-    pub(crate) size: u32,
-    /// Presentation time in units of the track, before the edit list.
-    pub(crate) shown_at: i64,
-}
-
-/// Codec of a track.
-#[derive(Clone, Debug)]
-pub(crate) enum Coding {
-    /// H.264: the `avcC` box, and the color matrix of the `colr` box if present.
-    Avc { avcc: Vec<u8>, matrix: Option<ColorMatrix> },
-    /// AAC with its `AudioSpecificConfig`.
-    Aac { specific_config: Vec<u8> },
-    /// Anything else.
-    Other,
-}
-
-/// Video or sound track with its samples in decoding order.
-#[derive(Clone, Debug)]
-pub(crate) struct Mp4Track {
-    pub(crate) is_video: bool,
-    /// Time scale.
-    pub(crate) units_per_second: u32,
-    /// Start of the presentation by the edit list, in units of the track.
-    pub(crate) edit_start: i64,
-    pub(crate) coding: Coding,
-    pub(crate) samples: Vec<Mp4Sample>,
 }
 
 /// Reads the video and sound tracks of a file.
 pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut at = 0_u64;
-    let mut first = true;
     let mut truncated = false;
-    // A box may claim to end anywhere, so `at` can be close to the largest number.
-    while length.saturating_sub(at) >= 8 {
-        file.seek(SeekFrom::Start(at))?;
-        let mut header = [0; 16];
-        file.read_exact(&mut header[..8])?;
-        let kind = [header[4], header[5], header[6], header[7]];
-        let mut header_size = 8;
-        let mut size = u64::from(u32::from_be_bytes([header[0], header[1], header[2], header[3]]));
-        if size == 1 && at + 16 <= length {
-            file.read_exact(&mut header[8..])?;
-            size = header[8..16].iter().fold(0, |sum, b| sum << 8 | u64::from(*b));
-            header_size = 16;
-        } else if size == 0 {
-            size = length - at;
-        }
-        let known = matches!(&kind, b"ftyp" | b"moov" | b"mdat" | b"free" | b"skip" | b"wide");
-        if first && !(known || matches!(&kind, b"styp" | b"sidx" | b"uuid" | b"pdin")) {
+    // The tracks of a fragmented file, once its first index has been read.
+    let mut fragmented: Option<Vec<Mp4Track>> = None;
+    let mut index_bytes = 0;
+    for box_idx in 0..MAX_BOXES {
+        let Some(found) = read_header(file, at, length)? else { break };
+        if box_idx == 0 && !found.begins_file() {
             return Err(IndexError::NotMp4);
         }
-        if size < header_size {
-            return Err(if first { IndexError::NotMp4 } else { IndexError::Malformed });
-        }
-        first = false;
-        let end = at.saturating_add(size);
-        truncated |= end > length;
-        if &kind == b"moov" {
-            if end > length {
-                return Err(IndexError::Truncated);
-            }
-            if size > MAX_INDEX_BYTES {
+        truncated |= found.end > length;
+        let is_index = match &found.kind {
+            b"moov" => fragmented.is_none(),
+            b"moof" => fragmented.is_some(),
+            _ => false,
+        };
+        if is_index && found.end <= length {
+            index_bytes += found.end - found.body;
+            if index_bytes > MAX_INDEX_BYTES {
                 return Err(IndexError::Malformed);
             }
-            let mut moov = vec![0; (size - header_size) as usize];
-            file.read_exact(&mut moov)?;
-            return parse_index(&moov, length);
+            file.seek(SeekFrom::Start(found.body))?;
+            let mut index = vec![0; (found.end - found.body) as usize];
+            file.read_exact(&mut index)?;
+            if let Some(tracks) = &mut fragmented {
+                if parse_fragment(&index, at, length, tracks).is_none() {
+                    break;
+                }
+            } else {
+                let mut tracks = parse_index(&index, length)?;
+                let Some(mvex) = child(&index, *b"mvex") else { return Ok(tracks) };
+                parse_defaults(mvex, &mut tracks);
+                fragmented = Some(tracks);
+            }
+        } else if is_index && fragmented.is_none() {
+            return Err(IndexError::Truncated);
         }
-        at = end;
+        at = found.end;
     }
-    Err(if first {
-        IndexError::NotMp4
-    } else if truncated || at < length {
-        IndexError::Truncated
-    } else {
-        IndexError::Malformed
-    })
+    match fragmented {
+        Some(tracks) => Ok(tracks),
+        None if at == 0 => Err(IndexError::NotMp4),
+        None if truncated || at < length => Err(IndexError::Truncated),
+        None => Err(IndexError::Malformed),
+    }
+}
+
+/// Header of a box, with offsets in the file.
+struct BoxHeader {
+    kind: [u8; 4],
+    body: u64,
+    end: u64,
+}
+
+impl BoxHeader {
+    /// Returns whether MP4 files begin with such a box.
+    fn begins_file(&self) -> bool {
+        matches!(
+            &self.kind,
+            b"ftyp"
+                | b"moov"
+                | b"mdat"
+                | b"free"
+                | b"skip"
+                | b"wide"
+                | b"styp"
+                | b"sidx"
+                | b"uuid"
+                | b"pdin"
+        )
+    }
+}
+
+/// Reads the header of the box at `at`; `None` at the end of the file.
+fn read_header(file: &mut File, at: u64, length: u64) -> Result<Option<BoxHeader>, IndexError> {
+    // A box may claim to end anywhere, so `at` can be close to the largest number.
+    if length.saturating_sub(at) < 8 {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(at))?;
+    let mut header = [0; 16];
+    file.read_exact(&mut header[..8])?;
+    let kind = [header[4], header[5], header[6], header[7]];
+    let mut header_size = 8;
+    let mut size = be(&header[..4]);
+    if size == 1 && at + 16 <= length {
+        file.read_exact(&mut header[8..])?;
+        size = be(&header[8..]);
+        header_size = 16;
+    } else if size == 0 {
+        size = length - at;
+    }
+    if size < header_size {
+        return Err(if at == 0 { IndexError::NotMp4 } else { IndexError::Malformed });
+    }
+    Ok(Some(BoxHeader { kind, body: at + header_size, end: at.saturating_add(size) }))
 }
 
 /// Reads one sample into `bytes`; returns `false` if the file ends before the sample does.
@@ -130,16 +149,8 @@ pub(crate) fn read_sample(
 
 fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Mp4Track>, IndexError> {
     let mut tracks = Vec::new();
-    let mut fragmented = false;
-    for (kind, body) in Boxes(moov) {
-        match &kind {
-            b"trak" => tracks.extend(parse_track(body, file_length)?),
-            b"mvex" => fragmented = true,
-            _ => {}
-        }
-    }
-    if fragmented && tracks.iter().all(|t| t.samples.is_empty()) {
-        return Err(IndexError::Fragmented);
+    for (_, body) in Boxes(moov).filter(|(kind, _)| kind == b"trak") {
+        tracks.extend(parse_track(body, file_length)?);
     }
     Ok(tracks)
 }
@@ -171,7 +182,24 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Mp4Track>, IndexE
     let edit_start =
         child(trak, *b"edts").and_then(|b| child(b, *b"elst")).and_then(first_edit).unwrap_or(0);
     let samples = parse_samples(stbl, file_length).ok_or_else(bad)?;
-    Ok(Some(Mp4Track { is_video, units_per_second, edit_start, coding, samples }))
+    let id = child(trak, *b"tkhd").and_then(track_id).unwrap_or(0);
+    let duration = child(stbl, *b"stts").and_then(duration_of).ok_or_else(bad)?;
+    let fragments = FragmentState::after(duration);
+    Ok(Some(Mp4Track { id, is_video, units_per_second, edit_start, coding, samples, fragments }))
+}
+
+/// Returns the number of a track, by which fragments refer to it.
+fn track_id(tkhd: &[u8]) -> Option<u32> {
+    let at = if *tkhd.first()? == 1 { 20 } else { 12 };
+    ByteReader(tkhd.get(at..)?).u32()
+}
+
+/// Returns the duration of all samples that an `stts` box lists, in units of the track.
+fn duration_of(stts: &[u8]) -> Option<i64> {
+    let mut runs = stts.get(8..)?.chunks_exact(8);
+    runs.try_fold(0_i64, |sum, run| {
+        sum.checked_add((be(&run[..4]) * be(&run[4..])).try_into().ok()?)
+    })
 }
 
 /// Returns the media time of the first edit that is not empty.
@@ -314,63 +342,4 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Mp4Sample>> {
         }
     }
     Some(samples)
-}
-
-/// Reads a big-endian number.
-fn be(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |sum, b| sum << 8 | u64::from(*b))
-}
-
-/// Iterator over the boxes in a slice; it ends at the first one that does not fit.
-struct Boxes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Boxes<'a> {
-    type Item = ([u8; 4], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut reader = ByteReader(self.0);
-        let size = u64::from(reader.u32()?);
-        let kind = reader.u32()?.to_be_bytes();
-        let (size, header) = match size {
-            0 => (self.0.len() as u64, 8),
-            1 => (reader.u64()?, 16),
-            size => (size, 8),
-        };
-        let size = usize::try_from(size).ok()?;
-        let body = self.0.get(header..size)?;
-        self.0 = &self.0[size..];
-        Some((kind, body))
-    }
-}
-
-fn child(bytes: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
-    Boxes(bytes).find(|(k, _)| *k == kind).map(|(_, body)| body)
-}
-
-/// Cursor that reads big-endian numbers from the front of a slice.
-struct ByteReader<'a>(&'a [u8]);
-
-impl ByteReader<'_> {
-    fn skip(&mut self, n: usize) -> Option<()> {
-        self.0 = self.0.get(n..)?;
-        Some(())
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        let value = *self.0.first()?;
-        self.skip(1)?;
-        Some(value)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        let value = be(self.0.get(..4)?) as u32;
-        self.skip(4)?;
-        Some(value)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        let value = be(self.0.get(..8)?);
-        self.skip(8)?;
-        Some(value)
-    }
 }

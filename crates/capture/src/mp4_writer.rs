@@ -1,52 +1,79 @@
 //! Muxing of H.264 pictures into an MP4 file (ISO/IEC 14496-12 and -15): one track, constant rate.
+//!
+//! While it grows, the file consists of movie fragments (section 8.8), so that every second of it can
+//! be played whatever happens next. At the end an index of all pictures is appended, and 16 reserved
+//! bytes at the start become the header of one `mdat` box around all fragments. Players then see an
+//! ordinary file:
+//!
+//! ```text
+//! growing:   ftyp  free  moov  moof mdat  moof mdat ...
+//! complete:  ftyp  mdat [moov  moof mdat  moof mdat ...]  moov
+//! ```
 
-use std::io::{self, BufWriter, IntoInnerError, Seek, SeekFrom, Write};
+use std::io;
 
-use crate::atomic::AtomicFile;
+use crate::part_file::PartFile;
 
 /// Duration of a frame in units of the track's time scale.
 const FRAME_UNITS: u32 = 512;
+/// Size of the `free` box that becomes the header of an `mdat` box with a 64-bit size, bytes.
+const RESERVED_BYTES: u64 = 16;
+/// Sample flags (section 8.8.3.1): a picture that depends on no other; one that does.
+const KEY_PICTURE: u32 = 0x0200_0000;
+const DELTA_PICTURE: u32 = 0x0101_0000;
 
-/// Unfinished MP4 file: pictures are appended as they come, the index by [`Mp4Writer::finish`].
+/// Unfinished MP4 file, to which pictures are appended.
 pub(crate) struct Mp4Writer {
-    out: BufWriter<AtomicFile>,
+    file: PartFile,
     width: u16,
     height: u16,
     fps: u32,
     sequence_set: Vec<u8>,
     picture_set: Vec<u8>,
+    /// The `free` box, once it is written.
+    reserved_at: Option<u64>,
+    /// Size in bytes of every picture in the file, and of those in `pending`.
     sizes: Vec<u32>,
+    /// Numbers of the key pictures, from 1.
     keys: Vec<u32>,
-    /// Offset of the 64-bit size of the `mdat` box, bytes.
-    media_size_at: u64,
+    fragments: Vec<Fragment>,
+    /// Pictures for the next fragment.
+    pending: Vec<u8>,
+    /// Number of pictures before `pending`.
+    n_written: usize,
+}
+
+/// Pictures that are consecutive in the file.
+struct Fragment {
+    offset: u64,
+    n_pictures: u32,
 }
 
 impl Mp4Writer {
     /// Starts a file of pictures of `width` by `height` pixels at `fps` frames per second.
-    pub(crate) fn new(file: AtomicFile, width: u16, height: u16, fps: u32) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(1 << 18, file);
-        out.write_all(&boxed(*b"ftyp", |b| b.extend(b"isom\0\0\x02\0isomiso2avc1mp41")))?;
-        let media_size_at = out.stream_position()? + 8;
-        // A size of 1 means that the actual size follows in 64 bits.
-        out.write_all(&[0, 0, 0, 1])?;
-        out.write_all(b"mdat")?;
-        out.write_all(&[0; 8])?;
-        Ok(Self {
-            out,
+    pub(crate) fn new(file: PartFile, width: u16, height: u16, fps: u32) -> Self {
+        Self {
+            file,
             width,
             height,
             fps,
             sequence_set: Vec::new(),
             picture_set: Vec::new(),
+            reserved_at: None,
             sizes: Vec::new(),
             keys: Vec::new(),
-            media_size_at,
-        })
+            fragments: Vec::new(),
+            pending: Vec::new(),
+            n_written: 0,
+        }
     }
 
     /// Appends a picture given as NAL units without start codes. Parameter sets go into the index.
+    ///
+    /// # Errors
+    /// If the previous second cannot be written. All pictures before it are in the file.
     pub(crate) fn push<'a>(&mut self, nals: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
-        let mut size = 0;
+        let mut picture = Vec::new();
         let mut is_key = false;
         for nal in nals {
             match nal.first().map(|header| header & 31) {
@@ -55,33 +82,127 @@ impl Mp4Writer {
                 Some(kind) => {
                     is_key |= kind == 5;
                     let length = u32::try_from(nal.len()).map_err(io::Error::other)?;
-                    self.out.write_all(&length.to_be_bytes())?;
-                    self.out.write_all(nal)?;
-                    size += 4 + length;
+                    picture.extend(length.to_be_bytes());
+                    picture.extend(nal);
                 }
                 None => {}
             }
         }
-        self.sizes.push(size);
+        let n_pending = self.sizes.len() - self.n_written;
+        if n_pending > 0 && (is_key || n_pending >= self.fps as usize) {
+            self.write_fragment()?;
+        }
+        self.sizes.push(u32::try_from(picture.len()).map_err(io::Error::other)?);
         if is_key {
             self.keys.push(self.sizes.len() as u32);
         }
+        self.pending.extend(picture);
         Ok(())
     }
 
-    /// Writes the index and commits the file.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
-        let end = self.out.stream_position()?;
-        let media_size = end - self.media_size_at + 8;
-        let index = self.index();
-        self.out.write_all(&index)?;
-        self.out.seek(SeekFrom::Start(self.media_size_at))?;
-        self.out.write_all(&media_size.to_be_bytes())?;
-        self.out.into_inner().map_err(IntoInnerError::into_error)?.commit()
+    /// Writes the last pictures and the index, and commits the file.
+    ///
+    /// # Errors
+    /// The inner error says why the last pictures are missing in a file that is to be kept as it is;
+    /// the outer one why there is no file under the final name.
+    pub(crate) fn finish(mut self) -> io::Result<io::Result<()>> {
+        let last = self.write_fragment();
+        if !self.file.keeps_what_there_is() || self.reserved_at.is_none() {
+            last?;
+            self.write_index()?;
+            self.file.commit()?;
+            return Ok(Ok(()));
+        }
+        // Without an index the file can still be played.
+        let _ = self.write_index();
+        self.file.commit()?;
+        Ok(last)
     }
 
-    fn index(&self) -> Vec<u8> {
-        let n_frames = self.sizes.len() as u32;
+    /// Writes the pending pictures as a movie fragment. If that fails, they are dropped.
+    fn write_fragment(&mut self) -> io::Result<()> {
+        let written = self.try_write_fragment();
+        if written.is_err() {
+            self.sizes.truncate(self.n_written);
+            self.keys.retain(|key| *key as usize <= self.n_written);
+        }
+        self.n_written = self.sizes.len();
+        self.pending.clear();
+        written
+    }
+
+    fn try_write_fragment(&mut self) -> io::Result<()> {
+        let n_pictures = self.sizes.len() - self.n_written;
+        if n_pictures == 0 {
+            return Ok(());
+        }
+        if self.reserved_at.is_none() {
+            let mut start = boxed(*b"ftyp", |b| b.extend(b"isom\0\0\x02\0isomiso2iso6avc1mp41"));
+            let reserved_at = start.len() as u64;
+            start.extend(boxed(*b"free", |b| b.extend([0; RESERVED_BYTES as usize - 8])));
+            start.extend(self.index(true));
+            self.file.append(&start)?;
+            self.reserved_at = Some(reserved_at);
+        }
+        let mut piece = self.fragment_index();
+        let size = u32::try_from(8 + self.pending.len()).map_err(io::Error::other)?;
+        words(&mut piece, &[size]);
+        piece.extend(b"mdat");
+        let offset = self.file.length() + piece.len() as u64;
+        piece.extend(&self.pending);
+        self.file.append(&piece)?;
+        self.fragments.push(Fragment { offset, n_pictures: n_pictures as u32 });
+        self.file.sync()
+    }
+
+    /// Returns the `moof` box of the pending pictures.
+    fn fragment_index(&self) -> Vec<u8> {
+        let sizes = &self.sizes[self.n_written..];
+        let is_key = self.keys.contains(&(self.n_written as u32 + 1));
+        let build = |data_offset: u32| {
+            boxed(*b"moof", |moof| {
+                let number = self.fragments.len() as u32 + 1;
+                moof.extend(boxed(*b"mfhd", |b| words(b, &[0, number])));
+                moof.extend(boxed(*b"traf", |traf| {
+                    // Offsets count from the moof box; default duration and flags; track 1.
+                    traf.extend(boxed(*b"tfhd", |b| {
+                        words(b, &[0x2_0028, 1, FRAME_UNITS, DELTA_PICTURE]);
+                    }));
+                    traf.extend(boxed(*b"tfdt", |b| {
+                        words(b, &[0x0100_0000]);
+                        let time = self.n_written as u64 * u64::from(FRAME_UNITS);
+                        b.extend(time.to_be_bytes());
+                    }));
+                    // Data offset, flags of the first picture, sizes.
+                    traf.extend(boxed(*b"trun", |b| {
+                        let first = if is_key { KEY_PICTURE } else { DELTA_PICTURE };
+                        words(b, &[0x205, sizes.len() as u32, data_offset, first]);
+                        words(b, sizes);
+                    }));
+                }));
+            })
+        };
+        // The pictures follow the header of the mdat box.
+        build(build(0).len() as u32 + 8)
+    }
+
+    /// Appends the index of all pictures and hides the fragments in one `mdat` box.
+    fn write_index(&mut self) -> io::Result<()> {
+        let Some(reserved_at) = self.reserved_at else { return Ok(()) };
+        let media_size = self.file.length() - reserved_at;
+        let index = self.index(false);
+        self.file.append(&index)?;
+        // The index is on the disk before it counts.
+        self.file.sync()?;
+        // A size of 1 means that the actual size follows in 64 bits.
+        let mut header = b"\0\0\0\x01mdat".to_vec();
+        header.extend(media_size.to_be_bytes());
+        self.file.overwrite(reserved_at, &header)
+    }
+
+    /// Returns the `moov` box: of a fragmented file, or with all pictures.
+    fn index(&self, is_fragmented: bool) -> Vec<u8> {
+        let n_frames = if is_fragmented { 0 } else { self.sizes.len() as u32 };
         let timescale = self.fps * FRAME_UNITS;
         let duration = n_frames * FRAME_UNITS;
         boxed(*b"moov", |moov| {
@@ -117,32 +238,63 @@ impl Mp4Writer {
                                 b.extend(boxed(*b"url ", |b| words(b, &[1])));
                             }));
                         }));
-                        minf.extend(boxed(*b"stbl", |stbl| self.sample_table(stbl)));
+                        minf.extend(boxed(*b"stbl", |stbl| {
+                            self.sample_table(stbl, is_fragmented);
+                        }));
                     }));
                 }));
             }));
+            if is_fragmented {
+                // Track 1, sample description 1; fragments give the rest.
+                moov.extend(boxed(*b"mvex", |mvex| {
+                    mvex.extend(boxed(*b"trex", |b| words(b, &[0, 1, 1, FRAME_UNITS, 0, 0])));
+                }));
+            }
         })
     }
 
-    fn sample_table(&self, stbl: &mut Vec<u8>) {
-        let n_frames = self.sizes.len() as u32;
+    fn sample_table(&self, stbl: &mut Vec<u8>, is_fragmented: bool) {
         stbl.extend(boxed(*b"stsd", |b| {
             words(b, &[0, 1]);
             b.extend(boxed(*b"avc1", |avc1| self.sample_entry(avc1)));
         }));
+        if is_fragmented {
+            stbl.extend(boxed(*b"stts", |b| words(b, &[0, 0])));
+            stbl.extend(boxed(*b"stsc", |b| words(b, &[0, 0])));
+            stbl.extend(boxed(*b"stsz", |b| words(b, &[0, 0, 0])));
+            stbl.extend(boxed(*b"stco", |b| words(b, &[0, 0])));
+            return;
+        }
+        let n_frames = self.sizes.len() as u32;
         stbl.extend(boxed(*b"stts", |b| words(b, &[0, 1, n_frames, FRAME_UNITS])));
         stbl.extend(boxed(*b"stss", |b| {
             words(b, &[0, self.keys.len() as u32]);
             words(b, &self.keys);
         }));
-        // All pictures are consecutive in one chunk.
-        stbl.extend(boxed(*b"stsc", |b| words(b, &[0, 1, 1, n_frames, 1])));
+        // The pictures of a fragment are a chunk.
+        let n_chunks = self.fragments.len() as u32;
+        stbl.extend(boxed(*b"stsc", |b| {
+            words(b, &[0, n_chunks]);
+            for (i, fragment) in (1..).zip(&self.fragments) {
+                words(b, &[i, fragment.n_pictures, 1]);
+            }
+        }));
         stbl.extend(boxed(*b"stsz", |b| {
             words(b, &[0, 0, n_frames]);
             words(b, &self.sizes);
         }));
-        let start = (self.media_size_at + 8) as u32;
-        stbl.extend(boxed(*b"stco", |b| words(b, &[0, 1, start])));
+        let offsets: Result<Vec<u32>, _> =
+            self.fragments.iter().map(|fragment| u32::try_from(fragment.offset)).collect();
+        stbl.extend(match offsets {
+            Ok(offsets) => boxed(*b"stco", |b| {
+                words(b, &[0, n_chunks]);
+                words(b, &offsets);
+            }),
+            Err(_) => boxed(*b"co64", |b| {
+                words(b, &[0, n_chunks]);
+                b.extend(self.fragments.iter().flat_map(|fragment| fragment.offset.to_be_bytes()));
+            }),
+        });
     }
 
     fn sample_entry(&self, avc1: &mut Vec<u8>) {

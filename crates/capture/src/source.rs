@@ -209,7 +209,7 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
         Err(IndexError::Io(source)) => return Err(io(source)),
         Err(IndexError::Truncated) => return Err(OpenError::Truncated { path: path_of() }),
         Err(IndexError::Malformed) => return Err(OpenError::Malformed { path: path_of() }),
-        Err(IndexError::NotMp4 | IndexError::Fragmented) => return open_with_ffmpeg(path),
+        Err(IndexError::NotMp4) => return open_with_ffmpeg(path),
     };
     let sound = tracks.iter().find(|t| !t.is_video).and_then(|track| {
         let file = File::open(path).ok()?;

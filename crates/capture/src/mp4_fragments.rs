@@ -1,0 +1,229 @@
+//! Movie fragments (ISO/IEC 14496-12, section 8.8): the index of a file that grows while it is
+//! recorded comes piece by piece, in a `moof` box before each piece.
+
+use crate::mp4_boxes::{Boxes, ByteReader, child};
+use crate::mp4_track::{Mp4Sample, Mp4Track};
+
+/// Least bytes of a file for each sample of its fragments. Bounds the memory that a file can claim.
+const MIN_SAMPLE_BYTES: u64 = 4;
+
+/// Reads the defaults of a fragmented file's tracks from its `mvex` box.
+pub(crate) fn parse_defaults(mvex: &[u8], tracks: &mut [Mp4Track]) {
+    for (_, trex) in Boxes(mvex).filter(|(kind, _)| kind == b"trex") {
+        // Version and flags, track, sample description, duration, size.
+        let Some([_, id, _, duration, size]) = ByteReader(trex).words() else { continue };
+        for track in tracks.iter_mut().filter(|track| track.id == id) {
+            track.fragments.duration = duration;
+            track.fragments.size = size;
+        }
+    }
+}
+
+/// Adds the samples of a `moof` box, which begins at `moof_at` of the file, to their tracks. A sample
+/// that the file ends before, as after a crash, is left out with all that follow it. Returns `None`
+/// if the box contradicts itself; samples before that are added.
+pub(crate) fn parse_fragment(
+    moof: &[u8],
+    moof_at: u64,
+    file_length: u64,
+    tracks: &mut [Mp4Track],
+) -> Option<()> {
+    let mut n_left = (file_length / MIN_SAMPLE_BYTES)
+        .checked_sub(tracks.iter().map(|track| track.samples.len() as u64).sum())?;
+    // Without a base of its own, a track continues where the one before it ends.
+    let mut data_end = moof_at;
+    for (_, traf) in Boxes(moof).filter(|(kind, _)| kind == b"traf") {
+        let header = TrackHeader::parse(child(traf, *b"tfhd")?)?;
+        let Some(track) = tracks.iter_mut().find(|track| track.id == header.track) else {
+            continue;
+        };
+        let base = match header.base {
+            Base::At(offset) => offset,
+            Base::Fragment => moof_at,
+            Base::Previous => data_end,
+        };
+        if let Some(tfdt) = child(traf, *b"tfdt") {
+            track.fragments.end = parse_decode_time(tfdt)?;
+        }
+        data_end = base;
+        for (_, trun) in Boxes(traf).filter(|(kind, _)| kind == b"trun") {
+            let run = Run { header: &header, base, file_length };
+            data_end = run.parse(trun, data_end, track, &mut n_left)?;
+        }
+    }
+    Some(())
+}
+
+/// Decoding time of a fragment's first sample (`tfdt`).
+fn parse_decode_time(tfdt: &[u8]) -> Option<i64> {
+    let is_wide = *tfdt.first()? == 1;
+    let mut reader = ByteReader(tfdt.get(4..)?);
+    let time = if is_wide { reader.u64()? } else { u64::from(reader.u32()?) };
+    i64::try_from(time).ok()
+}
+
+/// Where the offsets of a track's samples count from.
+enum Base {
+    At(u64),
+    Fragment,
+    Previous,
+}
+
+/// A `tfhd` box.
+struct TrackHeader {
+    track: u32,
+    base: Base,
+    duration: Option<u32>,
+    size: Option<u32>,
+}
+
+impl TrackHeader {
+    fn parse(tfhd: &[u8]) -> Option<Self> {
+        let mut reader = ByteReader(tfhd);
+        let flags = reader.u32()? & 0xFF_FFFF;
+        let track = reader.u32()?;
+        let base = if flags & 1 != 0 {
+            Base::At(reader.u64()?)
+        } else if flags & 0x2_0000 != 0 {
+            Base::Fragment
+        } else {
+            Base::Previous
+        };
+        if flags & 2 != 0 {
+            reader.skip(4)?;
+        }
+        let duration = if flags & 8 != 0 { Some(reader.u32()?) } else { None };
+        let size = if flags & 0x10 != 0 { Some(reader.u32()?) } else { None };
+        Some(Self { track, base, duration, size })
+    }
+}
+
+/// What a run of samples needs to know.
+struct Run<'a> {
+    header: &'a TrackHeader,
+    base: u64,
+    file_length: u64,
+}
+
+impl Run<'_> {
+    /// Adds the samples of a `trun` box, which begin at `offset` unless the box says otherwise.
+    /// Returns the offset after them.
+    fn parse(
+        &self,
+        trun: &[u8],
+        mut offset: u64,
+        track: &mut Mp4Track,
+        n_left: &mut u64,
+    ) -> Option<u64> {
+        let mut reader = ByteReader(trun);
+        let flags = reader.u32()? & 0xFF_FFFF;
+        let n_samples = reader.u32()?;
+        if flags & 1 != 0 {
+            offset = self.base.checked_add_signed(i64::from(reader.u32()? as i32))?;
+        }
+        if flags & 4 != 0 {
+            reader.skip(4)?;
+        }
+        let defaults = track.fragments;
+        for _ in 0..n_samples {
+            let mut field = |flag, default| if flags & flag != 0 { reader.u32() } else { default };
+            let duration = field(0x100, self.header.duration.or(Some(defaults.duration)))?;
+            let size = field(0x200, self.header.size.or(Some(defaults.size)))?;
+            field(0x400, Some(0))?;
+            // Version 0 is unsigned by the standard, but many writers store negative numbers in it.
+            let shift = field(0x800, Some(0))? as i32;
+            *n_left = n_left.checked_sub(1)?;
+            let shown_at = track.fragments.end.checked_add(i64::from(shift))?;
+            let end = offset.checked_add(u64::from(size))?;
+            if end > self.file_length {
+                return None;
+            }
+            track.samples.push(Mp4Sample { offset, size, shown_at });
+            track.fragments.end = track.fragments.end.checked_add(i64::from(duration))?;
+            offset = end;
+        }
+        Some(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::test_clips::{Folder, all_frames, picture, read};
+    use crate::{ClipWriter, Source, SourceSpec};
+
+    /// Writes 60 frames, crashes, and returns the bytes of the unfinished file.
+    fn crashed(folder: &Folder) -> Vec<u8> {
+        let mut writer = ClipWriter::record(&folder.join("call.mp4"), 25).unwrap();
+        for i in 0..60 {
+            writer.push(&picture(i % 20, 64, 64)).unwrap();
+        }
+        drop(writer);
+        assert_eq!(folder.names(), ["call.part.mp4"]);
+        fs::read(folder.join("call.part.mp4")).unwrap()
+    }
+
+    #[test]
+    fn a_crash_costs_a_recording_its_last_second() {
+        let folder = Folder::new("crash");
+        crashed(&folder);
+        let mut source = read(&folder.join("call.part.mp4"));
+        assert_eq!((source.fps(), source.n_frames()), (25, Some(50)));
+        let frames = all_frames(&mut source).unwrap();
+        for (i, frame) in frames.iter().enumerate() {
+            assert_eq!(frame.time(), picture(i as u64, 64, 64).time());
+        }
+        assert_eq!(frames.len(), 50);
+    }
+
+    #[test]
+    fn a_recording_cut_anywhere_yields_the_frames_before() {
+        let folder = Folder::new("power-cut");
+        let whole = crashed(&folder);
+        let path = folder.join("cut.mp4");
+        let start = whole.windows(4).position(|w| w == b"moof").unwrap() - 4;
+        let mut most = 0;
+        for i in 0..40 {
+            let length = start + (whole.len() - start) * i / 39;
+            fs::write(&path, &whole[..length]).unwrap();
+            let n = match Source::open(&SourceSpec::Clip(path.clone())) {
+                Ok(mut source) => all_frames(&mut source).unwrap().len(),
+                Err(error) => {
+                    assert!(error.to_string().contains("no frames"), "{error}");
+                    0
+                }
+            };
+            assert!(n >= most, "{n} frames in {length} bytes, {most} in fewer");
+            most = n;
+        }
+        assert_eq!(most, 50);
+    }
+
+    #[test]
+    fn damaged_fragments_neither_panic_nor_yield_extra_frames() {
+        let folder = Folder::new("fragment-damage");
+        let whole = crashed(&folder);
+        let path = folder.join("damaged.mp4");
+        let fragments: Vec<usize> =
+            (4..whole.len() - 4).filter(|at| &whole[*at..at + 4] == b"moof").collect();
+        // A linear congruential generator, seed 1.
+        let mut seed = 1_u32;
+        let mut random = move || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as usize
+        };
+        for case in 0..300 {
+            let mut bytes = whole.clone();
+            for _ in 0..=case % 4 {
+                let at = fragments[random() % fragments.len()] - 4 + random() % 120;
+                bytes[at] = random() as u8;
+            }
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(mut source) = Source::open(&SourceSpec::Clip(path.clone())) {
+                let n = all_frames(&mut source).map_or_else(|(n, _)| n, |f| f.len());
+                assert!(n <= 50, "case {case}: {n} frames");
+            }
+        }
+    }
+}
