@@ -79,7 +79,10 @@ pub(crate) fn train(
         error = Some(smoothed);
         let db = (-10.0 * smoothed.max(1e-10).log10()) as f32;
         let n_steps = u64::from(training.trainer.adam.steps - first_step);
-        clock.report("learning", progress, n_steps, Some(db))?;
+        if let Err(stop) = clock.report("learning", progress, n_steps, Some(db)) {
+            training.write_checkpoint(progress)?;
+            return Err(stop);
+        }
         let now = clock.elapsed();
         if now.saturating_sub(saved) >= CHECKPOINT_EVERY {
             training.write_checkpoint(progress)?;
