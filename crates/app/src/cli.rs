@@ -205,7 +205,12 @@ pub(crate) struct Enroll {
     pub(crate) plain: bool,
 }
 
+/// Warning below the help of `call` and `join`.
+const PRIVATE_ARGUMENTS: &str = "Other users of this machine can see arguments. To keep a link or a \
+    password from them, use standard input, the environment or a file.";
+
 #[derive(Debug, Args)]
+#[command(after_help = PRIVATE_ARGUMENTS)]
 pub(crate) struct Host {
     /// URL of a rendezvous service [default: run one here, for the local network]
     #[arg(long, conflicts_with = "manual")]
@@ -218,8 +223,10 @@ pub(crate) struct Host {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = PRIVATE_ARGUMENTS)]
 pub(crate) struct Join {
-    /// The invite link
+    /// The invite link, or - to read it from standard input
+    #[arg(env = "FEATHERCALL_LINK", hide_env_values = true)]
     pub(crate) link: String,
     #[command(flatten)]
     pub(crate) peer: Peer,
@@ -262,6 +269,9 @@ pub(crate) struct Peer {
     /// Hang up after this time, such as 10s
     #[arg(long, value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
+    /// Give up if nobody has come after this time [default: 10m for join]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) wait: Option<Duration>,
     /// Neither send nor play sound
     #[arg(long)]
     pub(crate) no_audio: bool,
@@ -271,10 +281,14 @@ pub(crate) struct Peer {
     /// Scripted action, such as 4s=resolution:512, 4s=rate:low, 2s=mute, 3s=camera-off, 9s=hang-up
     #[arg(long, value_name = "TIME=ACTION", num_args = 1..)]
     pub(crate) at: Vec<Scripted>,
-    /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478
+    /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478; more
+    /// are read from `FEATHERCALL_ICE_SERVERS`, separated by spaces
     #[arg(long, value_name = "URL")]
     pub(crate) ice_server: Vec<String>,
-    /// Reach the peer through the TURN servers of --ice-server alone: it does not learn your address
+    /// File with STUN and TURN servers, one URL in each line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ice_servers_from: Option<PathBuf>,
+    /// Reach the peer through the TURN servers given alone: it does not learn your address
     #[arg(long)]
     pub(crate) relay_only: bool,
 }

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use call::{Call, Command, End, Event, LocalMedia, Stats};
+use capture::ClipWriter;
 use face::{Background, FaceModel};
 use serde::Serialize;
 use types::MediaTime;
 
 use crate::cli::{DEFAULT_MAX_FPS, Resolution, Scripted, UserAction};
-use crate::recorder::{Recorded, Recorder, RecorderState};
+use crate::recorder::{FPS, Recorded, Recorder, RecorderState};
 use crate::render_stats::{RenderStats, RenderStatsRow};
+use crate::termination;
 
 /// Options around a call.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub(crate) struct CallOptions {
     pub(crate) stats: Option<PathBuf>,
     /// Time after which to hang up, from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
+    /// Time after which to give up if the peers have never been connected.
+    pub(crate) wait: Option<Duration>,
     pub(crate) script: Vec<Scripted>,
     /// Limit of pictures per second in a window.
     pub(crate) max_fps: Option<u32>,
@@ -59,10 +63,16 @@ const HEADLESS_SIDE: u32 = 256;
 /// A call with everything that happens around it.
 pub(crate) struct Live {
     call: Call,
-    record: Option<PathBuf>,
+    /// Where the recording goes, until it begins.
+    writer: Option<ClipWriter>,
     recorder: Option<Recorder>,
     stats: Option<BufWriter<File>>,
+    /// What went wrong beside the call, for the user.
+    troubles: Troubles,
     duration: Option<Duration>,
+    wait: Option<Duration>,
+    opened: Instant,
+    has_given_up: bool,
     script: VecDeque<Scripted>,
     connected: Option<Instant>,
     next_row: Duration,
@@ -86,21 +96,62 @@ pub(crate) struct CallSummary {
     pub(crate) stats: Stats,
     pub(crate) recorded: Option<Recorded>,
     pub(crate) ended: End,
-    /// Time the peers were connected, seconds.
-    pub(crate) seconds: f64,
+    /// Time since the peers were connected, seconds; none if they never were.
+    pub(crate) seconds: Option<f64>,
+    /// Whether the call ended because nobody came for this long.
+    pub(crate) given_up_after: Option<Duration>,
+    /// Why the recording or the statistics are incomplete.
+    pub(crate) failures: Vec<String>,
+}
+
+/// What happened since the last tick, for the user.
+pub(crate) struct Tick {
+    pub(crate) events: Vec<Event>,
+    /// What went wrong beside the call, which goes on.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What went wrong beside a call.
+#[derive(Default)]
+struct Troubles {
+    /// What the user has not been told yet.
+    notes: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl Troubles {
+    fn add(&mut self, error: &anyhow::Error) {
+        let line = format!("{error:#}");
+        self.notes.push(format!("{line}; the call goes on"));
+        self.failures.push(line);
+    }
 }
 
 impl Live {
+    /// Prepares what happens around a call.
+    ///
+    /// # Errors
+    /// If the recording or the statistics cannot be written where they are to go.
     pub(crate) fn new(call: Call, options: CallOptions) -> anyhow::Result<Self> {
         let stats = options.stats.as_deref().map(create).transpose()?;
+        let mut troubles = Troubles::default();
+        for path in options.record.iter().flat_map(|path| capture::unfinished_recordings(path)) {
+            let note = "an earlier recording was interrupted; what there is of it is in";
+            troubles.notes.push(format!("{note} {}", path.display()));
+        }
+        let writer = options.record.map(|path| ClipWriter::record(&path, FPS)).transpose()?;
         let mut script: Vec<_> = options.script;
         script.sort_by_key(|scripted| scripted.at);
         Ok(Self {
             call,
-            record: options.record,
+            writer,
             recorder: None,
             stats,
+            troubles,
             duration: options.duration,
+            wait: options.wait,
+            opened: Instant::now(),
+            has_given_up: false,
             script: script.into(),
             connected: None,
             next_row: Duration::ZERO,
@@ -118,11 +169,8 @@ impl Live {
     }
 
     /// Handles the events of the call, waiting up to `timeout` for the first one, and runs what is
-    /// due: recording, script, statistics. Returns the events of interest to the user.
-    ///
-    /// # Errors
-    /// If the recording or the statistics cannot be written.
-    pub(crate) fn tick(&mut self, timeout: Duration) -> anyhow::Result<Vec<Event>> {
+    /// due: recording, script, statistics, the end. Returns what is of interest to the user.
+    pub(crate) fn tick(&mut self, timeout: Duration) -> Tick {
         let mut events = Vec::new();
         let mut timeout = timeout;
         while let Some(event) = self.call.next_event(timeout) {
@@ -140,38 +188,52 @@ impl Live {
                 }
             }
         }
-        self.feed_recorder()?;
+        self.feed_recorder();
+        if termination::is_requested() {
+            self.hang_up();
+        }
         let elapsed = self.connected.map(|connected| connected.elapsed());
+        if elapsed.is_none() && self.wait.is_some_and(|wait| self.opened.elapsed() >= wait) {
+            self.has_given_up = self.ended.is_none();
+            self.hang_up();
+        }
         if let Some(elapsed) = elapsed {
             while let Some(scripted) = self.script.pop_front_if(|s| s.at <= elapsed) {
                 self.act(&scripted.action);
             }
             if elapsed >= self.next_row {
-                self.write_row(elapsed)?;
+                self.write_row(elapsed);
                 self.next_row += Duration::from_secs(1);
             }
             if self.duration.is_some_and(|duration| elapsed >= duration) {
                 self.hang_up();
             }
         }
-        Ok(events)
+        Tick { events, notes: std::mem::take(&mut self.troubles.notes) }
     }
 
-    fn feed_recorder(&mut self) -> anyhow::Result<()> {
+    fn feed_recorder(&mut self) {
         let features = self.call.take_received();
         if let Some(feature) = features.last() {
             self.newest = feature.time;
         }
-        let Some(path) = &self.record else { return Ok(()) };
-        if self.recorder.is_none() {
-            let Some(model) = self.model.clone() else { return Ok(()) };
+        if let Some(model) = &self.model
+            && let Some(writer) = self.writer.take()
+        {
             let side = self.resolution.side(HEADLESS_SIDE);
-            self.recorder = Some(Recorder::start(path, model, side)?);
+            match Recorder::start(writer, Arc::clone(model), side) {
+                Ok(recorder) => self.recorder = Some(recorder),
+                Err(error) => self.troubles.add(&error),
+            }
+        }
+        if let Some(recorder) = self.recorder.take_if(|recorder| recorder.has_failed())
+            && let (Err(error), _) = recorder.finish()
+        {
+            self.troubles.add(&error);
         }
         if let Some(recorder) = &self.recorder {
             recorder.push(features);
         }
-        Ok(())
     }
 
     /// Performs an action of the user or the script.
@@ -203,12 +265,15 @@ impl Live {
         }
     }
 
-    fn write_row(&mut self, elapsed: Duration) -> anyhow::Result<()> {
+    fn write_row(&mut self, elapsed: Duration) {
         let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
         let side = self.side();
         let row = StatsRow::new(elapsed, self.call.stats(), side, &mut self.render_stats, recorder);
         self.render_stats_row = row.rendering.clone();
-        append(&mut self.stats, &row)
+        if let Err(error) = append(&mut self.stats, &row) {
+            self.stats = None;
+            self.troubles.add(&error);
+        }
     }
 
     pub(crate) fn call(&self) -> &Call {
@@ -290,30 +355,36 @@ impl Live {
     }
 
     /// Hangs up, finishes the recording, and writes the last statistics.
-    ///
-    /// # Errors
-    /// If the recording or the statistics cannot be written.
-    pub(crate) fn finish(mut self) -> anyhow::Result<CallSummary> {
+    pub(crate) fn finish(mut self) -> CallSummary {
         self.hang_up();
-        self.feed_recorder()?;
+        self.feed_recorder();
         let side = self.side();
         let Self { call, recorder, mut render_stats, stats: mut file, connected, ended, .. } = self;
-        let elapsed = connected.map(|connected| connected.elapsed()).unwrap_or_default();
+        let Troubles { mut failures, .. } = self.troubles;
+        let elapsed = connected.map(|connected| connected.elapsed());
         let stats = call.stats();
         drop(call);
         let (recorded, row) = match recorder.map(Recorder::finish) {
             Some((recorded, row)) => (Some(recorded), row),
             None => (None, <_>::default()),
         };
-        if connected.is_some() {
-            append(
-                &mut file,
-                &StatsRow::new(elapsed, stats.clone(), side, &mut render_stats, row),
-            )?;
+        let recorded = recorded.and_then(|recorded| {
+            recorded.map_err(|error| failures.push(format!("{error:#}"))).ok()
+        });
+        if let Some(elapsed) = elapsed {
+            let row = StatsRow::new(elapsed, stats.clone(), side, &mut render_stats, row);
+            if let Err(error) = append(&mut file, &row) {
+                failures.push(format!("{error:#}"));
+            }
         }
-        let ended = ended.unwrap_or(End::HungUp);
-        let seconds = elapsed.as_secs_f64();
-        Ok(CallSummary { stats, recorded: recorded.transpose()?, ended, seconds })
+        CallSummary {
+            stats,
+            recorded,
+            ended: ended.unwrap_or(End::HungUp),
+            seconds: elapsed.map(|elapsed| elapsed.as_secs_f64()),
+            given_up_after: self.wait.filter(|_| self.has_given_up),
+            failures,
+        }
     }
 }
 

@@ -1,10 +1,13 @@
-//! Progress of long commands: a bar on a terminal, JSON lines on request, otherwise a line every ten
-//! seconds.
+//! Progress of long commands: a bar on a terminal, JSON lines on request, otherwise nothing.
 
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output;
+
+/// Most redraws of a bar per second.
+const REDRAWS_PER_S: u8 = 20;
 
 /// Display of a command's progress.
 pub(crate) struct ProgressDisplay {
@@ -15,7 +18,7 @@ pub(crate) struct ProgressDisplay {
 enum Style {
     Bar(ProgressBar),
     Json,
-    Lines { stage: String, next: Duration },
+    None,
 }
 
 impl ProgressDisplay {
@@ -23,8 +26,9 @@ impl ProgressDisplay {
     pub(crate) fn new(is_json: bool) -> Self {
         let style = if is_json {
             Style::Json
-        } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(1000);
+        } else if let Some(terminal) = output::terminal() {
+            let target = ProgressDrawTarget::term(terminal, REDRAWS_PER_S);
+            let bar = ProgressBar::with_draw_target(Some(1000), target);
             if let Ok(style) = ProgressStyle::with_template(
                 "{prefix:>10} {wide_bar:.green} {percent:>3} %  {eta} left  {msg}",
             ) {
@@ -32,14 +36,13 @@ impl ProgressDisplay {
             }
             Style::Bar(bar)
         } else {
-            Style::Lines { stage: String::new(), next: Duration::ZERO }
+            Style::None
         };
         Self { style, started: Instant::now() }
     }
 
     /// Reports that `fraction` (0..=1) of `stage` is done; `detail` is displayed as it is.
     pub(crate) fn report(&mut self, stage: &str, fraction: f32, detail: &str) {
-        let elapsed = self.started.elapsed();
         match &mut self.style {
             Style::Bar(bar) => {
                 if bar.prefix() != stage {
@@ -55,16 +58,10 @@ impl ProgressDisplay {
                     "stage": stage,
                     "fraction": fraction,
                     "detail": detail,
-                    "seconds": elapsed.as_secs_f32(),
+                    "seconds": self.started.elapsed().as_secs_f32(),
                 })
             ),
-            Style::Lines { stage: last, next } => {
-                if last != stage || elapsed >= *next || fraction >= 1.0 {
-                    eprintln!("{stage}: {:.0} % {detail}", fraction * 100.0);
-                    stage.clone_into(last);
-                    *next = elapsed + Duration::from_secs(10);
-                }
-            }
+            Style::None => {}
         }
     }
 

@@ -2,18 +2,18 @@
 //! its own, so a slow renderer delays the recording but never shortens it.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use anyhow::Context;
 use capture::ClipWriter;
 use face::FaceModel;
 use types::{Feature, MediaTime};
 
 use crate::face_renderer::FaceRenderer;
+use crate::output::panic_line;
 use crate::render_stats::{RenderStats, RenderStatsRow, RenderedPicture, SettingsRow};
 
 /// Frame rate of a recording, pictures per second.
@@ -67,12 +67,15 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// Starts to record `model` at `side` pixels into `path`.
+    /// Starts to record `model` at `side` pixels into `writer`, which has [`FPS`].
     ///
     /// # Errors
-    /// If the path is not writable.
-    pub(crate) fn start(path: &Path, model: Arc<FaceModel>, side: u32) -> anyhow::Result<Self> {
-        let writer = ClipWriter::create(path, FPS)?;
+    /// If the operating system cannot start a thread.
+    pub(crate) fn start(
+        writer: ClipWriter,
+        model: Arc<FaceModel>,
+        side: u32,
+    ) -> anyhow::Result<Self> {
         let mut renderer = FaceRenderer::new(model);
         renderer.set_side(side);
         let (jobs, queue) = sync_channel(MAX_WAITING);
@@ -110,6 +113,12 @@ impl Recorder {
         let _ = self.jobs.try_send(Job::Model(model));
     }
 
+    /// Returns whether the recorder has stopped by itself, because it failed. [`Recorder::finish`]
+    /// says why.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.worker.is_finished()
+    }
+
     /// Returns the progress, and the statistics since the last call.
     pub(crate) fn take_row(&self) -> (RecorderState, RenderStatsRow) {
         take_row(&self.shared)
@@ -122,7 +131,7 @@ impl Recorder {
         drop(jobs);
         let recorded = worker
             .join()
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("the recorder stopped unexpectedly")));
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("the recorder failed: {}", panic_line())));
         (recorded, take_row(&shared))
     }
 }
@@ -182,7 +191,7 @@ impl Worker {
         if let Some(feature) = last.filter(|feature| feature.time >= next) {
             self.write_picture(&feature, &feature, next)?;
         }
-        let paths = self.writer.finish().context("cannot finish the recording")?;
+        let paths = self.writer.finish()?;
         Ok(Recorded { paths, n_frames: self.n_frames, first })
     }
 
@@ -203,7 +212,7 @@ impl Worker {
         let started = Instant::now();
         let frame = self.renderer.render_frame(&Feature::between(before, after, time))?;
         let done = Instant::now();
-        self.writer.push(&frame).context("cannot write the recording")?;
+        self.writer.push(&frame)?;
         self.n_frames += 1;
         if let Ok(mut shared) = self.shared.lock() {
             let (state, stats) = &mut *shared;
@@ -241,7 +250,8 @@ mod tests {
     fn recorded(name: &str, features: Vec<Feature>) -> Vec<u8> {
         let path = std::env::temp_dir().join(format!("{name}-{}.y4m", std::process::id()));
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
-        let recorder = Recorder::start(&path, model, 32).unwrap();
+        let writer = ClipWriter::record(&path, FPS).unwrap();
+        let recorder = Recorder::start(writer, model, 32).unwrap();
         recorder.push(features);
         let done = recorder.finish().0.unwrap();
         let bytes = std::fs::read(&done.paths[0]).unwrap();

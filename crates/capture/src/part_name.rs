@@ -44,7 +44,9 @@ mod tests {
                 assert!(is_part(&part_name(path.as_ref(), number)), "{path} {number}");
             }
         }
-        for path in ["call.mp4", "part.mp4", ".part.mp4", "me.face.part", "a.part-x.mp4", "a.parts.mp4"] {
+        for path in
+            ["call.mp4", "part.mp4", ".part.mp4", "me.face.part", "a.part-x.mp4", "a.parts.mp4"]
+        {
             assert!(!is_part(path.as_ref()), "{path}");
         }
     }

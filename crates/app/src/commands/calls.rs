@@ -1,16 +1,22 @@
 //! `feathercall call`, `join` and `rendezvous`
 
-use std::io::Write as _;
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use call::{Call, Command, End, Event, IceServer, Meeting, RendezvousService, Settings};
+use call::{Call, Command, End, Event, Meeting, RendezvousService, Settings};
+use types::ErrorLine;
 
 use crate::cli::{Host, Join, Peer};
 use crate::face_files;
+use crate::ice_servers;
 use crate::live::{CallOptions, CallSummary, Live};
+use crate::termination;
 use crate::window;
+
+/// Most bytes that are read to find a link: more than the longest (docs/TRANSPORT.md, section 5).
+const MAX_LINK_BYTES: u64 = 20_000;
 
 /// Starts a call and waits for the peer.
 pub(super) fn host(args: Host) -> anyhow::Result<()> {
@@ -26,7 +32,6 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
     let is_manual = settings.rendezvous == Meeting::Manual;
     let (call, link) = Call::host(settings)?;
     println!("{link}");
-    std::io::stdout().flush()?;
     let live = Live::new(call, options)?;
     if is_manual {
         eprintln!(
@@ -36,27 +41,49 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
         std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
         live.call().command(Command::AcceptAnswer(answer.trim().to_owned()));
     }
-    report(&drive(live)?)
+    report(&drive(live))
 }
+
+/// Time that a guest waits for the host if none is given.
+const GUEST_WAIT: Duration = Duration::from_mins(10);
 
 /// Joins a call.
 pub(super) fn join(args: Join) -> anyhow::Result<()> {
-    let (settings, options) = prepare(&args.peer, Meeting::default())?;
+    let (settings, mut options) = prepare(&args.peer, Meeting::default())?;
+    options.wait.get_or_insert(GUEST_WAIT);
+    let link = if args.link == "-" { read_link()? } else { args.link };
     if !args.peer.headless {
-        return window::open(window::Start::Join(args.link, Box::new((settings, options))));
+        return window::open(window::Start::Join(link, Box::new((settings, options))));
     }
-    let call = Call::join(&args.link, settings)?;
-    report(&drive(Live::new(call, options)?)?)
+    let call = Call::join(&link, settings)?;
+    report(&drive(Live::new(call, options)?))
 }
 
-/// Runs the rendezvous service.
+/// Reads the invite link from standard input.
+fn read_link() -> anyhow::Result<String> {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        eprintln!("paste the invite link and press Enter:");
+    }
+    let mut line = String::new();
+    input.lock().take(MAX_LINK_BYTES).read_line(&mut line).context("cannot read the link")?;
+    anyhow::ensure!(!line.trim().is_empty(), "there is no link on standard input");
+    Ok(line.trim().to_owned())
+}
+
+/// Runs the rendezvous service until the program is asked to end.
 pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
     let service = RendezvousService::start(listen, |line| eprintln!("{line}"))?;
     let address = service.address();
+    let here = std::thread::current();
+    termination::wake_with(move || here.unpark());
+    termination::end_well();
     println!("listening on {address}: start calls with --rendezvous {address}");
-    loop {
+    while !termination::is_requested() {
         std::thread::park();
     }
+    service.stop();
+    Ok(())
 }
 
 fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOptions)> {
@@ -78,7 +105,11 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
         audio: !peer.no_audio,
         video: !peer.no_video,
         rendezvous,
-        ice_servers: peer.ice_server.iter().map(|url| ice_server(url)).collect(),
+        ice_servers: ice_servers::collect(
+            &peer.ice_server,
+            peer.ice_servers_from.as_deref(),
+            std::env::var(ice_servers::VARIABLE).ok().as_deref(),
+        )?,
         relay_only: peer.relay_only,
         rate: peer.rate,
         ..Settings::default()
@@ -89,30 +120,21 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
         background: peer.background.clone(),
         stats: peer.stats.clone(),
         duration: peer.duration,
+        wait: peer.wait,
         script: peer.at.clone(),
         max_fps: Some(peer.max_fps),
     };
     Ok((settings, options))
 }
 
-/// Parses a STUN or TURN URL; `turn:user:password@host:port` contains credentials.
-fn ice_server(text: &str) -> IceServer {
-    let plain = || IceServer { url: text.to_owned(), ..IceServer::default() };
-    let Some((scheme, rest)) = text.split_once(':') else { return plain() };
-    let Some((login, host)) = rest.rsplit_once('@') else { return plain() };
-    let (username, credential) = login.split_once(':').unwrap_or((login, ""));
-    IceServer {
-        url: format!("{scheme}:{host}"),
-        username: username.to_owned(),
-        credential: credential.to_owned(),
-    }
-}
-
-/// Runs a call without a window until it ends.
-pub(super) fn drive(mut live: Live) -> anyhow::Result<CallSummary> {
+/// Runs a call without a window until it ends, or until somebody asks the program to.
+pub(super) fn drive(mut live: Live) -> CallSummary {
+    termination::end_well();
     while live.ended().is_none() {
-        for event in live.tick(Duration::from_millis(20))? {
-            print_event(&event);
+        let tick = live.tick(Duration::from_millis(20));
+        tick.events.iter().for_each(print_event);
+        for note in tick.notes {
+            eprintln!("{}", ErrorLine::new(&note));
         }
     }
     if live.is_recording() {
@@ -130,11 +152,14 @@ fn print_event(event: &Event) {
         Event::ModelReady { layers, of } => {
             eprintln!("received layer {layers} of {of} of the peer's face");
         }
-        Event::ModelRefused(refusal) => eprintln!("{refusal}"),
+        Event::ModelRefused(refusal) => eprintln!("{}", ErrorLine::new(&refusal.to_string())),
         Event::Chat(text) => println!("{text}"),
         Event::SourceEnded { error: None } => eprintln!("the clip has ended, the call goes on"),
-        Event::SourceEnded { error: Some(error) } => eprintln!("no more pictures: {error}"),
-        Event::NoSound(why) => eprintln!("no sound: {why}"),
+        Event::SourceEnded { error: Some(error) } => {
+            eprintln!("no more pictures: {}", ErrorLine::new(error));
+        }
+        Event::NoSound(why) => eprintln!("no sound: {}", ErrorLine::new(why)),
+        Event::NoHostYet => eprintln!("no host here yet, waiting"),
         Event::PeerLost => eprintln!("connection lost, waiting for the peer"),
         Event::PeerBack => eprintln!("the peer is back"),
         _ => {}
@@ -144,18 +169,19 @@ fn print_event(event: &Event) {
 /// Prints a summary of a call.
 ///
 /// # Errors
-/// If the call failed.
+/// If the call failed, or its recording or statistics are incomplete.
 pub(super) fn report(summary: &CallSummary) -> anyhow::Result<()> {
     let stats = &summary.stats;
-    let kbps = |bytes: u64| bytes as f64 * 8e-3 / summary.seconds.max(1e-3);
-    eprintln!(
-        "{:.1} s of call: sent {:.2} kbit/s on the wire, {:.2} of it payload; received {:.2}, {:.2} of it payload",
-        summary.seconds,
-        kbps(stats.wire_bytes_out),
-        kbps(stats.payload_bytes_out),
-        kbps(stats.wire_bytes_in),
-        kbps(stats.payload_bytes_in),
-    );
+    if let Some(seconds) = summary.seconds {
+        let kbps = |bytes: u64| bytes as f64 * 8e-3 / seconds.max(1e-3);
+        eprintln!(
+            "{seconds:.1} s of call: sent {:.2} kbit/s on the wire, {:.2} of it payload; received {:.2}, {:.2} of it payload",
+            kbps(stats.wire_bytes_out),
+            kbps(stats.payload_bytes_out),
+            kbps(stats.wire_bytes_in),
+            kbps(stats.payload_bytes_in),
+        );
+    }
     if let Some(bytes) = stats.model_bytes_in {
         eprintln!("received {bytes} bytes of the peer's face");
     }
@@ -169,8 +195,15 @@ pub(super) fn report(summary: &CallSummary) -> anyhow::Result<()> {
             recorded.first.as_secs_f64()
         );
     }
+    if let Some(wait) = summary.given_up_after {
+        anyhow::bail!("nobody came within {} s; --wait sets how long to wait", wait.as_secs_f64());
+    }
     match &summary.ended {
         End::Failed(_) | End::PeerVanished => anyhow::bail!("{}", summary.ended),
-        _ => Ok(()),
+        _ => {}
+    }
+    match summary.failures.first() {
+        Some(failure) => Err(anyhow::anyhow!("{failure}")),
+        None => Ok(()),
     }
 }

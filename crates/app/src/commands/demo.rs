@@ -41,7 +41,7 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     }
     let seconds = args.seconds;
     eprintln!("a call of {seconds} s between two peers on this machine, over WebRTC on loopback");
-    let summary = calls::drive(Live::new(guest, options)?)?;
+    let summary = calls::drive(Live::new(guest, options)?);
     drop(host);
     calls::report(&summary)
 }

@@ -8,6 +8,7 @@ use crate::cli::Enroll;
 use crate::consent;
 use crate::face_files;
 use crate::progress::ProgressDisplay;
+use crate::termination::{self, Interrupted};
 
 /// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
@@ -28,13 +29,18 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     };
     let part = options.part_path();
     let mut progress = ProgressDisplay::new(args.json);
+    termination::end_well();
     let result = enroll::enroll(options, &mut |at| {
         progress.report(at.stage, at.fraction, &at.detail);
-        true
+        !termination::is_requested()
     });
     progress.finish();
-    let report = result
-        .map_err(|error| if part.exists() { error.context(interrupted(&part)) } else { error })?;
+    let report =
+        result
+            .map_err(|error| if part.exists() { error.context(interrupted(&part)) } else { error })
+            .map_err(|error| {
+                if termination::is_requested() { error.context(Interrupted) } else { error }
+            })?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());

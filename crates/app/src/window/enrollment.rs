@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capture::SourceSpec;
 use face::ConsentForm;
@@ -14,6 +14,8 @@ use crate::face_files;
 
 /// Time limit of an enrollment in the window.
 const BUDGET: Duration = Duration::from_mins(10);
+/// Longest wait for a canceled enrollment when the window closes.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Enrollment running in the background.
 pub(super) struct EnrollmentScreen {
@@ -76,6 +78,15 @@ impl EnrollmentScreen {
             fraction: 0.0,
             detail: String::new(),
         })
+    }
+
+    /// Cancels the enrollment and waits a while until its checkpoint is written.
+    pub(super) fn stop(&mut self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while let Some(left) = deadline.checked_duration_since(Instant::now())
+            && let Ok(Message::Progress { .. }) = self.messages.recv_timeout(left)
+        {}
     }
 
     /// Shows the screen and returns the outcome once the enrollment has ended.

@@ -24,6 +24,7 @@ pub use crate::cli::{Resolution, UserAction};
 use crate::face_files;
 use crate::gpu::{Gpu, GpuFailure};
 use crate::live::{CallOptions, Live};
+use crate::termination;
 use enrollment::EnrollmentScreen;
 use peer_renderer::PeerRenderer;
 
@@ -65,6 +66,9 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
     let window_failure = Arc::clone(&failure);
     let create = |context: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
         theme::apply(&context.egui_ctx);
+        let egui_ctx = context.egui_ctx.clone();
+        termination::wake_with(move || egui_ctx.request_repaint());
+        termination::end_well();
         let state =
             context.wgpu_render_state.clone().context("the window has no graphics device")?;
         Ok(Box::new(Window::new(state, start, window_failure)?))
@@ -72,7 +76,7 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
     eframe::run_native("Feathercall", options, Box::new(create))
         .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))?;
     match failure.get() {
-        Some(failure) => Err(anyhow::anyhow!("{failure}; start Feathercall again")),
+        Some(failure) => Err(anyhow::anyhow!("{failure}")),
         None => Ok(()),
     }
 }
@@ -80,8 +84,8 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
 struct Window {
     state: egui_wgpu::RenderState,
     gpu: Gpu,
-    /// Failure for which the window had to close.
-    failure: Arc<OnceLock<GpuFailure>>,
+    /// Why the window had to close, or why what it was doing could not be finished.
+    failure: Arc<OnceLock<String>>,
     home: Home,
     screen: Screen,
     /// Gets an error if the faces of an earlier version cannot be encrypted.
@@ -107,13 +111,15 @@ struct CallScreen {
     /// Names and values of the live statistics, updated every second.
     figures: Vec<(&'static str, String)>,
     next_figures: Instant,
+    /// What last went wrong beside the call.
+    trouble: Option<String>,
 }
 
 impl Window {
     fn new(
         state: egui_wgpu::RenderState,
         start: Start,
-        failure: Arc<OnceLock<GpuFailure>>,
+        failure: Arc<OnceLock<String>>,
     ) -> anyhow::Result<Self> {
         let home = Home {
             faces: face_files::list_enrolled(),
@@ -182,12 +188,23 @@ impl eframe::App for Window {
         }
     }
 
+    fn on_exit(&mut self) {
+        if let Screen::Enrollment(enrollment) = &mut self.screen {
+            enrollment.stop();
+        }
+        self.leave_call();
+    }
+
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        if termination::is_requested() {
+            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+            return;
+        }
         match self.gpu.failure() {
             Some(failure @ GpuFailure::Lost(_)) => {
                 // Nothing can be displayed any more: finish the call and close.
                 self.leave_call();
-                let _ = self.failure.set(failure);
+                let _ = self.failure.set(format!("{failure}; start Feathercall again"));
                 ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
                 return;
             }
@@ -226,7 +243,7 @@ impl eframe::App for Window {
                 Ok(None) => None,
                 Ok(Some(ended)) => {
                     self.leave_call();
-                    Some(ended)
+                    self.home.message.take().or(Some(ended))
                 }
                 Err(error) => {
                     self.leave_call();
@@ -243,10 +260,15 @@ impl eframe::App for Window {
 impl Window {
     /// Finishes the call with its recording and returns to the home screen.
     fn leave_call(&mut self) {
-        if let Screen::Call(call) = std::mem::replace(&mut self.screen, Screen::Home)
-            && let Err(error) = call.live.finish()
-        {
-            self.home.message = Some(format!("{error:#}"));
+        if let Screen::Call(call) = std::mem::replace(&mut self.screen, Screen::Home) {
+            let summary = call.live.finish();
+            for path in summary.recorded.iter().flat_map(|recorded| &recorded.paths) {
+                println!("recorded {}", path.display());
+            }
+            if let Some(failure) = summary.failures.into_iter().next() {
+                let _ = self.failure.set(failure.clone());
+                self.home.message = Some(failure);
+            }
         }
     }
 }
@@ -263,6 +285,7 @@ impl CallScreen {
             preview_time: None,
             figures: Vec::new(),
             next_figures: Instant::now(),
+            trouble: None,
         }
     }
 
@@ -273,9 +296,9 @@ impl CallScreen {
         state: &egui_wgpu::RenderState,
         gpu: &Gpu,
     ) -> anyhow::Result<Option<String>> {
-        for event in self.live.tick(Duration::ZERO)? {
-            self.note(&event);
-        }
+        let tick = self.live.tick(Duration::ZERO);
+        tick.events.iter().for_each(|event| self.note(event));
+        self.trouble = tick.notes.into_iter().next_back().or(self.trouble.take());
         if let Some(ended) = self.live.ended() {
             return Ok(Some(ended.to_string()));
         }
@@ -325,6 +348,9 @@ impl CallScreen {
                 } else {
                     format!("Receiving your peer's face: layer {layers} of {of}")
                 };
+            }
+            Event::NoHostYet => {
+                "Your peer is not here yet, waiting".clone_into(&mut self.status);
             }
             Event::PeerLost => {
                 "Connection lost, waiting for your peer".clone_into(&mut self.status);
@@ -397,5 +423,6 @@ impl CallScreen {
         if !rendering.render_path.is_empty() {
             self.figures.push(("renderer", rendering.render_path));
         }
+        self.figures.extend(self.trouble.clone().map(|trouble| ("trouble", trouble)));
     }
 }
