@@ -40,7 +40,7 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
         return window::open(window::Start::Demo(Box::new((host, guest, options))));
     }
     let seconds = args.seconds;
-    eprintln!("a call of {seconds} s between two peers on this machine, over WebRTC on loopback");
+    println!("a call of {seconds} s between two peers on this machine, over WebRTC on loopback");
     let summary = calls::drive(Live::new(guest, options)?);
     drop(host);
     calls::report(&summary)

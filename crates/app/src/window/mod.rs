@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use call::{Call, Event, Settings};
 use capture::SourceSpec;
+use types::ErrorLine;
 
 pub use home::{Home, HomeAction, show as show_home};
 pub use in_call::{CallView, show as show_call};
@@ -222,7 +223,7 @@ impl eframe::App for Window {
                     .show(ui, |ui| home::show(ui, &mut self.home))
                     .inner;
                 match action.map(|action| self.handle_home(action)) {
-                    Some(Err(error)) => Some(format!("{error:#}")),
+                    Some(Err(error)) => Some(shown(&error)),
                     Some(Ok(())) => {
                         self.home.message = None;
                         None
@@ -247,7 +248,7 @@ impl eframe::App for Window {
                 }
                 Err(error) => {
                     self.leave_call();
-                    Some(format!("{error:#}"))
+                    Some(shown(&error))
                 }
             },
         };
@@ -271,6 +272,11 @@ impl Window {
             }
         }
     }
+}
+
+/// Returns an error as the window shows it. It may quote a peer or a file.
+fn shown(error: &anyhow::Error) -> String {
+    ErrorLine::new(&format!("{error:#}")).to_string()
 }
 
 impl CallScreen {
@@ -355,7 +361,9 @@ impl CallScreen {
             Event::PeerLost => {
                 "Connection lost, waiting for your peer".clone_into(&mut self.status);
             }
-            Event::ModelRefused(refusal) => self.status = refusal.to_string(),
+            Event::ModelRefused(refusal) => {
+                self.status = ErrorLine::new(&refusal.to_string()).to_string();
+            }
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
         }
