@@ -44,7 +44,7 @@ pub enum SignalingError {
     Busy(String),
     /// It refused the connection, or is not a rendezvous service.
     #[error(
-        "cannot reach the rendezvous service at {host}: {reason}; is the other side still waiting?"
+        "cannot reach the rendezvous service at {host}: {reason}; is it running, and is the other side not in a call already?"
     )]
     Refused {
         /// Address of the service, `HOST:PORT`.

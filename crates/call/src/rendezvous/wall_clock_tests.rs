@@ -8,7 +8,10 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use transport::{CHALLENGE_BYTES, Role, RoomKey, Secret};
 
 use super::embedded::EmbeddedRendezvous;
@@ -142,6 +145,69 @@ async fn whoever_knows_only_the_name_of_the_room_gets_no_seat() {
     guest.assert_hears(b"still here").await;
 }
 
+/// A member of a room of its own, without a client of ours.
+async fn member(host: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+    let url = format!("ws://{host}/v2/{}", key().room());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let Some(Ok(Message::Binary(challenge))) = soon(socket.next()).await else { panic!() };
+    let proof = key().prove_seat(Role::Host, challenge[..].try_into().unwrap());
+    socket.send(Message::Binary(proof.to_vec().into())).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn floods_end_with_a_close_code() {
+    let host = serve().await;
+    let ping = Message::Ping(Bytes::new());
+    let text = Message::Text("text".into());
+    let part = || Frame::message(Bytes::new(), OpCode::Data(Data::Continue), false);
+    let begin = Frame::message(Bytes::new(), OpCode::Data(Data::Binary), false);
+    for (first, flood) in [
+        (None, ping.clone()),
+        (None, text),
+        (None, Message::Binary(Bytes::from_static(b"message"))),
+        // Frames that never become a message.
+        (Some(Message::Frame(begin)), Message::Frame(part())),
+    ] {
+        let mut socket = member(&host).await;
+        if let Some(first) = first {
+            socket.send(first).await.unwrap();
+        }
+        let (mut sending, mut receiving) = socket.split();
+        let flooding = async { while sending.send(flood.clone()).await.is_ok() {} };
+        let closing = async {
+            while let Some(Ok(message)) = receiving.next().await {
+                if let Message::Close(frame) = message {
+                    return frame.map(|frame| u16::from(frame.code));
+                }
+            }
+            None
+        };
+        let ((), code) = soon(async { tokio::join!(flooding, closing) }).await;
+        // A client that sends on after the close may lose the code with its connection.
+        assert!(matches!(code, Some(4002) | None), "{code:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_begin_in_time_is_closed() {
+    let host = serve().await;
+    let silent = TcpStream::connect(&host).await.unwrap();
+    let mut slow = TcpStream::connect(&host).await.unwrap();
+    slow.write_all(b"GET /v2/0123456789abcdef HTTP/1.1\r\nX: ").await.unwrap();
+    let mut without_proof = TcpStream::connect(&host).await.unwrap();
+    let request = format!(
+        "GET /v2/{} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        key().room()
+    );
+    without_proof.write_all(request.as_bytes()).await.unwrap();
+    for mut stream in [silent, slow, without_proof] {
+        let mut rest = Vec::new();
+        soon(stream.read_to_end(&mut rest)).await.unwrap();
+    }
+}
+
 /// Sends a request and returns the whole answer.
 async fn answer_to(host: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(host).await.unwrap();
@@ -211,11 +277,7 @@ fn a_service_that_stops_says_goodbye() {
     let host = service.address().to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut socket = runtime.block_on(async {
-        let url = format!("ws://{host}/v2/{}", key().room());
-        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-        let Some(Ok(Message::Binary(challenge))) = soon(socket.next()).await else { panic!() };
-        let proof = key().prove_seat(Role::Host, challenge[..].try_into().unwrap());
-        socket.send(Message::Binary(proof.to_vec().into())).await.unwrap();
+        let socket = member(&host).await;
         while !answer_to(&host, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             .await
             .contains("joins_total 1\n")

@@ -32,6 +32,8 @@ pub(crate) async fn connect(service: SocketAddr, from: Ipv4Addr) -> anyhow::Resu
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(from.into(), 0))?;
     let stream = tokio::time::timeout(PATIENCE, socket.connect(service)).await??;
+    // As a client of a call does.
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 
