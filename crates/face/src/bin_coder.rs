@@ -19,7 +19,7 @@ const ONE: u16 = 1 << PRECISION;
 /// Smallest probability of a bin.
 const MIN_PROBABILITY: u16 = 16;
 
-/// The stream does not decode.
+/// The stream does not decode, or has more bins than are allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct InvalidCode;
 
@@ -128,23 +128,35 @@ impl BinCoder for BinWriter {
     }
 }
 
-/// Decodes bins. The bytes continue as zeros past their end.
-pub(crate) struct BinReader(RangeDecoder<u16, u64, Cursor<u16, Vec<u16>>>);
+/// Decodes bins. The bytes continue as zeros past their end, so their number does not bound that of
+/// the bins.
+pub(crate) struct BinReader {
+    coder: RangeDecoder<u16, u64, Cursor<u16, Vec<u16>>>,
+    /// Number of bins that may still be decoded.
+    n_left: u64,
+}
 
 impl BinReader {
-    pub(crate) fn new(bytes: &[u8]) -> Self {
+    /// Returns a reader of at most `n_bins` bins.
+    pub(crate) fn new(bytes: &[u8], n_bins: u64) -> Self {
         let words: Vec<u16> = bytes
             .chunks(2)
             .map(|pair| u16::from(pair[0]) << 8 | u16::from(pair.get(1).copied().unwrap_or(0)))
             .collect();
         let Ok(coder) = RangeDecoder::from_compressed(words);
-        Self(coder)
+        Self { coder, n_left: n_bins }
+    }
+
+    /// Returns the number of bins that may still be decoded.
+    pub(crate) fn n_left(&self) -> u64 {
+        self.n_left
     }
 }
 
 impl BinCoder for BinReader {
     fn bin(&mut self, probability: BinProbability, _: bool) -> Result<bool, InvalidCode> {
-        self.0.decode_symbol(probability).map_err(|_| InvalidCode)
+        self.n_left = self.n_left.checked_sub(1).ok_or(InvalidCode)?;
+        self.coder.decode_symbol(probability).map_err(|_| InvalidCode)
     }
 }
 
@@ -176,13 +188,20 @@ mod tests {
         assert_eq!(coded(&bins), GOLDEN);
     }
 
+    #[test]
+    fn no_more_bins_are_read_than_allowed() {
+        let mut reader = BinReader::new(&[], 2);
+        assert!((0..2).all(|_| reader.equiprobable(false).is_ok()));
+        assert_eq!((reader.n_left(), reader.equiprobable(false)), (0, Err(InvalidCode)));
+    }
+
     const GOLDEN: [u8; 6] = [123, 237, 210, 167, 19, 119];
 
     proptest! {
         #[test]
         fn decoding_returns_the_encoded_bins(bins in prop::collection::vec(any::<bool>(), 0..400)) {
             let bytes = coded(&bins);
-            let (mut reader, mut context) = (BinReader::new(&bytes), Context::NEW);
+            let (mut reader, mut context) = (BinReader::new(&bytes, 400), Context::NEW);
             for &bin in &bins {
                 prop_assert_eq!(reader.bin(Context::mean([context]), false), Ok(bin));
                 context.update(bin);

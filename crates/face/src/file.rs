@@ -3,10 +3,12 @@
 use sha2::{Digest, Sha256};
 
 use crate::consent::Consent;
+use crate::cost::check_reading;
 use crate::file_error::FaceFileError;
 use crate::info::{FaceInfo, LayerInfo, sums};
 use crate::layout::Layout;
-use crate::model::{FaceModel, ModelError};
+use crate::model::FaceModel;
+use crate::model_error::ModelError;
 use crate::pack::{MAX_LAYERS, PartLengths, pack, unpack};
 use crate::size_table::{sizes_from_bytes, sizes_to_bytes};
 
@@ -154,6 +156,7 @@ impl PackedModel {
         if layout.len > MAX_PARAMETERS {
             return Err(ModelError::Sizes.into());
         }
+        check_reading(&sizes, n_layers)?;
         let slices: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
         let (params, parts) = unpack(&sizes, &layout, &slices)?;
         let model = FaceModel::new(sizes, params)?;
@@ -609,6 +612,18 @@ mod tests {
         change(&mut file.sizes_bytes, sizes);
         change(&mut file.layers[layer].bytes, edit);
         file.to_bytes()
+    }
+
+    #[test]
+    fn a_file_with_a_flat_head_box_is_refused_though_its_hashes_are_right() {
+        let bytes = |number: usize, x: f32| {
+            let at = 17 * 2 + 4 * number;
+            x.to_le_bytes().into_iter().enumerate().map(move |(i, byte)| (at + i, byte))
+        };
+        let flat: Vec<_> = bytes(0, -0.0005).chain(bytes(3, 0.0005)).collect();
+        let error = FaceFile::parse(&resealed(&flat, 0, &[])).unwrap_err();
+        assert_eq!(error, ModelError::Box { name: "head" }.into());
+        assert!(FaceFile::parse(&resealed(&[], 0, &[])).is_ok());
     }
 
     fn edits(n: std::ops::Range<usize>) -> impl Strategy<Value = Vec<(usize, u8)>> {

@@ -1,4 +1,4 @@
-use crate::model::ModelError;
+use crate::model_error::ModelError;
 
 /// Why a face file cannot be read or written. Nothing on disk has changed.
 #[expect(missing_docs, reason = "the messages name the fields")]

@@ -260,7 +260,7 @@ mod tests {
                     let mut writer = BinWriter::new();
                     code_layer(&mut writer, grids, before, shift, &mut written, &target).unwrap();
                     let bytes = writer.finish();
-                    let mut reader = BinReader::new(&bytes);
+                    let mut reader = BinReader::new(&bytes, u64::MAX);
                     code_layer(&mut reader, grids, before, shift, &mut decoded, &[]).unwrap();
                     assert_eq!(decoded, written, "{dims:?} at {shift}");
                     before = Some(shift);

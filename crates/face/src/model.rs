@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use crate::layout::Layout;
+use crate::model_error::ModelError;
 use crate::sizes::Sizes;
 
 /// Radiance field of one person: sizes and parameters.
@@ -15,31 +16,13 @@ pub struct FaceModel {
     params: Vec<f32>,
 }
 
-/// Why sizes and parameters do not make a [`FaceModel`].
-#[expect(missing_docs, reason = "the messages name the fields")]
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// A size is outside the limits of the file format.
-    #[error("a size of the face model is outside the limits of this version")]
-    Sizes,
-    /// The number of parameters does not match the sizes.
-    #[error("a face model of these sizes has {want} parameters, got {got}")]
-    Length { want: usize, got: usize },
-    /// A parameter is NaN or infinite: training diverged.
-    #[error("parameter {index} of the face model is NaN or infinite")]
-    NotFinite { index: usize },
-}
-
 impl FaceModel {
     /// Makes a model from its parameters, laid out as [`Layout::new`] of `sizes`.
     ///
     /// # Errors
-    /// If a size is out of range, the number of parameters is wrong, or one of them is not finite.
+    /// If a size is out of range, a box has a shape that no face has, the number of parameters is wrong, or one of them is not finite.
     pub fn new(sizes: Sizes, params: Vec<f32>) -> Result<Self, ModelError> {
-        if !sizes.is_valid() {
-            return Err(ModelError::Sizes);
-        }
+        sizes.check()?;
         let layout = Layout::new(&sizes);
         if params.len() != layout.len {
             return Err(ModelError::Length { want: layout.len, got: params.len() });

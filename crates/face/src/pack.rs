@@ -7,6 +7,7 @@ use crate::file_error::FaceFileError;
 use crate::layout::Layout;
 use crate::levels::{MAX_LEVEL, MAX_SHIFT, code_layer};
 use crate::model::FaceModel;
+use crate::model_error::ModelError;
 use crate::parts::{FieldPart, parts};
 use crate::sizes::Sizes;
 use crate::steps::steps;
@@ -31,6 +32,9 @@ const ROUNDING: f32 = 0.42;
 const WITHIN: f32 = 3.0 / 8.0;
 /// Bytes before the stream of a part: shift and length.
 const PART_HEAD: usize = 5;
+/// Most bins of all layers together: four times as many as those of the built-in face. A short stream
+/// can hold any number of them.
+const MAX_BINS: u64 = 24_000_000;
 /// Largest magnitude of a parameter.
 const MAX_VALUE: f32 = 6e4;
 
@@ -148,7 +152,7 @@ fn assemble(written: &[Written]) -> Vec<u8> {
 /// bytes of each part, layer by layer.
 ///
 /// # Errors
-/// If a layer is truncated, corrupted, or out of order.
+/// If a layer is truncated, corrupted, out of order, or has too many bins.
 pub(crate) fn unpack(
     sizes: &Sizes,
     layout: &Layout,
@@ -163,6 +167,7 @@ pub(crate) fn unpack(
     let mut known: Vec<Vec<i32>> = parts.iter().map(|p| vec![0; p.range.len()]).collect();
     let mut steps: Vec<Vec<f32>> = Vec::new();
     let mut shifts: Vec<Option<u8>> = vec![None; parts.len()];
+    let mut n_left = MAX_BINS;
     for (idx, layer) in layers.iter().enumerate() {
         let mut bytes = *layer;
         let mut taken = PartLengths::new();
@@ -187,13 +192,24 @@ pub(crate) fn unpack(
         if !bytes.is_empty() {
             return Err(FaceFileError::Unpack { part: "end of a layer" });
         }
-        parts.par_iter().zip(&mut known).zip(&streams).zip(&mut shifts).try_for_each(
-            |(((part, known), (shift, stream)), known_shift)| {
+        let n_bins: Vec<u64> = parts
+            .par_iter()
+            .zip(&mut known)
+            .zip(&streams)
+            .zip(&mut shifts)
+            .map(|(((part, known), (shift, stream)), known_shift)| {
                 let before = known_shift.replace(*shift);
-                code_layer(&mut BinReader::new(stream), part.grids, before, *shift, known, &[])
-                    .map_err(|_| FaceFileError::Unpack { part: part.name })
-            },
-        )?;
+                let mut reader = BinReader::new(stream, n_left);
+                code_layer(&mut reader, part.grids, before, *shift, known, &[]).map_err(|_| {
+                    match reader.n_left() {
+                        0 => too_many_bins(),
+                        _ => FaceFileError::Unpack { part: part.name },
+                    }
+                })?;
+                Ok(n_left - reader.n_left())
+            })
+            .collect::<Result<_, FaceFileError>>()?;
+        n_left = n_left.checked_sub(n_bins.iter().sum()).ok_or_else(too_many_bins)?;
         lengths.push(taken);
     }
     let values: Vec<Vec<f32>> = parts
@@ -204,6 +220,10 @@ pub(crate) fn unpack(
         .map(|(((part, steps), known), shift)| from_levels(part, steps, shift.unwrap_or(0), known))
         .collect();
     Ok((values.concat(), lengths))
+}
+
+fn too_many_bins() -> FaceFileError {
+    ModelError::Cost { what: "coded bins", got: MAX_BINS + 1, limit: MAX_BINS }.into()
 }
 
 /// Reads the steps at the start of the first layer; also returns the bytes after them. `None` if
@@ -305,6 +325,18 @@ mod tests {
             last = quality;
         }
         assert!(last > 40.0, "{last} dB");
+    }
+
+    #[test]
+    fn a_layer_of_more_bins_than_any_face_has_is_refused() {
+        // An empty stream decodes to the largest level everywhere, in 42 bins each.
+        let sizes = Sizes { n_expression: 32, expression_xy: 70, ..Sizes::tiny() };
+        let layout = Layout::new(&sizes);
+        let parts = parts(&layout, &sizes);
+        let n_steps: usize = parts.iter().map(|part| part.grids.channels).sum();
+        let empty = vec![0; n_steps * 4 + parts.len() * PART_HEAD];
+        let error = unpack(&sizes, &layout, &[&empty]).unwrap_err();
+        assert!(error.to_string().contains("coded bins"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use types::POSE_DIMS;
 
 use crate::file_error::FaceFileError;
-use crate::model::ModelError;
+use crate::model_error::ModelError;
 use crate::sizes::{Bounds, CHANNELS, HIDDEN, Sizes};
 
 /// Returns the size table: 17 counts as u16, of which the first two are [`CHANNELS`] and
@@ -44,7 +44,7 @@ const NUMBERS: usize = 6 + 8 + 1 + 2 * POSE_DIMS;
 /// Parses a size table.
 ///
 /// # Errors
-/// If its length is wrong or a size is out of range.
+/// If its length is wrong or a size is out of range, or the field costs too much.
 pub(crate) fn sizes_from_bytes(bytes: &[u8]) -> Result<Sizes, FaceFileError> {
     let want = COUNTS * 2 + NUMBERS * 4;
     if bytes.len() != want {
@@ -78,9 +78,11 @@ pub(crate) fn sizes_from_bytes(bytes: &[u8]) -> Result<Sizes, FaceFileError> {
         pose_mean: pose(15),
         pose_scale: pose(15 + POSE_DIMS),
     };
-    if n[0] != CHANNELS || n[1] != HIDDEN || !sizes.is_valid() {
+    if n[0] != CHANNELS || n[1] != HIDDEN {
         return Err(ModelError::Sizes.into());
     }
+    sizes.check()?;
+    sizes.check_cost()?;
     Ok(sizes)
 }
 

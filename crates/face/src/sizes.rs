@@ -1,5 +1,7 @@
 use types::{CODE_DIMS, FOCAL, LEARNED_DIMS, POSE_DIMS};
 
+use crate::model_error::ModelError;
+
 /// Feature channels of a plane: one 256-bit register, two `vec4`s of a shader.
 pub const CHANNELS: usize = 8;
 /// Width of the hidden layers of the shading network (two) and of the torso network (one).
@@ -36,16 +38,18 @@ impl<const N: usize> Bounds<N> {
         (value - self.min[axis]) / (self.max[axis] - self.min[axis])
     }
 
-    pub(crate) fn is_valid(&self) -> bool {
-        (0..N).all(|i| {
-            self.min[i].is_finite()
-                && self.max[i].is_finite()
-                && self.min[i].abs() < 100.0
-                && self.max[i].abs() < 100.0
-                && self.max[i] - self.min[i] > 1e-3
-        })
+    /// Returns the length of each side; not a number if a coordinate is not finite.
+    pub(crate) fn sides(&self) -> [f32; N] {
+        std::array::from_fn(|i| self.max[i] - self.min[i])
     }
 }
+
+/// Shortest and longest side of the head box and of the face box, canonical units. Those of the
+/// default sizes are 1.9 to 3.5.
+const HEAD_SIDES: (f32, f32) = (0.5, 12.0);
+/// Shortest and longest side of the torso box, sides of the image. Those of the default sizes are
+/// 0.64 and 1.12.
+const TORSO_SIDES: (f32, f32) = (0.1, 4.0);
 
 /// Largest number of expression planes that the file format allows.
 pub(crate) const MAX_EXPRESSION: usize = 32;
@@ -183,8 +187,20 @@ impl Sizes {
         TORSO_FIXED_OUTPUTS + self.n_torso + FLOW_WIDTH * FLOW_HEIGHT * 2
     }
 
-    /// Returns whether every size is within the limits of the file format.
-    pub(crate) fn is_valid(&self) -> bool {
+    /// Checks every size and every box.
+    ///
+    /// # Errors
+    /// If one of them is outside the limits of the file format.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        if !self.has_valid_numbers() {
+            return Err(ModelError::Sizes);
+        }
+        check_box("head", &self.head, HEAD_SIDES)?;
+        check_box("face", &self.face, HEAD_SIDES)?;
+        check_box("torso", &self.torso, TORSO_SIDES)
+    }
+
+    fn has_valid_numbers(&self) -> bool {
         let side = |n: usize, max: usize| (2..=max).contains(&n);
         side(self.plane_xy, 512)
             && side(self.plane_z, 256)
@@ -201,10 +217,41 @@ impl Sizes {
             && side(self.torso_blend_width, 64)
             && side(self.torso_blend_height, 64)
             && side(self.background, 1024)
-            && self.head.is_valid()
-            && self.face.is_valid()
-            && self.torso.is_valid()
             && (0.5..=20.0).contains(&self.focal)
             && self.pose_mean.iter().chain(&self.pose_scale).all(|v| v.is_finite())
+    }
+}
+
+fn check_box<const N: usize>(
+    name: &'static str,
+    bounds: &Bounds<N>,
+    (shortest, longest): (f32, f32),
+) -> Result<(), ModelError> {
+    let sides = bounds.sides();
+    let is_near = bounds.min.iter().chain(&bounds.max).all(|at| at.abs() <= longest);
+    if is_near && sides.iter().all(|side| (shortest..=longest).contains(side)) {
+        return Ok(());
+    }
+    Err(ModelError::Box { name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_of_no_head_is_refused() {
+        let thin = Bounds { min: [-0.0005, -99.0, -99.0], max: [0.0005, 99.0, 99.0] };
+        let far = Bounds { min: [40.0, -2.0, -1.0], max: [43.0, 1.0, 1.0] };
+        for head in [thin, far] {
+            let sizes = Sizes { head, ..Sizes::tiny() };
+            assert_eq!(sizes.check(), Err(ModelError::Box { name: "head" }));
+        }
+        let face = Bounds { min: [0.0, 0.0], max: [0.002, 1.0] };
+        let sizes = Sizes { face, ..Sizes::tiny() };
+        assert_eq!(sizes.check(), Err(ModelError::Box { name: "face" }));
+        let torso = Bounds { min: [0.0, 0.0], max: [90.0, 1.0] };
+        let sizes = Sizes { torso, ..Sizes::tiny() };
+        assert_eq!(sizes.check(), Err(ModelError::Box { name: "torso" }));
     }
 }

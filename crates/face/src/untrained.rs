@@ -22,7 +22,7 @@ impl FaceModel {
     /// # Panics
     /// If a size is out of range.
     pub fn untrained(sizes: Sizes, seed: u64) -> Self {
-        assert!(sizes.is_valid(), "sizes must be within the limits of the file format");
+        assert_eq!(sizes.check(), Ok(()), "sizes must be within the limits of the file format");
         let layout = Layout::new(&sizes);
         let mut params = vec![0.0; layout.len];
         let mut noise = SplitMix64::new(seed);

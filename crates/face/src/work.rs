@@ -190,7 +190,7 @@ fn backdrop_flops() -> u64 {
     position + torso + background + 3 * LERP
 }
 
-fn fold_work(s: &Sizes) -> Work {
+pub(crate) fn fold_work(s: &Sizes) -> Work {
     let n = |range: &std::ops::Range<usize>| range.len() as u64;
     let layout = Layout::new(s);
     let channels = CHANNELS as u64;

@@ -146,10 +146,87 @@ impl CpuRenderer {
 
 #[cfg(test)]
 mod tests {
-    use face::{Sizes, render_cpu};
+    use face::{Bounds, PictureWork, Rays, Sizes, render_cpu};
+    use proptest::prelude::*;
     use types::{Code, Feature, HeadPose};
 
     use super::*;
+
+    /// Operations of a step of the search for the head in a tile: position and index.
+    const SEARCH_FLOPS: u64 = 16;
+
+    /// Returns the number of floating-point operations of an image of `side` pixels that the sizes
+    /// and the pose allow, whatever the parameters are: every ray through the head box hits the head,
+    /// and every tile is searched from end to end.
+    fn most_flops(sizes: &Sizes, inputs: &FrameInputs, side: u32) -> u64 {
+        let (reach, occupancy) = (tile::reach(sizes, inputs, side), Occupancy::new(sizes));
+        let mut n_steps = 0;
+        let mut wide = sizes.head;
+        for c in 0..3 {
+            wide.min[c] -= reach;
+            wide.max[c] += reach;
+        }
+        for top in (0..side).step_by(TILE_ROWS) {
+            for left in (0..side).step_by(lanes::LANES) {
+                let middle = [left as f32 + 4.0, top as f32 + 2.0].map(|at| at / side as f32);
+                let span = inputs.ray(middle).span(&wide);
+                n_steps += span.map_or(0, |span| occupancy.n_steps(span) as u64);
+            }
+        }
+        let all = u64::from(side).pow(2);
+        let rays = Rays { all, in_box: all, on_head: all };
+        let work = PictureWork::new(sizes, &rays, DEFAULT_SAMPLES);
+        work.total().flops + 2 * n_steps * SEARCH_FLOPS
+    }
+
+    fn inputs_at(sizes: &Sizes, pose: [f32; 6]) -> FrameInputs {
+        let model = FaceModel::untrained(sizes.clone(), 1);
+        let pose = HeadPose::from_array(pose).unwrap();
+        model.frame_inputs(&Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL })
+    }
+
+    /// Boxes and grids of every kind, most of which no face has.
+    fn hostile_sizes() -> impl Strategy<Value = Sizes> {
+        let side = || prop_oneof![1 => 0.001_f32..90.0, 5 => 0.25_f32..6.0];
+        let grids = (2_usize..=128, 2_usize..=64, 2_usize..=32, 0.5_f32..20.0);
+        ([side(), side(), side()], grids).prop_map(|(half, (density, plane, blend, focal))| Sizes {
+            head: Bounds { min: half.map(|v| -v), max: half },
+            density,
+            plane_xy: plane,
+            plane_z: plane,
+            density_expression: blend,
+            focal,
+            ..Sizes::tiny()
+        })
+    }
+
+    /// Returns the number of operations of the built-in face, looking ahead.
+    fn flops_of_demo(side: u32) -> u64 {
+        const DEMO: &[u8] = include_bytes!("../../../../assets/demo.face");
+        let model = face::FaceFile::parse(DEMO).unwrap().model;
+        let pose = HeadPose::from_array([0.0, 0.0, 0.0, 0.0, 0.0, 1.65]).unwrap();
+        let feature = Feature { time: MediaTime::ZERO, pose, code: Code::NEUTRAL };
+        let rays = Rays::count(&model, &model.frame_inputs(&feature), side);
+        PictureWork::new(model.sizes(), &rays, DEFAULT_SAMPLES).total().flops
+    }
+
+    #[test]
+    fn no_accepted_face_costs_more_than_four_times_the_built_in_one() {
+        const SIDE: u32 = 128;
+        let limit = 4 * flops_of_demo(SIDE);
+        let n_accepted = std::cell::Cell::new(0);
+        let pose = (-3.0_f32..3.0, 0.1_f32..3.0);
+        proptest!(|(sizes in hostile_sizes(), (turn, distance) in pose)| {
+            let params = vec![0.0; face::Layout::new(&sizes).len];
+            if FaceModel::new(sizes.clone(), params).is_ok() && sizes.check_cost().is_ok() {
+                let inputs = inputs_at(&sizes, [0.1, turn, 0.2, 0.0, 0.0, distance]);
+                let got = most_flops(&sizes, &inputs, SIDE);
+                prop_assert!(got <= limit, "{got} operations, {limit} allowed");
+                n_accepted.set(n_accepted.get() + 1);
+            }
+        });
+        assert!(n_accepted.get() > 10, "{n_accepted:?} sizes accepted");
+    }
 
     #[test]
     fn scalar_and_vector_instructions_give_the_same_image() {

@@ -8,6 +8,11 @@ const BLOCK: usize = 2;
 /// a whole box of such points loses at most 0.5 % of its light.
 const EMPTY_LOG_DENSITY: f32 = -7.0;
 
+/// Most blocks by which an axis is dilated block by block. Farther than that, every line with a
+/// block that is not empty counts as full: a tile then covers much of the head, so there is little
+/// to skip.
+const MAX_REACH: usize = 8;
+
 /// Blocks of the head box that are not empty (occupancy grid: Müller et al. 2022, "Instant Neural
 /// Graphics Primitives", appendix C).
 pub(super) struct Occupancy {
@@ -75,7 +80,7 @@ impl Occupancy {
         );
     }
 
-    /// Dilates the blocks that [`Occupancy::find`] looks at by `reach` canonical units.
+    /// Dilates the blocks that [`Occupancy::find`] looks at by at least `reach` canonical units.
     pub(super) fn widen(&mut self, reach: f32) {
         let blocks = self.block.map(|block| (reach / block).ceil() as usize);
         if self.reach == Some(blocks) {
@@ -91,6 +96,12 @@ impl Occupancy {
     /// Returns the smallest side of a block, canonical units: the step of [`Occupancy::find`].
     pub(super) fn step(&self) -> f32 {
         self.block.into_iter().fold(f32::MAX, f32::min)
+    }
+
+    /// Returns the number of steps of [`Occupancy::find`] between two distances. The shape of the
+    /// head box bounds it: a face file is read only if few cells lie along a ray.
+    pub(super) fn n_steps(&self, (enter, leave): (f32, f32)) -> usize {
+        ((leave - enter) / self.step()).ceil() as usize
     }
 
     /// Returns the first and the last of the distances `enter + (i + 0.5) * step`, up to `leave`,
@@ -119,17 +130,20 @@ impl Occupancy {
             }
             self.wide[at] != 0
         };
-        let n = ((leave - enter) / step).ceil() as usize;
+        let n = self.n_steps((enter, leave));
         let first = (0..n).find(|i| is_near(*i))?;
         let last = (first..n).rev().find(|i| is_near(*i))?;
         Some((enter + (first as f32 + 0.5) * step, enter + (last as f32 + 0.5) * step))
     }
 }
 
-/// Dilates along one axis: `to[i] = max(from[j])` over the blocks `j` within `reach` of `i`.
+/// Dilates along one axis: `to[i] = max(from[j])` over the blocks `j` within `reach` of `i`, or
+/// over the whole line if the reach is larger than [`MAX_REACH`].
 fn widen_axis(from: &[u8], to: &mut [u8], side: usize, stride: usize, reach: usize) {
     to.copy_from_slice(from);
-    let reach = reach.min(side);
+    if reach > MAX_REACH {
+        return fill_lines(to, side, stride);
+    }
     for by in 1..=reach {
         // Slab by slab, so that nothing is shifted beyond the end of the axis.
         for start in 0..from.len() / (side * stride) {
@@ -147,6 +161,17 @@ fn widen_axis(from: &[u8], to: &mut [u8], side: usize, stride: usize, reach: usi
                 *t |= f;
             }
         }
+    }
+}
+
+/// Sets every block to the largest of its line along one axis.
+fn fill_lines(blocks: &mut [u8], side: usize, stride: usize) {
+    for slab in blocks.chunks_exact_mut(side * stride) {
+        let (first, others) = slab.split_at_mut(stride);
+        for layer in others.chunks_exact(stride) {
+            first.iter_mut().zip(layer).for_each(|(most, block)| *most |= block);
+        }
+        others.chunks_exact_mut(stride).for_each(|layer| layer.copy_from_slice(first));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use face::{
     BINS, CHANNELS, FLOW_HEIGHT, FLOW_WIDTH, FaceModel, FoldedField, FrameInputs, LOG_DENSITY,
-    LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR, MIN_MASS, SHADE_INPUTS, Sizes, exp, sigmoid,
+    LOGIT_SCALE, MAX_SAMPLES, MEAN_FLOOR, MIN_MASS, Ray, SHADE_INPUTS, Sizes, exp, sigmoid,
 };
 
 use super::lanes::{LANES, LaneTaps, Lanes, cells, each, fused, larger, smaller};
@@ -171,16 +171,23 @@ impl View<'_> {
         if self.reach > largest.fold(0.0, f32::max) {
             return Some((0.0, f32::MAX));
         }
+        let (ray, span) = self.span_of_tile(x, y)?;
+        let (first, last) = self.occupancy.find(self.sizes, &ray, span)?;
+        let half = 0.5 * self.occupancy.step();
+        Some((first - half, last + half))
+    }
+
+    /// Returns the ray through the center of a tile and the distances between which any ray of the
+    /// tile may be in the head box.
+    #[inline(always)]
+    fn span_of_tile(&self, x: f32, y: f32) -> Option<(Ray, (f32, f32))> {
         let mut wide = self.sizes.head;
         for c in 0..3 {
             wide.min[c] -= self.reach;
             wide.max[c] += self.reach;
         }
         let ray = self.inputs.ray([x, y]);
-        let span = ray.span(&wide)?;
-        let (first, last) = self.occupancy.find(self.sizes, &ray, span)?;
-        let half = 0.5 * self.occupancy.step();
-        Some((first - half, last + half))
+        Some((ray, ray.span(&wide)?))
     }
 
     /// Steps 1 to 3 of [`face::FrameField::render_ray`] between the distances `near`, or `None` if
