@@ -3,7 +3,7 @@
 //! The only crate that knows devices and container formats. A [`Source`] reads square frames with
 //! their media time as fast as they are requested; [`Paced`] delivers them in real time;
 //! [`ClipWriter`] records. Sound is mono at 48 kHz in blocks of 20 ms. [`write_file`] is how every
-//! crate replaces a file atomically.
+//! crate replaces a file atomically, [`read_file`] how it reads one up to a limit.
 //!
 //! ```
 //! use capture::{ClipWriter, Source, SourceSpec};
@@ -28,6 +28,7 @@
 
 mod actor_source;
 mod atomic;
+mod bounded_read;
 mod camera;
 mod clip_sound;
 mod clip_writer;
@@ -57,6 +58,7 @@ mod y4m;
 pub use atomic::{
     abandoned_files, check_writable, create_private, create_private_folder, write_file,
 };
+pub use bounded_read::{read_file, read_line};
 pub use camera::CameraError;
 pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};

@@ -14,7 +14,11 @@ use crate::mp4_reader::read_sample;
 use crate::mp4_track::{Coding, Mp4Sample, Mp4Track};
 
 /// Most decoded pictures held for reordering; H.264 allows no more.
-const MAX_HELD: usize = 16;
+const MAX_HELD: u32 = 16;
+/// Most macroblocks of 16 x 16 pixels in all decoded pictures held together, and in a picture: those
+/// of level 6.2, the highest (Rec. ITU-T H.264, table A-1).
+const MAX_HELD_BLOCKS: u32 = 696_320;
+const MAX_BLOCKS: u32 = 139_264;
 
 /// Decoder of one video track, which returns pictures in presentation order.
 ///
@@ -35,6 +39,8 @@ pub(crate) struct Mp4Clip {
     building: Option<usize>,
     /// Decoded pictures waiting for earlier ones, by presentation time and sample index.
     held: BTreeMap<(i64, usize), Picture>,
+    /// Most pictures in `held`; fewer for large pictures.
+    max_held: usize,
     n_shown: usize,
     flushed: bool,
     /// Error that ended decoding; reported after all complete pictures.
@@ -48,9 +54,11 @@ impl Mp4Clip {
         let Coding::Avc { avcc, matrix } = track.coding else { return None };
         let config = parse_avcc_config(&avcc).ok()?;
         let info = parse_sps_info(config.sps_nals.first()?).ok()?;
+        let n_blocks = info.width.div_ceil(16).saturating_mul(info.height.div_ceil(16));
         let is_supported = info.chroma_format <= 2
             && matches!(info.bit_depth_luma, 8 | 10)
-            && info.width.max(info.height) <= MAX_FRAME_SIDE;
+            && info.width.max(info.height) <= MAX_FRAME_SIDE
+            && n_blocks <= MAX_BLOCKS;
         if !is_supported {
             return None;
         }
@@ -77,6 +85,7 @@ impl Mp4Clip {
             n_fed: 0,
             building: None,
             held: BTreeMap::new(),
+            max_held: (MAX_HELD_BLOCKS / n_blocks.max(1)).min(MAX_HELD) as usize,
             n_shown: 0,
             flushed: false,
             broken: None,
@@ -122,7 +131,7 @@ impl Mp4Clip {
     fn next_held(&mut self) -> Option<(i64, Picture)> {
         let next = *self.order.get(self.n_shown)?;
         let due = self.held.first_key_value()?.0.0 <= next;
-        (due || self.flushed || self.held.len() > MAX_HELD)
+        (due || self.flushed || self.held.len() > self.max_held)
             .then(|| self.held.pop_first())?
             .map(|((shown_at, _), picture)| (shown_at, picture))
     }

@@ -2,7 +2,7 @@
 //! recorded comes piece by piece, in a `moof` box before each piece.
 
 use crate::mp4_boxes::{Boxes, ByteReader, child};
-use crate::mp4_track::{Mp4Sample, Mp4Track};
+use crate::mp4_track::{MAX_SAMPLES, Mp4Sample, Mp4Track};
 
 /// Least bytes of a file for each sample of its fragments. Bounds the memory that a file can claim.
 const MIN_SAMPLE_BYTES: u64 = 4;
@@ -29,6 +29,7 @@ pub(crate) fn parse_fragment(
     tracks: &mut [Mp4Track],
 ) -> Option<()> {
     let mut n_left = (file_length / MIN_SAMPLE_BYTES)
+        .min(2 * MAX_SAMPLES as u64)
         .checked_sub(tracks.iter().map(|track| track.samples.len() as u64).sum())?;
     // Without a base of its own, a track continues where the one before it ends.
     let mut data_end = moof_at;

@@ -9,10 +9,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::color::ColorMatrix;
 use crate::mp4_boxes::{Boxes, ByteReader, be, child};
 use crate::mp4_fragments::{parse_defaults, parse_fragment};
-use crate::mp4_track::{Coding, FragmentState, Mp4Sample, Mp4Track};
+use crate::mp4_track::{Coding, FragmentState, MAX_SAMPLES, Mp4Sample, Mp4Track};
 
 /// Largest index accepted, bytes: 24 h of video at 60 fps need about 100 MB.
-const MAX_INDEX_BYTES: u64 = 256 << 20;
+const MAX_INDEX_BYTES: u64 = 128 << 20;
 /// Largest compressed picture accepted, bytes: an intra 8K frame is well below it.
 const MAX_SAMPLE_BYTES: u32 = 128 << 20;
 /// Most boxes of a fragmented file: a week of fragments of a second.
@@ -148,15 +148,22 @@ pub(crate) fn read_sample(
 }
 
 fn parse_index(moov: &[u8], file_length: u64) -> Result<Vec<Mp4Track>, IndexError> {
-    let mut tracks = Vec::new();
+    let mut tracks: Vec<Mp4Track> = Vec::new();
     for (_, body) in Boxes(moov).filter(|(kind, _)| kind == b"trak") {
-        tracks.extend(parse_track(body, file_length)?);
+        if let Some(track) = parse_track(body, file_length, &tracks)? {
+            tracks.push(track);
+        }
     }
     Ok(tracks)
 }
 
-/// Parses a track; `None` if it is neither video nor sound.
-fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Mp4Track>, IndexError> {
+/// Parses a track; `None` if it is neither video nor sound, or if `before` has one of its kind,
+/// because clips show their first one.
+fn parse_track(
+    trak: &[u8],
+    file_length: u64,
+    before: &[Mp4Track],
+) -> Result<Option<Mp4Track>, IndexError> {
     let bad = || IndexError::Malformed;
     let mdia = child(trak, *b"mdia").ok_or_else(bad)?;
     let handler = child(mdia, *b"hdlr").and_then(|b| b.get(8..12)).ok_or_else(bad)?;
@@ -165,6 +172,9 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Mp4Track>, IndexE
         b"soun" => false,
         _ => return Ok(None),
     };
+    if before.iter().any(|track| track.is_video == is_video) {
+        return Ok(None);
+    }
     let mdhd = child(mdia, *b"mdhd").ok_or_else(bad)?;
     let at = if mdhd.first() == Some(&1) { 20 } else { 12 };
     let units_per_second = ByteReader(mdhd.get(at..).ok_or_else(bad)?).u32().ok_or_else(bad)?;
@@ -181,7 +191,11 @@ fn parse_track(trak: &[u8], file_length: u64) -> Result<Option<Mp4Track>, IndexE
     };
     let edit_start =
         child(trak, *b"edts").and_then(|b| child(b, *b"elst")).and_then(first_edit).unwrap_or(0);
-    let samples = parse_samples(stbl, file_length).ok_or_else(bad)?;
+    // A track of uncompressed sound, which is not played, has a sample for each 20 microseconds.
+    let samples = match coding {
+        Coding::Other if !is_video => Vec::new(),
+        _ => parse_samples(stbl, file_length).ok_or_else(bad)?,
+    };
     let id = child(trak, *b"tkhd").and_then(track_id).unwrap_or(0);
     let duration = child(stbl, *b"stts").and_then(duration_of).ok_or_else(bad)?;
     let fragments = FragmentState::after(duration);
@@ -284,7 +298,7 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Mp4Sample>> {
     } else {
         (file_length / u64::from(fixed_size)) as usize
     };
-    if n_samples > most {
+    if n_samples > most.min(MAX_SAMPLES) {
         return None;
     }
     let chunks: Vec<u64> = match child(stbl, *b"stco") {
@@ -297,7 +311,7 @@ fn parse_samples(stbl: &[u8], file_length: u64) -> Option<Vec<Mp4Sample>> {
         .map(|b| (be(&b[..4]), be(&b[4..8])))
         .collect();
 
-    let mut samples = Vec::with_capacity(n_samples);
+    let mut samples = Vec::new();
     let mut run = 0;
     'chunks: for (chunk_idx, chunk) in chunks.iter().enumerate() {
         while runs.get(run + 1).is_some_and(|r| r.0 <= chunk_idx as u64 + 1) {

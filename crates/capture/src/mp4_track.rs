@@ -2,6 +2,10 @@
 
 use crate::color::ColorMatrix;
 
+/// Most samples of a track: 24 h of video at 60 fps have 5 million. An index of a few hundred bytes
+/// can name any number of samples of the same size.
+pub(crate) const MAX_SAMPLES: usize = 6_000_000;
+
 /// Location and time of one compressed picture or sound packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Mp4Sample {

@@ -1,6 +1,6 @@
 //! YUV4MPEG2 (`.y4m`): uncompressed frames, as defined by mjpegtools.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read as _, Write};
 
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
@@ -137,10 +137,12 @@ impl<R: BufRead> Y4mReader<R> {
         }
         let header = self.header;
         let (luma, chroma) = header.plane_bytes();
-        self.bytes.resize(luma + 2 * chroma, 0);
-        match self.input.read_exact(&mut self.bytes) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(truncated),
-            result => result?,
+        // The buffer grows with the bytes that are there, not with the size that the header claims.
+        self.bytes.clear();
+        let want = luma + 2 * chroma;
+        let got = self.input.by_ref().take(want as u64).read_to_end(&mut self.bytes)?;
+        if got < want {
+            return Err(truncated);
         }
         let (y, uv) = self.bytes.split_at(luma);
         let (u, v) = uv.split_at(chroma);
@@ -231,6 +233,15 @@ mod tests {
             assert_eq!(frame.time(), MediaTime::from_micros(time));
         }
         assert!(matches!(reader.next_frame(), Err(ReadError::Truncated { at: 3, of: 3 })));
+    }
+
+    #[test]
+    fn a_header_alone_reserves_no_picture() {
+        let file = b"YUV4MPEG2 W8192 H8192 F25:1 C444\nFRAME\n12345";
+        let length = Some(file.len() as u64);
+        let mut reader = Y4mReader::new(&file[..], length).expect("memory").expect("header");
+        assert!(matches!(reader.next_frame(), Err(ReadError::Truncated { at: 1, of: 1 })));
+        assert!(reader.bytes.capacity() < 1 << 16, "{} bytes", reader.bytes.capacity());
     }
 
     proptest! {

@@ -1,7 +1,6 @@
 //! Checkpoints of an enrollment in `<out>.part`, a safetensors file, encrypted like the face file.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -83,15 +82,11 @@ impl Checkpoint {
         fingerprint: &str,
         key: Option<&Key>,
     ) -> anyhow::Result<Option<Self>> {
-        let length = match fs::metadata(path) {
-            Ok(about) => about.len(),
+        let mut bytes = match capture::read_file(path, MAX_BYTES) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        if length > MAX_BYTES {
-            bail!("{} is too large for a checkpoint", path.display());
-        }
-        let mut bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         if vault::is_sealed(&bytes) {
             let context = || format!("cannot resume from {}", path.display());
             let key =
@@ -136,6 +131,8 @@ impl Checkpoint {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn folder(name: &str) -> std::path::PathBuf {
