@@ -70,6 +70,9 @@ pub(crate) enum Command {
         /// Pictures per second, 1 to 240
         #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=240))]
         fps: u32,
+        /// Render more than an hour of video without a question
+        #[arg(long)]
+        yes: bool,
     },
     /// Evaluate a face on a clip: picture quality and bit rate
     Eval {

@@ -142,15 +142,11 @@ pub(crate) fn is_plain(path: &Path) -> bool {
     read.is_ok() && !vault::is_sealed(&start)
 }
 
-/// Reads no more of a file than the longest face file, encrypted, and one byte, with which parsing
-/// fails.
+/// Reads a file that is no longer than the longest face file, encrypted.
 fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let limit = FaceFile::MAX_BYTES + vault::SEALED_OVERHEAD + 1;
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit as u64).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(bytes)
+    let limit = FaceFile::MAX_BYTES + vault::SEALED_OVERHEAD;
+    capture::read_file(path, limit as u64)
+        .with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn cannot_use(path: &Path) -> String {

@@ -184,6 +184,40 @@ fn a_stream_that_is_none_is_refused() {
     fails_with(&[&args[..], &[face.to_str().unwrap()]].concat(), "cannot send the stream");
 }
 
+#[test]
+fn a_short_stream_of_a_long_video_is_not_rendered_without_a_question() {
+    let folder = folder("long-streams");
+    let stream = folder.join("day.fcs");
+    // Two units of the built-in face, a day apart.
+    let mut bytes = b"FCS4\x8f\x3d\xd4\xf2\x55\xa5\xd8\x94".to_vec();
+    bytes.extend(b"\x00\x01u");
+    bytes.extend(b"\x80\xc0\xdd\xee\xc1\x02\x01u");
+    std::fs::write(&stream, bytes).unwrap();
+    let (out, face) = (folder.join("out.y4m"), demo_face());
+    let args = ["decode", stream.to_str().unwrap(), "--face", face.to_str().unwrap()];
+    let args = [&args[..], &["--out", out.to_str().unwrap()]].concat();
+    fails_with(&args, "24:00:00 of video, 2160001 pictures; add --yes");
+    // With --yes it is rendered, up to the first unit that does not decode.
+    fails_with(&[&args[..], &["--yes"]].concat(), "unit 0 does not decode");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "only the stream");
+}
+
+#[test]
+fn a_file_beyond_its_limit_is_not_read() {
+    let folder = folder("long-files");
+    let long = folder.join("long");
+    // A terabyte that takes no space on disk.
+    std::fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+    let (long, face, out) = (long.to_str().unwrap(), demo_face(), folder.join("out.y4m"));
+    let (face, out) = (face.to_str().unwrap(), out.to_str().unwrap());
+    fails_with(&["model", "info", long], "it is longer than");
+    fails_with(&["decode", long, "--face", face, "--out", out], "longer than 67108864 bytes");
+    let stream = folder.join("long.fcs");
+    std::fs::rename(long, &stream).unwrap();
+    let args = ["call", "--headless", "--face", face, "--source", stream.to_str().unwrap()];
+    fails_with(&args, "longer than 67108864 bytes");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_display_the_window_says_so() {

@@ -22,7 +22,7 @@ use crate::driver::{Driver, MAX_INPUTS};
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::face_encoder::FaceEncoder;
 use crate::face_sender::{FaceSender, FaceSource};
-use crate::offline::{DecodeStreamError, decode_stream};
+use crate::offline::{DecodeStreamError, StreamDecoder};
 use crate::random::random;
 use crate::rendezvous::{EmbeddedRendezvous, ServeError};
 use crate::session::{Exchange, Input, SessionConfig};
@@ -385,11 +385,11 @@ fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<FaceSource, Star
     let sender = face.sender.as_deref().ok_or(StartError::NotOurFace)?;
     let encoder = Encoder::new(Profile::parse(&face.codec_profile)?);
     if let Some(path) = stream {
-        let bytes = std::fs::read(&path)
+        let bytes = capture::read_file(&path, StreamDecoder::MAX_BYTES)
             .map_err(|reason| StartError::Unreadable { path: path.clone(), reason })?;
-        let mut features =
-            decode_stream(&bytes, face).map_err(|reason| StartError::Recorded { path, reason })?;
-        return Ok(FaceSource::Recorded(features.drain(), Box::new(encoder)));
+        let features = StreamDecoder::new(bytes, face)
+            .map_err(|reason| StartError::Recorded { path, reason })?;
+        return Ok(FaceSource::Recorded(Box::new(features), Box::new(encoder)));
     }
     let tracker = PersonTracker::new(sender, &face.model)?;
     let encoder = FaceEncoder::new(tracker, encoder);

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use capture::{Paced, Source};
 use codec::{EncodedUnit, Encoder};
 use tokio::sync::mpsc;
-use types::{Feature, MediaTime, SquareFrame};
+use types::{Feature, SquareFrame};
 
 use crate::face_encoder::FaceEncoder;
 use crate::load_estimator::LoadEstimator;
+use crate::offline::{DecodeStreamError, StreamDecoder};
 use crate::session::{EncoderCommand, Input, TrackedFrame};
 use crate::settings::LocalMedia;
 use crate::shared::{Shared, lock};
@@ -33,7 +34,7 @@ pub(crate) enum FaceSource {
     /// Frames whose face is tracked and sent.
     Tracked(Source, Box<FaceEncoder>),
     /// Features that were tracked and encoded before.
-    Recorded(Vec<Feature>, Box<Encoder>),
+    Recorded(Box<StreamDecoder>, Box<Encoder>),
 }
 
 /// Handle of the running thread. Dropping it stops the thread and waits for it.
@@ -86,7 +87,7 @@ impl FaceSender {
             } else if let Some(features) = features
                 && worker.wait_for_start()
             {
-                worker.play_recorded(&features, Instant::now());
+                worker.play_recorded(features, Instant::now());
             }
         };
         let thread = std::thread::Builder::new().name("feathercall-send".to_owned()).spawn(run)?;
@@ -165,22 +166,34 @@ impl Worker {
         self.finish(paced.take_error().map(|error| error.to_string()));
     }
 
-    /// Encodes recorded features at the pace at which they were recorded. The first one is due at
-    /// `start`.
-    fn play_recorded(&mut self, features: &[Feature], start: Instant) {
-        let [first, last] = [features.first(), features.last()]
-            .map(|end| end.map_or(MediaTime::ZERO, |feature| feature.time));
-        for feature in features {
-            let due = start + feature.time.saturating_since(first);
+    /// Encodes recorded features at the pace at which they were recorded, until one does not decode.
+    /// The first one is due at `start`.
+    fn play_recorded(
+        &mut self,
+        features: impl Iterator<Item = Result<Feature, DecodeStreamError>>,
+        start: Instant,
+    ) {
+        let mut features = features.peekable();
+        let mut first = None;
+        let mut error = None;
+        while let Some(feature) = features.next() {
+            let feature = match feature {
+                Ok(feature) => feature,
+                Err(reason) => {
+                    error = Some(reason.to_string());
+                    break;
+                }
+            };
+            let due = start + feature.time.saturating_since(*first.get_or_insert(feature.time));
             if !self.handle_commands_until(due) {
                 return;
             }
-            let is_last = feature.time == last;
+            let is_last = features.peek().is_none_or(Result::is_err);
             if is_last || due.elapsed() < MAX_OVERDUE {
-                self.process_feature(feature, is_last);
+                self.process_feature(&feature, is_last);
             }
         }
-        self.finish(None);
+        self.finish(error);
     }
 
     /// Handles commands until the peer is connected. Returns whether to go on.
@@ -276,7 +289,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use codec::Profile;
-    use types::{Code, HeadPose, Rate};
+    use types::{Code, HeadPose, MediaTime, Rate};
 
     use super::*;
 
@@ -323,9 +336,9 @@ mod tests {
     #[test]
     fn overdue_recorded_features_are_skipped_but_for_the_last() {
         let (mut worker, command, mut sent) = recorded_worker();
-        let features: Vec<Feature> = (0..6).map(nod).collect();
+        let features = (0..6).map(|frame| Ok(nod(frame)));
         let suspended = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
-        let thread = std::thread::spawn(move || worker.play_recorded(&features, suspended));
+        let thread = std::thread::spawn(move || worker.play_recorded(features, suspended));
         let mut units = Vec::new();
         loop {
             match sent.blocking_recv().unwrap() {

@@ -12,7 +12,7 @@
 //!
 //! Inside, `session` is a state machine without I/O, and `driver.rs` connects it to the world.
 //! [`simulate`] runs two sessions over a bad network on a virtual clock. [`RendezvousService`]
-//! is the service at which peers meet. [`encode_stream`] and [`decode_stream`] work on files.
+//! is the service at which peers meet. [`encode_stream`] and [`StreamDecoder`] work on files.
 //!
 //! ```no_run
 //! use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ mod wire_meter;
 
 pub use call::{Call, StartError};
 pub use event::{CallFailure, Command, End, Event, LinkError, ModelRefusal};
-pub use offline::{DecodeStreamError, EncodeStreamError, decode_stream, encode_stream};
+pub use offline::{DecodeStreamError, EncodeStreamError, StreamDecoder, encode_stream};
 pub use rendezvous::{RendezvousService, ServeError};
 pub use settings::{IceServer, LocalMedia, Meeting, Settings};
 pub use signaling_client::SignalingError;

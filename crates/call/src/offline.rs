@@ -1,10 +1,15 @@
 //! Streams in files: a clip becomes access units, and access units become features.
 
+use std::collections::VecDeque;
+
 use capture::{OpenError, ReadError, Source, SourceSpec};
-use codec::{Decoder, Encoder, Profile, ProfileError, Reference, Stream, StreamError};
+use codec::{
+    Decoder, Encoder, Profile, ProfileError, Reference, Stream, StreamError, StreamReader,
+    StreamSpan,
+};
 use face::FaceFile;
 use track::{PersonError, PersonTracker, RefinementBudget};
-use types::{FeatureTimeline, Rate};
+use types::{Feature, FeatureTimeline, Rate, UnitNumber};
 
 use crate::face_encoder::FaceEncoder;
 
@@ -50,7 +55,7 @@ pub enum DecodeStreamError {
     #[error("unit {index} does not decode: {reason}")]
     Unit {
         /// Index of the unit, from 0.
-        index: usize,
+        index: u64,
         /// What is wrong with it.
         #[source]
         reason: codec::DecodeError,
@@ -97,26 +102,168 @@ pub(crate) fn name_of(face: &FaceFile) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Decodes a stream to its features in order of time. Each unit carries its own feature and those
-/// of up to three times between the unit before and itself.
+/// Decoder of a stream to its features in order of time, one unit at a time.
 ///
-/// # Errors
-/// If the bytes are not a stream, belong to another face, or contain no feature.
-pub fn decode_stream(bytes: &[u8], face: &FaceFile) -> Result<FeatureTimeline, DecodeStreamError> {
-    let stream = Stream::parse(bytes)?;
-    if stream.face != name_of(face) {
-        return Err(DecodeStreamError::OtherFace);
+/// Each unit carries its own feature, those of up to three times between the unit before and
+/// itself, and a correction of the feature of the unit before. As an iterator it yields each feature
+/// once, corrected, and ends after the first error.
+pub struct StreamDecoder {
+    units: StreamReader,
+    decoder: Decoder,
+    span: StreamSpan,
+    n_decoded: u64,
+    /// Features of the newest units, of which the last may still be corrected.
+    timeline: FeatureTimeline,
+    settled: VecDeque<Feature>,
+    /// Whether a unit did not decode; there are no more features then.
+    is_broken: bool,
+}
+
+impl StreamDecoder {
+    /// Longest stream file that is read, bytes: about a week of a face at rate `normal`.
+    pub const MAX_BYTES: u64 = 64 << 20;
+
+    /// Starts to decode the content of a stream file.
+    ///
+    /// # Errors
+    /// If the bytes are not a stream, are damaged, belong to another face, or contain no unit.
+    pub fn new(bytes: Vec<u8>, face: &FaceFile) -> Result<Self, DecodeStreamError> {
+        let units = StreamReader::new(bytes)?;
+        let span = units.span()?;
+        if units.face() != name_of(face) {
+            return Err(DecodeStreamError::OtherFace);
+        }
+        Ok(Self {
+            units,
+            decoder: Decoder::new(Profile::parse(&face.codec_profile)?),
+            span: span.ok_or(DecodeStreamError::Empty)?,
+            n_decoded: 0,
+            timeline: FeatureTimeline::new(),
+            settled: VecDeque::new(),
+            is_broken: false,
+        })
     }
-    let mut decoder = Decoder::new(Profile::parse(&face.codec_profile)?);
-    let mut timeline = FeatureTimeline::new();
-    for (index, (number, time, unit)) in stream.numbered().enumerate() {
-        let decoded = decoder
-            .decode(number, unit)
-            .map_err(|reason| DecodeStreamError::Unit { index, reason })?;
-        timeline.extend(decoded.features(timeline.newest_time(), time));
+
+    /// Returns the number of units and their media times.
+    pub fn span(&self) -> StreamSpan {
+        self.span
     }
-    if timeline.is_empty() {
-        return Err(DecodeStreamError::Empty);
+
+    /// Decodes the next unit. Returns whether there was one.
+    fn decode_unit(&mut self) -> Result<bool, DecodeStreamError> {
+        let Some(unit) = self.units.next() else { return Ok(false) };
+        let (time, unit) = unit?;
+        let number = UnitNumber(self.n_decoded);
+        let decoded = self
+            .decoder
+            .decode(number, &unit)
+            .map_err(|reason| DecodeStreamError::Unit { index: self.n_decoded, reason })?;
+        self.n_decoded += 1;
+        self.timeline.extend(decoded.features(self.timeline.newest_time(), time));
+        self.settled.extend(self.timeline.drain_settled());
+        Ok(true)
     }
-    Ok(timeline)
+}
+
+impl Iterator for StreamDecoder {
+    type Item = Result<Feature, DecodeStreamError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.settled.is_empty() {
+            if self.is_broken {
+                return None;
+            }
+            match self.decode_unit() {
+                Ok(true) => {}
+                Ok(false) if self.timeline.is_empty() => return None,
+                Ok(false) => self.settled.extend(self.timeline.drain()),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.settled.pop_front().map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codec::{AccessUnit, Stream};
+    use face::{FaceModel, PackedModel, Sizes};
+    use types::{Code, HeadPose, MediaTime};
+
+    use super::*;
+
+    fn face() -> FaceFile {
+        let packed = PackedModel::new(&FaceModel::untrained(Sizes::tiny(), 1)).unwrap();
+        FaceFile::new(packed, Profile::default().to_bytes(), None).unwrap()
+    }
+
+    fn nod(frame: u64) -> Feature {
+        let yaw = 0.3 * (frame as f32 * 0.2).sin();
+        let pose = HeadPose::from_array([0.0, yaw, 0.0, 0.0, 0.0, 1.1]).unwrap();
+        Feature { time: MediaTime::of_frame(frame, 25), pose, code: Code::NEUTRAL }
+    }
+
+    /// Returns the units of 60 frames.
+    fn nods() -> Vec<(MediaTime, AccessUnit)> {
+        let mut encoder = Encoder::with_reference(Profile::default(), Reference::Previous);
+        let units = (0..60).filter_map(|frame| encoder.push(&nod(frame), frame == 59));
+        units.map(|unit| (unit.time, unit.unit)).collect()
+    }
+
+    #[test]
+    fn features_come_one_by_one_as_from_a_timeline_of_all() {
+        let stream = Stream { face: name_of(&face()), units: nods() };
+        let mut decoder = Decoder::new(Profile::default());
+        let mut all = FeatureTimeline::new();
+        for (number, time, unit) in stream.numbered() {
+            let decoded = decoder.decode(number, unit).unwrap();
+            all.extend(decoded.features(all.newest_time(), time));
+        }
+        let stream_decoder = StreamDecoder::new(stream.to_bytes(), &face()).unwrap();
+        assert_eq!(stream_decoder.span().last, nod(59).time);
+        let features: Vec<Feature> = stream_decoder.map(Result::unwrap).collect();
+        assert_eq!(features, all.drain());
+        assert!(features.len() > 40);
+    }
+
+    #[test]
+    fn a_stream_of_days_is_decoded_a_few_features_at_a_time() {
+        let mut units = nods();
+        for (day, (time, _)) in (0..).zip(&mut units) {
+            *time = MediaTime::from_micros(day * 86_400_000_000);
+        }
+        let stream = Stream { face: name_of(&face()), units };
+        let mut decoder = StreamDecoder::new(stream.to_bytes(), &face()).unwrap();
+        let mut n_features = 0;
+        while let Some(feature) = decoder.next() {
+            feature.unwrap();
+            n_features += 1;
+            assert!(decoder.settled.len() + decoder.timeline.len() <= 6);
+        }
+        assert!(n_features >= stream.units.len());
+    }
+
+    #[test]
+    fn a_damaged_unit_ends_the_features() {
+        let mut units = nods();
+        units[9].1 = AccessUnit::parse(&[0xff; 3]).unwrap();
+        let bytes = Stream { face: name_of(&face()), units }.to_bytes();
+        let mut decoder = StreamDecoder::new(bytes, &face()).unwrap();
+        let error = decoder.by_ref().find_map(Result::err);
+        assert!(matches!(error, Some(DecodeStreamError::Unit { index: 9, .. })), "{error:?}");
+        assert!(decoder.next().is_none());
+    }
+
+    #[test]
+    fn a_stream_of_another_face_or_without_units_is_refused() {
+        let other = Stream { face: *b"somebody", units: nods() };
+        let error = StreamDecoder::new(other.to_bytes(), &face()).err();
+        assert!(matches!(error, Some(DecodeStreamError::OtherFace)), "{error:?}");
+        let empty = Stream { face: name_of(&face()), units: Vec::new() };
+        let error = StreamDecoder::new(empty.to_bytes(), &face()).err();
+        assert!(matches!(error, Some(DecodeStreamError::Empty)), "{error:?}");
+    }
 }

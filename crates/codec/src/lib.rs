@@ -49,4 +49,4 @@ pub use decoder::{DecodeError, Decoded, Decoder};
 pub use encoder::{EncodedUnit, Encoder, FramePlan, Reference};
 pub use profile::{Profile, ProfileError};
 pub use sensitivity::ErrorSensitivity;
-pub use stream::{Stream, StreamError};
+pub use stream::{Stream, StreamError, StreamReader, StreamSpan};

@@ -64,36 +64,122 @@ impl Stream {
     /// # Errors
     /// If the bytes are not a stream of this version, or are damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, StreamError> {
+        let reader = StreamReader::new(bytes.to_vec())?;
+        Ok(Self { face: reader.face(), units: reader.collect::<Result<_, _>>()? })
+    }
+}
+
+/// Content of an `.fcs` file, read unit by unit: keeps the bytes, and one unit at a time.
+///
+/// As an iterator it yields the units in coding order, each with its media time, and ends after the
+/// first error.
+#[derive(Clone, Debug)]
+pub struct StreamReader {
+    bytes: Vec<u8>,
+    face: [u8; FACE_BYTES],
+    position: Position,
+}
+
+/// Place in a file between two units.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    at: usize,
+    /// Media time of the unit before, microseconds.
+    micros: u64,
+}
+
+/// Number of units of a stream, and the media times between which they lie.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamSpan {
+    /// Number of units, at least 1.
+    pub n_units: u64,
+    /// Media time of the first unit.
+    pub first: MediaTime,
+    /// Media time of the last unit.
+    pub last: MediaTime,
+}
+
+impl StreamReader {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// If the bytes are not a stream of this version, or end inside the header.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, StreamError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(StreamError::Magic)?;
         let damaged = StreamError::Damaged { at: MAGIC.len() };
-        let (&face, mut rest) = rest.split_first_chunk::<FACE_BYTES>().ok_or(damaged)?;
-        let mut stream = Self { face, units: Vec::new() };
-        let mut micros = 0_u64;
-        while !rest.is_empty() {
-            let damaged = StreamError::Damaged { at: bytes.len() - rest.len() };
-            let mut delta = 0_u64;
-            for shift in (0..).step_by(7) {
-                let (&byte, after) = rest.split_first().ok_or(damaged)?;
-                rest = after;
-                if shift > 56 {
-                    return Err(damaged);
-                }
-                delta |= u64::from(byte & 0x7f) << shift;
-                if byte < 0x80 {
-                    break;
-                }
-            }
-            if delta > MAX_GAP {
+        let face = *rest.first_chunk::<FACE_BYTES>().ok_or(damaged)?;
+        let position = Position { at: MAGIC.len() + FACE_BYTES, micros: 0 };
+        Ok(Self { bytes, face, position })
+    }
+
+    /// Returns the name of the face file; see [`Stream::face`].
+    pub fn face(&self) -> [u8; FACE_BYTES] {
+        self.face
+    }
+
+    /// Passes over the units that are left without keeping them: `None` if there are none.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn span(&self) -> Result<Option<StreamSpan>, StreamError> {
+        let (mut position, mut span) = (self.position, None);
+        while let Some((time, _)) = position.next(&self.bytes)? {
+            let so_far = span.get_or_insert(StreamSpan { n_units: 0, first: time, last: time });
+            so_far.n_units += 1;
+            so_far.last = time;
+        }
+        Ok(span)
+    }
+}
+
+impl Iterator for StreamReader {
+    type Item = Result<(MediaTime, AccessUnit), StreamError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.position.at;
+        let damaged = StreamError::Damaged { at: start };
+        let unit = self.position.next(&self.bytes).and_then(|unit| {
+            unit.map(|(time, unit)| Ok((time, AccessUnit::parse(unit).map_err(|_| damaged)?)))
+                .transpose()
+        });
+        if unit.is_err() {
+            self.position.at = self.bytes.len();
+        }
+        unit.transpose()
+    }
+}
+
+impl Position {
+    /// Reads one unit and its media time, and moves behind it; `None` at the end of the file.
+    fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(MediaTime, &'a [u8])>, StreamError> {
+        let damaged = StreamError::Damaged { at: self.at };
+        let mut rest = bytes.get(self.at..).ok_or(damaged)?;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let mut delta = 0_u64;
+        for shift in (0..).step_by(7) {
+            let (&byte, after) = rest.split_first().ok_or(damaged)?;
+            rest = after;
+            if shift > 56 {
                 return Err(damaged);
             }
-            micros = micros.checked_add(delta).ok_or(damaged)?;
-            let (&length, after) = rest.split_first().ok_or(damaged)?;
-            let (unit, after) = after.split_at_checked(usize::from(length)).ok_or(damaged)?;
-            let unit = AccessUnit::parse(unit).map_err(|_| damaged)?;
-            stream.units.push((MediaTime::from_micros(micros), unit));
-            rest = after;
+            delta |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
         }
-        Ok(stream)
+        if delta > MAX_GAP {
+            return Err(damaged);
+        }
+        let micros = self.micros.checked_add(delta).ok_or(damaged)?;
+        let (&length, after) = rest.split_first().ok_or(damaged)?;
+        let (unit, after) = after.split_at_checked(usize::from(length)).ok_or(damaged)?;
+        if unit.is_empty() {
+            return Err(damaged);
+        }
+        *self = Self { at: bytes.len() - after.len(), micros };
+        Ok(Some((MediaTime::from_micros(micros), unit)))
     }
 }
 
@@ -121,6 +207,21 @@ mod tests {
         #[test]
         fn no_bytes_make_parse_panic(tail: Vec<u8>) {
             let _ = Stream::parse(&[MAGIC.as_slice(), &tail].concat());
+        }
+
+        #[test]
+        fn the_span_is_that_of_the_units(tail: Vec<u8>) {
+            let bytes = [&MAGIC[..], b"facehash", &tail].concat();
+            let span = StreamReader::new(bytes.clone()).unwrap().span();
+            let parsed = Stream::parse(&bytes);
+            prop_assert_eq!(span.as_ref().err(), parsed.as_ref().err());
+            if let (Ok(span), Ok(Stream { units, .. })) = (span, parsed) {
+                let ends = units.first().zip(units.last());
+                let want = ends.map(|((first, _), (last, _))| {
+                    StreamSpan { n_units: units.len() as u64, first: *first, last: *last }
+                });
+                prop_assert_eq!(span, want);
+            }
         }
     }
 

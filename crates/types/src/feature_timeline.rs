@@ -88,6 +88,13 @@ impl FeatureTimeline {
         self.features.drain(..).collect()
     }
 
+    /// Removes and returns all features but the newest, oldest first: those that no correction can
+    /// change any more.
+    pub fn drain_settled(&mut self) -> vec_deque::Drain<'_, Feature> {
+        let n_settled = self.features.len().saturating_sub(1);
+        self.features.drain(..n_settled)
+    }
+
     /// Removes old features, but keeps the last `n_kept` of those at or before `time`, all later
     /// ones, and at least `n_kept + 1` in total.
     pub fn remove_before(&mut self, time: MediaTime, n_kept: usize) {
@@ -173,6 +180,17 @@ mod tests {
         timeline.extend([at(40, 0.3), at(80, 0.2), at(160, 0.4)]);
         assert_eq!(timeline.newest_time(), Some(at(160, 0.4).time));
         assert_eq!(timeline.drain(), [at(80, 0.2), at(160, 0.4)]);
+    }
+
+    #[test]
+    fn the_newest_feature_stays_until_a_newer_one_settles_it() {
+        let mut timeline = FeatureTimeline::new();
+        timeline.extend([at(0, 0.0), at(80, 0.1)]);
+        assert!(timeline.drain_settled().eq([at(0, 0.0)]));
+        timeline.extend([at(80, 0.2), at(160, 0.4)]);
+        assert!(timeline.drain_settled().eq([at(80, 0.2)]));
+        assert_eq!(timeline.drain(), [at(160, 0.4)]);
+        assert_eq!(timeline.drain_settled().count(), 0);
     }
 
     #[test]

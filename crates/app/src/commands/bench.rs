@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use eval::{BenchRow, PictureRow};
-use face::{FaceModel, FrameInputs};
+use face::{FaceFile, FaceModel, FrameInputs};
 use types::Feature;
 
+use super::stream::AtRate;
 use crate::cli::BenchPart;
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
@@ -19,6 +21,8 @@ const SIDES: [u32; 4] = [128, 256, 512, 1024];
 const N_FRAMES: usize = 60;
 /// Pictures per second of a recorded stream: the refresh rate of most displays.
 const STREAM_FPS: u32 = 60;
+/// Most pictures of a recorded stream: two minutes.
+const MAX_STREAM_FRAMES: usize = 7200;
 /// Time limit at each size.
 const MAX_DURATION: Duration = Duration::from_secs(8);
 /// Side of the picture whose rays are counted, pixels.
@@ -42,7 +46,7 @@ pub(super) fn run(
         "--stream only applies to `bench render` and `bench fields`; tracker and codec are measured on the actor"
     );
     let shown = |n: usize| match stream {
-        Some(path) => super::offline::read_stream(path, &file, STREAM_FPS),
+        Some(path) => stream_features(path, &file),
         None => eval::actor_features(&file, n),
     };
     let rows = match part {
@@ -77,6 +81,15 @@ pub(super) fn run(
         print_ratios(&rows);
     }
     Ok(())
+}
+
+/// Returns the first features of a recorded stream.
+fn stream_features(path: &Path, file: &FaceFile) -> anyhow::Result<Vec<Feature>> {
+    let features = AtRate::new(super::stream::open(path, file)?, STREAM_FPS);
+    features
+        .take(MAX_STREAM_FRAMES)
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("cannot decode the stream {}", path.display()))
 }
 
 fn describe(picture: &PictureRow) -> String {

@@ -17,6 +17,8 @@ use crate::window;
 
 /// Most bytes that are read to find a link: more than the longest (docs/TRANSPORT.md, section 5).
 const MAX_LINK_BYTES: u64 = 20_000;
+/// Longest answer that is read from standard input, bytes; real ones take 1000.
+const MAX_ANSWER_BYTES: u64 = 1 << 16;
 
 /// Starts a call and waits for the peer.
 pub(super) fn host(args: Host) -> anyhow::Result<()> {
@@ -37,9 +39,9 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
         eprintln!(
             "send this link to your peer, then paste the answer you get back and press Enter:"
         );
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-        live.call().command(Command::AcceptAnswer(answer.trim().to_owned()));
+        let answer = capture::read_line(std::io::stdin().lock(), MAX_ANSWER_BYTES)
+            .context("cannot read the answer")?;
+        live.call().command(Command::AcceptAnswer(answer));
     }
     report(&drive(live))
 }

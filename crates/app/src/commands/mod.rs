@@ -10,6 +10,7 @@ mod evaluate;
 mod files;
 mod model;
 mod offline;
+mod stream;
 mod track;
 
 use crate::cli::{Command, Model};
@@ -39,8 +40,10 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Encode { clip, face, out, rate }) => {
             offline::encode(&clip, &face, &out, rate)
         }
-        Some(Command::Decode { stream, face, out, resolution, background, fps }) => {
-            offline::decode(&stream, &face, &out, resolution, &background, fps)
+        Some(Command::Decode { stream, face, out, resolution, background, fps, yes }) => {
+            let options =
+                offline::DecodeOptions { resolution, background: &background, fps, is_agreed: yes };
+            offline::decode(&stream, &face, &out, &options)
         }
         Some(Command::Eval {
             clip,

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use capture::{Source, SourceSpec};
-use face::{Background, FaceFile};
-use types::{Feature, MediaTime, Rate};
+use face::Background;
+use types::Rate;
 
+use super::stream::{self, AtRate};
 use crate::cli::Resolution;
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
@@ -41,44 +42,44 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     Ok(())
 }
 
-/// Decodes a recorded stream to features at `fps` per second.
-pub(super) fn read_stream(path: &Path, face: &FaceFile, fps: u32) -> anyhow::Result<Vec<Feature>> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let features = call::decode_stream(&bytes, face)
-        .with_context(|| format!("cannot decode the stream {}", path.display()))?;
-    let (Some(first), Some(last)) = (features.iter().next(), features.newest_time()) else {
-        return Ok(Vec::new());
-    };
-    let (start, end) = (first.time.as_micros(), last.as_micros());
-    let step = usize::try_from(MediaTime::of_frame(1, fps).as_micros())?;
-    let times = (start..=end).step_by(step).map(MediaTime::from_micros);
-    Ok(times.filter_map(|time| features.at(time)).collect())
+/// How `decode` renders a stream.
+pub(super) struct DecodeOptions<'a> {
+    pub(super) resolution: Resolution,
+    pub(super) background: &'a Background,
+    /// Pictures per second.
+    pub(super) fps: u32,
+    /// Whether more than an hour of video is rendered without a question.
+    pub(super) is_agreed: bool,
 }
 
-/// Renders a stream of access units to a video file or a folder of pictures.
+/// Renders a stream of access units to a video file or a folder of pictures, one picture after
+/// another.
 pub(super) fn decode(
     stream: &Path,
     face: &Path,
     out: &Path,
-    resolution: Resolution,
-    background: &Background,
-    fps: u32,
+    options: &DecodeOptions<'_>,
 ) -> anyhow::Result<()> {
     let face = face_files::read(face)?;
-    let features = read_stream(stream, &face, fps)?;
-    let mut renderer = FaceRenderer::new(face.model.with_background(background).into());
-    renderer.set_side(resolution.side(256));
-    let mut writer = capture::ClipWriter::create(out, fps)?;
+    let decoder = stream::open(stream, &face)?;
+    let n_frames = stream::agreed_length(&decoder, options.fps, options.is_agreed)?;
+    let mut renderer = FaceRenderer::new(face.model.with_background(options.background).into());
+    renderer.set_side(options.resolution.side(256));
+    let mut writer = capture::ClipWriter::create(out, options.fps)?;
     let mut progress = ProgressDisplay::new(false);
-    let n_frames = features.len();
-    for (i, feature) in features.iter().enumerate() {
-        let frame = renderer.render_frame(feature)?;
+    let mut n_done = 0;
+    for feature in AtRate::new(decoder, options.fps) {
+        let feature =
+            feature.with_context(|| format!("cannot decode the stream {}", stream.display()))?;
+        let frame = renderer.render_frame(&feature)?;
         writer.push(&frame)?;
-        progress.report("decode", (i + 1) as f32 / n_frames as f32, "");
+        n_done += 1;
+        let share = n_done as f32 / n_frames as f32;
+        progress.report("decode", share, &format!("{n_done} of {n_frames} pictures"));
     }
     progress.finish();
     for path in writer.finish()? {
-        println!("{}: {n_frames} frames, rendered by {}", path.display(), renderer.name());
+        println!("{}: {n_done} frames, rendered by {}", path.display(), renderer.name());
     }
     Ok(())
 }
