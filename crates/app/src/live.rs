@@ -232,7 +232,7 @@ impl Live {
             self.troubles.add(&error);
         }
         if let Some(recorder) = &self.recorder {
-            recorder.push(features);
+            recorder.push(features, Instant::now());
         }
     }
 

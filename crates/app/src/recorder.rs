@@ -22,9 +22,16 @@ pub(crate) const FPS: u32 = 25;
 const MAX_WAITING: usize = 90_000;
 /// Longest pause that is recorded as a still picture, microseconds; longer ones are cut out.
 const MAX_STILL_US: u64 = 10_000_000;
+/// How far a still picture may make a recording longer than the time it took, microseconds. A jump
+/// of media time that would exceed it is cut out.
+const MAX_AHEAD_US: u64 = 2_000_000;
+/// Longest pause that is recorded in any case, microseconds: features that waited for the face come
+/// all at once.
+const SHORT_STILL_US: u64 = 1_000_000;
 
 enum Job {
-    Feature(Box<Feature>),
+    /// A decoded feature, and when it came.
+    Feature(Box<Feature>, Instant),
     Size(SizeChange),
     /// A new model for the features that follow.
     Model(Arc<FaceModel>),
@@ -94,12 +101,12 @@ impl Recorder {
         Ok(Self { jobs, worker, shared })
     }
 
-    /// Adds decoded features in order of media time; a second one of the same time replaces the
-    /// first.
-    pub(crate) fn push(&self, features: Vec<Feature>) {
+    /// Adds features that were decoded by `now`, in order of media time; a second one of the same time
+    /// replaces the first.
+    pub(crate) fn push(&self, features: Vec<Feature>, now: Instant) {
         for feature in features {
             // `finish` reports a failed writer; until then the call goes on.
-            let _ = self.jobs.try_send(Job::Feature(Box::new(feature)));
+            let _ = self.jobs.try_send(Job::Feature(Box::new(feature), now));
         }
     }
 
@@ -157,8 +164,9 @@ impl Worker {
         let mut last: Option<Feature> = None;
         // Media times of the first and of the next picture.
         let (mut first, mut next) = (MediaTime::ZERO, MediaTime::ZERO);
+        let mut started = None;
         for job in queue {
-            let feature = match job {
+            let (feature, came) = match job {
                 Job::Size(change) => {
                     self.size_changes.push_back(change);
                     continue;
@@ -167,8 +175,9 @@ impl Worker {
                     self.renderer.set_model(model);
                     continue;
                 }
-                Job::Feature(feature) => *feature,
+                Job::Feature(feature, came) => (*feature, came),
             };
+            let started = *started.get_or_insert(came);
             let Some(previous) = last else {
                 (first, next) = (feature.time, feature.time);
                 last = Some(feature);
@@ -179,7 +188,10 @@ impl Worker {
                 last = Some(if feature.time == previous.time { feature } else { previous });
                 continue;
             }
-            if feature.time.as_micros() - previous.time.as_micros() > MAX_STILL_US {
+            let pause = feature.time.as_micros() - previous.time.as_micros();
+            let took = came.saturating_duration_since(started).as_micros() as u64;
+            let is_ahead = self.n_frames * step + pause > took + took / 20 + MAX_AHEAD_US;
+            if pause > MAX_STILL_US || (pause > SHORT_STILL_US && is_ahead) {
                 next = feature.time;
             }
             while next < feature.time {
@@ -237,6 +249,8 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use face::Sizes;
     use types::{Code, HeadPose};
 
@@ -247,16 +261,37 @@ mod tests {
         Feature { time: MediaTime::of_frame(frame, FPS), pose, code: Code::NEUTRAL }
     }
 
+    /// Interval at which features come.
+    const INTERVAL: Duration = Duration::from_millis(40);
+
     fn recorded(name: &str, features: Vec<Feature>) -> Vec<u8> {
         let path = std::env::temp_dir().join(format!("{name}-{}.y4m", std::process::id()));
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
         let writer = ClipWriter::record(&path, FPS).unwrap();
         let recorder = Recorder::start(writer, model, 32).unwrap();
-        recorder.push(features);
+        let started = Instant::now();
+        for (i, feature) in (0..).zip(features) {
+            recorder.push(vec![feature], started + i * INTERVAL);
+        }
         let done = recorder.finish().0.unwrap();
         let bytes = std::fs::read(&done.paths[0]).unwrap();
         std::fs::remove_file(&done.paths[0]).unwrap();
         bytes
+    }
+
+    /// Returns the number of pictures of 32x32 pixels in a recording.
+    fn n_pictures(recording: &[u8]) -> usize {
+        recording.len() / (b"FRAME\n".len() + 32 * 32 * 3)
+    }
+
+    #[test]
+    fn media_time_that_jumps_ahead_makes_no_long_recording() {
+        // Ten features in 0.4 s, nine seconds of media time apart.
+        let jumps = recorded("jumps", (0..10).map(|i| feature(225 * i, 0.1)).collect());
+        assert!(n_pictures(&jumps) <= 60, "{} pictures", n_pictures(&jumps));
+        // Features that waited for the face: many at once, with short pauses.
+        let burst = recorded("burst", (0..50).map(|i| feature(5 * i, 0.1)).collect());
+        assert_eq!(n_pictures(&burst), 246);
     }
 
     #[test]

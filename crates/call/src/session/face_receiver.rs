@@ -5,6 +5,8 @@ use codec::{AccessUnit, Decoder, Profile};
 use transport::{JitterBuffer, ReceivedUnit, ReceiverReport};
 use types::{Feature, MediaTime, UnitNumber};
 
+use super::media_clock::MediaClock;
+
 /// Most units that wait for the peer's codec profile: twenty seconds at 25 units a second.
 const MAX_WAITING: usize = 512;
 
@@ -17,6 +19,7 @@ pub(crate) struct FaceReceiver {
     /// The unit that was decoded last.
     previous: Option<(UnitNumber, MediaTime)>,
     waiting: VecDeque<ReceivedUnit>,
+    clock: MediaClock,
     pub(crate) counts: ReceiveCounts,
 }
 
@@ -46,13 +49,19 @@ impl FaceReceiver {
             decoder: None,
             previous: None,
             waiting: VecDeque::new(),
+            clock: MediaClock::default(),
             counts: ReceiveCounts::default(),
         }
     }
 
     /// Starts over for a new link; `profile` is the peer's, if it is known already.
     pub(crate) fn restart(&mut self, profile: Option<Profile>) {
-        *self = Self { decoder: profile.map(Decoder::new), counts: self.counts, ..Self::new() };
+        *self = Self {
+            decoder: profile.map(Decoder::new),
+            clock: self.clock.on_new_link(),
+            counts: self.counts,
+            ..Self::new()
+        };
     }
 
     /// Stops decoding until the profile of another face file is known.
@@ -77,8 +86,15 @@ impl FaceReceiver {
     }
 
     /// Decodes the next unit that is due. Call again until there is none.
+    ///
+    /// A unit whose media time runs ahead of its arrival is counted as a bad packet and dropped.
     pub(crate) fn poll_decoded(&mut self, now: Instant) -> Option<DecodedUnit> {
-        while let Some(unit) = self.jitter_buffer.poll_unit(now) {
+        while let Some(mut unit) = self.jitter_buffer.poll_unit(now) {
+            let Some(time) = self.clock.place(unit.arrived, unit.time) else {
+                self.counts.bad_packets += 1;
+                continue;
+            };
+            unit.time = time;
             self.counts.payload_bytes += unit.bytes.len() as u64;
             if self.waiting.len() == MAX_WAITING {
                 self.waiting.pop_front();

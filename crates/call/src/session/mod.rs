@@ -10,6 +10,7 @@ mod face_transfer;
 mod io;
 mod links;
 mod liveness;
+mod media_clock;
 mod outgoing;
 mod peer_face;
 mod phase;

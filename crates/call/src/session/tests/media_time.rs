@@ -1,0 +1,42 @@
+//! Media time that does not go with real time.
+
+use types::Feature;
+
+use super::world::{GUEST, HOST, World, config, face_file, millis, nod, secs};
+use super::*;
+
+fn newest(world: &World) -> Feature {
+    *world.peers[HOST].features.last().expect("features have crossed")
+}
+
+#[test]
+fn nine_seconds_of_a_peer_whose_clock_runs_ahead_are_at_most_twelve() {
+    for factor in [2, 20, 200] {
+        let mut world = connected_with_faces();
+        for frame in 0..225 {
+            world.send_feature(GUEST, &nod(frame * factor));
+            world.run_for(millis(40));
+        }
+        world.run_for(secs(1));
+        let first = world.peers[HOST].features[0].time;
+        let span = newest(&world).time.saturating_since(first);
+        assert!((secs(5)..secs(12)).contains(&span), "{span:?} at {factor} times the speed");
+        assert!(world.peers[HOST].stats.bad_messages > 20, "{factor}");
+    }
+}
+
+#[test]
+fn a_restarted_peer_is_shown_at_once_though_its_clock_starts_again() {
+    let mut world = connected_with_faces();
+    world.nod_for(GUEST, 0..500);
+    let before = newest(&world).time;
+    world.kill(GUEST);
+    world.run_for(secs(7));
+    let face = Some(Bytes::from(face_file(2).public_bytes()));
+    let again = world.add(SessionConfig { face, ..config(Role::Guest, 3) });
+    world.run_for(secs(12));
+    world.nod_for(again, 0..50);
+    let gap = newest(&world).time.saturating_since(before);
+    assert!((secs(19)..secs(23)).contains(&gap), "{gap:?}");
+    assert_eq!(world.peers[HOST].stats.bad_messages, 0);
+}
