@@ -15,6 +15,9 @@ Whoever holds such a file can show that face saying and doing anything. It stays
 encrypted; during a call your peer receives the part that draws the face and the room.
 Is it your own face, or do you have the person's consent? Enroll it? [y/N] ";
 
+/// Longest answer that is read, bytes.
+const MAX_ANSWER_BYTES: u64 = 100;
+
 /// Consent to enroll a face on the command line. `None` for the actor, who is nobody.
 ///
 /// # Errors
@@ -41,16 +44,15 @@ pub(crate) fn ask(source: &SourceSpec, is_stated: bool) -> anyhow::Result<Option
 }
 
 /// Asks a question and returns whether the answer is yes. No answer is no.
-fn is_confirmed(
+pub(crate) fn is_confirmed(
     answers: &mut impl BufRead,
     terminal: &mut impl Write,
     question: &str,
 ) -> std::io::Result<bool> {
     write!(terminal, "{question}")?;
     terminal.flush()?;
-    let mut answer = String::new();
-    answers.read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+    let answer = capture::read_line(answers, MAX_ANSWER_BYTES)?;
+    Ok(["y", "yes"].contains(&answer.to_lowercase().as_str()))
 }
 
 /// Returns a record of consent given at this moment.

@@ -1,6 +1,6 @@
 //! Recorded streams: opening, length, and features at a frame rate.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::iter::Peekable;
 use std::path::Path;
 
@@ -8,6 +8,8 @@ use anyhow::Context;
 use call::{DecodeStreamError, StreamDecoder};
 use face::FaceFile;
 use types::{Feature, MediaTime};
+
+use crate::consent::is_confirmed;
 
 /// Longest video that is rendered without a question, microseconds: an hour.
 const LONG_US: u64 = 3_600_000_000;
@@ -99,11 +101,9 @@ pub(super) fn agreed_length(
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         anyhow::bail!("{told}; add --yes to render them all");
     }
-    eprint!("{told}; render them all? [y/N] ");
-    std::io::stderr().flush()?;
-    let answer =
-        capture::read_line(std::io::stdin().lock(), 100).context("cannot read the answer")?;
-    anyhow::ensure!(["y", "yes"].contains(&answer.to_lowercase().as_str()), "nothing was rendered");
+    let question = format!("{told}; render them all? [y/N] ");
+    let (mut stdin, mut stderr) = (std::io::stdin().lock(), std::io::stderr());
+    anyhow::ensure!(is_confirmed(&mut stdin, &mut stderr, &question)?, "nothing was rendered");
     Ok(n_pictures)
 }
 
