@@ -11,8 +11,8 @@ use crate::part_name::is_part;
 use crate::temporary::Temporary;
 
 /// Parts of temporary names, which are hidden and recognizable: `.feathercall-Xq2f9a.tmp`.
-const PREFIX: &str = ".feathercall-";
-const SUFFIX: &str = ".tmp";
+pub(crate) const PREFIX: &str = ".feathercall-";
+pub(crate) const SUFFIX: &str = ".tmp";
 
 /// Writes a file atomically: readers see the old contents or all of `bytes`, never a part.
 ///
@@ -163,7 +163,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 }
 
 /// Removes the temporary name, which means nothing to a user, from an error.
-fn without_temporary_name(error: &io::Error) -> io::Error {
+pub(crate) fn without_temporary_name(error: &io::Error) -> io::Error {
     match error.kind() {
         kind @ io::ErrorKind::NotFound => io::Error::new(kind, "the folder does not exist"),
         kind => kind.into(),

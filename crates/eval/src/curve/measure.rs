@@ -1,10 +1,10 @@
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
-use capture::write_file;
+use capture::{ScratchFolder, write_file};
 use face::FaceFile;
 use types::{MediaTime, Rate, SquareFrame};
 
@@ -93,17 +93,19 @@ impl Curves {
         );
         let n_runs = SIDES.len() * available.iter().map(|codec| codec.crfs.len()).sum::<usize>();
         let mut n_done = 0;
+        // The frames show a person.
+        let scratch = ScratchFolder::create(folder)?;
         for side in SIDES {
-            let raw = ScratchFile(folder.join(format!("frames-{side}.rgb.part")));
-            let n_frames = write_raw(clip, self.frames, side, &raw.0)?;
+            let raw = scratch.path().join("frames.rgb");
+            let n_frames = write_raw(clip, self.frames, side, &raw)?;
             for codec in &available {
                 for &crf in codec.crfs {
-                    let coded = ScratchFile(folder.join(format!("coded.part.{}", codec.extension)));
-                    ffmpeg::encode(codec, crf, side, self.fps, &raw.0, &coded.0)?;
-                    let bytes = codec.payload(fs::metadata(&coded.0)?.len(), n_frames);
-                    let decoded = ScratchFile(folder.join("decoded.rgb.part"));
-                    ffmpeg::decode(&coded.0, &decoded.0)?;
-                    let quality = score(&raw.0, &decoded.0, side, n_frames)?;
+                    let coded = scratch.path().join(format!("coded.{}", codec.extension));
+                    ffmpeg::encode(codec, crf, side, self.fps, &raw, &coded)?;
+                    let bytes = codec.payload(fs::metadata(&coded)?.len(), n_frames);
+                    let decoded = scratch.path().join("decoded.rgb");
+                    ffmpeg::decode(&coded, &decoded)?;
+                    let quality = score(&raw, &decoded, side, n_frames)?;
                     let seconds = n_frames as f64 / f64::from(self.fps.max(1));
                     self.points.push(CurvePoint {
                         codec: codec.name.to_owned(),
@@ -119,15 +121,6 @@ impl Curves {
             }
         }
         Ok(())
-    }
-}
-
-/// File that is removed on drop.
-struct ScratchFile(PathBuf);
-
-impl Drop for ScratchFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
 
