@@ -162,6 +162,10 @@ fn nobody_is_enrolled_without_consent() {
     let args = ["enroll", "--from", "clip.y4m", "--out", "me.face", "--i-consent"];
     assert!(computer.fails(&args, 1).contains("clip.y4m"));
     assert!(!computer.path("me.face").exists());
+    // What an enrollment that fails leaves behind is named.
+    fs::write(computer.path("me.face.part"), "training state").unwrap();
+    let told = computer.fails(&args, 1);
+    assert!(told.contains("me.face.part") && told.contains("files --remove"), "{told}");
 }
 
 #[test]
@@ -173,26 +177,43 @@ fn what_was_interrupted_is_listed_and_removed_and_nothing_else() {
     let header = br#"{"__metadata__":{"fingerprint":"a face"}}"#;
     let state = [&(header.len() as u64).to_le_bytes()[..], header].concat();
     let old = computer.path("home/feathercall/faces/Ada.face.part");
-    for path in [&old, &computer.path("running.face.part")] {
-        fs::write(path, &state).unwrap();
+    fs::write(&old, &state).unwrap();
+    let recording = computer.path("call.part-2.mp4");
+    fs::write(&recording, b"\0\0\0\x24ftypisom\0\0\x02\0isomiso2iso6avc1mp41\0\0\0\x10free")
+        .unwrap();
+    let holiday = computer.path("holiday.part-2.mp4");
+    fs::write(&holiday, b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41\0\0\0\x08free").unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(1);
+    for path in [&old, &recording, &holiday] {
+        fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
     }
-    let hour_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(1);
-    fs::File::options().write(true).open(&old).unwrap().set_modified(hour_ago).unwrap();
+    fs::write(computer.path("running.face.part"), &state).unwrap();
     fs::write(computer.path("notes.part"), "a file of somebody else").unwrap();
     let plain = computer.put_plain_face("home/feathercall/faces/Ada.face");
 
     let told = computer.succeeds(&["files"]);
-    for says in ["1234 bytes", "Ada.face:", "Ada.face.part", "running.face.part", "--remove"] {
+    for says in [
+        "1234 bytes",
+        "Ada.face:",
+        "Ada.face.part",
+        "running.face.part",
+        "call.part-2.mp4",
+        "--remove",
+    ] {
         assert!(told.contains(says), "{says} in {told}");
     }
-    assert!(!told.contains("notes.part"), "{told}");
+    assert!(!told.contains("notes.part") && !told.contains("holiday"), "{told}");
     // Listing has encrypted the face of an earlier version.
     let face = fs::read(computer.path("home/feathercall/faces/Ada.face")).unwrap();
     assert!(vault::is_sealed(&face) && face.len() == plain.len() + vault::SEALED_OVERHEAD);
 
     computer.succeeds(&["files", "--remove"]);
-    assert!(!old.exists() && !computer.path(".feathercall-crash1.tmp").exists());
-    for kept in ["running.face.part", "notes.part", "home/feathercall/faces/Ada.face"] {
+    for removed in [&old, &recording, &computer.path(".feathercall-crash1.tmp")] {
+        assert!(!removed.exists(), "{}", removed.display());
+    }
+    for kept in
+        ["running.face.part", "notes.part", "holiday.part-2.mp4", "home/feathercall/faces/Ada.face"]
+    {
         assert!(computer.path(kept).exists(), "{kept}");
     }
 }

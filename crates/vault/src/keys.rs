@@ -271,6 +271,8 @@ mod tests {
         let named = Keys::in_file(path.clone());
         let (key, _) = named.own().unwrap();
         assert_eq!(named.own().unwrap().0, key);
+        // A process that creates the key at the same time gets this one.
+        assert_eq!(key_file::create(&path).unwrap(), key);
         let sealed = key.seal(Content::Face, b"face").unwrap();
         let other = Keys::in_file(folder.path().join("other"));
         other.own().unwrap();
