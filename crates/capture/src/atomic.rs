@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::errors::WriteError;
-use crate::part_name::is_part;
+use crate::part_name::is_unfinished_clip;
 use crate::temporary::Temporary;
 
 /// Parts of temporary names, which are hidden and recognizable: `.feathercall-Xq2f9a.tmp`.
@@ -100,7 +100,8 @@ pub fn abandoned_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_temporary = name.starts_with(PREFIX) && name.ends_with(SUFFIX);
-        if (is_temporary || is_part(&entry.path())) && !is_locked(&entry.path()) {
+        let is_ours = is_temporary || is_unfinished_clip(&entry.path());
+        if is_ours && !is_locked(&entry.path()) {
             abandoned.push(entry.path());
         }
     }
@@ -217,7 +218,12 @@ mod tests {
         let folder = Folder::new("atomic-abandoned");
         let file = AtomicFile::create(&folder.join("a")).unwrap();
         fs::write(folder.join(".feathercall-crash1.tmp"), "half").unwrap();
-        fs::write(folder.join("call.part.mp4"), "half").unwrap();
+        let growing = b"\0\0\0\x24ftypisom\0\0\x02\0isomiso2iso6avc1mp41\0\0\0\x10free";
+        fs::write(folder.join("call.part.mp4"), growing).unwrap();
+        // Somebody's film, and a folder of somebody's notes.
+        fs::write(folder.join("holiday.part-2.mp4"), b"\0\0\0\x20ftypisom").unwrap();
+        fs::create_dir(folder.join("book.part")).unwrap();
+        fs::write(folder.join("book.part/notes"), "mine").unwrap();
         fs::write(folder.join(".others.tmp"), "not ours").unwrap();
         let abandoned = abandoned_files(&folder.0).unwrap();
         let left = [".feathercall-crash1.tmp", "call.part.mp4"].map(|name| folder.join(name));

@@ -1,6 +1,5 @@
 //! `feathercall files`
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,13 +9,10 @@ use anyhow::Context;
 
 use crate::face_files;
 
-/// What changed less than this time ago is being written: checkpoints every 20 seconds, recordings
-/// every second while there are pictures.
-const IN_USE: Duration = Duration::from_mins(2);
+/// A checkpoint that changed less than this time ago belongs to an enrollment that is running: it is
+/// written every 20 seconds.
+const IN_USE: Duration = Duration::from_mins(1);
 
-/// First bytes of an MP4 file of ours that is being written: its brands, and the room for the header
-/// that makes it complete.
-const GROWING_MP4: &[u8] = b"\0\0\0\x24ftypisom\0\0\x02\0isomiso2iso6avc1mp41\0\0\0\x10free";
 const TRAINING_STATE: &str =
     "training state of an unfinished enrollment, a model of a person; continue it with --resume";
 
@@ -107,16 +103,12 @@ fn unfinished_in(folder: &Path) -> io::Result<Vec<Unfinished>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     paths.sort();
     for path in paths {
-        let what = if is_training_state(&path) {
-            TRAINING_STATE
-        } else if is_part_recording(&path) {
-            "an interrupted recording, which can be played"
-        } else {
-            continue;
-        };
-        let modified = path.metadata().and_then(|about| about.modified()).ok();
-        let age = modified.and_then(|modified| modified.elapsed().ok());
-        unfinished.push(Unfinished { path, what, is_in_use: age.is_some_and(|age| age < IN_USE) });
+        if is_training_state(&path) {
+            let modified = path.metadata().and_then(|about| about.modified()).ok();
+            let age = modified.and_then(|modified| modified.elapsed().ok());
+            let is_in_use = age.is_some_and(|age| age < IN_USE);
+            unfinished.push(Unfinished { path, what: TRAINING_STATE, is_in_use });
+        }
     }
     Ok(unfinished)
 }
@@ -130,39 +122,6 @@ fn is_training_state(path: &Path) -> bool {
     let is_plain =
         header.starts_with(b"{") && header.windows(13).any(|key| key == b"\"fingerprint\"");
     is_plain || vault::is_sealed(&start)
-}
-
-/// Returns whether a path is a recording that was not completed: `CALL.part.mp4`,
-/// `CALL.part-2.y4m`, or a folder `CALL.part` of numbered pictures. Files of somebody else that are
-/// called like that are left alone.
-fn is_part_recording(path: &Path) -> bool {
-    let is_part = |name: Option<&OsStr>| {
-        let name = name.unwrap_or_default().to_string_lossy();
-        name.strip_prefix("part").is_some_and(|rest| {
-            let number = rest.strip_prefix('-').unwrap_or("2");
-            (rest.is_empty() || rest.starts_with('-')) && number.parse::<u32>().is_ok()
-        })
-    };
-    if path.is_dir() {
-        return is_part(path.extension()) && holds_only_pictures(path);
-    }
-    let is_named = is_part(path.file_stem().and_then(|stem| Path::new(stem).extension()));
-    let begins = |with: &[u8]| start_of(path).starts_with(with);
-    match path.extension().and_then(OsStr::to_str) {
-        Some("mp4") => is_named && begins(GROWING_MP4),
-        Some("y4m") => is_named && begins(b"YUV4MPEG2 "),
-        _ => false,
-    }
-}
-
-/// Returns whether everything in a folder is called like the pictures of a recording, `000012.png`.
-fn holds_only_pictures(folder: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(folder) else { return false };
-    entries.flatten().all(|entry| {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".png"));
-        number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|c| c.is_ascii_digit()))
-    })
 }
 
 /// Returns the first bytes of a file; none if it cannot be read.
