@@ -7,6 +7,7 @@ use capture::SourceSpec;
 use face::{Consent, ConsentForm};
 
 use crate::commands::UsageError;
+use crate::output;
 
 /// What a person should know before they consent.
 const QUESTION: &str = "\
@@ -30,14 +31,15 @@ pub(crate) fn ask(source: &SourceSpec, is_stated: bool) -> anyhow::Result<Option
     if is_stated {
         return Ok(Some(given_now(ConsentForm::Option)));
     }
-    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
-    if !stdin.is_terminal() || !stderr.is_terminal() {
+    let stdin = std::io::stdin();
+    let terminal = output::terminal().filter(|_| stdin.is_terminal());
+    let Some(mut terminal) = terminal else {
         let message = "a face is enrolled only with the person's consent, and there is no terminal to ask on; \
                        state it with --i-consent";
         return Err(UsageError(message.to_owned()).into());
-    }
+    };
     anyhow::ensure!(
-        is_confirmed(&mut stdin.lock(), &mut stderr, QUESTION)?,
+        is_confirmed(&mut stdin.lock(), &mut terminal, QUESTION)?,
         "nothing was enrolled, because consent was not given"
     );
     Ok(Some(given_now(ConsentForm::Terminal)))

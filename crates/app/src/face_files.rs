@@ -1,7 +1,7 @@
 //! Face files: the built-in one, the user's own, any other; encrypted or plain.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -10,6 +10,8 @@ use anyhow::Context;
 use etcetera::BaseStrategy as _;
 use face::FaceFile;
 use vault::{Content, KeyPlace, Keys};
+
+use crate::output;
 
 /// Face of the actor, which ships with the program.
 const DEMO_FACE: &[u8] = include_bytes!("../../../assets/demo.face");
@@ -30,7 +32,7 @@ pub(crate) struct StoredFace {
 pub(crate) fn read(path: &Path) -> anyhow::Result<FaceFile> {
     let StoredFace { face, is_encrypted } = load(path)?;
     let is_own = face.sender.is_some() && face.to_bytes() != DEMO_FACE;
-    if is_own && !is_encrypted && std::io::stderr().is_terminal() {
+    if is_own && !is_encrypted && output::terminal().is_some() {
         let path = path.display();
         eprintln!("hint: {path} is not encrypted; `feathercall model encrypt {path}` does it");
     }
