@@ -31,6 +31,13 @@ impl ActorSource {
         ActorVoice { actor: Arc::clone(&self.actor), n_sounds: 0 }
     }
 
+    /// Leaves out the frames before `time`, which costs nothing.
+    pub(crate) fn skip_to(&mut self, time: MediaTime) {
+        while MediaTime::of_frame(self.n_frames, ACTOR_FPS) < time {
+            self.n_frames += 1;
+        }
+    }
+
     pub(crate) fn next_frame(&mut self) -> SquareFrame {
         let time = MediaTime::of_frame(self.n_frames, ACTOR_FPS);
         self.n_frames += 1;

@@ -70,6 +70,12 @@ impl Handoff {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the media time that is due now; `None` before the first frame.
+    fn media_time(&self) -> Option<MediaTime> {
+        let start = self.lock().start;
+        start.map(|(zero, first)| first + zero.elapsed())
+    }
+
     /// Waits until `due`, or until the source is stopped.
     fn wait_until<'a>(
         &'a self,
@@ -101,7 +107,10 @@ impl Paced {
         shared.lock().sound_ended = sound.is_none();
         let (sender, receiver) = sync_channel(if is_live { 1 } else { N_AHEAD });
         // Not joined: it may be blocked in a camera's driver. It ends at its next frame.
-        thread::spawn(move || decode(source, &sender));
+        thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || decode(source, &shared, &sender)
+        });
         let step = Duration::from_secs(1) / fps.max(1);
         let mut waiters = vec![thread::spawn({
             let shared = Arc::clone(&shared);
@@ -181,9 +190,14 @@ impl PacedSounds {
     }
 }
 
-/// Reads ahead until the source ends or the receiver is gone.
-fn decode(mut source: Source, out: &SyncSender<Decoded>) {
-    while let Some(decoded) = source.next_frame().transpose() {
+/// Reads ahead until the source ends or the receiver is gone. Frames that are overdue are not even made, if
+/// the source can do without.
+fn decode(mut source: Source, shared: &Handoff, out: &SyncSender<Decoded>) {
+    loop {
+        if let Some(now) = shared.media_time() {
+            source.skip_to(now);
+        }
+        let Some(decoded) = source.next_frame().transpose() else { return };
         let is_error = decoded.is_err();
         if out.send(decoded).is_err() || is_error {
             return;
@@ -316,6 +330,20 @@ mod tests {
         assert!(times.iter().copied().eq(expected), "{times:?}");
         drop(paced);
         assert!(sounds.wait().is_none());
+    }
+
+    #[test]
+    fn frames_of_the_actor_that_are_overdue_are_not_made() {
+        let shared = Handoff::default();
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+        shared.lock().start = Some((long_ago, MediaTime::ZERO));
+        let (sender, items) = sync_channel(1);
+        let source = Source::open(&SourceSpec::Actor).unwrap();
+        let decoder = thread::spawn(move || decode(source, &shared, &sender));
+        let first = items.recv().unwrap().unwrap();
+        assert!(first.time() >= MediaTime::from_micros(5_000_000), "{:?}", first.time());
+        drop(items);
+        decoder.join().unwrap();
     }
 
     #[test]

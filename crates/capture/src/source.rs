@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use types::{Sound, SquareFrame};
+use types::{MediaTime, Sound, SquareFrame};
 
 use crate::actor_source::{ACTOR_FPS, ActorSource, ActorVoice};
 use crate::camera::Camera;
@@ -160,6 +160,14 @@ impl Source {
     /// If the file cannot be read. Damaged sound is replaced by silence.
     pub fn next_sound(&mut self) -> Result<Option<Sound>, ReadError> {
         self.sound.as_mut().map_or(Ok(None), SourceSound::next)
+    }
+
+    /// Leaves out the frames before `time` if that saves work: those of the actor. A clip has to be decoded
+    /// in full.
+    pub(crate) fn skip_to(&mut self, time: MediaTime) {
+        if let Kind::Actor(actor) = &mut self.kind {
+            actor.skip_to(time);
+        }
     }
 
     /// Takes the sound away from the frames, so that another thread can read it.
