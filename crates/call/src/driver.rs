@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use rayon::ThreadPoolBuilder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -15,7 +16,9 @@ use crate::event::{End, Event};
 use crate::face_sender::FaceSender;
 use crate::link::LinkHandle;
 use crate::rendezvous::EmbeddedRendezvous;
-use crate::session::{Input, LinkCommand, LinkEvent, LinkId, Output, Session, SessionConfig};
+use crate::session::{
+    FaceReadJob, Input, LinkCommand, LinkEvent, LinkId, Output, ReadFace, Session, SessionConfig,
+};
 use crate::shared::{Shared, lock};
 use crate::signaling_client::RunningClient;
 use crate::sound_threads::{MicrophoneThread, PlaybackThread};
@@ -134,7 +137,8 @@ impl Running {
                 Output::ReadFace(job) => {
                     let inputs = driver.inputs.clone();
                     tokio::task::spawn_blocking(move || {
-                        let _ = inputs.blocking_send(Input::FaceRead(Box::new(job.run())));
+                        let _ =
+                            inputs.blocking_send(Input::FaceRead(Box::new(run_on_one_thread(job))));
                     });
                 }
                 Output::PeerFace(model) => *lock(&driver.shared.model) = Some(model),
@@ -181,6 +185,15 @@ impl Running {
             signaling.close().await;
         }
         *lock(&driver.shared.end) = Some(end);
+    }
+}
+
+/// Reads a face on one thread: in the pool of all threads it would be before the tracker of our own
+/// face.
+fn run_on_one_thread(job: FaceReadJob) -> ReadFace {
+    match ThreadPoolBuilder::new().num_threads(1).build() {
+        Ok(pool) => pool.install(|| job.run()),
+        Err(_) => job.run(),
     }
 }
 

@@ -1,13 +1,18 @@
 //! The sender's chain from a frame to an access unit: tracker and encoder.
 
 use codec::{EncodedUnit, Encoder, FramePlan};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use track::{PersonTracker, RefinementBudget};
 use types::SquareFrame;
+
+use crate::load_estimator::Effort;
 
 /// Tracker and encoder, shared by a call and `feathercall encode`.
 pub(crate) struct FaceEncoder {
     tracker: PersonTracker,
     encoder: Encoder,
+    /// For frames that are tracked on one thread; made when it is needed.
+    one_thread: Option<ThreadPool>,
 }
 
 /// Result of encoding one frame.
@@ -20,7 +25,7 @@ pub(crate) struct EncodedFrame {
 
 impl FaceEncoder {
     pub(crate) fn new(tracker: PersonTracker, encoder: Encoder) -> Self {
-        Self { tracker, encoder }
+        Self { tracker, encoder, one_thread: None }
     }
 
     pub(crate) fn encoder(&mut self) -> &mut Encoder {
@@ -29,20 +34,27 @@ impl FaceEncoder {
 
     /// Tracks a frame and encodes its feature.
     ///
-    /// A frame that becomes a unit is always refined fully. `intermediate_budget` applies to the
-    /// frames between units that the encoder codes midpoints of; all others are only followed.
+    /// The budget between units applies to the frames that the encoder codes midpoints of; all others
+    /// are only followed.
     pub(crate) fn encode(
         &mut self,
         frame: &SquareFrame,
         is_last: bool,
-        intermediate_budget: RefinementBudget,
+        effort: Effort,
     ) -> EncodedFrame {
         let budget = match self.encoder.plan(frame.time(), is_last) {
-            FramePlan::Unit => RefinementBudget::Full,
-            FramePlan::Intermediate => intermediate_budget,
+            FramePlan::Unit => effort.unit,
+            FramePlan::Intermediate => effort.intermediate,
             FramePlan::Skip => RefinementBudget::None,
         };
-        let tracked = self.tracker.track(frame, budget);
+        if effort.single_threaded && self.one_thread.is_none() {
+            self.one_thread = ThreadPoolBuilder::new().num_threads(1).build().ok();
+        }
+        let tracker = &mut self.tracker;
+        let tracked = match &self.one_thread {
+            Some(pool) if effort.single_threaded => pool.install(|| tracker.track(frame, budget)),
+            _ => tracker.track(frame, budget),
+        };
         let unit = tracked.feature().and_then(|feature| self.encoder.push(&feature, is_last));
         EncodedFrame { face_found: tracked.has_face(), unit }
     }

@@ -8,10 +8,11 @@ use codec::{
     StreamSpan,
 };
 use face::FaceFile;
-use track::{PersonError, PersonTracker, RefinementBudget};
+use track::{PersonError, PersonTracker};
 use types::{Feature, FeatureTimeline, Rate, UnitNumber};
 
 use crate::face_encoder::FaceEncoder;
+use crate::load_estimator::Effort;
 
 /// Why a clip could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +88,7 @@ pub fn encode_stream(
     while let Some(frame) = next {
         next = source.next_frame()?;
         // Other than a call, a file ends, and its last frame becomes a unit.
-        let unit = encoder.encode(&frame, next.is_none(), RefinementBudget::Full).unit;
+        let unit = encoder.encode(&frame, next.is_none(), Effort::FULL).unit;
         stream.units.extend(unit.map(|unit| (unit.time, unit.unit)));
         n_frames += 1;
         progress(n_frames);

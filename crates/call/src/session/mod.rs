@@ -39,6 +39,7 @@ pub(crate) use io::{
 use links::Links;
 use outgoing::packetizer_settings;
 use peer_face::PeerFace;
+pub(crate) use peer_face::{FaceReadJob, ReadFace};
 use phase::Phase;
 use signaling::OtherGuest;
 use statistics::Statistics;
