@@ -61,6 +61,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         write("invite", name, Invite { meeting_point, secret: secret() }.to_string().as_bytes())?;
     }
+    let challenge = std::array::from_fn(|i| i as u8);
+    for (name, role) in [("host", Role::Host), ("guest", Role::Guest)] {
+        write("seat_proof", name, &secret().room_key().prove_seat(role, &challenge))?;
+    }
     write("manual_answer", "answer", ManualAnswer(vec![5; 60]).to_string().as_bytes())?;
     packets_and_units()?;
     write("codec_profile", "actor", &actor::profile().to_bytes())?;

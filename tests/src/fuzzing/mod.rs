@@ -19,7 +19,7 @@ use face::FaceFile;
 use sha2::{Digest, Sha256};
 use transport::{
     Control, Invite, JitterBuffer, ManualAnswer, MeetingPoint, Packetizer, PacketizerSettings,
-    Role, Seal, Secret, Signal,
+    Role, Seal, Secret, Signal, verify_seat_proof,
 };
 use types::{FeatureTimeline, MediaTime, Rate, UnitNumber};
 
@@ -36,13 +36,14 @@ const MAX_CLIP_FRAMES: usize = 8;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("packet", packet),
     ("control_message", control_message),
     ("signal", signal),
     ("sealed_message", sealed_message),
     ("invite", invite),
     ("manual_answer", manual_answer),
+    ("seat_proof", seat_proof),
     ("access_unit", access_unit),
     ("stream_file", stream_file),
     ("codec_profile", codec_profile),
@@ -133,6 +134,15 @@ pub fn invite(bytes: &[u8]) {
     let link = Invite { meeting_point: MeetingPoint::Manual { offer: bytes.to_vec() }, secret };
     if let Ok(parsed) = link.to_string().parse::<Invite>() {
         assert_eq!(parsed, link, "a manual link survives printing");
+    }
+}
+
+/// Checks a proof for a seat at a rendezvous service.
+pub fn seat_proof(bytes: &[u8]) {
+    let key = Secret::new(std::array::from_fn(|i| i as u8 * 17)).room_key();
+    let challenge = std::array::from_fn(|i| i as u8);
+    if let Ok(role) = verify_seat_proof(bytes, &key.room(), &challenge) {
+        assert_eq!(bytes, key.prove_seat(role, &challenge), "no proof but our own is accepted");
     }
 }
 
