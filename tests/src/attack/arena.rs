@@ -13,6 +13,7 @@ use transport::{Invite, Secret};
 
 use super::lossy_path::{Conditions, LossyPath};
 use super::process::Process;
+use super::switchboard::Protocol;
 
 /// How long a process may take to print its link, on a busy machine.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
@@ -126,6 +127,11 @@ impl Arena {
     /// Returns whether hosts are asked before a guest is let in.
     pub fn has_admission(&self) -> bool {
         self.has_option("--auto-admit")
+    }
+
+    /// Returns the version of the protocol that the program speaks.
+    pub fn protocol(&self) -> Protocol {
+        if self.has_option("--relay-only") { Protocol::V2 } else { Protocol::V1 }
     }
 
     /// Starts the program.

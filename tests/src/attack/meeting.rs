@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
+use transport::Role;
 
 use super::arena::{CONNECTED, words};
-use super::{Arena, Attack, Outcome, Process};
+use super::{Arena, Attack, Outcome, Process, Protocol};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -39,13 +40,13 @@ pub(super) fn attacks() -> Vec<Attack> {
         },
         Attack {
             name: "ping-flood",
-            what: "5,000 pings from one socket: it is closed",
+            what: "5,000 pings from one member: its socket is closed",
             before: "still open",
             run: |arena| Box::pin(ping_flood(arena)),
         },
         Attack {
             name: "junk-at-the-door",
-            what: "junk on 200 sockets of one address: an honest call succeeds meanwhile",
+            what: "junk on 200 sockets of a stranger: an honest call succeeds meanwhile",
             before: "connected after 0.4 s",
             run: |arena| Box::pin(junk_at_the_door(arena)),
         },
@@ -88,7 +89,7 @@ async fn connect_as_stranger(address: SocketAddr) -> anyhow::Result<TcpStream> {
 
 /// Returns the path of a room for the version of the program.
 fn path(arena: &Arena, room: &str) -> String {
-    format!("/v{}/{room}", if arena.has_admission() { 2 } else { 1 })
+    format!("/v{}/{room}", arena.protocol().version())
 }
 
 /// Returns address and room of a link.
@@ -193,7 +194,15 @@ async fn idle_sockets(arena: &Arena) -> anyhow::Result<Outcome> {
 
 async fn ping_flood(arena: &Arena) -> anyhow::Result<Outcome> {
     let (service, address) = service(arena).await?;
-    let mut socket = enter(arena, address, "room-of-nobody").await?;
+    // A member like any other: only in version 1 was that possible without a secret.
+    let secret = transport::Secret::new([3; transport::SECRET_BYTES]);
+    let mut socket = enter(arena, address, &secret.room()).await?;
+    if arena.protocol() == Protocol::V2 {
+        let challenge = socket.next().await.context("no challenge")??.into_data();
+        let proof = secret.room_key().prove_seat(Role::Guest, challenge[..].try_into()?);
+        socket.send(Message::Binary(Bytes::copy_from_slice(&proof))).await?;
+        sleep(millis(200)).await;
+    }
     let before = service.resources().processor;
     let (mut n_sent, begin) = (0, Instant::now());
     while n_sent < 5000 && begin.elapsed() < seconds(10) {
