@@ -5,7 +5,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use track::{PersonTracker, RefinementBudget};
 use types::SquareFrame;
 
-use crate::load_estimator::Effort;
+use crate::load_estimator::FrameBudget;
 
 /// Tracker and encoder, shared by a call and `feathercall encode`.
 pub(crate) struct FaceEncoder {
@@ -40,20 +40,22 @@ impl FaceEncoder {
         &mut self,
         frame: &SquareFrame,
         is_last: bool,
-        effort: Effort,
+        budget: FrameBudget,
     ) -> EncodedFrame {
-        let budget = match self.encoder.plan(frame.time(), is_last) {
-            FramePlan::Unit => effort.unit,
-            FramePlan::Intermediate => effort.intermediate,
+        let refinement = match self.encoder.plan(frame.time(), is_last) {
+            FramePlan::Unit => budget.unit,
+            FramePlan::Intermediate => budget.intermediate,
             FramePlan::Skip => RefinementBudget::None,
         };
-        if effort.single_threaded && self.one_thread.is_none() {
+        if budget.single_threaded && self.one_thread.is_none() {
             self.one_thread = ThreadPoolBuilder::new().num_threads(1).build().ok();
         }
         let tracker = &mut self.tracker;
         let tracked = match &self.one_thread {
-            Some(pool) if effort.single_threaded => pool.install(|| tracker.track(frame, budget)),
-            _ => tracker.track(frame, budget),
+            Some(pool) if budget.single_threaded => {
+                pool.install(|| tracker.track(frame, refinement))
+            }
+            _ => tracker.track(frame, refinement),
         };
         let unit = tracked.feature().and_then(|feature| self.encoder.push(&feature, is_last));
         EncodedFrame { face_found: tracked.has_face(), unit }

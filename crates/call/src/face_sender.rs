@@ -262,7 +262,7 @@ impl Worker {
         }
         let begun = Instant::now();
         let FrameEncoder::Tracking(encoder) = &mut self.encoder else { return None };
-        let encoded = encoder.encode(frame, false, load.effort(is_late));
+        let encoded = encoder.encode(frame, false, load.budget(is_late));
         let took = begun.elapsed();
         let is_unit = encoded.unit.is_some();
         self.send(encoded.face_found, encoded.unit, took);

@@ -15,7 +15,7 @@ const RECOVERED_AFTER: u32 = 12;
 
 /// What may be done for a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Effort {
+pub(crate) struct FrameBudget {
     /// Budget of a frame that becomes a unit.
     pub(crate) unit: RefinementBudget,
     /// Budget of a frame between two units.
@@ -25,7 +25,7 @@ pub(crate) struct Effort {
     pub(crate) single_threaded: bool,
 }
 
-impl Effort {
+impl FrameBudget {
     /// Everything that improves a feature.
     pub(crate) const FULL: Self = Self {
         unit: RefinementBudget::Full,
@@ -34,7 +34,7 @@ impl Effort {
     };
 }
 
-/// Estimate of how busy the sender is, which sets the effort for each frame.
+/// Estimate of how busy the sender is, which sets the budget of each frame.
 ///
 /// A slow sender reduces the work on the frames between units instead of dropping frames: they are
 /// refined fully if a unit's frame takes less than half of the frame interval, not at all if the next
@@ -80,8 +80,8 @@ impl LoadEstimator {
         self.mean = Some(self.mean.map_or(took, |mean| mean + (took - mean) * WEIGHT));
     }
 
-    /// Returns the effort for the next frame; `is_late` if the frame after it waits already.
-    pub(crate) fn effort(&self, is_late: bool) -> Effort {
+    /// Returns the budget of the next frame; `is_late` if the frame after it waits already.
+    pub(crate) fn budget(&self, is_late: bool) -> FrameBudget {
         let intermediate = if is_late || self.is_overloaded {
             RefinementBudget::None
         } else if self.mean.is_some_and(|mean| mean < QUICK * self.interval) {
@@ -91,7 +91,7 @@ impl LoadEstimator {
         };
         let unit =
             if self.is_overloaded { RefinementBudget::Reduced } else { RefinementBudget::Full };
-        Effort { unit, intermediate, single_threaded: self.is_overloaded }
+        FrameBudget { unit, intermediate, single_threaded: self.is_overloaded }
     }
 }
 
@@ -107,15 +107,15 @@ mod tests {
     fn a_late_sender_refines_nothing_between_units_and_a_quick_one_refines_fully() {
         let mut load = LoadEstimator::new(25);
         assert_eq!(
-            load.effort(false).intermediate,
+            load.budget(false).intermediate,
             RefinementBudget::Reduced,
             "nothing is known yet"
         );
         let mut after = |ms: u64, n: u32| {
             add(&mut load, ms, n);
-            assert_eq!(load.effort(true).intermediate, RefinementBudget::None, "{n} of {ms} ms");
-            assert_eq!(load.effort(false).unit, RefinementBudget::Full);
-            load.effort(false).intermediate
+            assert_eq!(load.budget(true).intermediate, RefinementBudget::None, "{n} of {ms} ms");
+            assert_eq!(load.budget(false).unit, RefinementBudget::Full);
+            load.budget(false).intermediate
         };
         assert_eq!(after(500, 1), RefinementBudget::Reduced, "a search");
         assert_eq!(after(10, 10), RefinementBudget::Full);
@@ -126,21 +126,21 @@ mod tests {
     #[test]
     fn an_overloaded_sender_reduces_every_frame_until_it_has_recovered() {
         let mut load = LoadEstimator::new(25);
-        let overloaded = Effort {
+        let overloaded = FrameBudget {
             unit: RefinementBudget::Reduced,
             intermediate: RefinementBudget::None,
             single_threaded: true,
         };
         add(&mut load, 300, 1);
-        assert!(!load.effort(false).single_threaded, "one slow frame is a search");
+        assert!(!load.budget(false).single_threaded, "one slow frame is a search");
         add(&mut load, 300, 1);
-        assert_eq!(load.effort(false), overloaded);
+        assert_eq!(load.budget(false), overloaded);
         // Reduced work is quicker, which does not mean that the processor is free.
         add(&mut load, 60, 40);
-        assert_eq!(load.effort(false), overloaded);
+        assert_eq!(load.budget(false), overloaded);
         add(&mut load, 30, 11);
-        assert_eq!(load.effort(false), overloaded);
+        assert_eq!(load.budget(false), overloaded);
         add(&mut load, 30, 1);
-        assert_eq!(load.effort(false).unit, RefinementBudget::Full);
+        assert_eq!(load.budget(false).unit, RefinementBudget::Full);
     }
 }

@@ -12,7 +12,7 @@ use track::{PersonError, PersonTracker};
 use types::{Feature, FeatureTimeline, Rate, UnitNumber};
 
 use crate::face_encoder::FaceEncoder;
-use crate::load_estimator::Effort;
+use crate::load_estimator::FrameBudget;
 
 /// Why a clip could not be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ pub fn encode_stream(
     while let Some(frame) = next {
         next = source.next_frame()?;
         // Other than a call, a file ends, and its last frame becomes a unit.
-        let unit = encoder.encode(&frame, next.is_none(), Effort::FULL).unit;
+        let unit = encoder.encode(&frame, next.is_none(), FrameBudget::FULL).unit;
         stream.units.extend(unit.map(|unit| (unit.time, unit.unit)));
         n_frames += 1;
         progress(n_frames);
