@@ -303,7 +303,12 @@ impl Setup {
         let (inputs, receiver) = mpsc::channel(MAX_INPUTS);
         let (events, event_receiver) = sync_channel(MAX_EVENTS);
         let audio = settings.audio;
-        let media = LocalMedia { muted: !audio, camera_on: face.is_some(), rate: settings.rate };
+        let media = LocalMedia {
+            muted: !audio,
+            camera_on: face.is_some(),
+            shows_face: settings.show_face,
+            rate: settings.rate,
+        };
         let shared = Arc::new(Shared::new(media));
         let (exchange, signaling, rendezvous, invite_offer) = match connection {
             Connection::Rendezvous(client, embedded) => {
@@ -328,6 +333,8 @@ impl Setup {
             name: settings.name,
             media,
             face,
+            auto_admit: settings.auto_admit,
+            keep_link: settings.keep_link,
             wants_microphone: audio && matches!(settings.source, Some(SourceSpec::Camera(_))),
             sound_encoder: sound_encoder(audio, settings.rate),
         };

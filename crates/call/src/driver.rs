@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rayon::ThreadPoolBuilder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use transport::Playout;
 
 use crate::connection::LinkSettings;
 use crate::event::{End, Event};
@@ -142,6 +143,10 @@ impl Running {
                     });
                 }
                 Output::PeerFace(model) => *lock(&driver.shared.model) = Some(model),
+                Output::ForgetPeer => {
+                    *lock(&driver.shared.model) = None;
+                    *lock(&driver.shared.playout) = Playout::new();
+                }
                 Output::LocalMedia(media) => *lock(&driver.shared.media) = media,
                 Output::Stats(stats) => driver.publish(*stats),
                 Output::Event(event) => driver.emit(event),

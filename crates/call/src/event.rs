@@ -10,11 +10,23 @@ pub enum Event {
     AnswerReady(String),
     /// Guest: for ten seconds no host has been there; the call goes on waiting.
     NoHostYet,
-    /// Both ends are connected and use the same protocol version.
+    /// Host: a guest asks to join. Answer with [`Command::Admit`].
+    Knock {
+        /// Name of the guest; may be empty.
+        name: PeerName,
+    },
+    /// Host: the guest that asked to join was turned away, has left or has vanished.
+    KnockWithdrawn,
+    /// Guest: the host is being asked whether we may join.
+    AdmissionPending,
+    /// Both ends are connected, use the same protocol version, and the host has let the guest in.
     Connected {
         /// Name of the peer; may be empty.
         peer_name: PeerName,
     },
+    /// Four words that are the same at both ends unless somebody is in between. Follows
+    /// [`Event::Connected`]; comes again if they change, because the peer has restarted.
+    CheckWords(String),
     /// Share of the peer's face file that has arrived, 0..=1.
     ModelProgress(f32),
     /// The peer's face can be rendered, or rendered better than before:
@@ -27,6 +39,9 @@ pub enum Event {
     },
     /// The peer's face cannot be shown; the call goes on without it.
     ModelRefused(ModelRefusal),
+    /// The peer offers another face file than the one that is shown, perhaps of another person.
+    /// Answer with [`Command::AcceptFace`]; until then, the first face stays.
+    PeerFaceReplaced,
     /// State of the peer's microphone and camera.
     PeerMedia {
         /// Whether the peer sends no sound.
@@ -56,6 +71,8 @@ pub enum Event {
     PeerLost,
     /// A lost peer has come back.
     PeerBack,
+    /// Host with a kept link: the guest has left, and the call waits for the next one.
+    GuestLeft,
     /// The call is over. Always the last event.
     Ended(End),
 }
@@ -109,6 +126,9 @@ pub enum CallFailure {
     /// The invite has been used and leads nowhere any more.
     #[error("this invite has been used; ask for a new one")]
     LinkClosed,
+    /// The host did not let this guest in.
+    #[error("the other side did not let you in")]
+    TurnedAway,
     /// WebRTC refused every description, of this end or of the peer.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -171,6 +191,12 @@ pub enum ModelRefusal {
 pub enum Command {
     /// Stop (`true`) or resume sending sound.
     SetMuted(bool),
+    /// Host: let in (`true`) or turn away the guest that asks to join.
+    Admit(bool),
+    /// Accept (`true`) or refuse the other face that the peer offers.
+    AcceptFace(bool),
+    /// Let the peer see our face (`true`), which sends the face file, or stop sending features.
+    ShowFace(bool),
     /// Send our face (`true`) or stop sending it.
     SetCameraOn(bool),
     /// Send at another rate from now on.

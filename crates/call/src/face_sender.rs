@@ -63,7 +63,7 @@ impl FaceSender {
             commands: receiver,
             encoder: FrameEncoder::None,
             // A preview needs no face.
-            camera_on: media.camera_on || matches!(source, FaceSource::Preview(_)),
+            camera_on: media.sends_face() || matches!(source, FaceSource::Preview(_)),
             shared,
             inputs,
             with_sound,

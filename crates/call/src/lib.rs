@@ -18,7 +18,8 @@
 //! use std::time::{Duration, Instant};
 //! use call::{Call, Event, Settings};
 //!
-//! let (call, invite) = Call::host(Settings { loopback: true, ..Settings::default() })?;
+//! let settings = Settings { loopback: true, auto_admit: true, ..Settings::default() };
+//! let (call, invite) = Call::host(settings)?;
 //! println!("{invite}");
 //! while let Some(event) = call.next_event(Duration::from_secs(60)) {
 //!     if let Event::ModelReady { .. } = event {

@@ -61,15 +61,25 @@ impl IceServer {
 pub struct LocalMedia {
     /// Whether our sound is off.
     pub muted: bool,
-    /// Whether our face is sent.
+    /// Whether our face is sent while it is shown.
     pub camera_on: bool,
+    /// Whether the peer may see our face: without this neither the face file nor features are sent.
+    pub shows_face: bool,
     /// How finely and how often features and sound are coded.
     pub rate: Rate,
+}
+
+impl LocalMedia {
+    /// Returns whether features of our face are sent.
+    pub fn sends_face(&self) -> bool {
+        self.camera_on && self.shows_face
+    }
 }
 
 /// Everything a call needs to know at its start.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Settings {
     /// Our face file, with its private part. Without one, no face is sent, but the source still
     /// gives the preview and the sound. Without a source, this end only receives.
@@ -82,6 +92,15 @@ pub struct Settings {
     pub audio: bool,
     /// Whether our face is sent.
     pub video: bool,
+    /// Whether the peer gets our face file once it is connected; otherwise after
+    /// [`Command::ShowFace`](crate::Command::ShowFace).
+    pub show_face: bool,
+    /// Whether to accept without a question what [`Event::Knock`](crate::Event::Knock) and
+    /// [`Event::PeerFaceReplaced`](crate::Event::PeerFaceReplaced) ask.
+    pub auto_admit: bool,
+    /// Host: whether to wait for another guest after one has left. Otherwise the invite serves one
+    /// guest.
+    pub keep_link: bool,
     /// How to meet. A guest ignores it and follows the invite.
     pub rendezvous: Meeting,
     /// Whether to stay on this machine, with sockets on 127.0.0.1 alone. Otherwise loopback is not used,
@@ -103,13 +122,16 @@ pub struct Settings {
 
 impl Default for Settings {
     /// Returns settings with no face, no source, sound and face on, the embedded rendezvous
-    /// service and no servers.
+    /// service and no servers. Guests are let in after a question, one per invite.
     fn default() -> Self {
         Self {
             face: None,
             source: None,
             audio: true,
             video: true,
+            show_face: true,
+            auto_admit: false,
+            keep_link: false,
             rendezvous: Meeting::default(),
             loopback: false,
             ice_servers: Vec::new(),

@@ -86,8 +86,10 @@ impl<'a> Peer<'a> {
             // Nobody meets again: the simulation has no signaling.
             exchange: Exchange::Manual(None),
             name: String::new(),
-            media: LocalMedia { muted: true, camera_on: true, rate },
+            media: LocalMedia { muted: true, camera_on: true, shows_face: true, rate },
             face: None,
+            auto_admit: true,
+            keep_link: false,
             wants_microphone: false,
             sound_encoder: None,
         };

@@ -20,7 +20,7 @@ mod links;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn settings(rendezvous: Meeting) -> Settings {
-    Settings { loopback: true, audio: false, rendezvous, ..Settings::default() }
+    Settings { loopback: true, audio: false, auto_admit: true, rendezvous, ..Settings::default() }
 }
 
 /// Returns events up to the first that `is_last` accepts.

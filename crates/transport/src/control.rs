@@ -56,7 +56,7 @@ pub enum Bye {
 }
 
 /// Answer of the host to a guest that asks to join.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Admission {
     /// The host's user is being asked.
     Wait,

@@ -45,7 +45,7 @@ mod seal;
 mod signal;
 mod wire;
 
-pub use check_words::{CheckWords, Fingerprint};
+pub use check_words::CheckWords;
 pub use content_hash::{ContentHash, content_hash};
 pub use control::{
     Admission, Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES,

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use transport::{Bye, Control, ControlError, Role, VERSION};
+use transport::{Bye, Control, ControlError, ResumeToken, Role, VERSION};
 use types::{ChatText, PeerName};
 
 use super::Session;
-use super::io::{EncoderCommand, LinkCommand, LinkId, Output};
+use super::io::{LinkCommand, LinkId, Output};
 use super::liveness::HELLO_INTERVAL;
-use super::phase::Phase;
 use crate::event::{CallFailure, End, Event};
 
 impl Session {
@@ -17,12 +16,14 @@ impl Session {
         self.send_on_link(now, LinkCommand::SendControl(message.to_bytes()));
     }
 
-    /// Sends our hello over a link. It says whether the peer's has arrived.
+    /// Sends our hello over a link. It says whether the peer's has arrived, and carries the token of
+    /// a guest that was let in before.
     pub(super) fn send_hello(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.hellos.sent = Some(now);
         let heard = link.hellos.is_received;
-        let hello = Control::Hello { heard, token: None, name: self.name.clone() };
+        let token = self.admission.token.filter(|_| self.role == Role::Guest);
+        let hello = Control::Hello { heard, token, name: self.name.clone() };
         self.outputs.push_back(Output::Link(id, LinkCommand::SendControl(hello.to_bytes())));
     }
 
@@ -43,12 +44,12 @@ impl Session {
         };
         let is_greeted = self.links.get(id).is_some_and(|link| link.hellos.is_received);
         match message {
-            Control::Hello { heard, name, .. } => {
-                self.handle_hello(now, id, heard, &name);
+            Control::Hello { heard, token, name } => {
+                self.handle_hello(now, id, heard, token, &name);
                 return;
             }
             Control::Bye(bye) => {
-                self.handle_bye(now, bye, is_greeted);
+                self.handle_bye(now, id, bye);
                 return;
             }
             _ if !is_greeted => {
@@ -62,6 +63,8 @@ impl Session {
         }
         match message {
             Control::Hello { .. } | Control::Bye(_) => {}
+            Control::Admission(admission) => self.handle_admission(now, admission),
+            _ if !self.is_admitted() => self.statistics.bad_messages += 1,
             Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(now, n_bytes, hash),
             Control::ModelRequest { hash, from } => self.handle_model_request(hash, from),
             Control::ModelChunk { offset, bytes } => self.handle_model_chunk(now, offset, &bytes),
@@ -69,20 +72,27 @@ impl Session {
                 self.emit(Event::PeerMedia { muted, camera_off });
             }
             Control::Chat(text) => self.emit(Event::Chat(ChatText::new(&text))),
-            Control::Admission(_) => self.statistics.bad_messages += 1,
         }
     }
 
     /// Answers the first hello of a link, and later ones of a peer that has not heard ours, at most
     /// once per [`HELLO_INTERVAL`]. A hello that says that ours was heard is never answered twice,
     /// so that two peers cannot answer each other's answers.
-    fn handle_hello(&mut self, now: Instant, id: LinkId, heard: bool, name: &str) {
+    fn handle_hello(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        heard: bool,
+        token: Option<ResumeToken>,
+        name: &str,
+    ) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.hellos.is_heard |= heard;
         let is_first = !link.hellos.is_received;
         if is_first {
             link.hellos.is_received = true;
-            self.peer_name = PeerName::new(name);
+            link.hellos.name = PeerName::new(name);
+            link.hellos.token = token;
         }
         let is_due = link
             .hellos
@@ -106,41 +116,24 @@ impl Session {
         }
     }
 
-    /// Enters [`Phase::Connected`] over the link in use.
-    pub(super) fn connect(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Meeting => {
-                self.statistics.connected_at = Some(now);
-                let peer_name = self.peer_name.clone();
-                self.emit(Event::Connected { peer_name });
-            }
-            Phase::Lost { .. } => self.emit(Event::PeerBack),
-            // The peer had lost us, but not we the peer.
-            Phase::Connected { .. } => {}
-            Phase::Ended => return,
-        }
-        self.phase = Phase::Connected { since: now };
-        self.links.reset_patience();
-        self.other_guest = None;
-        self.introduce(now);
-        self.outputs.push_back(Output::Encoder(EncoderCommand::Start));
-        if std::mem::replace(&mut self.wants_microphone, false) {
-            self.outputs.push_back(Output::StartMicrophone);
-        }
-    }
-
     /// Sends what a peer needs to know at first: our media state and the offer of our face file.
-    fn introduce(&mut self, now: Instant) {
+    pub(super) fn introduce(&mut self, now: Instant) {
         self.send_media(now);
-        self.offer_model(now);
+        if self.media.shows_face {
+            self.offer_model(now);
+        }
     }
 
     pub(super) fn send_media(&mut self, now: Instant) {
-        let (muted, camera_off) = (self.media.muted, !self.media.camera_on);
+        let (muted, camera_off) = (self.media.muted, !self.media.sends_face());
         self.send_control(now, &Control::Media { muted, camera_off });
     }
 
-    fn handle_bye(&mut self, now: Instant, bye: Bye, is_greeted: bool) {
+    fn handle_bye(&mut self, now: Instant, id: LinkId, bye: Bye) {
+        let is_greeted = self.links.get(id).is_some_and(|link| link.hellos.is_received);
+        if is_greeted && self.dismiss_link(now, id) {
+            return;
+        }
         match bye {
             Bye::Failed => self.fail(now, CallFailure::PeerFailed),
             // The peer's hello names its version and comes first. Without one it is unknown.

@@ -44,12 +44,35 @@ impl Session {
             self.statistics.bad_messages += 1;
             return;
         }
-        if self.peer_face.hash != Some(hash) {
-            if self.peer_face.hash.is_some() {
-                self.receiver.clear_profile();
+        let is_other = self.peer_face.hash != Some(hash);
+        if is_other && self.peer_face.profile.is_some() {
+            // A face is shown. It may not become another person's without a word.
+            let is_asking = self.peer_face.replacement.replace((n_bytes, hash)).is_some();
+            if !is_asking {
+                self.emit(Event::PeerFaceReplaced);
             }
+            if self.admission.auto_admit {
+                self.handle_face_decision(now, true);
+            }
+            return;
+        }
+        if is_other {
             self.peer_face = PeerFace { hash: Some(hash), ..PeerFace::default() };
         }
+        self.request_model(now, n_bytes, hash);
+    }
+
+    /// Carries out what the user has decided about another face that the peer offers.
+    pub(super) fn handle_face_decision(&mut self, now: Instant, accepts: bool) {
+        let Some((n_bytes, hash)) = self.peer_face.replacement.take() else { return };
+        if accepts {
+            self.receiver.clear_profile();
+            self.peer_face = PeerFace { hash: Some(hash), ..PeerFace::default() };
+            self.request_model(now, n_bytes, hash);
+        }
+    }
+
+    fn request_model(&mut self, now: Instant, n_bytes: u32, hash: ContentHash) {
         match ModelReceiver::new(n_bytes, hash, self.peer_face.transfer.take()) {
             Ok((receiver, request)) => {
                 self.statistics.model_bytes_in = Some(u64::from(n_bytes));

@@ -117,6 +117,8 @@ pub(crate) enum Output {
     ReadFace(FaceReadJob),
     /// A version of the peer's face with more layers.
     PeerFace(Arc<FaceModel>),
+    /// The peer has left and another is awaited: its face and features are forgotten.
+    ForgetPeer,
     LocalMedia(LocalMedia),
     Stats(Box<Stats>),
     Event(Event),

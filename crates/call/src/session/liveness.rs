@@ -52,7 +52,9 @@ impl Session {
             return;
         }
         self.last_life = now;
-        if let Phase::Lost { .. } = self.phase {
+        if let Phase::Lost { .. } = self.phase
+            && self.is_admitted()
+        {
             self.phase = Phase::Connected { since: now };
             self.links.reset_patience();
             self.close_attempts();
@@ -135,6 +137,10 @@ impl Session {
     /// When the phase ends if nothing changes.
     fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
+            // However long the host's user takes, a guest that lives may wait.
+            Phase::Meeting | Phase::Lost { .. } if self.is_waiting() => {
+                Some(self.last_life + LOST_AFTER)
+            }
             Phase::Meeting => {
                 let is_open = self.links.is_attempt_open();
                 let patience = if is_open { HELLO_TIMEOUT } else { PATH_TIMEOUT };
@@ -148,6 +154,7 @@ impl Session {
 
     fn leave_phase(&mut self, now: Instant) {
         match self.phase {
+            Phase::Meeting | Phase::Lost { .. } if self.is_waiting() => self.lose_knock(now),
             Phase::Meeting => self.fail_without_path(now),
             Phase::Connected { .. } => self.lose_peer(self.last_life),
             Phase::Lost { .. } => self.end(now, End::PeerVanished),
@@ -161,7 +168,7 @@ impl Session {
         self.fail(now, failure);
     }
 
-    fn lose_peer(&mut self, since: Instant) {
+    pub(super) fn lose_peer(&mut self, since: Instant) {
         self.phase = Phase::Lost { since };
         self.announced = None;
         // Attempts that are running already, because the peer did not hear us, have their time.
@@ -188,7 +195,7 @@ impl Session {
     /// Guest: when it announces itself.
     fn announce_deadline(&self) -> Option<Instant> {
         let is_wanted = matches!(self.phase, Phase::Meeting | Phase::Lost { .. });
-        if self.role != Role::Guest || !self.has_rendezvous() || !is_wanted {
+        if self.role != Role::Guest || !self.has_rendezvous() || !is_wanted || self.is_waiting() {
             return None;
         }
         let Some(announced) = self.announced else { return Some(self.last_step) };
@@ -204,7 +211,7 @@ impl Session {
 
     /// Host: when it begins the next link.
     fn offer_deadline(&self) -> Option<Instant> {
-        if self.role != Role::Host || !self.has_rendezvous() {
+        if self.role != Role::Host || !self.has_rendezvous() || self.is_waiting() {
             return None;
         }
         let mut due = self.links.next_attempt().unwrap_or(self.last_step);
@@ -239,7 +246,8 @@ impl Session {
             Phase::Connected { since } if self.last_sent < since + LOST_AFTER => {
                 KEEP_ALIVE_UNDER_HEAVY_LOSS
             }
-            _ if loss > 0.1 => KEEP_ALIVE_UNDER_HEAVY_LOSS,
+            // A guest that waits sends nothing else by which a loss could be measured.
+            _ if loss > 0.1 || self.is_knocking() => KEEP_ALIVE_UNDER_HEAVY_LOSS,
             Phase::Lost { .. } => KEEP_ALIVE_UNDER_LOSS,
             _ if loss > 0.0 => KEEP_ALIVE_UNDER_LOSS,
             _ => KEEP_ALIVE_INTERVAL,

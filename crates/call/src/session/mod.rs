@@ -4,6 +4,7 @@
 //! every [`Input`] with the current time, carries out its [`Output`]s in order, and calls it again
 //! at [`Session::poll_timeout`]. The same inputs give the same outputs.
 
+mod admission;
 mod control;
 mod face_receiver;
 mod face_transfer;
@@ -25,12 +26,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codec::Profile;
 use transport::{Bye, Control, ModelSender, Packetizer, Role, SALT_BYTES, Seal, Secret, Signal};
-use types::PeerName;
 
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
 use crate::sound::SoundEncoder;
 
+use admission::AdmissionState;
 pub(crate) use face_receiver::FaceReceiver;
 pub(crate) use io::{
     EncoderCommand, Input, LinkCommand, LinkEvent, LinkId, Output, SignalingEvent, TrackedFrame,
@@ -69,8 +70,12 @@ pub(crate) struct SessionConfig {
     pub(crate) name: String,
     /// State of microphone, camera and rate at the start.
     pub(crate) media: LocalMedia,
-    /// Public bytes of our face file, if the peer is to see us.
+    /// Public bytes of our face file, if there is one.
     pub(crate) face: Option<Bytes>,
+    /// Whether to accept without a question what the user would be asked.
+    pub(crate) auto_admit: bool,
+    /// Host: whether to wait for another guest after one has left.
+    pub(crate) keep_link: bool,
     /// Whether to start the microphone once the peer is connected.
     pub(crate) wants_microphone: bool,
     /// Encodes [`Input::Sounds`]; without one, no sound is sent.
@@ -116,7 +121,7 @@ pub(crate) struct Session {
     last_sent: Instant,
     /// Time of the last input.
     last_step: Instant,
-    peer_name: PeerName,
+    admission: AdmissionState,
     packetizer: Packetizer,
     receiver: FaceReceiver,
     sound_encoder: Option<SoundEncoder>,
@@ -143,6 +148,9 @@ impl Session {
         let mut session = Self::waiting(config, now);
         let (id, _) = session.links.begin(now, 0, None);
         session.links.promote(id);
+        if let Some(link) = &mut session.links.current {
+            link.is_admitted = true;
+        }
         session.receiver.set_profile(peer_profile);
         session.phase = Phase::Connected { since: now };
         session
@@ -177,7 +185,7 @@ impl Session {
             stale_until: now,
             last_sent: now,
             last_step: now,
-            peer_name: PeerName::default(),
+            admission: AdmissionState::new(config.auto_admit, config.keep_link),
             receiver: FaceReceiver::new(),
             sound_encoder: config.sound_encoder,
             // A file over the limit is not offered; the peer hears but does not see us.
@@ -224,7 +232,7 @@ impl Session {
             return None;
         }
         let mut due = self.next_poll;
-        if self.is_link_ready() {
+        if self.is_admitted() {
             let timeouts = [self.packetizer.timeout(), self.receiver.jitter_buffer.timeout()];
             due = timeouts.into_iter().flatten().fold(due, Instant::min);
         }
@@ -244,7 +252,7 @@ impl Session {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.is_link_ready() {
+        if self.is_admitted() {
             self.send_packets(now);
             self.send_chunks(now);
         }
@@ -254,7 +262,7 @@ impl Session {
             self.emit_stats(now);
         }
         self.next_poll = self.statistics.next_second;
-        if self.is_link_ready() {
+        if self.is_admitted() {
             self.next_poll = self.next_poll.min(now + POLL_INTERVAL);
         }
     }
@@ -279,6 +287,10 @@ impl Session {
             }
             // Over a link that is not in use yet, features and sound are early.
             LinkEvent::Features(_) | LinkEvent::Sound(_) if !is_current => {}
+            // The guest was not let in, so this is nothing but a sign of life.
+            LinkEvent::Features(_) | LinkEvent::Sound(_) if self.is_knocking() => {
+                self.record_life(now);
+            }
             LinkEvent::Features(packet) => {
                 self.record_life(now);
                 self.handle_packet(now, &packet);
@@ -309,11 +321,6 @@ impl Session {
         }
     }
 
-    /// Returns whether features, sound and control messages may be sent.
-    fn is_link_ready(&self) -> bool {
-        self.links.current.is_some()
-    }
-
     fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::SetMuted(muted) => {
@@ -322,9 +329,18 @@ impl Session {
             }
             Command::SetCameraOn(on) => {
                 self.media.camera_on = on;
-                self.outputs.push_back(Output::Encoder(EncoderCommand::SetCameraOn(on)));
-                self.apply_media(now);
+                self.apply_camera(now);
             }
+            Command::ShowFace(shows) => {
+                self.media.shows_face = shows;
+                self.apply_camera(now);
+                if shows && self.is_admitted() {
+                    self.offer_model(now);
+                    self.outputs.push_back(Output::Encoder(EncoderCommand::RequestKey));
+                }
+            }
+            Command::Admit(lets_in) => self.handle_decision(now, lets_in),
+            Command::AcceptFace(accepts) => self.handle_face_decision(now, accepts),
             Command::SetRate(rate) => {
                 self.media.rate = rate;
                 self.outputs.push_back(Output::Encoder(EncoderCommand::SetRate(rate)));
@@ -334,17 +350,26 @@ impl Session {
                 self.outputs.push_back(Output::LocalMedia(self.media));
             }
             Command::SendChat(text) => {
-                self.send_control(now, &Control::Chat(text));
+                if self.is_admitted() {
+                    self.send_control(now, &Control::Chat(text));
+                }
             }
             Command::AcceptAnswer(text) => self.handle_manual_answer(now, &text),
             Command::HangUp => self.end(now, End::HungUp),
         }
     }
 
+    /// Starts or stops the camera, which runs while our face is shown.
+    fn apply_camera(&mut self, now: Instant) {
+        let is_on = self.media.sends_face();
+        self.outputs.push_back(Output::Encoder(EncoderCommand::SetCameraOn(is_on)));
+        self.apply_media(now);
+    }
+
     /// Makes a change of microphone or camera known to the application and to the peer.
     fn apply_media(&mut self, now: Instant) {
         self.outputs.push_back(Output::LocalMedia(self.media));
-        if self.is_link_ready() {
+        if self.is_admitted() {
             self.send_media(now);
         }
     }
@@ -358,7 +383,7 @@ impl Session {
         stats.connected = matches!(self.phase, Phase::Connected { .. });
         stats.rate = self.media.rate;
         stats.muted = self.media.muted;
-        stats.camera_off = !self.media.camera_on;
+        stats.camera_off = !self.media.sends_face();
         self.outputs.push_back(Output::Stats(Box::new(stats)));
     }
 
@@ -368,6 +393,10 @@ impl Session {
 
     /// Says goodbye, over every open link and over the rendezvous service, and ends the session.
     fn end(&mut self, now: Instant, end: End) {
+        if self.keeps_link_after(&end) {
+            self.wait_for_next_guest();
+            return;
+        }
         let bye = match &end {
             End::HungUp => Some(Bye::HungUp),
             End::Failed(CallFailure::OtherVersion { .. }) => Some(Bye::OtherVersion),

@@ -13,7 +13,8 @@ impl Session {
     pub(super) fn handle_frame(&mut self, now: Instant, frame: TrackedFrame) {
         self.statistics.record_frame(frame.took, frame.face_found);
         if let Some(unit) = frame.unit
-            && self.is_link_ready()
+            && self.is_admitted()
+            && self.media.shows_face
         {
             self.push_unit(now, &unit);
         }
@@ -58,10 +59,9 @@ impl Session {
     }
 
     pub(super) fn handle_sounds(&mut self, now: Instant, sounds: &[Sound]) {
-        let is_silent = self.media.muted || !self.is_link_ready();
-        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, &self.links.current) else {
-            return;
-        };
+        let link = self.links.current.as_ref().filter(|link| link.is_admitted);
+        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, link) else { return };
+        let is_silent = self.media.muted;
         for packet in sounds.iter().flat_map(|sound| encoder.encode(sound, is_silent)) {
             self.statistics.sound_packets_out += 1;
             self.statistics.sound_bytes_out += packet.opus.len() as u64;

@@ -11,7 +11,7 @@ use crate::event::ModelRefusal;
 /// Progress of the peer's face file.
 #[derive(Debug, Default)]
 pub(super) struct PeerFace {
-    /// Hash of the file that was offered last.
+    /// Hash of the file.
     pub(super) hash: Option<ContentHash>,
     /// Receives the file; none before an offer and after a refusal.
     pub(super) transfer: Option<ModelReceiver>,
@@ -23,6 +23,8 @@ pub(super) struct PeerFace {
     pub(super) is_refused: bool,
     /// Codec profile, known from the first layer on; it is the same in all layers.
     pub(super) profile: Option<Profile>,
+    /// Size in bytes and hash of another file that the peer offers while this one is shown.
+    pub(super) replacement: Option<(u32, ContentHash)>,
 }
 
 /// Reading of the layers that have arrived. It takes a good part of a second, so it runs on

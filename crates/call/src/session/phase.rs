@@ -1,19 +1,23 @@
 use std::time::Instant;
 
+use transport::{CheckWords, ResumeToken};
+use types::PeerName;
+
 use super::io::LinkId;
 
 /// Phase of a call.
 ///
 /// ```text
-/// Meeting ── a link is ready ──> Connected ── 5 s of silence, or a standstill ──> Lost
-///                                    ▲                                             │
-///                                    └── arrivals again, or another link is ready ─┘
+/// Meeting ── the guest is let in ──> Connected ── 5 s of silence, or a standstill ──> Lost
+///                                        ▲                                             │
+///                                        └── arrivals again, or let in over a new link ┘
 ///
 /// Ended <── goodbye or failure (from any), no path (from Meeting), 60 s (from Lost)
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
-    /// The peers have never been connected; links may be under construction.
+    /// The peers have never been connected; links may be under construction, or the guest waits to
+    /// be let in over the link in use.
     Meeting,
     /// The link in use carries the call.
     Connected {
@@ -50,6 +54,10 @@ pub(super) struct LinkState {
     /// Whether its channels are open.
     pub(super) is_open: bool,
     pub(super) hellos: Hellos,
+    /// Whether the guest was let in over it.
+    pub(super) is_admitted: bool,
+    /// Words of both certificates, once both descriptions are known.
+    pub(super) check_words: Option<CheckWords>,
     /// When the peer's last offer of a face file was answered, and how many were.
     pub(super) offer_answered: Option<Instant>,
     pub(super) n_offers: u32,
@@ -66,6 +74,10 @@ pub(super) struct Hellos {
     pub(super) is_received: bool,
     /// Whether the peer has said that ours has arrived.
     pub(super) is_heard: bool,
+    /// The peer's name; may be empty.
+    pub(super) name: PeerName,
+    /// The token with which a guest asks to be let in again.
+    pub(super) token: Option<ResumeToken>,
 }
 
 impl LinkState {
@@ -80,6 +92,8 @@ impl LinkState {
             candidates_left: MAX_CANDIDATES,
             is_open: false,
             hellos: Hellos::default(),
+            is_admitted: false,
+            check_words: None,
             offer_answered: None,
             n_offers: 0,
         }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use transport::{
-    ManualAnswer, OpenError, Packetizer, Refusal, Role, SALT_BYTES, Seal, Signal, VERSION,
+    CheckWords, ManualAnswer, OpenError, Packetizer, Refusal, Role, SALT_BYTES, Seal, Secret,
+    Signal, VERSION,
 };
 
 use super::io::{LinkCommand, LinkId, Output, SignalingEvent};
@@ -11,6 +12,7 @@ use super::outgoing::packetizer_settings;
 use super::peer_face::PeerFace;
 use super::phase::Phase;
 use super::{Exchange, Session};
+use crate::description::fingerprint;
 use crate::event::{CallFailure, End, Event, LinkError};
 
 /// A guest that was heard within this time keeps its place against another one: it announces itself
@@ -134,6 +136,9 @@ impl Session {
 
     /// Returns whether a peer with another salt may take the place of the one we know.
     fn accepts_new_peer(&self, now: Instant) -> bool {
+        if self.is_waiting() {
+            return false;
+        }
         let is_held = self.guest_heard.is_some_and(|heard| now < heard + PLACE_HELD);
         match self.phase {
             Phase::Meeting => {
@@ -167,7 +172,8 @@ impl Session {
     /// Refuses a guest who is not the one in the call, once that one was heard again: the other
     /// guest could be the one in the call, restarted.
     fn handle_other_guest(&mut self, now: Instant, sealed: &[u8]) {
-        if self.role != Role::Host || !matches!(self.phase, Phase::Connected { .. }) {
+        let is_busy = matches!(self.phase, Phase::Connected { .. }) || self.is_knocking();
+        if self.role != Role::Host || !is_busy {
             return;
         }
         let mut seal = self.fresh_seal();
@@ -184,7 +190,9 @@ impl Session {
         }
         let since = self.other_guest.as_ref().map(|other| other.since);
         if since.is_some_and(|since| self.last_life >= since + REFUSE_AFTER) {
-            self.refuse(now, &mut seal, Refusal::AnotherGuest);
+            let is_kept = self.admission.keeps_link || self.is_knocking();
+            let refusal = if is_kept { Refusal::AnotherGuest } else { Refusal::LinkClosed };
+            self.refuse(now, &mut seal, refusal);
         }
     }
 
@@ -275,7 +283,9 @@ impl Session {
             self.peer_face = PeerFace::default();
         }
         self.receiver.restart(self.peer_face.profile.clone());
-        self.connect(now);
+        if self.role == Role::Host {
+            self.receive_guest(now);
+        }
     }
 
     /// Sends the description of our link to the peer, or has the user carry it over.
@@ -289,6 +299,7 @@ impl Session {
             }
             Role::Guest => {
                 link.answer = Some(sdp.clone());
+                link.check_words = check_words(&self.secret, link.offer.as_deref(), &sdp);
                 Signal::Answer { attempt, sdp }
             }
         };
@@ -336,6 +347,7 @@ impl Session {
             return false;
         };
         link.is_answered = true;
+        link.check_words = check_words(&self.secret, link.offer.as_deref(), &sdp);
         self.outputs.push_back(Output::Link(link.id, LinkCommand::Accept(sdp)));
         self.first_answer.get_or_insert(now);
         true
@@ -355,7 +367,7 @@ impl Session {
             self.forget_guest();
         } else if matches!(self.phase, Phase::Meeting) && took >= Some(NO_PATH_AFTER) {
             self.fail_without_path(now);
-        } else {
+        } else if !self.dismiss_guest(now) {
             self.end(now, End::PeerHungUp);
         }
     }
@@ -420,4 +432,10 @@ impl Session {
     pub(super) fn fresh_seal(&mut self) -> Seal {
         Seal::new(self.secret.clone(), self.role, (self.fresh_salt)())
     }
+}
+
+/// Returns the check words of a link with these two descriptions.
+fn check_words(secret: &Secret, offer: Option<&str>, answer: &str) -> Option<CheckWords> {
+    let (host, guest) = (fingerprint(offer?)?, fingerprint(answer)?);
+    Some(CheckWords::new(secret, host, guest))
 }

@@ -56,7 +56,7 @@ fn a_second_guest_is_refused_while_the_first_one_lives() {
     }
     let refusals = refusals(&world, &mut guest);
     assert!((5..=8).contains(&refusals.len()), "at most one a second: {}", refusals.len());
-    assert!(refusals.iter().all(|refusal| *refusal == Refusal::AnotherGuest));
+    assert!(refusals.iter().all(|refusal| *refusal == Refusal::LinkClosed));
     assert!(world.peers.iter().all(|peer| peer.events.is_empty() && peer.n_links == 1));
 }
 

@@ -94,6 +94,11 @@ impl Connection {
     }
 }
 
+/// Returns the line of a description with the fingerprint of a peer's certificate.
+fn fingerprint_line(index: usize) -> String {
+    format!("a=fingerprint:sha-256 {}", [format!("{index:02X}").as_str(); 32].join(":"))
+}
+
 impl World {
     /// Lets something happen at a peer, or on the network, after `delay`.
     pub(super) fn schedule(&mut self, delay: Duration, arrival: Arrival) {
@@ -139,12 +144,13 @@ impl World {
         match command {
             LinkCommand::Offer => {
                 peer.open_link(id);
-                let offer = format!("{index} {}", id.0);
+                let offer = format!("{index} {}\n{}", id.0, fingerprint_line(index));
                 self.deliver(index, GATHERING, event(LinkEvent::Described(offer)));
             }
             LinkCommand::Answer(offer) => {
                 peer.open_link(id);
-                let answer = format!("{offer} {index} {}", id.0);
+                let offered = offer.lines().next().unwrap_or_default();
+                let answer = format!("{offered} {index} {}\n{}", id.0, fingerprint_line(index));
                 self.deliver(index, GATHERING, event(LinkEvent::Described(answer)));
                 self.deliver(index, GATHERING, event(LinkEvent::Candidate("late".into())));
             }
@@ -171,7 +177,8 @@ impl World {
 
     /// Begins the handshake of the two link ends that an answer names. Other answers are refused.
     fn accept(&mut self, (index, id): LinkEnd, answer: &str) {
-        let numbers: Vec<u32> = answer.split(' ').filter_map(|n| n.parse().ok()).collect();
+        let numbers = answer.lines().next().unwrap_or_default().split(' ');
+        let numbers: Vec<u32> = numbers.filter_map(|n| n.parse().ok()).collect();
         let [host, host_link, guest, guest_link] = numbers[..] else {
             let error = LinkError::from(webrtc::error::Error::ErrSDPZeroTransceivers);
             self.handle(index, Input::Link(id, LinkEvent::Error(error)));

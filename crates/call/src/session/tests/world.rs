@@ -153,8 +153,10 @@ pub(super) fn config(role: Role, salt: u8) -> SessionConfig {
         fresh_salt: Box::new(move || salts.next().expect("a test needs few salts")),
         exchange: Exchange::Rendezvous,
         name: if role == Role::Host { "Ada" } else { "Bob" }.into(),
-        media: LocalMedia { muted: false, camera_on: true, rate: Rate::Normal },
+        media: LocalMedia { muted: false, camera_on: true, shows_face: true, rate: Rate::Normal },
         face: None,
+        auto_admit: true,
+        keep_link: false,
         wants_microphone: false,
         sound_encoder: None,
     }
@@ -283,6 +285,11 @@ impl World {
         }
     }
 
+    /// Ends a peer's connection to the service alone.
+    pub(super) fn leave_room(&mut self, index: usize) {
+        self.peers[index].in_room = false;
+    }
+
     /// Ends all paths that exist; new links find new ones.
     pub(super) fn break_links(&mut self) {
         self.connections.iter_mut().for_each(|connection| connection.is_alive = false);
@@ -407,6 +414,7 @@ impl World {
                     self.deliver(index, millis(10), read);
                 }
                 Output::PeerFace(model) => peer.face = Some((*model).clone()),
+                Output::ForgetPeer => peer.face = None,
                 Output::LocalMedia(media) => peer.media = media,
                 Output::Stats(stats) => peer.stats = *stats,
                 Output::Event(event) => peer.events.push(format!("{event:?}")),
