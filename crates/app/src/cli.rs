@@ -221,6 +221,9 @@ pub(crate) struct Host {
     /// Connect without a service: exchange a link and an answer by hand
     #[arg(long)]
     pub(crate) manual: bool,
+    /// Wait for the next guest when one has left, instead of closing the link
+    #[arg(long, conflicts_with = "manual")]
+    pub(crate) keep_link: bool,
     #[command(flatten)]
     pub(crate) peer: Peer,
 }
@@ -248,6 +251,15 @@ pub(crate) struct Peer {
     /// What animates your face: camera, camera:NAME, actor, a clip, or a .fcs stream made by `encode`
     #[arg(long)]
     pub(crate) source: Option<SourceSpec>,
+    /// Your name, which your peer sees
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) name: String,
+    /// Let in whoever has the link, and accept another face of the peer, without a question
+    #[arg(long)]
+    pub(crate) auto_admit: bool,
+    /// Do not show your face yet; --at TIME=show-face or a button shows it
+    #[arg(long)]
+    pub(crate) hide_face: bool,
     /// Run without a window
     #[arg(long)]
     pub(crate) headless: bool,
@@ -427,10 +439,12 @@ impl FromStr for Scripted {
             ("unmute", "") => UserAction::Call(call::Command::SetMuted(false)),
             ("camera-off", "") => UserAction::Call(call::Command::SetCameraOn(false)),
             ("camera-on", "") => UserAction::Call(call::Command::SetCameraOn(true)),
+            ("show-face", "") => UserAction::Call(call::Command::ShowFace(true)),
+            ("hide-face", "") => UserAction::Call(call::Command::ShowFace(false)),
             ("hang-up", "") => UserAction::Call(call::Command::HangUp),
             _ => {
                 return Err(
-                    "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, hang-up"
+                    "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, show-face, hide-face, hang-up"
                         .into(),
                 );
             }
@@ -522,6 +536,9 @@ mod tests {
             action: UserAction::Resolution(Resolution::Side(512)),
         };
         assert_eq!("4s=resolution:512".parse(), Ok(want));
+        let action = UserAction::Call(call::Command::ShowFace(true));
+        let want = Scripted { at: Duration::from_mins(1), action };
+        assert_eq!("1m=show-face".parse(), Ok(want));
         let action = UserAction::Call(call::Command::SetRate(Rate::Low));
         let want = Scripted { at: Duration::from_millis(500), action };
         assert_eq!("500ms=rate:low".parse(), Ok(want));

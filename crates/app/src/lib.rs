@@ -17,6 +17,7 @@ mod live;
 mod progress;
 mod recorder;
 mod render_stats;
+mod standard_input;
 mod termination;
 mod window;
 
@@ -29,7 +30,7 @@ use clap::Parser;
 pub use face::Background;
 use types::ErrorLine;
 pub use window::{
-    CallView, Home, HomeAction, Resolution, UserAction, apply_theme, show_call, show_home,
+    CallView, Home, HomeAction, Question, Resolution, UserAction, apply_theme, show_call, show_home,
 };
 
 /// Runs the program with the given arguments, the first being its name.

@@ -184,6 +184,9 @@ impl Live {
                     if let Event::ModelReady { .. } = event {
                         self.update_model();
                     }
+                    if let Event::GuestLeft = event {
+                        self.model = None;
+                    }
                     events.push(event);
                 }
             }

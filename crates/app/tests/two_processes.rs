@@ -30,7 +30,7 @@ fn one_process_calls_another_and_its_face_is_recorded_at_three_sizes() {
     let (pictures, stats) = (folder.join("pictures"), folder.join("stats.jsonl"));
     let mut caller = feathercall();
     caller.args(["call", "--headless", "--no-audio", "--source", "actor", "--duration", "10m"]);
-    caller.arg("--face").arg(demo_face()).stdout(Stdio::piped());
+    caller.args(["--auto-admit", "--face"]).arg(demo_face()).stdout(Stdio::piped());
     let mut caller = Peer(caller.spawn().expect("it starts"));
     let output = BufReader::new(caller.0.stdout.take().unwrap());
     let link = output

@@ -1,8 +1,8 @@
 //! The window's screens, operated as a user would, without a window.
 
 use app::{
-    Background, CallView, Home, HomeAction, Resolution, UserAction, apply_theme, show_call,
-    show_home,
+    Background, CallView, Home, HomeAction, Question, Resolution, UserAction, apply_theme,
+    show_call, show_home,
 };
 use call::{Command, LocalMedia};
 use egui_kittest::Harness;
@@ -56,6 +56,7 @@ fn every_control_of_a_call_has_its_effect() {
     for (label, want) in [
         ("Mute", UserAction::Call(Command::SetMuted(true))),
         ("Camera off", UserAction::Call(Command::SetCameraOn(false))),
+        ("Show my face", UserAction::Call(Command::ShowFace(true))),
         ("512", UserAction::Resolution(Resolution::Side(512))),
         ("low", UserAction::Call(Command::SetRate(Rate::Low))),
         ("own", UserAction::Background(Background::Own)),
@@ -79,6 +80,34 @@ fn every_control_of_a_call_has_its_effect() {
         harness.get_by_label(label).click();
         harness.run_steps(2);
         assert_eq!(harness.state().1, [want], "{label}");
+    }
+}
+
+#[test]
+fn a_question_shows_who_asks_and_each_button_answers() {
+    let knock = || Question::Knock("Ada".into());
+    for (question, text, label, want) in [
+        (knock(), "Ada asks to join", "Let in", Command::Admit(true)),
+        (knock(), "Ada asks to join", "Turn away", Command::Admit(false)),
+        (Question::Knock(String::new()), "Somebody asks", "Let in", Command::Admit(true)),
+        (Question::OtherFace, "another face", "Show it", Command::AcceptFace(true)),
+        (Question::OtherFace, "another face", "Keep this one", Command::AcceptFace(false)),
+    ] {
+        let view = CallView {
+            question: Some(question),
+            check_words: Some("cry athlete stay wage".into()),
+            ..CallView::default()
+        };
+        let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
+            |ui, (view, all): &mut (CallView, Vec<UserAction>)| all.extend(show_call(ui, view).0),
+            (view, Vec::new()),
+        );
+        harness.run_steps(2);
+        harness.get_by_label_contains(text);
+        harness.get_by_label("cry athlete stay wage");
+        harness.get_by_label(label).click();
+        harness.run_steps(2);
+        assert_eq!(harness.state().1, [UserAction::Call(want)], "{label}");
     }
 }
 

@@ -79,7 +79,6 @@ impl LocalMedia {
 /// Everything a call needs to know at its start.
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct Settings {
     /// Our face file, with its private part. Without one, no face is sent, but the source still
     /// gives the preview and the sound. Without a source, this end only receives.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use call::{Call, Command, End, Event, Meeting, RendezvousService, Settings};
+use call::{Call, End, Event, Meeting, RendezvousService, Settings};
 use types::ErrorLine;
 
+use super::questions::Questions;
 use crate::cli::{Host, Join, Peer};
 use crate::face_files;
 use crate::ice_servers;
@@ -17,8 +18,6 @@ use crate::window;
 
 /// Most bytes that are read to find a link: more than the longest (docs/TRANSPORT.md, section 5).
 const MAX_LINK_BYTES: u64 = 20_000;
-/// Longest answer that is read from standard input, bytes; real ones take 1000.
-const MAX_ANSWER_BYTES: u64 = 1 << 16;
 
 /// Starts a call and waits for the peer.
 pub(super) fn host(args: Host) -> anyhow::Result<()> {
@@ -27,7 +26,8 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
         (None, true) => Meeting::Manual,
         (None, false) => Meeting::default(),
     };
-    let (settings, options) = prepare(&args.peer, meeting)?;
+    let (mut settings, options) = prepare(&args.peer, meeting)?;
+    settings.keep_link = args.keep_link;
     if !args.peer.headless {
         return window::open(window::Start::Host(Box::new((settings, options))));
     }
@@ -35,15 +35,11 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
     let (call, link) = Call::host(settings)?;
     println!("{link}");
     let live = Live::new(call, options)?;
+    let mut questions = Questions::new(args.peer.auto_admit);
     if is_manual {
-        eprintln!(
-            "send this link to your peer, then paste the answer you get back and press Enter:"
-        );
-        let answer = capture::read_line(std::io::stdin().lock(), MAX_ANSWER_BYTES)
-            .context("cannot read the answer")?;
-        live.call().command(Command::AcceptAnswer(answer));
+        questions.ask_for_answer();
     }
-    report(&drive(live))
+    report(&drive(live, questions)?)
 }
 
 /// Time that a guest waits for the host if none is given.
@@ -58,7 +54,8 @@ pub(super) fn join(args: Join) -> anyhow::Result<()> {
         return window::open(window::Start::Join(link, Box::new((settings, options))));
     }
     let call = Call::join(&link, settings)?;
-    report(&drive(Live::new(call, options)?))
+    let questions = Questions::new(args.peer.auto_admit);
+    report(&drive(Live::new(call, options)?, questions)?)
 }
 
 /// Reads the invite link from standard input.
@@ -106,6 +103,9 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
         source: peer.source.clone(),
         audio: !peer.no_audio,
         video: !peer.no_video,
+        show_face: !peer.hide_face,
+        auto_admit: peer.auto_admit,
+        name: peer.name.clone(),
         rendezvous,
         ice_servers: ice_servers::collect(
             &peer.ice_server,
@@ -129,26 +129,46 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
     Ok((settings, options))
 }
 
-/// Runs a call without a window until it ends, or until somebody asks the program to.
-pub(super) fn drive(mut live: Live) -> CallSummary {
+/// Runs a call without a window until it ends, or until somebody asks the program to. Its questions
+/// are asked on standard error.
+///
+/// # Errors
+/// If a question is open and nobody can answer it; the call is then over.
+pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<CallSummary> {
     termination::end_well();
     while live.ended().is_none() {
         let tick = live.tick(Duration::from_millis(20));
-        tick.events.iter().for_each(print_event);
+        for event in &tick.events {
+            print_event(event);
+            if let Some(command) = questions.note(event) {
+                live.call().command(command);
+            }
+        }
         for note in tick.notes {
             eprintln!("{}", ErrorLine::new(&note));
+        }
+        match questions.poll() {
+            Ok(Some(command)) => live.call().command(command),
+            Ok(None) => {}
+            Err(error) => {
+                live.finish();
+                return Err(error);
+            }
         }
     }
     if live.is_recording() {
         eprintln!("rendering the rest of the recording");
     }
-    live.finish()
+    Ok(live.finish())
 }
 
 fn print_event(event: &Event) {
     match event {
         Event::Connected { peer_name } if peer_name.is_empty() => eprintln!("connected"),
         Event::Connected { peer_name } => eprintln!("connected to {peer_name}"),
+        Event::AdmissionPending => eprintln!("waiting for the host to let you in"),
+        Event::CheckWords(words) => eprintln!("check words: {words}"),
+        Event::GuestLeft => eprintln!("the guest has left, waiting for the next one"),
         Event::AnswerReady(answer) => println!("{answer}"),
         Event::ModelReady { layers, of } if layers == of => eprintln!("received the peer's face"),
         Event::ModelReady { layers, of } => {

@@ -7,6 +7,7 @@ use call::{Call, Settings};
 use capture::SourceSpec;
 
 use super::calls;
+use super::questions::Questions;
 use crate::cli::{Demo, Resolution};
 use crate::face_files;
 use crate::live::{CallOptions, Live};
@@ -23,9 +24,10 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
         loopback: true,
         name: "Actor".to_owned(),
         audio,
+        auto_admit: true,
         ..Settings::default()
     };
-    let theirs = Settings { loopback: true, audio, ..Settings::default() };
+    let theirs = Settings { loopback: true, audio, auto_admit: true, ..Settings::default() };
     let (host, link) = Call::host(ours)?;
     let guest = Call::join(&link, theirs)?;
     let duration = Duration::from_secs(args.seconds);
@@ -41,7 +43,7 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     }
     let seconds = args.seconds;
     println!("a call of {seconds} s between two peers on this machine, over WebRTC on loopback");
-    let summary = calls::drive(Live::new(guest, options)?);
+    let summary = calls::drive(Live::new(guest, options)?, Questions::new(true))?;
     drop(host);
     calls::report(&summary)
 }

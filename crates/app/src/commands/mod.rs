@@ -10,6 +10,7 @@ mod evaluate;
 mod files;
 mod model;
 mod offline;
+mod questions;
 mod stream;
 mod track;
 

@@ -34,6 +34,40 @@ pub struct CallView {
     pub rendered_side: u32,
     /// Live statistics: names and values.
     pub figures: Vec<(&'static str, String)>,
+    /// What the person here is asked.
+    pub question: Option<Question>,
+    /// Words to compare with the peer, once connected.
+    pub check_words: Option<String>,
+}
+
+/// Question of a call, answered by one of two buttons.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Question {
+    /// Whether to let in the guest of this name, which may be empty.
+    Knock(String),
+    /// Whether to show another face that the peer offers.
+    OtherFace,
+}
+
+impl Question {
+    /// Returns the text, and each button with the command that it gives.
+    fn parts(&self) -> (String, [(&'static str, Command); 2]) {
+        match self {
+            Self::Knock(name) => {
+                let name = if name.is_empty() { "Somebody" } else { name };
+                let choices =
+                    [("Let in", Command::Admit(true)), ("Turn away", Command::Admit(false))];
+                (format!("{name} asks to join"), choices)
+            }
+            Self::OtherFace => (
+                "Your peer offers another face, perhaps of another person".to_owned(),
+                [
+                    ("Show it", Command::AcceptFace(true)),
+                    ("Keep this one", Command::AcceptFace(false)),
+                ],
+            ),
+        }
+    }
 }
 
 /// Width of the panel beside the peer picture, points.
@@ -52,6 +86,9 @@ pub fn show(ui: &mut egui::Ui, view: &CallView) -> (Vec<UserAction>, u32) {
         ui.add_space(8.0);
         figures(ui, view, &mut actions);
     });
+    if let Some(question) = &view.question {
+        egui::Panel::top("question").show(ui, |ui| ask(ui, question, &mut actions));
+    }
     let side = egui::CentralPanel::default().show(ui, |ui| stage(ui, view, &mut actions)).inner;
     (actions, (side * ui.ctx().pixels_per_point()).round() as u32)
 }
@@ -90,6 +127,9 @@ fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     if ui.selectable_label(!view.media.camera_on, camera).on_hover_text("V").clicked() {
         actions.push(toggle_camera(view));
     }
+    if !view.media.shows_face && ui.button("Show my face").clicked() {
+        actions.push(UserAction::Call(Command::ShowFace(true)));
+    }
     ui.separator();
     ui.label("Resolution")
         .on_hover_text("Size of the picture you see; nothing changes for your peer");
@@ -106,8 +146,27 @@ fn controls(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     });
 }
 
+fn ask(ui: &mut egui::Ui, question: &Question, actions: &mut Vec<UserAction>) {
+    let (text, choices) = question.parts();
+    ui.add_space(8.0);
+    ui.horizontal_wrapped(|ui| {
+        ui.label(egui::RichText::new(text).size(18.0));
+        for (label, command) in choices {
+            if ui.button(label).clicked() {
+                actions.push(UserAction::Call(command));
+            }
+        }
+    });
+    ui.add_space(8.0);
+}
+
 fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     ui.label(egui::RichText::new("This call").strong());
+    if let Some(words) = &view.check_words {
+        ui.label(egui::RichText::new(words).monospace()).on_hover_text(
+            "Read these words to each other: if they differ, somebody may be in between",
+        );
+    }
     let grid = egui::Grid::new("figures-grid").num_columns(2).spacing([12.0, 6.0]);
     grid.max_col_width(VALUE_WIDTH).show(ui, |ui| {
         for (name, value) in &view.figures {

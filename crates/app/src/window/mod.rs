@@ -13,12 +13,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use call::{Call, Event, Settings};
+use call::{Call, Command, Event, Settings};
 use capture::SourceSpec;
 use types::ErrorLine;
 
 pub use home::{Home, HomeAction, show as show_home};
-pub use in_call::{CallView, show as show_call};
+pub use in_call::{CallView, Question, show as show_call};
 pub use theme::apply as apply_theme;
 
 pub use crate::cli::{Resolution, UserAction};
@@ -106,6 +106,8 @@ struct CallScreen {
     companion: Option<Call>,
     link: Option<String>,
     status: String,
+    question: Option<Question>,
+    check_words: Option<String>,
     renderer: Option<PeerRenderer>,
     preview: Option<egui::TextureHandle>,
     preview_time: Option<types::MediaTime>,
@@ -286,6 +288,8 @@ impl CallScreen {
             companion: None,
             status: if link.is_some() { "Waiting for your peer" } else { "Connecting" }.to_owned(),
             link,
+            question: None,
+            check_words: None,
             renderer: None,
             preview: None,
             preview_time: None,
@@ -323,11 +327,17 @@ impl CallScreen {
             backgrounds: self.live.backgrounds(),
             rendered_side: self.renderer.as_ref().map_or(0, PeerRenderer::side),
             figures: self.figures.clone(),
+            question: self.question.clone(),
+            check_words: self.check_words.clone(),
         };
         let (actions, area_px) = in_call::show(ui, &view);
         self.live.set_area(area_px);
         for action in actions {
             match action {
+                UserAction::Call(Command::Admit(_) | Command::AcceptFace(_)) => {
+                    self.question = None;
+                    self.live.act(&action);
+                }
                 UserAction::CopyLink => ui.ctx().copy_text(self.link.clone().unwrap_or_default()),
                 action => self.live.act(&action),
             }
@@ -341,6 +351,18 @@ impl CallScreen {
 
     fn note(&mut self, event: &Event) {
         match event {
+            Event::Knock { name } => self.question = Some(Question::Knock(name.to_string())),
+            Event::KnockWithdrawn => self.question = None,
+            Event::AdmissionPending => {
+                "Waiting for your peer to let you in".clone_into(&mut self.status);
+            }
+            Event::CheckWords(words) => self.check_words = Some(words.clone()),
+            Event::PeerFaceReplaced => self.question = Some(Question::OtherFace),
+            Event::GuestLeft => {
+                self.check_words = None;
+                self.question = None;
+                "Your guest has left, waiting for the next one".clone_into(&mut self.status);
+            }
             Event::Connected { .. } => {
                 self.link = None;
                 "Connected, receiving your peer's face".clone_into(&mut self.status);

@@ -1,0 +1,137 @@
+//! Questions that a call without a window asks on standard error, answered by lines of standard
+//! input.
+
+use call::{Command, Event};
+
+use crate::standard_input::{Line, StandardInput};
+
+/// Questions that are open.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    input: StandardInput,
+    /// Whether the answer of a manual guest is awaited.
+    wants_answer: bool,
+    /// Who asks to join.
+    knock: Option<String>,
+    /// Whether the call answers by itself.
+    auto_admit: bool,
+}
+
+impl Questions {
+    /// Returns the questions of a call; with `auto_admit` it lets everybody in by itself.
+    pub(super) fn new(auto_admit: bool) -> Self {
+        Self { auto_admit, ..Self::default() }
+    }
+
+    /// Asks for the answer of a manual guest.
+    pub(super) fn ask_for_answer(&mut self) {
+        eprintln!(
+            "send this link to your peer, then paste the answer you get back and press Enter:"
+        );
+        self.wants_answer = true;
+    }
+
+    /// Asks what an event requires; returns what can be decided without a question.
+    pub(super) fn note(&mut self, event: &Event) -> Option<Command> {
+        match event {
+            Event::Knock { name } => {
+                let name = if name.is_empty() { "somebody" } else { &**name };
+                eprintln!("{name} asks to join: y lets in, n turns away");
+                self.knock = Some(name.to_owned());
+            }
+            Event::PeerFaceReplaced if self.auto_admit => {
+                eprintln!("the peer shows another face now");
+            }
+            Event::KnockWithdrawn => {
+                if let Some(name) = self.knock.take() {
+                    eprintln!("{name} does not ask any more");
+                }
+            }
+            Event::AnswerRefused => {
+                eprintln!("that is not the answer to this invite; paste the right one:");
+                self.wants_answer = true;
+            }
+            Event::PeerFaceReplaced => {
+                eprintln!(
+                    "the peer offers another face, which is refused (--auto-admit accepts it)"
+                );
+                return Some(Command::AcceptFace(false));
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Returns what the next line of standard input decides, if a question is open and the line is
+    /// here.
+    ///
+    /// # Errors
+    /// If standard input has ended and a question is open.
+    pub(super) fn poll(&mut self) -> anyhow::Result<Option<Command>> {
+        if !self.wants_answer && self.knock.is_none() {
+            return Ok(None);
+        }
+        let line = match self.input.poll() {
+            Line::Text(line) => line,
+            Line::NotYet => return Ok(None),
+            Line::End if self.wants_answer => {
+                anyhow::bail!("standard input has ended before the answer of your peer")
+            }
+            Line::End => {
+                let name = self.knock.as_deref().unwrap_or_default();
+                anyhow::bail!(
+                    "{name} asks to join, but standard input has ended; --auto-admit lets in \
+                     whoever has the link"
+                )
+            }
+        };
+        Ok(self.decide(line))
+    }
+
+    fn decide(&mut self, line: String) -> Option<Command> {
+        if self.wants_answer {
+            self.wants_answer = line.is_empty();
+            return (!line.is_empty()).then_some(Command::AcceptAnswer(line));
+        }
+        let lets_in = match line.to_ascii_lowercase().as_str() {
+            "y" | "yes" => true,
+            "n" | "no" => false,
+            _ => {
+                eprintln!("answer y or n");
+                return None;
+            }
+        };
+        self.knock = None;
+        Some(Command::Admit(lets_in))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::PeerName;
+
+    use super::*;
+
+    #[test]
+    fn a_line_answers_the_question_that_is_open() {
+        let mut questions = Questions { wants_answer: true, ..Questions::default() };
+        assert_eq!(questions.decide(String::new()), None);
+        let answer = Some(Command::AcceptAnswer("feathercall-answer:x".to_owned()));
+        assert_eq!(questions.decide("feathercall-answer:x".to_owned()), answer);
+        for (line, lets_in) in [("y", true), ("YES", true), ("n", false), ("No", false)] {
+            questions.note(&Event::Knock { name: PeerName::new("Bob") });
+            assert_eq!(questions.decide("perhaps".to_owned()), None);
+            assert_eq!(questions.decide(line.to_owned()), Some(Command::Admit(lets_in)));
+            assert_eq!(questions.knock, None);
+        }
+    }
+
+    #[test]
+    fn without_a_question_standard_input_is_left_alone() {
+        let mut questions = Questions::default();
+        questions.note(&Event::Knock { name: PeerName::new("Bob") });
+        questions.note(&Event::KnockWithdrawn);
+        assert!(matches!(questions.poll(), Ok(None)));
+        assert_eq!(format!("{:?}", questions.input), format!("{:?}", StandardInput::default()));
+    }
+}
