@@ -55,11 +55,11 @@ impl Running {
         Self { child, output }
     }
 
-    /// Starts a host that sends the actor, and returns it with its invite link.
+    /// Starts a host that sends the actor and lets everybody in, and returns it with its invite link.
     fn host(more: &[&str]) -> (Self, String) {
         let face = demo_face();
-        let args = ["call", "--headless", "--no-audio", "--source", "actor", "--face", &face];
-        let mut host = Self::start(feathercall(&args).args(more));
+        let args = ["call", "--headless", "--no-audio", "--auto-admit", "--source", "actor"];
+        let mut host = Self::start(feathercall(&args).args(["--face", &face]).args(more));
         let link = host.line_with("feathercall://");
         (host, link.trim().to_owned())
     }

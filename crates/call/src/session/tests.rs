@@ -3,6 +3,7 @@ mod links;
 mod media_time;
 mod network;
 mod outages;
+mod path;
 mod soak;
 mod world;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use numerics::SplitMix64;
 use transport::Role;
 
-use super::network::Conditions;
+use super::path::Conditions;
 use super::world::{GUEST, HOST, World, config, millis, secs};
 
 const ROUND_TRIPS_MS: [u64; 4] = [40, 200, 600, 900];

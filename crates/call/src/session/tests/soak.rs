@@ -8,7 +8,7 @@ use numerics::SplitMix64;
 use transport::Role;
 use types::Rate;
 
-use super::network::Conditions;
+use super::path::Conditions;
 use super::world::{GUEST, HOST, World, config, face_file, millis, nod, secs};
 use crate::event::Command;
 use crate::session::SessionConfig;

@@ -1,5 +1,5 @@
 //! Sessions on a virtual clock, with a simulated rendezvous service and network between them
-//! (`network.rs`).
+//! (`network.rs`, `path.rs`).
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use numerics::SplitMix64;
 use transport::{Control, Role, Secret};
 use types::{Code, Feature, HeadPose, MediaTime, Rate};
 
-use super::network::{Arrival, Conditions, Connection};
+use super::path::{Arrival, Conditions, Connection};
 use crate::event::Command;
 use crate::session::phase::Phase;
 use crate::session::{
