@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// SHA-256 of a DTLS certificate (RFC 8122 section 5).
-type Fingerprint = [u8; 32];
+pub(crate) type Fingerprint = [u8; 32];
 
 /// Candidates of one description, and of one link in all. An honest machine has a few for each
 /// network.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use transport::Playout;
 
+use crate::certificate::generate_certificate;
 use crate::connection::LinkSettings;
 use crate::event::{End, Event};
 use crate::face_sender::FaceSender;
@@ -120,6 +121,12 @@ impl Running {
                 Output::Encoder(command) => {
                     if let Some(sender) = &driver.face_sender {
                         sender.command(command);
+                    }
+                }
+                Output::RenewCertificate => {
+                    // Without a new one the old one stays: the call is then as safe as its invite.
+                    if let Ok(certificate) = generate_certificate() {
+                        driver.link_settings.certificate = certificate;
                     }
                 }
                 Output::StartMicrophone => {

@@ -129,10 +129,14 @@ pub enum CallFailure {
     /// The host did not let this guest in.
     #[error("the other side did not let you in")]
     TurnedAway,
-    /// WebRTC refused every description, of this end or of the peer.
+    /// A link failed in a way that another link would not mend: WebRTC refused the descriptions of
+    /// every link, somebody is in between ([`LinkError::WrongCertificate`]), or the peer attacks
+    /// ([`LinkError::UnknownChannels`]).
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// No path to the peer was found within half a minute.
+    /// No path to the peer was found within half a minute of the first answer, or a minute if a link
+    /// is open but says nothing. Comes sooner if the only link of a manual call fails, or if the
+    /// peer gives up.
     #[error(
         "no way through the network to the other side; a TURN server may help (--ice-server), or \
          another network"

@@ -63,13 +63,18 @@ pub enum DecodeStreamError {
     },
 }
 
-/// Encodes a clip as a call would, with one difference: each unit references the one before it. In
-/// a call a unit references one that the peer has acknowledged or that its packet repeats.
+/// Encodes a clip for a file, with the tracker and encoder of a call. Unlike in a call,
 ///
-/// `progress` receives the number of frames read so far. Frames without a face become no unit.
+/// - each unit references the one before it; in a call, one that the peer has acknowledged or that
+///   its packet repeats;
+/// - every frame is read and tracked as accurately as possible, however long it takes;
+/// - the last frame becomes a unit, if it shows a face, even if none is due.
+///
+/// `progress` receives the number of frames encoded so far. A frame without a face becomes no unit
+/// and no intermediate feature.
 ///
 /// # Errors
-/// If the clip or the face file cannot be used.
+/// If the clip cannot be read, or the face file has no private part or is damaged.
 pub fn encode_stream(
     clip: &SourceSpec,
     face: &FaceFile,

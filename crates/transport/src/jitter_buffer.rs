@@ -41,14 +41,15 @@ pub struct ReceivedUnit {
 pub struct JitterBufferStats {
     /// Valid packets that arrived, duplicates included.
     pub packets: u64,
-    /// Packets that never arrived.
+    /// Packet numbers skipped, less the packets that arrived later than a newer one. A duplicate also
+    /// counts as late, and gaps of 128 packets or more are not seen whole.
     pub packets_lost: u64,
     /// Units returned by [`JitterBuffer::poll_unit`].
     pub units: u64,
     /// Units that no packet delivered in time.
     pub units_lost: u64,
     /// Recent packet loss, 0..=1: the fraction of missing numbers in the range of packet numbers
-    /// spanned by the last 64 packets that arrived.
+    /// spanned by the last 64 packets that arrived, duplicates included.
     pub loss: f32,
 }
 

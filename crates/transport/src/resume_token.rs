@@ -4,7 +4,8 @@ use std::fmt;
 pub const RESUME_TOKEN_BYTES: usize = 16;
 
 /// Proof of a guest that the host has admitted it on an earlier link of the same call. Whoever has
-/// it joins without a question; it travels over links between the two peers alone.
+/// it, and the certificate with which it was given, joins without a question. It travels only over
+/// links with the certificates of both peers.
 ///
 /// The bytes must come from a cryptographically secure random source. Comparison takes the same
 /// time wherever two tokens differ.

@@ -129,7 +129,8 @@ pub fn verify_seat_proof(
     Ok(role)
 }
 
-/// Returns whether `room` can be the name of a room: 16 characters of the base 32 alphabet.
+/// Returns whether `room` can be the name of a room: 16 characters of Crockford's base 32 in lower
+/// case (`0` to `9`, `a` to `z` without `i`, `l`, `o` and `u`).
 pub fn is_room(room: &str) -> bool {
     room.len() == NAME_LENGTH
         && room.bytes().all(|b| base32().specification().symbols.as_bytes().contains(&b))

@@ -33,6 +33,12 @@ impl AdmissionState {
     pub(super) fn new(auto_admit: bool, keeps_link: bool) -> Self {
         Self { auto_admit, keeps_link, ..Self::default() }
     }
+
+    /// Returns whether these are the check words of the last admission, so that the certificates of
+    /// both ends are still the same.
+    pub(super) fn knows(&self, words: Option<CheckWords>) -> bool {
+        words.is_some() && words == self.check_words
+    }
 }
 
 impl Session {
@@ -59,7 +65,8 @@ impl Session {
         self.admission.is_asking = false;
         let Some(link) = &self.links.current else { return };
         let (token, name) = (link.hellos.token, link.hellos.name.clone());
-        if token.is_none() || token != self.admission.token {
+        let is_same_peer = self.admission.knows(link.check_words);
+        if token.is_none() || token != self.admission.token || !is_same_peer {
             // Another guest, or the same one restarted: earlier tokens are void.
             self.admission.token = None;
             if !self.admission.auto_admit {
@@ -136,6 +143,7 @@ impl Session {
     fn connect(&mut self, now: Instant) {
         let Some(link) = &mut self.links.current else { return };
         link.is_admitted = true;
+        self.admission.is_asking = false;
         let peer_name = link.hellos.name.clone();
         match self.phase {
             Phase::Meeting => {
@@ -175,8 +183,9 @@ impl Session {
         self.close_links(knock);
         if std::mem::take(&mut self.admission.is_asking) {
             self.restart_absence(now);
-            if self.role == Role::Host {
-                self.emit(Event::KnockWithdrawn);
+            match self.role {
+                Role::Host => self.emit(Event::KnockWithdrawn),
+                Role::Guest => self.alone_since = Some(now),
             }
         }
         if !self.has_rendezvous() {
@@ -224,7 +233,10 @@ impl Session {
         self.admission.keeps_link
             && self.role == Role::Host
             && self.has_rendezvous()
-            && matches!(end, End::PeerHungUp | End::PeerVanished)
+            && matches!(
+                end,
+                End::PeerHungUp | End::PeerVanished | End::Failed(CallFailure::PeerFailed)
+            )
             && !matches!(self.phase, Phase::Meeting)
     }
 

@@ -22,7 +22,10 @@ impl Session {
         let Some(link) = self.links.get_mut(id) else { return };
         link.hellos.sent = Some(now);
         let heard = link.hellos.is_received;
-        let token = self.admission.token.filter(|_| self.role == Role::Guest);
+        // The token is for the peer that gave it: over a link with other certificates somebody else
+        // could take it and be let in with it.
+        let is_same_peer = self.admission.knows(link.check_words);
+        let token = self.admission.token.filter(|_| self.role == Role::Guest && is_same_peer);
         let hello = Control::Hello { heard, token, name: self.name.clone() };
         self.outputs.push_back(Output::Link(id, LinkCommand::SendControl(hello.to_bytes())));
     }
@@ -131,7 +134,7 @@ impl Session {
 
     fn handle_bye(&mut self, now: Instant, id: LinkId, bye: Bye) {
         let is_greeted = self.links.get(id).is_some_and(|link| link.hellos.is_received);
-        if is_greeted && self.dismiss_link(now, id) {
+        if self.dismiss_link(now, id) {
             return;
         }
         match bye {

@@ -85,7 +85,7 @@ impl Session {
     }
 
     pub(super) fn handle_model_request(&mut self, hash: ContentHash, from: u32) {
-        if let Some(model) = &mut self.model_sender {
+        if let Some(model) = self.model_sender.as_mut().filter(|_| self.media.shows_face) {
             model.handle_request(hash, from);
         }
     }
@@ -109,6 +109,10 @@ impl Session {
 
     /// Sends the chunks that the peer has room for.
     pub(super) fn send_chunks(&mut self, now: Instant) {
+        // A face that was hidden in the middle of its transfer goes no further.
+        if !self.media.shows_face {
+            return;
+        }
         while let Some(chunk) = self.model_sender.as_mut().and_then(ModelSender::poll_chunk) {
             self.send_control(now, &chunk);
         }

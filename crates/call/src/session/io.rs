@@ -107,6 +107,8 @@ pub(crate) enum Output {
     InviteOffer(Vec<u8>),
     Encoder(EncoderCommand),
     StartMicrophone,
+    /// Links that begin from now on present another DTLS certificate.
+    RenewCertificate,
     PlaySound(SoundPacket),
     /// Features decoded from a unit that arrived at `arrived`, oldest first.
     Features {

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use codec::Profile;
 use transport::{Bye, Control, ModelSender, Packetizer, Role, SALT_BYTES, Seal, Secret, Signal};
 
+use crate::description::Fingerprint;
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
 use crate::sound::SoundEncoder;
@@ -96,6 +97,8 @@ pub(crate) struct Session {
     links: Links,
     /// Number of the newest connection attempt: of the last offer, made or answered.
     newest_offer: Option<u8>,
+    /// Guest: fingerprint of the certificate in the offer that was answered last.
+    host_fingerprint: Option<Fingerprint>,
     /// Guest: when it last announced itself.
     announced: Option<Instant>,
     /// Guest at a rendezvous service: when it began to wait for an offer; none once it has said that
@@ -173,6 +176,7 @@ impl Session {
             phase: Phase::Meeting,
             links: Links::default(),
             newest_offer: None,
+            host_fingerprint: None,
             announced: None,
             alone_since,
             guest_heard: None,

@@ -251,13 +251,23 @@ impl Session {
 
     /// Host: begins a link with an offer.
     pub(super) fn offer_link(&mut self, now: Instant) {
+        if self.is_replaced {
+            self.reconnect_signaling();
+        }
         let attempt = self.newest_offer.map_or(0, |newest| newest.wrapping_add(1));
         let id = self.begin_link(now, attempt, None);
         self.outputs.push_back(Output::Link(id, LinkCommand::Offer));
     }
 
-    /// Guest: begins a link that answers an offer.
+    /// Guest: begins a link that answers an offer. To an offer with another certificate it answers
+    /// with another one of its own: whoever is in between could otherwise learn both certificates
+    /// from one attempt and search for two of its own that give the same check words at both ends.
     fn answer_link(&mut self, now: Instant, attempt: u8, sdp: String) {
+        let offered = fingerprint(&sdp);
+        if self.host_fingerprint.is_some() && offered != self.host_fingerprint {
+            self.outputs.push_back(Output::RenewCertificate);
+        }
+        self.host_fingerprint = offered.or(self.host_fingerprint);
         let id = self.begin_link(now, attempt, Some(sdp.clone()));
         self.outputs.push_back(Output::Link(id, LinkCommand::Answer(sdp)));
     }
@@ -280,7 +290,10 @@ impl Session {
             model.restart();
         }
         if self.peer_face.is_refused {
-            self.peer_face = PeerFace::default();
+            // It may be offered again. The face that was shown stays known, so that another one
+            // does not take its place without a word.
+            let PeerFace { hash, profile, .. } = std::mem::take(&mut self.peer_face);
+            self.peer_face = PeerFace { hash, profile, ..PeerFace::default() };
         }
         self.receiver.restart(self.peer_face.profile.clone());
         if self.role == Role::Host {
@@ -362,10 +375,11 @@ impl Session {
 
     fn handle_leave(&mut self, now: Instant) {
         let took = self.first_answer.map(|at| now.saturating_duration_since(at));
+        let is_without_path = matches!(self.phase, Phase::Meeting) && self.links.current.is_none();
         if self.role == Role::Host && !self.seal.is_peer_present() {
             // Perhaps a recording of an earlier call. A guest that has answered nothing may go.
             self.forget_guest();
-        } else if matches!(self.phase, Phase::Meeting) && took >= Some(NO_PATH_AFTER) {
+        } else if is_without_path && took >= Some(NO_PATH_AFTER) {
             self.fail_without_path(now);
         } else if !self.dismiss_guest(now) {
             self.end(now, End::PeerHungUp);
@@ -373,7 +387,8 @@ impl Session {
     }
 
     fn handle_refusal(&mut self, now: Instant, refusal: Refusal) {
-        if !matches!(self.phase, Phase::Connected { .. }) {
+        // One that was let in may still come back: whoever refuses it may not be its host.
+        if matches!(self.phase, Phase::Meeting) {
             let failure = match refusal {
                 Refusal::OtherVersion(theirs) => {
                     CallFailure::OtherVersion { theirs, ours: VERSION }
@@ -396,7 +411,7 @@ impl Session {
         // Somebody is in between, or the peer attacks: another link would lead to the same.
         let is_attack = match &error {
             Some(LinkError::WrongCertificate) => true,
-            Some(LinkError::UnknownChannels) => self.links.is_current(id),
+            Some(LinkError::UnknownChannels) => self.links.is_current(id) && self.is_admitted(),
             _ => false,
         };
         if let Some(error) = error.take_if(|_| is_attack) {
@@ -404,6 +419,10 @@ impl Session {
             return;
         }
         if self.links.is_current(id) {
+            // A guest that was not let in loses its link; one that was may come back over another.
+            if error.is_some() {
+                self.dismiss_link(now, id);
+            }
             return;
         }
         let is_meeting = matches!(self.phase, Phase::Meeting);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use transport::{
-    Admission, ContentHash, Control, RESUME_TOKEN_BYTES, ResumeToken, Role, content_hash,
+    Admission, Bye, ContentHash, Control, RESUME_TOKEN_BYTES, ResumeToken, Role, content_hash,
 };
 
 use types::{MediaTime, Rate, Sound};
@@ -368,4 +368,62 @@ fn every_decision_without_a_question_changes_nothing() {
     }
     world.run_for(secs(10));
     assert!(world.peers.iter().all(|peer| peer.events.is_empty() && peer.end.is_none()));
+}
+
+#[test]
+fn a_guest_that_gives_up_after_a_long_knock_does_not_end_the_call() {
+    let mut world = knocking();
+    world.run_for(secs(30));
+    world.command(GUEST, Command::HangUp);
+    world.run_for(secs(7));
+    assert_eq!(world.peers[HOST].take_events(), ["KnockWithdrawn"]);
+    assert_eq!(world.peers[HOST].end, None);
+}
+
+#[test]
+fn a_goodbye_before_the_first_hello_does_not_end_the_call_of_the_host() {
+    let mut world = World::new();
+    for (role, salt) in [(Role::Host, 1), (Role::Guest, 2)] {
+        world.add(asking(role, salt));
+    }
+    world.tamper = Box::new(|from, message| {
+        if from == GUEST { vec![Control::Bye(Bye::HungUp).to_bytes()] } else { vec![message] }
+    });
+    world.run_for(secs(20));
+    assert_eq!(world.peers[HOST].end, None);
+    assert!(world.peers[HOST].events.iter().all(|event| !event.starts_with("Knock")));
+}
+
+/// Whoever comes back with other certificates may be somebody in between who was given the token.
+#[test]
+fn a_guest_with_another_certificate_is_asked_about_again() {
+    for changes in [false, true] {
+        let mut world = admitted();
+        world.peers[GUEST].n_certificates += usize::from(changes);
+        world.break_links();
+        world.run_for(secs(25));
+        let events = world.peers[HOST].take_events();
+        assert_eq!(count(&events, "Knock"), usize::from(changes), "{events:?}");
+        assert_eq!(count(&events, "PeerBack"), usize::from(!changes), "{events:?}");
+    }
+}
+
+#[test]
+fn a_face_that_is_hidden_during_its_transfer_goes_no_further() {
+    let mut world = knocking();
+    world.command(HOST, Command::Admit(true));
+    world.run_until(secs(5), |world| {
+        let is_chunk = |message: &Control| matches!(message, Control::ModelChunk { .. });
+        world.peers[HOST].count_sent(is_chunk) > 0
+    });
+    world.command(HOST, Command::ShowFace(false));
+    let n_chunks = |world: &World| {
+        world.peers[HOST].count_sent(|message| matches!(message, Control::ModelChunk { .. }))
+    };
+    let before = n_chunks(&world);
+    world.run_for(secs(5));
+    assert_eq!(n_chunks(&world), before);
+    world.command(HOST, Command::ShowFace(true));
+    world.run_for(secs(5));
+    assert!(world.peers[GUEST].face.is_some());
 }

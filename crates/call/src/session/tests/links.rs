@@ -222,3 +222,21 @@ fn channels_nobody_asked_for_end_a_call_but_not_the_wait_for_a_guest() {
     world.handle(HOST, unknown());
     assert_end(&world, HOST, "Failed(Link(UnknownChannels))");
 }
+
+#[test]
+fn a_guest_answers_another_certificate_with_another_one_of_its_own() {
+    let mut world = World::new();
+    let guest = world.add(config(Role::Guest, 2));
+    let mut host = Seal::new(Secret::new([9; 16]), Role::Host, [1; 16]);
+    let certificates = ["AA", "AA", "BB", "BB"];
+    for (attempt, byte) in certificates.into_iter().enumerate() {
+        let sdp = format!("a=fingerprint:sha-256 {}", [byte; 32].join(":"));
+        let offer = Signal::Offer { attempt: attempt as u8, sdp };
+        let sealed = Bytes::from(host.seal(&offer.to_bytes()));
+        world.handle(guest, Input::Signaling(SignalingEvent::Sealed(sealed)));
+        world.run_for(secs(3));
+        let is_changed = usize::from(attempt >= 2);
+        assert_eq!(world.peers[guest].n_certificates, is_changed, "attempt {attempt}");
+    }
+    assert_eq!(world.peers[guest].n_links, certificates.len());
+}

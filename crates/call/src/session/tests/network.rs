@@ -15,9 +15,11 @@ use crate::session::{Input, LinkCommand, LinkEvent, LinkId, SignalingEvent};
 /// Time that a link takes to gather candidates.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// Returns the line of a description with the fingerprint of a peer's certificate.
-fn fingerprint_line(index: usize) -> String {
-    format!("a=fingerprint:sha-256 {}", [format!("{index:02X}").as_str(); 32].join(":"))
+/// Returns the line of a description with the fingerprint of a peer's certificate, of which it has
+/// made `n` others before.
+fn fingerprint_line(index: usize, n: usize) -> String {
+    let byte = format!("{:02X}", index + 16 * n);
+    format!("a=fingerprint:sha-256 {}", [byte.as_str(); 32].join(":"))
 }
 
 impl World {
@@ -65,13 +67,18 @@ impl World {
         match command {
             LinkCommand::Offer => {
                 peer.open_link(id);
-                let offer = format!("{index} {}\n{}", id.0, fingerprint_line(index));
+                let offer =
+                    format!("{index} {}\n{}", id.0, fingerprint_line(index, peer.n_certificates));
                 self.deliver(index, GATHERING, event(LinkEvent::Described(offer)));
             }
             LinkCommand::Answer(offer) => {
                 peer.open_link(id);
                 let offered = offer.lines().next().unwrap_or_default();
-                let answer = format!("{offered} {index} {}\n{}", id.0, fingerprint_line(index));
+                let answer = format!(
+                    "{offered} {index} {}\n{}",
+                    id.0,
+                    fingerprint_line(index, peer.n_certificates)
+                );
                 self.deliver(index, GATHERING, event(LinkEvent::Described(answer)));
                 self.deliver(index, GATHERING, event(LinkEvent::Candidate("late".into())));
             }

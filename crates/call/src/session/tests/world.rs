@@ -43,6 +43,8 @@ pub(super) struct Peer {
     pub(super) n_signals: usize,
     /// How often it has asked for another connection to the service.
     pub(super) n_reconnects: usize,
+    /// How often it has changed its certificate.
+    pub(super) n_certificates: usize,
     pub(super) n_links: usize,
     pub(super) features: Vec<Feature>,
     pub(super) face: Option<FaceModel>,
@@ -70,6 +72,7 @@ impl Peer {
             control_sent: Vec::new(),
             n_signals: 0,
             n_reconnects: 0,
+            n_certificates: 0,
             n_links: 0,
             features: Vec::new(),
             face: None,
@@ -406,6 +409,7 @@ impl World {
                     command.apply(&mut peer.encoder);
                     peer.encoder_commands.push(command);
                 }
+                Output::RenewCertificate => peer.n_certificates += 1,
                 Output::StartMicrophone => peer.microphone_started = true,
                 Output::PlaySound(_) => {}
                 Output::Features { features, .. } => peer.features.extend(features),
