@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal as _, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use capture::SourceSpec;
+use console::Term;
 use face::{Consent, ConsentForm};
 
 use crate::commands::UsageError;
@@ -31,18 +32,22 @@ pub(crate) fn ask(source: &SourceSpec, is_stated: bool) -> anyhow::Result<Option
     if is_stated {
         return Ok(Some(given_now(ConsentForm::Option)));
     }
-    let stdin = std::io::stdin();
-    let terminal = output::terminal().filter(|_| stdin.is_terminal());
-    let Some(mut terminal) = terminal else {
+    let Some(mut terminal) = terminal_to_ask() else {
         let message = "a face is enrolled only with the person's consent, and there is no terminal to ask on; \
                        state it with --i-consent";
         return Err(UsageError(message.to_owned()).into());
     };
     anyhow::ensure!(
-        is_confirmed(&mut stdin.lock(), &mut terminal, QUESTION)?,
+        is_confirmed(&mut std::io::stdin().lock(), &mut terminal, QUESTION)?,
         "nothing was enrolled, because consent was not given"
     );
     Ok(Some(given_now(ConsentForm::Terminal)))
+}
+
+/// Returns the terminal to ask a person on, who answers on standard input; none if either is
+/// redirected.
+pub(crate) fn terminal_to_ask() -> Option<Term> {
+    output::terminal().filter(|_| std::io::stdin().is_terminal())
 }
 
 /// Asks a question and returns whether the answer is yes. No answer is no.

@@ -1,6 +1,5 @@
 //! Recorded streams: opening, length, and features at a frame rate.
 
-use std::io::IsTerminal as _;
 use std::iter::Peekable;
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use call::{DecodeStreamError, StreamDecoder};
 use face::FaceFile;
 use types::{Feature, MediaTime};
 
-use crate::consent::is_confirmed;
+use crate::consent::{is_confirmed, terminal_to_ask};
 
 /// Longest video that is rendered without a question, microseconds: an hour.
 const LONG_US: u64 = 3_600_000_000;
@@ -98,12 +97,12 @@ pub(super) fn agreed_length(
         return Ok(n_pictures);
     }
     let told = format!("the stream shows {} of video, {n_pictures} pictures", clock(length));
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    let Some(mut terminal) = terminal_to_ask() else {
         anyhow::bail!("{told}; add --yes to render them all");
-    }
+    };
     let question = format!("{told}; render them all? [y/N] ");
-    let (mut stdin, mut stderr) = (std::io::stdin().lock(), std::io::stderr());
-    anyhow::ensure!(is_confirmed(&mut stdin, &mut stderr, &question)?, "nothing was rendered");
+    let mut stdin = std::io::stdin().lock();
+    anyhow::ensure!(is_confirmed(&mut stdin, &mut terminal, &question)?, "nothing was rendered");
     Ok(n_pictures)
 }
 
