@@ -29,6 +29,9 @@ use crate::termination;
 use enrollment::EnrollmentScreen;
 use peer_renderer::PeerRenderer;
 
+/// Longest time until the window notices an event of the call.
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
+
 /// First screen of the window.
 pub(crate) enum Start {
     Home,
@@ -198,11 +201,21 @@ impl eframe::App for Window {
         self.leave_call();
     }
 
-    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+    /// Runs also while the window is hidden, when [`Self::ui`] does not.
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         if termination::is_requested() {
-            ui.ctx().send_viewport_cmd(egui::ViewportCommand::Close);
+            ctx.send_viewport_cmd(egui::ViewportCommand::Close);
             return;
         }
+        let Screen::Call(call) = &mut self.screen else { return };
+        if let Some(ended) = call.tick() {
+            self.leave_call();
+            self.home.message.get_or_insert(ended);
+        }
+        ctx.request_repaint_after(EVENT_INTERVAL);
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
         match self.gpu.failure() {
             Some(failure @ GpuFailure::Lost(_)) => {
                 // Nothing can be displayed any more: finish the call and close.
@@ -243,11 +256,7 @@ impl eframe::App for Window {
                 done
             }
             Screen::Call(call) => match call.show(ui, &self.state, &self.gpu) {
-                Ok(None) => None,
-                Ok(Some(ended)) => {
-                    self.leave_call();
-                    self.home.message.take().or(Some(ended))
-                }
+                Ok(()) => None,
                 Err(error) => {
                     self.leave_call();
                     Some(shown(&error))
@@ -299,19 +308,21 @@ impl CallScreen {
         }
     }
 
-    /// Updates and shows the screen. Returns why the call ended, once it has.
+    /// Handles what happened in the call. Returns why the call ended, once it has.
+    fn tick(&mut self) -> Option<String> {
+        let tick = self.live.tick(Duration::ZERO);
+        tick.events.iter().for_each(|event| self.note(event));
+        self.trouble = tick.notes.into_iter().next_back().or(self.trouble.take());
+        self.live.ended().map(ToString::to_string)
+    }
+
+    /// Updates and shows the screen.
     fn show(
         &mut self,
         ui: &mut egui::Ui,
         state: &egui_wgpu::RenderState,
         gpu: &Gpu,
-    ) -> anyhow::Result<Option<String>> {
-        let tick = self.live.tick(Duration::ZERO);
-        tick.events.iter().for_each(|event| self.note(event));
-        self.trouble = tick.notes.into_iter().next_back().or(self.trouble.take());
-        if let Some(ended) = self.live.ended() {
-            return Ok(Some(ended.to_string()));
-        }
+    ) -> anyhow::Result<()> {
         self.render_peer(state, gpu)?;
         self.update_preview(ui.ctx());
         self.update_figures();
@@ -342,11 +353,10 @@ impl CallScreen {
                 action => self.live.act(&action),
             }
         }
-        // Repaint when the next picture is due, and soon enough to notice events.
-        let waiting = Duration::from_millis(50);
-        let wait = self.renderer.as_ref().map_or(waiting, |renderer| renderer.wait(Instant::now()));
-        ui.ctx().request_repaint_after(wait.min(waiting));
-        Ok(None)
+        if let Some(renderer) = &self.renderer {
+            ui.ctx().request_repaint_after(renderer.wait(Instant::now()));
+        }
+        Ok(())
     }
 
     fn note(&mut self, event: &Event) {
