@@ -371,6 +371,7 @@ impl CallScreen {
             Event::GuestLeft => {
                 self.check_words = None;
                 self.question = None;
+                self.renderer = None;
                 "Your guest has left, waiting for the next one".clone_into(&mut self.status);
             }
             Event::Connected { .. } => {
