@@ -57,7 +57,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     output::note(format!("feathercall: {}", error_line(&error)));
     if error.is::<termination::Interrupted>() {
-        ExitCode::from(termination::INTERRUPTED)
+        ExitCode::from(termination::exit_code())
     } else if error.is::<commands::UsageError>() {
         ExitCode::from(2)
     } else {

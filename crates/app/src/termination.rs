@@ -5,7 +5,7 @@
 //! [`is_requested`]. All others end at once, without their temporary files. A second request ends
 //! everything at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
@@ -13,16 +13,14 @@ use signal_hook::low_level;
 
 use crate::output;
 
-/// Exit code of a command that was interrupted, by the convention of shells: 128 and SIGINT, 2.
-pub(crate) const INTERRUPTED: u8 = 130;
-
 /// Whether the command ends by itself after the first request.
 static ENDS_WELL: AtomicBool = AtomicBool::new(false);
-static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
+/// Number of the signal of the first request; 0 before it.
+static REQUESTED_BY: AtomicI32 = AtomicI32::new(0);
 static WAKE: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
 /// A command ended early and well because somebody asked it to. The program then exits with
-/// [`INTERRUPTED`].
+/// [`exit_code`].
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
@@ -50,7 +48,13 @@ pub(crate) fn end_well() {
 
 /// Returns whether somebody has asked the program to end.
 pub(crate) fn is_requested() -> bool {
-    IS_REQUESTED.load(Ordering::SeqCst)
+    REQUESTED_BY.load(Ordering::SeqCst) != 0
+}
+
+/// Returns the exit code of a command that was interrupted, by the convention of shells: 128 and the
+/// number of the signal.
+pub(crate) fn exit_code() -> u8 {
+    u8::try_from(128 + REQUESTED_BY.load(Ordering::SeqCst)).unwrap_or(u8::MAX)
 }
 
 /// Calls `wake` at a request, for a command that sleeps until something happens.
@@ -60,7 +64,8 @@ pub(crate) fn wake_with(wake: impl Fn() + Send + 'static) {
 
 /// Handles a request that came by `signal`.
 fn handle_request(signal: i32) {
-    let is_first = !IS_REQUESTED.swap(true, Ordering::SeqCst);
+    let order = Ordering::SeqCst;
+    let is_first = REQUESTED_BY.compare_exchange(0, signal, order, order).is_ok();
     if is_first && ENDS_WELL.load(Ordering::SeqCst) {
         if let Some(wake) = &*WAKE.lock().unwrap_or_else(PoisonError::into_inner) {
             wake();
