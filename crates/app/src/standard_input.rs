@@ -2,9 +2,16 @@
 
 use std::io::{BufRead as _, Read as _};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::Instant;
 
 /// Most bytes of a line that are read: more than any answer has (docs/TRANSPORT.md, section 5).
 const MAX_LINE_BYTES: u64 = 20_000;
+
+/// Most lines that are read before they are asked for.
+const MAX_LINES_AHEAD: usize = 16;
+
+/// A line and when it was read.
+type TimedLine = (Instant, String);
 
 /// What standard input has for the program.
 #[derive(Debug, Eq, PartialEq)]
@@ -19,28 +26,44 @@ pub(crate) enum Line {
 /// nothing reads nothing.
 #[derive(Debug, Default)]
 pub(crate) struct StandardInput {
-    lines: Option<Receiver<String>>,
+    lines: Option<Receiver<TimedLine>>,
+    /// Lines that were read before are ignored.
+    ignored_until: Option<Instant>,
 }
 
 impl StandardInput {
     /// Returns the next line, without its end, if there is one. Does not wait.
     pub(crate) fn poll(&mut self) -> Line {
-        match self.lines.get_or_insert_with(start).try_recv() {
-            Ok(line) => Line::Text(line),
-            Err(TryRecvError::Empty) => Line::NotYet,
-            Err(TryRecvError::Disconnected) => Line::End,
+        loop {
+            match self.lines.get_or_insert_with(start).try_recv() {
+                Ok((read_at, _)) if self.ignored_until.is_some_and(|until| read_at < until) => {}
+                Ok((_, line)) => return Line::Text(line),
+                Err(TryRecvError::Empty) => return Line::NotYet,
+                Err(TryRecvError::Disconnected) => return Line::End,
+            }
         }
+    }
+
+    /// Ignores the lines that were or will be read before `time`.
+    pub(crate) fn ignore_until(&mut self, time: Instant) {
+        self.ignored_until = Some(time);
+    }
+
+    /// Returns a standard input that reads `lines`.
+    #[cfg(test)]
+    pub(crate) fn of(lines: Receiver<TimedLine>) -> Self {
+        Self { lines: Some(lines), ignored_until: None }
     }
 }
 
-fn start() -> Receiver<String> {
-    let (sender, lines) = sync_channel(1);
+fn start() -> Receiver<TimedLine> {
+    let (sender, lines) = sync_channel(MAX_LINES_AHEAD);
     // Without a thread, standard input is as good as ended.
     let _ = std::thread::Builder::new().name("input".to_owned()).spawn(move || read(&sender));
     lines
 }
 
-fn read(lines: &SyncSender<String>) {
+fn read(lines: &SyncSender<TimedLine>) {
     loop {
         let mut line = Vec::new();
         let mut input = std::io::stdin().lock().take(MAX_LINE_BYTES);
@@ -49,7 +72,7 @@ fn read(lines: &SyncSender<String>) {
             Ok(_) => {}
         }
         let line = String::from_utf8_lossy(&line).trim().to_owned();
-        if lines.send(line).is_err() {
+        if lines.send((Instant::now(), line)).is_err() {
             return;
         }
     }

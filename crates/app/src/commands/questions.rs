@@ -1,9 +1,16 @@
 //! Questions that a call without a window asks on standard error, answered by lines of standard
 //! input.
 
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
 use call::{Command, Event};
 
 use crate::standard_input::{Line, StandardInput};
+
+/// Shortest time in which a person can read a question and answer it. What a terminal delivers sooner
+/// was typed before the question.
+const READING_TIME: Duration = Duration::from_millis(300);
 
 /// Questions that are open.
 #[derive(Debug, Default)]
@@ -15,12 +22,15 @@ pub(super) struct Questions {
     knock: Option<String>,
     /// Whether the call answers by itself.
     auto_admit: bool,
+    /// Whether a person types the answers; a program may write them ahead.
+    is_terminal: bool,
 }
 
 impl Questions {
     /// Returns the questions of a call; with `auto_admit` it lets everybody in by itself.
     pub(super) fn new(auto_admit: bool) -> Self {
-        Self { auto_admit, ..Self::default() }
+        let is_terminal = std::io::stdin().is_terminal();
+        Self { auto_admit, is_terminal, ..Self::default() }
     }
 
     /// Asks for the answer of a manual guest.
@@ -38,6 +48,9 @@ impl Questions {
                 let name = if name.is_empty() { "somebody" } else { &**name };
                 eprintln!("{name} asks to join: y lets in, n turns away");
                 self.knock = Some(name.to_owned());
+                if self.is_terminal {
+                    self.input.ignore_until(Instant::now() + READING_TIME);
+                }
             }
             Event::PeerFaceReplaced if self.auto_admit => {
                 eprintln!("the peer shows another face now");
@@ -123,6 +136,22 @@ mod tests {
             assert_eq!(questions.decide("perhaps".to_owned()), None);
             assert_eq!(questions.decide(line.to_owned()), Some(Command::Admit(lets_in)));
             assert_eq!(questions.knock, None);
+        }
+    }
+
+    #[test]
+    fn a_line_typed_before_the_knock_does_not_let_in() {
+        for is_terminal in [true, false] {
+            let (sender, lines) = std::sync::mpsc::channel();
+            let input = StandardInput::of(lines);
+            let mut questions = Questions { input, is_terminal, ..Questions::default() };
+            sender.send((Instant::now(), "y".to_owned())).unwrap();
+            questions.note(&Event::Knock { name: PeerName::new("Bob") });
+            if is_terminal {
+                assert_eq!(questions.poll().unwrap(), None);
+                sender.send((Instant::now() + 2 * READING_TIME, "y".to_owned())).unwrap();
+            }
+            assert_eq!(questions.poll().unwrap(), Some(Command::Admit(true)), "{is_terminal}");
         }
     }
 
