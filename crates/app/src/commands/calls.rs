@@ -133,10 +133,10 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
 /// are asked on standard error.
 ///
 /// # Errors
-/// If a question is open and nobody can answer it; the call is then over.
+/// If a question is open and nobody can answer it; the call is then over and its summary printed.
 pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<CallSummary> {
     termination::end_well();
-    while live.ended().is_none() {
+    loop {
         let tick = live.tick(Duration::from_millis(20));
         for event in &tick.events {
             print_event(event);
@@ -147,11 +147,16 @@ pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<
         for note in tick.notes {
             eprintln!("{}", ErrorLine::new(&note));
         }
+        if live.ended().is_some() {
+            break;
+        }
         match questions.poll() {
             Ok(Some(command)) => live.call().command(command),
             Ok(None) => {}
+            // A terminal that is closed ends standard input, too: the next tick hangs up.
+            Err(_) if termination::is_requested() => {}
             Err(error) => {
-                live.finish();
+                report(&live.finish())?;
                 return Err(error);
             }
         }
