@@ -11,6 +11,9 @@ use call::IceServer;
 /// Environment variable with URLs, separated by white space.
 pub(crate) const VARIABLE: &str = "FEATHERCALL_ICE_SERVERS";
 
+/// Longest file of servers that is read, bytes.
+const MAX_FILE_BYTES: u64 = 1 << 16;
+
 /// Collects the servers given as arguments, in a file with one URL in each line, and in the value of
 /// [`VARIABLE`].
 ///
@@ -23,8 +26,10 @@ pub(crate) fn collect(
 ) -> anyhow::Result<Vec<IceServer>> {
     let file = file
         .map(|path| {
-            let text = std::fs::read_to_string(path);
-            text.with_context(|| format!("cannot read {}", path.display()))
+            capture::read_file(path, MAX_FILE_BYTES)
+                .map_err(anyhow::Error::from)
+                .and_then(|bytes| Ok(String::from_utf8(bytes)?))
+                .with_context(|| format!("cannot read {}", path.display()))
         })
         .transpose()?
         .unwrap_or_default();
@@ -152,6 +157,9 @@ mod tests {
         let servers = collect(&["stun:a".to_owned()], Some(&path), Some("stun:c\nstun:d")).unwrap();
         let urls: Vec<_> = servers.iter().map(|server| &*server.url).collect();
         assert_eq!(urls, ["stun:a", "stun:b", "stun:c", "stun:d"]);
+        std::fs::write(&path, "#".repeat(MAX_FILE_BYTES as usize + 1)).unwrap();
+        let error = collect(&[], Some(&path), None).unwrap_err();
+        assert!(format!("{error:#}").contains("cannot read"), "{error:#}");
         std::fs::remove_file(&path).unwrap();
         let error = collect(&[], Some(&path), None).unwrap_err();
         assert!(format!("{error:#}").contains("cannot read"), "{error:#}");
