@@ -20,6 +20,10 @@ macro_rules! println {
     () => { $crate::output::print("") };
     ($($arg:tt)*) => { $crate::output::print(format_args!($($arg)*)) };
 }
+/// As [`std::print`], but never panics.
+macro_rules! print {
+    ($($arg:tt)*) => { $crate::output::print_part(format_args!($($arg)*)) };
+}
 /// As [`std::eprintln`], but never panics and is not silenced with the libraries.
 macro_rules! eprintln {
     ($($arg:tt)*) => { $crate::output::note(format_args!($($arg)*)) };
@@ -76,6 +80,11 @@ pub(crate) fn note(text: impl Display) {
 pub(crate) fn print(text: impl Display) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes part of a line to standard output, which appears with the end of the line.
+pub(crate) fn print_part(text: impl Display) {
+    let _ = write!(io::stdout().lock(), "{text}");
 }
 
 /// Returns standard error as a terminal for a progress bar; none if it is not one.
