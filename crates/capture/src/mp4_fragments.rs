@@ -2,7 +2,7 @@
 //! recorded comes piece by piece, in a `moof` box before each piece.
 
 use crate::mp4_boxes::{Boxes, ByteReader, child};
-use crate::mp4_track::{MAX_SAMPLES, Mp4Sample, Mp4Track};
+use crate::mp4_track::{Coding, MAX_SAMPLES, Mp4Sample, Mp4Track};
 
 /// Least bytes of a file for each sample of its fragments. Bounds the memory that a file can claim.
 const MIN_SAMPLE_BYTES: u64 = 4;
@@ -19,7 +19,8 @@ pub(crate) fn parse_defaults(mvex: &[u8], tracks: &mut [Mp4Track]) {
     }
 }
 
-/// Adds the samples of a `moof` box, which begins at `moof_at` of the file, to their tracks. A sample
+/// Adds the samples of a `moof` box, which begins at `moof_at` of the file, to their tracks; those of
+/// sound in another codec, which is not played, are passed over as in the index. A sample
 /// that the file ends before, as after a crash, is left out with all that follow it. Returns `None`
 /// if the box contradicts itself; samples before that are added.
 pub(crate) fn parse_fragment(
@@ -49,7 +50,11 @@ pub(crate) fn parse_fragment(
         data_end = base;
         for (_, trun) in Boxes(traf).filter(|(kind, _)| kind == b"trun") {
             let run = Run { header: &header, base, file_length };
-            data_end = run.parse(trun, data_end, track, &mut n_left)?;
+            data_end = if !track.is_video && matches!(track.coding, Coding::Other) {
+                run.pass_over(trun, data_end, track.fragments.size)?
+            } else {
+                run.parse(trun, data_end, track, &mut n_left)?
+            };
         }
     }
     Some(())
@@ -112,19 +117,12 @@ impl Run<'_> {
     fn parse(
         &self,
         trun: &[u8],
-        mut offset: u64,
+        offset: u64,
         track: &mut Mp4Track,
         n_left: &mut u64,
     ) -> Option<u64> {
         let mut reader = ByteReader(trun);
-        let flags = reader.u32()? & 0xFF_FFFF;
-        let n_samples = reader.u32()?;
-        if flags & 1 != 0 {
-            offset = self.base.checked_add_signed(i64::from(reader.u32()? as i32))?;
-        }
-        if flags & 4 != 0 {
-            reader.skip(4)?;
-        }
+        let RunStart { flags, n_samples, mut offset } = self.parse_start(&mut reader, offset)?;
         let defaults = track.fragments;
         for _ in 0..n_samples {
             let mut field = |flag, default| if flags & flag != 0 { reader.u32() } else { default };
@@ -145,14 +143,95 @@ impl Run<'_> {
         }
         Some(offset)
     }
+
+    /// Returns the offset after the samples of a `trun` box, which begin at `offset` unless the box
+    /// says otherwise. `default_size` is that of the track, bytes.
+    fn pass_over(&self, trun: &[u8], offset: u64, default_size: u32) -> Option<u64> {
+        let mut reader = ByteReader(trun);
+        let RunStart { flags, n_samples, mut offset } = self.parse_start(&mut reader, offset)?;
+        if flags & 0x200 == 0 {
+            let size = self.header.size.unwrap_or(default_size);
+            return offset.checked_add(u64::from(n_samples) * u64::from(size));
+        }
+        let n_bytes_after = 4 * (flags & 0xC00).count_ones() as usize;
+        for _ in 0..n_samples {
+            if flags & 0x100 != 0 {
+                reader.skip(4)?;
+            }
+            offset = offset.checked_add(u64::from(reader.u32()?))?;
+            reader.skip(n_bytes_after)?;
+        }
+        Some(offset)
+    }
+
+    /// Parses what a `trun` box says about all its samples.
+    fn parse_start(&self, reader: &mut ByteReader<'_>, mut offset: u64) -> Option<RunStart> {
+        let flags = reader.u32()? & 0xFF_FFFF;
+        let n_samples = reader.u32()?;
+        if flags & 1 != 0 {
+            offset = self.base.checked_add_signed(i64::from(reader.u32()? as i32))?;
+        }
+        if flags & 4 != 0 {
+            reader.skip(4)?;
+        }
+        Some(RunStart { flags, n_samples, offset })
+    }
+}
+
+/// What a `trun` box says about all its samples.
+struct RunStart {
+    flags: u32,
+    n_samples: u32,
+    /// Where the first sample begins.
+    offset: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use super::parse_fragment;
+    use crate::mp4_track::{Coding, FragmentState, Mp4Track};
     use crate::test_clips::{Folder, all_frames, picture, read};
     use crate::{ClipWriter, Source, SourceSpec};
+
+    /// A box of an MP4 file.
+    fn mp4_box(kind: &[u8], body: &[u8]) -> Vec<u8> {
+        let size = (body.len() + 8) as u32;
+        [&size.to_be_bytes(), kind, body].concat()
+    }
+
+    /// A `traf` box with one run of samples of 2 bytes, which says each size if `has_sizes`.
+    fn traf(track: u32, n_samples: u32, has_sizes: bool) -> Vec<u8> {
+        let words = |words: &[u32]| words.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>();
+        let mut run = vec![if has_sizes { 0x200 } else { 0 }, n_samples];
+        run.extend((0..if has_sizes { n_samples } else { 0 }).map(|_| 2));
+        let header = mp4_box(b"tfhd", &words(&[0x10, track, 2]));
+        mp4_box(b"traf", &[header, mp4_box(b"trun", &words(&run))].concat())
+    }
+
+    #[test]
+    fn sound_that_is_not_played_costs_the_film_no_samples() {
+        let track = |id, is_video| Mp4Track {
+            id,
+            is_video,
+            units_per_second: 1000,
+            edit_start: 0,
+            coding: Coding::Other,
+            samples: Vec::new(),
+            fragments: FragmentState::default(),
+        };
+        for has_sizes in [false, true] {
+            let mut tracks = [track(1, true), track(2, false)];
+            // Uncompressed sound has more samples than a file of this length may name.
+            let moof = [traf(2, 1000, has_sizes), traf(1, 10, false)].concat();
+            parse_fragment(&moof, 100, 3000, &mut tracks).unwrap();
+            let [film, sound] = tracks;
+            assert_eq!((film.samples.len(), sound.samples.len()), (10, 0));
+            // The film continues where the sound ends.
+            assert_eq!(film.samples[0].offset, 100 + 2 * 1000);
+        }
+    }
 
     /// Writes 60 frames, crashes, and returns the bytes of the unfinished file.
     fn crashed(folder: &Folder) -> Vec<u8> {
