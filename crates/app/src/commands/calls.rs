@@ -33,6 +33,8 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
     }
     let is_manual = settings.rendezvous == Meeting::Manual;
     let (call, link) = Call::host(settings)?;
+    // Whoever reads the link may already end the call.
+    termination::end_well();
     println!("{link}");
     let live = Live::new(call, options)?;
     let mut questions = Questions::new(args.peer.auto_admit);
