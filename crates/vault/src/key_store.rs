@@ -90,10 +90,13 @@ impl BoundedKeyStore {
         self.ask(KeyStore::get)
     }
 
-    /// Keeps a new key, and returns the one that the store has afterwards: another process may have
-    /// been first.
+    /// Keeps a new key, unless the store has one by now, and returns the one that it has afterwards.
+    /// This is not atomic: the caller holds [`crate::key_lock::KeyLock`].
     pub(crate) fn create(&self, key: Key) -> Result<Key, KeyStoreError> {
         self.ask(move |store| {
+            if let Some(key) = store.get()? {
+                return Ok(key);
+            }
             store.set(&key)?;
             Ok(store.get()?.unwrap_or(key))
         })

@@ -7,6 +7,7 @@ use etcetera::BaseStrategy as _;
 
 use crate::key::{Key, KeyId};
 use crate::key_file::{self, KeyFileError};
+use crate::key_lock::KeyLock;
 use crate::key_store::{BoundedKeyStore, KeyStoreError};
 use crate::sealed_file::{Content, OpenError, key_id};
 
@@ -71,7 +72,7 @@ pub enum KeyError {
 /// With [`KEY_FILE_VARIABLE`] set, the key in that file and no other. Otherwise new files get the
 /// key in the system's key store; where there is none, as on a computer without a desktop, the key
 /// in `feathercall/key` in the user's folder of settings (`~/.config`, `%APPDATA%`). A key is
-/// created when it is first needed. The system's key store has 3 s to answer, or a minute if it can
+/// created when it is first needed, by one process at a time (`key.lock` in the same folder). The system's key store has 3 s to answer, or a minute if it can
 /// ask a person to unlock it.
 pub struct Keys {
     /// The only place, if it was named.
@@ -112,10 +113,13 @@ impl Keys {
         if let Some((_, Ok(Some(key)))) = stored {
             return Ok((key, KeyPlace::System));
         }
-        if let Some(path) = &self.own_file
-            && let Some(key) = key_file::read(path, true)?
-        {
-            return Ok((key, file(path)));
+        if let Some(found) = self.in_own_file()? {
+            return Ok(found);
+        }
+        let _lock = KeyLock::wait(self.own_file.as_deref())?;
+        // Another process may have created a key since.
+        if let Some(found) = self.in_own_file()? {
+            return Ok(found);
         }
         if let Some((store, Ok(None))) = stored
             && let Ok(key) = store.create(Key::random().map_err(KeyFileError::from)?)
@@ -123,8 +127,13 @@ impl Keys {
             return Ok((key, KeyPlace::System));
         }
         let path = self.own_file.as_ref().ok_or(KeyError::NoPlace)?;
-        key_file::create_folder(path)?;
         Ok((key_file::create(path)?, file(path)))
+    }
+
+    /// Returns the key in the user's own key file, if there is one.
+    fn in_own_file(&self) -> Result<Option<(Key, KeyPlace)>, KeyError> {
+        let Some(path) = &self.own_file else { return Ok(None) };
+        Ok(key_file::read(path, true)?.map(|key| (key, file(path))))
     }
 
     /// Decrypts a file with the key that it names.
@@ -142,8 +151,7 @@ impl Keys {
             let key = key_file::read(path, false)?.filter(|key| key.id() == id);
             return key.ok_or_else(|| KeyError::NotInFile { id, path: path.clone() });
         }
-        if let Some(path) = &self.own_file
-            && let Some(key) = key_file::read(path, true)?
+        if let Some((key, _)) = self.in_own_file()?
             && key.id() == id
         {
             return Ok(key);
@@ -163,7 +171,8 @@ fn file(path: &Path) -> KeyPlace {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::{Arc, Mutex};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Barrier, Mutex};
     use std::time::Duration;
 
     use tempfile::TempDir;
@@ -201,6 +210,30 @@ mod tests {
         }
     }
 
+    /// A key store in memory whose first two questions are answered at the same time.
+    #[derive(Clone)]
+    struct Racing {
+        memory: Memory,
+        n_asked: Arc<AtomicUsize>,
+        n_set: Arc<AtomicUsize>,
+        both: Arc<Barrier>,
+    }
+
+    impl KeyStore for Racing {
+        fn get(&self) -> Result<Option<Key>, KeyStoreError> {
+            let key = self.memory.get();
+            if self.n_asked.fetch_add(1, Ordering::SeqCst) < 2 {
+                self.both.wait();
+            }
+            key
+        }
+
+        fn set(&self, key: &Key) -> Result<(), KeyStoreError> {
+            self.n_set.fetch_add(1, Ordering::SeqCst);
+            self.memory.set(key)
+        }
+    }
+
     fn keys(store: impl KeyStore, wait: Duration, folder: &TempDir) -> Keys {
         Keys {
             named: None,
@@ -223,13 +256,42 @@ mod tests {
         let (key, place) = answering(&store, &folder).own().unwrap();
         assert_eq!(place, KeyPlace::System);
         assert_eq!(answering(&store, &folder).own().unwrap().0, key, "it is created once");
-        assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "no key file");
+        assert!(!folder.path().join("feathercall/key").exists(), "no key file");
 
         let sealed = key.seal(Content::Face, b"face").unwrap();
         assert_eq!(answering(&store, &folder).open(Content::Face, &sealed).unwrap(), b"face");
         let error = answering(&Memory::default(), &folder).open(Content::Face, &sealed);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("enroll again") && error.contains(KEY_FILE_VARIABLE), "{error}");
+    }
+
+    #[test]
+    fn two_processes_that_find_no_key_create_one() {
+        let folder = TempDir::new().unwrap();
+        let store = Racing {
+            memory: Memory::default(),
+            n_asked: Arc::default(),
+            n_set: Arc::default(),
+            both: Arc::new(Barrier::new(2)),
+        };
+        let own = || keys(store.clone(), Duration::from_mins(1), &folder).own().unwrap();
+        let (one, other) = std::thread::scope(|scope| {
+            let one = scope.spawn(own);
+            (own(), one.join().unwrap())
+        });
+        assert_eq!(one, other);
+        assert_eq!(store.n_set.load(Ordering::SeqCst), 1, "a key was replaced");
+    }
+
+    #[test]
+    fn the_lock_excludes_other_processes() {
+        let folder = TempDir::new().unwrap();
+        let lock = KeyLock::wait(Some(&folder.path().join("feathercall/key"))).unwrap();
+        // A file that is opened again is to the system what another process has.
+        let other = fs::File::open(folder.path().join("feathercall/key.lock")).unwrap();
+        assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        drop(lock);
+        other.try_lock().unwrap();
     }
 
     #[test]

@@ -19,6 +19,7 @@
 
 mod key;
 mod key_file;
+mod key_lock;
 mod key_store;
 mod keys;
 mod sealed_file;
