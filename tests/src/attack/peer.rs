@@ -178,6 +178,19 @@ impl HostilePeer {
         Ok(peer)
     }
 
+    /// Returns whether the host makes an offer of another attempt.
+    pub async fn is_offered_again(&mut self) -> bool {
+        let until = Instant::now() + CONNECT_LIMIT;
+        while Instant::now() < until {
+            match offer_of_host(&mut self.switchboard, &mut self.envelope).await {
+                Ok((offer, _)) if offer.attempt != self.attempt => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     /// Meets the host behind `switchboard` and gets as far as a guest gets: channels open, greeted
     /// as `name` and, in version 2, let in.
     ///
