@@ -28,4 +28,4 @@ pub use key::{Key, KeyId, RandomError};
 pub use key_file::KeyFileError;
 pub use key_store::KeyStoreError;
 pub use keys::{KEY_FILE_VARIABLE, KeyError, KeyPlace, Keys};
-pub use sealed_file::{Content, OpenError, SEALED_OVERHEAD, is_sealed};
+pub use sealed_file::{Content, OpenError, SEALED_OVERHEAD, is_sealed, sealed_content};

@@ -62,6 +62,13 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
+/// Returns what an encrypted file says that it contains, from its first [`SEALED_OVERHEAD`] bytes or
+/// more; `None` if it is something else. Nobody has authenticated it yet.
+pub fn sealed_content(bytes: &[u8]) -> Option<Content> {
+    let contents = [Content::Face, Content::TrainingState];
+    contents.into_iter().find(|content| Header::parse(*content, bytes).is_ok())
+}
+
 /// The checked header of an encrypted file.
 struct Header<'a> {
     key_id: KeyId,
@@ -176,6 +183,17 @@ mod tests {
         // Nothing of the content is legible, and a second seal has another nonce.
         assert!(!sealed.windows(11).any(|window| window == b"sender part"));
         assert_ne!(key("11").seal(Content::Face, &plain).unwrap(), sealed);
+    }
+
+    #[test]
+    fn a_sealed_file_says_what_it_contains() {
+        for content in [Content::Face, Content::TrainingState] {
+            let mut sealed = key("11").seal(content, b"of a person").unwrap();
+            assert_eq!(sealed_content(&sealed[..SEALED_OVERHEAD]), Some(content));
+            assert_eq!(sealed_content(&sealed[..10]), None);
+            sealed[10] = 3;
+            assert_eq!(sealed_content(&sealed), None);
+        }
     }
 
     #[test]

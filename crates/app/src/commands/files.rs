@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use vault::Content;
 
 use crate::face_files;
 
@@ -104,13 +105,18 @@ fn unfinished_in(folder: &Path) -> io::Result<Vec<Unfinished>> {
     paths.sort();
     for path in paths {
         if is_training_state(&path) {
-            let modified = path.metadata().and_then(|about| about.modified()).ok();
-            let age = modified.and_then(|modified| modified.elapsed().ok());
-            let is_in_use = age.is_some_and(|age| age < IN_USE);
+            let is_in_use = is_in_use(&path);
             unfinished.push(Unfinished { path, what: TRAINING_STATE, is_in_use });
         }
     }
     Ok(unfinished)
+}
+
+/// Returns whether a checkpoint may belong to an enrollment that is running. One from the future may:
+/// the clock was set back, or it is that of another computer.
+fn is_in_use(path: &Path) -> bool {
+    let modified = path.metadata().and_then(|about| about.modified());
+    modified.is_ok_and(|modified| modified.elapsed().map_or(true, |age| age < IN_USE))
 }
 
 /// Returns whether a file is the training state of an enrollment, encrypted or as earlier versions
@@ -121,7 +127,7 @@ fn is_training_state(path: &Path) -> bool {
     let header = start.get(8..).unwrap_or_default();
     let is_plain =
         header.starts_with(b"{") && header.windows(13).any(|key| key == b"\"fingerprint\"");
-    is_plain || vault::is_sealed(&start)
+    is_plain || vault::sealed_content(&start) == Some(Content::TrainingState)
 }
 
 /// Returns the first bytes of a file; none if it cannot be read.
@@ -130,5 +136,39 @@ fn start_of(path: &Path) -> Vec<u8> {
     match File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start)) {
         Ok(_) => start,
         Err(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn only_old_training_state_was_left_behind() {
+        let folder = std::env::temp_dir().join(format!("files-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let (key, _) = vault::Keys::in_file(folder.join("key")).own().unwrap();
+        let seconds = Duration::from_secs;
+        let year_2100 = seconds(4_102_444_800);
+        for (name, content, modified) in [
+            ("face.part", Content::Face, seconds(1)),
+            ("future.part", Content::TrainingState, year_2100),
+            ("old.part", Content::TrainingState, seconds(1)),
+        ] {
+            let path = folder.join(name);
+            fs::write(&path, key.seal(content, b"a person").unwrap()).unwrap();
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(UNIX_EPOCH + modified).unwrap();
+        }
+        let unfinished = unfinished_in(&folder).unwrap();
+        let found: Vec<_> = unfinished
+            .iter()
+            .map(|file| (file.path.file_name().unwrap().to_str().unwrap(), file.is_in_use))
+            .collect();
+        assert_eq!(found, [("future.part", true), ("old.part", false)]);
+        fs::remove_dir_all(folder).unwrap();
     }
 }
