@@ -65,21 +65,36 @@ pub(crate) fn read_or_demo(path: Option<&Path>) -> anyhow::Result<FaceFile> {
     }
 }
 
-/// Encrypts the face file at `path` in place, atomically. Returns where the key is kept, or `None`
-/// if the file was encrypted already.
+/// Encrypts the face file at `path` in place, atomically. A symbolic link stays, and its target is
+/// encrypted. Returns where the key is kept, or `None` if the file was encrypted already.
 ///
 /// # Errors
 /// If the file cannot be read or written, is not a face file, or there is no place for a key. The
 /// file then stays as it was.
 pub(crate) fn encrypt(path: &Path) -> anyhow::Result<Option<KeyPlace>> {
+    encrypt_with(&KEYS, path)
+}
+
+fn encrypt_with(keys: &Keys, path: &Path) -> anyhow::Result<Option<KeyPlace>> {
+    let path = &path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
+    if read_plain(path)?.is_none() {
+        return Ok(None);
+    }
+    let (key, place) = keys.own()?;
+    // Read again: the key may have taken a minute, and the file may be another one by now.
+    let Some(bytes) = read_plain(path)? else { return Ok(None) };
+    capture::write_file(path, &key.seal(Content::Face, &bytes)?)?;
+    Ok(Some(place))
+}
+
+/// Reads a valid face file in plain form; `None` if it is encrypted.
+fn read_plain(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     let bytes = read_bytes(path)?;
     if vault::is_sealed(&bytes) {
         return Ok(None);
     }
     FaceFile::parse(&bytes).with_context(|| cannot_use(path))?;
-    let (key, place) = own_key()?;
-    capture::write_file(path, &key.seal(Content::Face, &bytes)?)?;
-    Ok(Some(place))
+    Ok(Some(bytes))
 }
 
 /// Returns the key that encrypts the user's files, and where it is kept. Creates it if necessary.
@@ -116,12 +131,20 @@ pub(crate) fn list_enrolled() -> Vec<PathBuf> {
 /// Asks for no key if there is none of them.
 ///
 /// # Errors
-/// If one of them cannot be encrypted; it then stays as it was.
+/// The first one, if some of them cannot be encrypted. Those stay as they were; the others are
+/// encrypted.
 pub(crate) fn encrypt_enrolled() -> anyhow::Result<()> {
-    for path in list_enrolled().iter().filter(|path| is_plain(path)) {
-        encrypt(path).with_context(|| format!("cannot encrypt {}", path.display()))?;
+    encrypt_all(&KEYS, &list_enrolled())
+}
+
+fn encrypt_all(keys: &Keys, paths: &[PathBuf]) -> anyhow::Result<()> {
+    let mut result = Ok(());
+    for path in paths.iter().filter(|path| is_plain(path)) {
+        let encrypted = encrypt_with(keys, path).map(drop);
+        result =
+            result.and(encrypted.with_context(|| format!("cannot encrypt {}", path.display())));
     }
-    Ok(())
+    result
 }
 
 /// Runs [`encrypt_enrolled`] on a thread of its own, because the key store may ask the user for a
@@ -153,4 +176,49 @@ fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn cannot_use(path: &Path) -> String {
     format!("cannot use {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// An empty folder with the keys of somebody.
+    fn folder(name: &str) -> (PathBuf, Keys) {
+        let folder = std::env::temp_dir().join(format!("faces-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let keys = Keys::in_file(folder.join("key"));
+        (folder, keys)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_target_of_a_link_is_encrypted_and_the_link_stays() {
+        let (folder, keys) = folder("link");
+        let (link, target) = (folder.join("link.face"), folder.join("target.face"));
+        fs::write(&target, DEMO_FACE).unwrap();
+        std::os::unix::fs::symlink("target.face", &link).unwrap();
+        assert!(encrypt_with(&keys, &link).unwrap().is_some());
+        assert!(link.is_symlink());
+        assert!(!is_plain(&target), "the face is still legible");
+        assert_eq!(keys.open(Content::Face, &fs::read(&target).unwrap()).unwrap(), DEMO_FACE);
+        assert_eq!(encrypt_with(&keys, &link).unwrap(), None, "it is encrypted once");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_face_does_not_keep_the_others_plain() {
+        let (folder, keys) = folder("damaged");
+        let paths = ["a.face", "b.face", "c.face"].map(|name| folder.join(name));
+        let contents = [b"not a face at all", b"nor is this a one", DEMO_FACE];
+        for (path, content) in paths.iter().zip(contents) {
+            fs::write(path, content).unwrap();
+        }
+        let error = format!("{:#}", encrypt_all(&keys, &paths).unwrap_err());
+        assert!(error.contains("a.face") && !error.contains("b.face"), "{error}");
+        assert_eq!(paths.map(|path| is_plain(&path)), [true, true, false]);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
