@@ -105,6 +105,11 @@ pub(crate) fn own_key() -> anyhow::Result<(vault::Key, KeyPlace)> {
     Ok(KEYS.own()?)
 }
 
+/// Returns all keys of the user, which open older files.
+pub(crate) fn keys() -> &'static Keys {
+    &KEYS
+}
+
 /// Returns the folder for faces enrolled in the window: `feathercall/faces` in the user's data
 /// folder, such as `~/.local/share` or `%APPDATA%`.
 ///

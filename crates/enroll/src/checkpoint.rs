@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
-use vault::{Content, Key};
+use vault::{Content, Key, Keys, OpenError};
 
 use crate::adam::Adam;
 
@@ -72,7 +72,8 @@ impl Checkpoint {
         Ok(capture::write_file(path, &file)?)
     }
 
-    /// Reads the checkpoint in `path`, encrypted with this key or in plain form; `None` if there is
+    /// Reads the checkpoint in `path`, encrypted with this key, with another of `keys` (the key for
+    /// new files changes when a key store appears or goes away) or in plain form; `None` if there is
     /// no file.
     ///
     /// # Errors
@@ -81,6 +82,7 @@ impl Checkpoint {
         path: &Path,
         fingerprint: &str,
         key: Option<&Key>,
+        keys: Option<&Keys>,
     ) -> anyhow::Result<Option<Self>> {
         let mut bytes = match capture::read_file(path, MAX_BYTES) {
             Ok(bytes) => bytes,
@@ -91,7 +93,12 @@ impl Checkpoint {
             let context = || format!("cannot resume from {}", path.display());
             let key =
                 key.context("it is encrypted; enroll without --plain").with_context(context)?;
-            bytes = key.open(Content::TrainingState, &bytes).with_context(context)?;
+            bytes = match (key.open(Content::TrainingState, &bytes), keys) {
+                (Err(OpenError::OtherKey { .. }), Some(keys)) => {
+                    keys.open(Content::TrainingState, &bytes).with_context(context)?
+                }
+                (opened, _) => opened.with_context(context)?,
+            };
         }
         let damaged = || format!("{} is damaged; enroll without --resume", path.display());
         let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
@@ -159,7 +166,7 @@ mod tests {
     fn a_checkpoint_is_restored_only_for_its_own_enrollment() {
         let folder = folder("checkpoint");
         let path = folder.join("me.face.part");
-        let read = |fingerprint: &str| Checkpoint::read(&path, fingerprint, None);
+        let read = |fingerprint: &str| Checkpoint::read(&path, fingerprint, None, None);
         assert_eq!(read("a face").unwrap(), None);
         checkpoint().write(&path, None).unwrap();
         assert_eq!(read("a face").unwrap(), Some(checkpoint()));
@@ -174,8 +181,8 @@ mod tests {
     fn an_encrypted_checkpoint_is_private_and_needs_its_key() {
         let folder = folder("sealed-checkpoint");
         let path = folder.join("me.face.part");
-        let key = |name| vault::Keys::in_file(folder.join(name)).own().unwrap().0;
-        let (own, other) = (key("own"), key("other"));
+        let [own_keys, other_keys] = ["own", "other"].map(|name| Keys::in_file(folder.join(name)));
+        let (own, other) = (own_keys.own().unwrap().0, other_keys.own().unwrap().0);
         checkpoint().write(&path, Some(&own)).unwrap();
         let bytes = fs::read(&path).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"a face"), "it is legible");
@@ -185,14 +192,17 @@ mod tests {
             let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600);
         }
-        assert_eq!(Checkpoint::read(&path, "a face", Some(&own)).unwrap(), Some(checkpoint()));
+        let read = |key, keys| Checkpoint::read(&path, "a face", key, keys);
+        assert_eq!(read(Some(&own), None).unwrap(), Some(checkpoint()));
+        // New files may have another key by now.
+        assert_eq!(read(Some(&other), Some(&own_keys)).unwrap(), Some(checkpoint()));
         for (key, says) in [(Some(&other), "encrypted with key"), (None, "without --plain")] {
-            let error = Checkpoint::read(&path, "a face", key).unwrap_err();
+            let error = read(key, Some(&other_keys)).unwrap_err();
             assert!(format!("{error:#}").contains(says), "{error:#}");
         }
         // A checkpoint of an older version is still read.
         checkpoint().write(&path, None).unwrap();
-        assert_eq!(Checkpoint::read(&path, "a face", Some(&own)).unwrap(), Some(checkpoint()));
+        assert_eq!(read(Some(&own), None).unwrap(), Some(checkpoint()));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capture::SourceSpec;
 use face::{Consent, Sizes};
-use vault::Key;
+use vault::{Key, Keys};
 
 /// Options of an enrollment: source, output file, budget and quality.
 #[derive(Clone, Debug)]
@@ -34,6 +34,9 @@ pub struct EnrollOptions {
     pub without: Vec<Ablation>,
     /// Key with which face file and checkpoints are encrypted; `None` writes them in plain form.
     pub key: Option<Key>,
+    /// Keys of the user, one of which may have encrypted an earlier checkpoint; `None` tries only
+    /// [`EnrollOptions::key`].
+    pub keys: Option<&'static Keys>,
     /// Consent of the person, recorded in the private part of the face file.
     pub consent: Option<Consent>,
 }
@@ -53,6 +56,7 @@ impl EnrollOptions {
             record: Duration::from_mins(1),
             without: Vec::new(),
             key: None,
+            keys: None,
             consent: None,
         }
     }

@@ -138,8 +138,8 @@ impl<'a> Training<'a> {
     /// Restores the checkpoint, if there is one; returns the share of the training it had done.
     fn resume(&mut self) -> anyhow::Result<f32> {
         let path = self.options.part_path();
-        let key = self.options.key.as_ref();
-        let Some(checkpoint) = Checkpoint::read(&path, &self.fingerprint, key)? else {
+        let (key, keys) = (self.options.key.as_ref(), self.options.keys);
+        let Some(checkpoint) = Checkpoint::read(&path, &self.fingerprint, key, keys)? else {
             return Ok(0.0);
         };
         self.trainer.params = checkpoint.field;

@@ -164,6 +164,15 @@ impl Keys {
     }
 }
 
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("named", &self.named)
+            .field("own_file", &self.own_file)
+            .finish_non_exhaustive()
+    }
+}
+
 fn file(path: &Path) -> KeyPlace {
     KeyPlace::File(path.to_owned())
 }

@@ -24,6 +24,7 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
         resume: args.resume,
         without: args.without,
         key,
+        keys: Some(face_files::keys()),
         consent,
         ..EnrollOptions::new(args.from, args.out.clone())
     };
