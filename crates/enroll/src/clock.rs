@@ -127,7 +127,7 @@ impl<'a> BudgetClock<'a> {
         let fraction = fraction.clamp(0.0, 1.0);
         let progress = EnrollmentProgress { stage, fraction, rate, left, psnr_db, detail };
         if !(self.on_progress)(&progress) {
-            bail!("the enrollment was stopped; --resume continues it");
+            bail!("the enrollment was stopped");
         }
         Ok(())
     }

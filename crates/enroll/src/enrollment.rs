@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -37,6 +38,13 @@ const PACKING_TIME: Duration = Duration::from_secs(8);
 /// steps to converge than an untrained one.
 const REFINING_FACTOR: f32 = 1.6;
 
+/// The face file is written and can be used, but its quality is unknown.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the face is written to {}, but was not measured", out.display())]
+pub struct NotMeasured {
+    out: PathBuf,
+}
+
 /// Enrolls a person: trains a face on the source and writes it to [`EnrollOptions::out`].
 ///
 /// `on_progress` is called a few times a second and returns whether to go on. Checkpoints go to
@@ -44,9 +52,9 @@ const REFINING_FACTOR: f32 = 1.6;
 ///
 /// # Errors
 /// If the source cannot be read or shows too few frames of a face, a file cannot be written, or
-/// `on_progress` returns false. The checkpoint then stays for [`EnrollOptions::resume`]. A previous
-/// face file stays unchanged, unless the failure comes during the evaluation (stage `measuring`):
-/// by then the new file has replaced it.
+/// `on_progress` returns false. The checkpoint then stays for [`EnrollOptions::resume`], and a previous
+/// face file stays unchanged, unless the failure comes during the evaluation (stage `measuring`): by
+/// then the new file has replaced both, and [`NotMeasured`] is in the context of the error.
 #[expect(clippy::needless_pass_by_value, reason = "an enrollment consumes its options")]
 pub fn enroll(
     options: EnrollOptions,
@@ -70,10 +78,11 @@ pub fn enroll(
     file.consent = options.consent;
     // The file is written before its evaluation, in case that is interrupted.
     write_face(&options, &file)?;
-    let (quality, packing_loss_db) =
-        evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)?;
     // The checkpoint is no longer needed. If it cannot be removed, only its owner can read it.
     drop(fs::remove_file(options.part_path()));
+    let (quality, packing_loss_db) =
+        evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)
+            .with_context(|| NotMeasured { out: options.out.clone() })?;
     Ok(EnrollmentReport {
         psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
         ssim: quality.map_or(f64::NAN, |q| q.ssim),
@@ -285,6 +294,25 @@ mod tests {
         let options = EnrollOptions::new(SourceSpec::Actor, folder.join("me.face"));
         let error = enroll(options, &mut |_| false).unwrap_err().to_string();
         assert!(error.contains("stopped"), "{error}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_face_that_is_written_is_kept_when_its_evaluation_is_stopped() {
+        let folder = folder("unmeasured");
+        let options = EnrollOptions {
+            side: 64,
+            budget: Budget::Steps(1),
+            record: Duration::from_secs(4),
+            ..EnrollOptions::new(SourceSpec::Actor, folder.join("me.face"))
+        };
+        let (out, part) = (options.out.clone(), options.part_path());
+        let error = enroll(options, &mut |at| at.stage != "measuring").unwrap_err();
+        assert!(error.is::<NotMeasured>(), "{error:#}");
+        let error = format!("{error:#}");
+        assert!(error.contains("not measured") && !error.contains("resume"), "{error}");
+        FaceFile::parse(&fs::read(out).unwrap()).unwrap();
+        assert!(!part.exists(), "a model of the person stays");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -50,7 +50,7 @@ mod vars;
 pub use adam::{Adam, ParameterGroup};
 pub use clock::{BudgetClock, TrainingSpan};
 pub use embedding::{Codes, Embedding};
-pub use enrollment::enroll;
+pub use enrollment::{NotMeasured, enroll};
 pub use observations::{Observations, ObservedFrame, observe};
 pub use options::{
     Ablation, AblationError, Budget, BudgetError, EnrollOptions, EnrollmentProgress,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use enroll::{Budget, EnrollOptions};
+use enroll::{Budget, EnrollOptions, NotMeasured};
 
 use crate::cli::Enroll;
 use crate::consent;
@@ -38,7 +38,10 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     progress.finish();
     let report =
         result
-            .map_err(|error| if part.exists() { error.context(interrupted(&part)) } else { error })
+            .map_err(|error| {
+                let is_unfinished = part.exists() && !error.is::<NotMeasured>();
+                if is_unfinished { error.context(interrupted(&part)) } else { error }
+            })
             .map_err(|error| {
                 if termination::is_requested() { error.context(Interrupted) } else { error }
             })?;
