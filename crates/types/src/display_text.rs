@@ -10,7 +10,7 @@ use std::ops::Deref;
 /// - white space of every kind, including line breaks, becomes one space between words;
 /// - control characters, bidirectional formatting and code points without a meaning of their own
 ///   (private use, noncharacters) become U+FFFD;
-/// - characters without width are removed, and more than [`MAX_MARKS`] combining marks on one
+/// - characters without width are removed, and more than `MAX_MARKS` combining marks on one
 ///   character too;
 /// - the rest is cut off after `MAX_BYTES` bytes, between characters.
 ///
