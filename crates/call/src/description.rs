@@ -7,8 +7,8 @@ use std::net::IpAddr;
 /// SHA-256 of a DTLS certificate (RFC 8122 section 5).
 pub(crate) type Fingerprint = [u8; 32];
 
-/// Candidates of one description, and of one link in all. An honest machine has a few for each
-/// network.
+/// Most candidates that are accepted in one description, and most that may follow it. An honest
+/// machine has a few for each network.
 pub(crate) const MAX_CANDIDATES: usize = 24;
 /// Media sections of a description: sound and data channels.
 const MAX_MEDIA: usize = 2;
@@ -18,7 +18,8 @@ const MAX_MEDIA: usize = 2;
 ///
 /// A call has at most one section for sound and one for data channels, and one DTLS fingerprint.
 /// Without the second rule, WebRTC could verify another fingerprint than the one in the check words.
-/// It has the credentials of ICE, without which WebRTC would refuse it half-way. A lone carriage return could end a line for one reader and not for another.
+/// It has the credentials of ICE, without which WebRTC would refuse it half-way. It has no lone
+/// carriage return, which could end a line for one reader and not for another.
 pub(crate) fn admit_description(sdp: &str, loopback: bool) -> Option<String> {
     fingerprint(sdp)?;
     let has = |attribute: &str| sdp.lines().any(|line| line.starts_with(attribute));

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::connection::{Connection, Events, LinkSettings};
-use crate::description::{MAX_CANDIDATES, admit_description, is_admitted};
+use crate::description::{admit_description, is_admitted};
 use crate::event::LinkError;
 use crate::link_runtime::Repetitions;
 use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
@@ -152,12 +152,7 @@ async fn run(
         }
     };
     let carry_out = async {
-        let mut n_candidates = 0;
         while let Some(command) = setup.recv().await {
-            n_candidates += usize::from(matches!(command, LinkCommand::AddCandidate(_)));
-            if n_candidates > MAX_CANDIDATES {
-                continue;
-            }
             let is_answer = matches!(command, LinkCommand::Accept(_));
             match carry_out(&connection, command).await {
                 Ok(Some(description)) => report(LinkEvent::Described(description)).await,

@@ -36,7 +36,9 @@ impl Role {
         }
     }
 
-    fn other(self) -> Self {
+    /// Returns the role of the other peer.
+    #[must_use]
+    pub fn other(self) -> Self {
         match self {
             Self::Host => Self::Guest,
             Self::Guest => Self::Host,

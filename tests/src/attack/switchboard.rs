@@ -121,13 +121,6 @@ fn seat(role: Role) -> usize {
     }
 }
 
-fn other(role: Role) -> Role {
-    match role {
-        Role::Host => Role::Guest,
-        Role::Guest => Role::Host,
-    }
-}
-
 async fn accept(
     listener: TcpListener,
     first: Role,
@@ -167,7 +160,7 @@ async fn serve(
         Protocol::V1 => {
             let seats = seats.lock().unwrap_or_else(PoisonError::into_inner);
             let is_taken = seats[seat(first)].as_ref().is_some_and(|outbox| !outbox.is_closed());
-            if is_taken { other(first) } else { first }
+            if is_taken { first.other() } else { first }
         }
         // The proof is not checked: this service works for the attacker.
         Protocol::V2 => {

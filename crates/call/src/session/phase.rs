@@ -4,6 +4,7 @@ use transport::{CheckWords, ResumeToken};
 use types::PeerName;
 
 use super::io::LinkId;
+use crate::description::MAX_CANDIDATES;
 
 /// Phase of a call.
 ///
@@ -50,7 +51,7 @@ pub(super) struct LinkState {
     /// Whether the host has accepted an answer.
     pub(super) is_answered: bool,
     /// Candidates of the peer that are still accepted.
-    pub(super) candidates_left: u8,
+    pub(super) candidates_left: usize,
     /// Whether its channels are open.
     pub(super) is_open: bool,
     pub(super) hellos: Hellos,
@@ -99,6 +100,3 @@ impl LinkState {
         }
     }
 }
-
-/// Most candidates that are accepted for one link. A machine has a few addresses.
-const MAX_CANDIDATES: u8 = 64;

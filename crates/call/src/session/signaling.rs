@@ -27,7 +27,8 @@ const OFFER_INTERVAL: Duration = Duration::from_secs(2);
 const REFUSE_AFTER: Duration = Duration::from_secs(3);
 /// Shortest time between two refusals.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
-/// A failed first contact that took this long has failed for want of a path, whoever gives up first.
+/// A first contact that fails after this time is reported as a missing path through the network,
+/// whichever end gives up first.
 const NO_PATH_AFTER: Duration = Duration::from_secs(20);
 
 /// A guest with our invite who is not the one in the call.
