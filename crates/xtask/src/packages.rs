@@ -18,7 +18,8 @@ struct Manager {
 }
 
 /// For building: a C toolchain, cmake (Opus), libclang (camera bindings) and ALSA headers (sound).
-/// For running: a Vulkan loader with a software driver, and the X libraries that open a window.
+/// For running: a Vulkan loader with a software driver, the X libraries that open a window, and
+/// ffmpeg, which reads the clips that our own readers do not.
 const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",
@@ -38,6 +39,7 @@ const MANAGERS: &[Manager] = &[
             "libxcursor1",
             "libxi6",
             "libxrandr2",
+            "ffmpeg",
         ],
     },
     Manager {
@@ -59,6 +61,7 @@ const MANAGERS: &[Manager] = &[
             "libXcursor",
             "libXi",
             "libXrandr",
+            "/usr/bin/ffmpeg",
         ],
     },
     Manager {
@@ -79,6 +82,7 @@ const MANAGERS: &[Manager] = &[
             "libxcursor",
             "libxi",
             "libxrandr",
+            "ffmpeg",
         ],
     },
     Manager {
@@ -86,7 +90,7 @@ const MANAGERS: &[Manager] = &[
         query: &["brew", "list", "--versions"],
         install: &["brew", "install"],
         needs_root: false,
-        packages: &["cmake", "pkgconf", "llvm"],
+        packages: &["cmake", "pkgconf", "llvm", "ffmpeg"],
     },
 ];
 
