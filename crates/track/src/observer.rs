@@ -28,19 +28,19 @@ impl Observer {
         Self { tracker, fitter, filter: PoseFilter::new(smoothing), torso }
     }
 
-    /// Measures the next frame; returns `None`, and resets, if no face is found in it.
-    ///
-    /// The reset includes the tracker, so its scan for a face starts over with the next frame
-    /// instead of continuing.
+    /// Measures the next frame. Returns `None` if no face is found in it, or if its landmarks fit no
+    /// face shape; what was known of earlier frames is forgotten then, except where the tracker's
+    /// scan for a face goes on.
     pub fn observe(&mut self, frame: &SquareFrame) -> Option<Observation> {
         let Some(landmarks) = self.tracker.track(frame) else {
-            self.reset();
+            self.reset_fit();
             return None;
         };
         self.observe_landmarks(frame, landmarks)
     }
 
-    /// As [`Observer::observe`], with known landmarks in pixels of the frame.
+    /// As [`Observer::observe`], with known landmarks in pixels of the frame. If they fit no face
+    /// shape, the tracker's scan starts over as well.
     pub fn observe_landmarks(
         &mut self,
         frame: &SquareFrame,
@@ -64,6 +64,11 @@ impl Observer {
     /// Forgets the previous frames.
     pub fn reset(&mut self) {
         self.tracker.reset();
+        self.reset_fit();
+    }
+
+    /// Forgets everything but the position of the tracker's scan.
+    fn reset_fit(&mut self) {
         self.fitter.reset();
         self.filter.reset();
         self.torso.reset();

@@ -84,7 +84,8 @@ impl PersonTracker {
 
     /// Tracks the face in the next frame.
     ///
-    /// A frame without a face resets the tracker. With [`RefinementBudget::None`] the face is
+    /// After a frame without a face, earlier frames are forgotten; the scan for a face goes on where
+    /// it stopped. With [`RefinementBudget::None`] the face is
     /// followed but no feature is made, in a fraction of the time.
     pub fn track(&mut self, frame: &SquareFrame, budget: RefinementBudget) -> Tracked {
         let Some((observation, window)) = self.measure(frame) else {
@@ -156,6 +157,33 @@ mod tests {
         let mut tracker = PersonTracker::new(&part().to_bytes(), &model()).unwrap();
         let gray = SquareFrame::new(96, MediaTime::ZERO, vec![128; 96 * 96 * 3]).unwrap();
         assert_eq!(tracker.track(&gray, RefinementBudget::Full), Tracked::NoFace);
+    }
+
+    /// Places a picture in the lower right corner of a gray square of the given side.
+    fn in_corner(picture: &SquareFrame, side: u32) -> SquareFrame {
+        let first = side - picture.side() as u32;
+        let pixel =
+            |at: u32| match (at % side).checked_sub(first).zip((at / side).checked_sub(first)) {
+                Some((x, y)) => picture.rgb_at(x, y),
+                None => [110; 3],
+            };
+        let rgb: Vec<u8> = (0..side * side).flat_map(pixel).collect();
+        SquareFrame::new(side, picture.time(), rgb).unwrap()
+    }
+
+    /// A scan of several frames must not start over with each of them.
+    #[test]
+    fn a_small_face_in_the_corner_is_found_after_some_frames() {
+        let demo = face::FaceFile::parse(include_bytes!("../../../assets/demo.face")).unwrap();
+        let actor = actor::Actor::new(7);
+        let shown = actor.render(&actor.script(MediaTime::ZERO), 96).frame.center_square();
+        let frame = in_corner(&shown, 320);
+        let mut tracker = PersonTracker::new(&demo.sender.unwrap(), &demo.model).unwrap();
+        let found: Vec<bool> = (0..8)
+            .map(|_| tracker.track(&frame, RefinementBudget::None) != Tracked::NoFace)
+            .collect();
+        assert!(!found[0], "the first frame is to be too short for the scan");
+        assert!(found.contains(&true), "{found:?}");
     }
 
     #[test]
