@@ -112,12 +112,14 @@ impl StreamReader {
         Ok(Self { bytes, face, position })
     }
 
-    /// Returns the name of the face file; see [`Stream::face`].
+    /// Returns the first 8 bytes of the content hash of the face file that the stream was encoded with;
+    /// see [`Stream::face`].
     pub fn face(&self) -> [u8; FACE_BYTES] {
         self.face
     }
 
-    /// Passes over the units that are left without keeping them: `None` if there are none.
+    /// Returns the number and the times of the units that the iterator has not yielded yet, without
+    /// decoding or consuming them; `None` if there are none.
     ///
     /// # Errors
     /// If the file is damaged.

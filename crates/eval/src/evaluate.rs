@@ -47,8 +47,9 @@ impl Default for EvalOptions {
 /// rendered a second time from unquantized features, to isolate the loss by quantization.
 ///
 /// # Errors
-/// If a resolution is out of range, the clip cannot be read or shows no face in these frames, the
-/// face file has no sender part, or `paint` fails.
+/// If a resolution is outside 16 to 8192 px, the clip cannot be read, is shorter than the frames asked
+/// for or shows no face in them, the sender part or the codec profile of the face file is missing,
+/// damaged or of another version, a feature does not fit the profile, or `paint` fails.
 pub fn evaluate(
     clip: &Path,
     face: &FaceFile,

@@ -54,7 +54,8 @@ impl Identity {
         Ok(Self { neutral })
     }
 
-    /// Solves a person's neutral face from the landmarks of many square frames of `side` pixels.
+    /// Solves a person's neutral face from the landmarks of many square frames of `side` pixels. Of
+    /// more frames than the adjustment needs, an even selection is used.
     ///
     /// A small bundle adjustment, which alternates between the poses of the frames and the shape.
     /// The shape is the mean face plus identity components (coefficients of unit variance) plus a
@@ -63,7 +64,8 @@ impl Identity {
     /// view, depth is that of the mean face.
     ///
     /// # Errors
-    /// If no frame shows a usable face.
+    /// [`IdentityError::NoFace`] if no frame has usable landmarks, or if those of all frames together
+    /// give no plausible face.
     pub fn solve(
         shape: &FaceShape,
         side: u32,

@@ -45,7 +45,8 @@ pub enum KeyError {
         "there is no place for a key: this user has no home folder; set {KEY_FILE_VARIABLE} to a file"
     )]
     NoPlace,
-    /// The file is not encrypted, or not readable with any key.
+    /// The file is not one of our encrypted files, contains something else, is damaged, or is of
+    /// another version.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The key file that was named has another key.
@@ -72,8 +73,8 @@ pub enum KeyError {
 /// With [`KEY_FILE_VARIABLE`] set, the key in that file and no other. Otherwise new files get the
 /// key in the system's key store; where there is none, as on a computer without a desktop, the key
 /// in `feathercall/key` in the user's folder of settings (`~/.config`, `%APPDATA%`). A key is
-/// created when it is first needed, by one process at a time (`key.lock` in the same folder). The system's key store has 3 s to answer, or a minute if it can
-/// ask a person to unlock it.
+/// created when it is first needed, by one process at a time (`key.lock` in the same folder). The
+/// system's key store has 3 s to answer, or a minute if it can ask a person to unlock it.
 pub struct Keys {
     /// The only place, if it was named.
     named: Option<PathBuf>,
