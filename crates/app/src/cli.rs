@@ -474,7 +474,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "a time is neither negative nor infinite".to_owned())
 }
 
-/// Parses `own`, `blurred`, a color such as `#203040`, or the path of a PNG or JPEG picture.
+/// Parses `own`, `blurred`, a color such as `#203040`, or the path of a picture.
 fn parse_background(text: &str) -> Result<Background, String> {
     match text {
         "own" => return Ok(Background::Own),

@@ -20,18 +20,25 @@ pub enum OpenError {
     Io { path: PathBuf, source: io::Error },
     /// The format is not supported directly, and no `ffmpeg` program was found.
     #[error(
-        "not a clip this program reads (MP4 with H.264, Y4M, or a folder of PNG or JPEG pictures; \
+        "not a clip this program reads (MP4 with H.264, Y4M, or a folder of pictures; \
          other formats need the ffmpeg program on the PATH): {}",
         path.display()
     )]
     NotAClip { path: PathBuf },
     /// The format is not supported directly, and `ffmpeg` cannot read it either.
     #[error(
-        "not a clip (MP4 with H.264, Y4M, a folder of PNG or JPEG pictures, or a format that ffmpeg \
+        "not a clip (MP4 with H.264, Y4M, a folder of pictures, or a format that ffmpeg \
          reads; ffmpeg says: {message}): {}",
         path.display()
     )]
     Ffmpeg { path: PathBuf, message: String },
+    /// A folder without pictures, perhaps with a clip.
+    #[error(
+        "there are no pictures (PNG, JPEG, WebP, BMP, GIF or TIFF) in the folder {}{}",
+        path.display(),
+        clip.as_ref().map(|c| format!("; for the clip in it, name {}", c.display())).unwrap_or_default()
+    )]
+    NoPictures { path: PathBuf, clip: Option<PathBuf> },
     /// The clip is valid but has no frames.
     #[error("the clip holds no frames: {}", path.display())]
     Empty { path: PathBuf },
@@ -59,9 +66,12 @@ pub enum ReadError {
     /// The bytes of frame `at` do not decode to a picture.
     #[error("frame {at} of the clip is damaged")]
     Corrupt { at: u64 },
-    /// The file, possibly one in a folder of pictures, is not a PNG or JPEG picture.
-    #[error("not a picture ({source}): {}", path.display())]
+    /// The file, possibly one in a folder of pictures, is damaged or not a picture of a format that is read.
+    #[error("not a picture that can be read ({source}): {}", path.display())]
     Picture { path: PathBuf, source: image::ImageError },
+    /// The file is a picture of a format that is not read.
+    #[error("{format} pictures are not read; convert it to JPEG or PNG: {}", path.display())]
+    PictureFormat { path: PathBuf, format: String },
     /// The camera was unplugged, or another program took it.
     #[error(transparent)]
     Camera(#[from] CameraError),

@@ -291,7 +291,8 @@ mod tests {
             let error = Source::open(&SourceSpec::Clip(folder.join(name))).err().expect(name);
             assert_eq!(error.to_string().lines().count(), 1, "{error}");
         }
-        for (path, want) in [(folder.join("none.mp4"), "no file"), (folder.join("."), "no frames")]
+        for (path, want) in
+            [(folder.join("none.mp4"), "no file"), (folder.join("."), "no pictures")]
         {
             for file in folder.names() {
                 let _ = fs::remove_file(folder.join(&file));

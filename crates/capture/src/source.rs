@@ -32,8 +32,8 @@ pub enum SourceSpec {
     Camera(Option<String>),
     /// The synthetic talking head.
     Actor,
-    /// A video file, or a folder of pictures, shown in the order of their names at 25 frames per
-    /// second.
+    /// A video file, or a folder of pictures, shown at 25 frames per second in the natural order of
+    /// their names: 2 before 10.
     Clip(PathBuf),
 }
 
@@ -190,7 +190,8 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
     if path.metadata().map_err(io)?.is_dir() {
         let pictures = Pictures::in_folder(path).map_err(io)?;
         if pictures.n_frames() == 0 {
-            return Err(OpenError::Empty { path: path_of() });
+            let clip = pictures.clip().map(Path::to_owned);
+            return Err(OpenError::NoPictures { path: path_of(), clip });
         }
         return Ok((Kind::Pictures(pictures), None));
     }
