@@ -11,15 +11,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// When a flight is repeated, counted from its first transmission, in milliseconds.
-const FLIGHT_REPEATS_MS: [u64; 11] =
-    [200, 400, 800, 1200, 2000, 3000, 4000, 5000, 6000, 7000, 8000];
+const FLIGHT_REPEATS_MS: [u64; 14] =
+    [200, 400, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000, 4000, 5000, 6500, 8000];
 /// When an application record is repeated while the channels are being opened.
-const RECORD_REPEATS_MS: [u64; 3] = [200, 400, 800];
+const RECORD_REPEATS_MS: [u64; 7] = [200, 400, 600, 800, 1100, 1500, 2000];
 /// When an application record is repeated once the channels are open: SCTP may delay its
 /// acknowledgement by 200 ms (RFC 9260 section 6.2).
-const OPEN_RECORD_REPEATS_MS: [u64; 2] = [400, 800];
+const OPEN_RECORD_REPEATS_MS: [u64; 4] = [400, 700, 1000, 1500];
 /// How long records are repeated after the channels were opened, so that the greetings arrive.
-const AFTER_OPEN: Duration = Duration::from_secs(3);
+const AFTER_OPEN: Duration = Duration::from_secs(5);
 /// Datagrams of one flight that are repeated. Ours have one or two.
 const MAX_FLIGHT: usize = 6;
 /// Application records that are repeated; the oldest is forgotten.
@@ -55,6 +55,8 @@ pub(crate) struct SetupRepeater {
     records: Vec<Record>,
     /// Epoch and sequence number of the newest application record of the peer.
     newest_arrival: Option<u64>,
+    /// Whether application records of the peer were missing when a newer one arrived.
+    is_lossy: bool,
     opened: Option<Instant>,
     is_done: bool,
     has_refused_certificate: bool,
@@ -150,9 +152,15 @@ impl SetupRepeater {
             return;
         };
         // An older record, or a copy, says nothing about what we have sent since.
-        if self.newest_arrival.is_none_or(|newest| number > newest) {
-            self.newest_arrival = Some(number);
-            self.flight = None;
+        if self.newest_arrival.is_some_and(|newest| number <= newest) {
+            return;
+        }
+        self.is_lossy |= self.newest_arrival.is_some_and(|newest| number > newest + 1);
+        self.newest_arrival = Some(number);
+        self.flight = None;
+        // On a good path a newer record is the answer. On a bad one it may have been sent although
+        // ours were lost, and SCTP would wait for seconds.
+        if !self.is_lossy {
             self.records.clear();
         }
     }
