@@ -12,6 +12,7 @@ use symphonia_core::units::{Duration as Units, Timestamp};
 use types::{MediaTime, Sound};
 
 use crate::SOUND_SAMPLES;
+use crate::edit_list::Edit;
 use crate::errors::ReadError;
 use crate::mp4_reader::read_sample;
 use crate::mp4_track::{Coding, Mp4Sample, Mp4Track};
@@ -41,7 +42,8 @@ impl ClipSound {
         parameters.for_codec(CODEC_ID_AAC).with_extra_data(specific_config.into_boxed_slice());
         let decoder = AacDecoder::try_new(&parameters, &AudioDecoderOptions::default()).ok()?;
         let rate = decoder.codec_params().sample_rate.filter(|r| (8000..=192_000).contains(r))?;
-        let skipped = track.edit_start.max(0) as u64 * u64::from(rate);
+        let edit = track.edits.first().copied().unwrap_or(Edit::WHOLE);
+        let skipped = (edit.media_start.max(0) as u64).saturating_mul(u64::from(rate));
         Some(Self {
             file,
             samples: track.samples,

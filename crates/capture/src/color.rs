@@ -1,41 +1,7 @@
-//! Conversion between RGB and the luma and chroma planes of video: ITU-R BT.601 and BT.709, 8 bit.
+//! Conversion between RGB and the luma and chroma planes of video, 8 to 16 bit.
 
-/// Weights of red, green and blue in luma.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum ColorMatrix {
-    /// Standard definition, and the default when a file specifies none.
-    #[default]
-    Bt601,
-    /// High definition.
-    Bt709,
-}
-
-impl ColorMatrix {
-    /// Reads `matrix_coefficients` of ITU-T H.264 table E-5; `None` if unspecified or unsupported.
-    pub(crate) fn from_h264(code: u16) -> Option<Self> {
-        match code {
-            1 => Some(Self::Bt709),
-            4..=6 => Some(Self::Bt601),
-            _ => None,
-        }
-    }
-
-    /// Weights of red and blue in luma: `Kr` and `Kb` of the standards.
-    fn weights(self) -> (f64, f64) {
-        match self {
-            Self::Bt601 => (0.299, 0.114),
-            Self::Bt709 => (0.2126, 0.0722),
-        }
-    }
-}
-
-/// Meaning of the numbers in the planes.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct ColorSpace {
-    pub(crate) matrix: ColorMatrix,
-    /// Values span 0..=255 rather than 16..=235 (luma) and 16..=240 (chroma).
-    pub(crate) full_range: bool,
-}
+use crate::color_tags::{ColorMatrix, ColorSpace};
+use crate::tone::ToDisplay;
 
 /// Chroma subsampling and siting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,13 +30,15 @@ impl Chroma {
     }
 }
 
-/// Borrowed picture in three planes of 8-bit samples.
+/// Borrowed picture in three planes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planes<'a> {
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) chroma: Chroma,
     pub(crate) color: ColorSpace,
+    /// Bits of a sample, 8..=16. Samples of more than 8 bits take two bytes, the lower one first.
+    pub(crate) depth: u32,
     pub(crate) y: &'a [u8],
     pub(crate) u: &'a [u8],
     pub(crate) v: &'a [u8],
@@ -80,17 +48,25 @@ pub(crate) struct Planes<'a> {
     pub(crate) uv_stride: usize,
 }
 
+/// Most bits of a sample that count; further ones are dropped.
+const MAX_BITS: u32 = 12;
+
 impl Planes<'_> {
     /// Converts to RGB bytes, `[height, width, 3]`; chroma is interpolated linearly.
     ///
     /// # Panics
     /// If the planes are smaller than their width, height and strides say.
     pub(crate) fn to_rgb(self) -> Vec<u8> {
-        let ColorSpace { matrix, full_range } = self.color;
-        let (kr, kb) = matrix.weights();
+        let (kr, kb) = self.color.matrix.weights();
         let kg = 1.0 - kr - kb;
-        let (y_gain, uv_gain, y_zero) =
-            if full_range { (1.0, 1.0, 0) } else { (255.0 / 219.0, 255.0 / 224.0, 16) };
+        let bits = self.bits();
+        let scale = f64::from(1_u32 << (bits - 8));
+        let (y_gain, uv_gain, y_zero) = if self.color.full_range {
+            let gain = 255.0 / f64::from((1_u32 << bits) - 1);
+            (gain, gain, 0)
+        } else {
+            (255.0 / 219.0 / scale, 255.0 / 224.0 / scale, 16 << (bits - 8))
+        };
         // Fixed point: luma and the results in 1/65536, chroma samples in 1/16.
         let fixed = |v: f64| (v * 65536.0).round() as i32;
         let gain = fixed(y_gain);
@@ -98,21 +74,49 @@ impl Planes<'_> {
         let blue_u = fixed(uv_gain * 2.0 * (1.0 - kb) / 16.0);
         let green_u = fixed(uv_gain * 2.0 * (1.0 - kb) * kb / kg / 16.0);
         let green_v = fixed(uv_gain * 2.0 * (1.0 - kr) * kr / kg / 16.0);
+        let to_display = ToDisplay::new(self.color.primaries, self.color.transfer);
 
         let mut rgb = vec![0; self.width * self.height * 3];
-        let mut line = ChromaLine::new(self.width);
+        let mut luma = vec![0; self.width];
+        let mut chroma = ChromaLine::new(self.width);
         for (row, out) in rgb.chunks_exact_mut(self.width * 3).enumerate() {
-            line.fill(&self, row);
-            let luma = &self.y[row * self.y_stride..][..self.width];
-            let chroma = line.u.iter().zip(&line.v);
-            for ((pixel, y), (u, v)) in out.chunks_exact_mut(3).zip(luma).zip(chroma) {
-                let y = gain * (i32::from(*y) - y_zero) + 32768;
-                pixel[0] = clamp((y + red_v * v) >> 16);
-                pixel[1] = clamp((y - green_u * u - green_v * v) >> 16);
-                pixel[2] = clamp((y + blue_u * u) >> 16);
+            self.widen(&self.y[row * self.y_stride..], &mut luma);
+            chroma.fill(&self, row);
+            let chroma = chroma.u.iter().zip(&chroma.v);
+            for ((pixel, y), (u, v)) in out.chunks_exact_mut(3).zip(&luma).zip(chroma) {
+                let y = gain * (y - y_zero) + 32768;
+                let red = y + red_v * v;
+                let green = y - green_u * u - green_v * v;
+                let blue = y + blue_u * u;
+                let bytes = match &to_display {
+                    None => [red, green, blue].map(|value| clamp(value >> 16)),
+                    Some(to_display) => to_display.convert(
+                        [red, green, blue].map(|v| (v - 32768) as f32 / (255.0 * 65536.0)),
+                    ),
+                };
+                pixel.copy_from_slice(&bytes);
             }
         }
         rgb
+    }
+
+    /// Bits of a sample that count.
+    fn bits(&self) -> u32 {
+        self.depth.clamp(8, MAX_BITS)
+    }
+
+    /// Reads as many samples as `out` is long.
+    fn widen(&self, row: &[u8], out: &mut [i32]) {
+        if self.depth <= 8 {
+            let row = &row[..out.len()];
+            out.iter_mut().zip(row).for_each(|(o, sample)| *o = i32::from(*sample));
+        } else {
+            let shift = self.depth - self.bits();
+            let samples = row[..out.len() * 2].chunks_exact(2);
+            out.iter_mut().zip(samples).for_each(|(o, sample)| {
+                *o = i32::from(u16::from_le_bytes([sample[0], sample[1]]) >> shift);
+            });
+        }
     }
 }
 
@@ -120,20 +124,28 @@ impl Planes<'_> {
 struct ChromaLine {
     u: Vec<i32>,
     v: Vec<i32>,
-    /// The row before it is widened to full resolution, in quarters.
+    scratch: ChromaScratch,
+}
+
+/// Rows of chroma before they are widened to full resolution.
+#[derive(Default)]
+struct ChromaScratch {
+    near: Vec<i32>,
+    far: Vec<i32>,
+    /// In quarters.
     narrow: Vec<i32>,
 }
 
 impl ChromaLine {
     fn new(width: usize) -> Self {
-        Self { u: vec![0; width], v: vec![0; width], narrow: Vec::new() }
+        Self { u: vec![0; width], v: vec![0; width], scratch: ChromaScratch::default() }
     }
 
     fn fill(&mut self, planes: &Planes<'_>, row: usize) {
         if planes.chroma != Chroma::Mono {
-            let Self { u, v, narrow } = self;
-            chroma_line(planes, planes.u, row, narrow, u);
-            chroma_line(planes, planes.v, row, narrow, v);
+            let Self { u, v, scratch } = self;
+            chroma_line(planes, planes.u, row, scratch, u);
+            chroma_line(planes, planes.v, row, scratch, v);
         }
     }
 }
@@ -142,25 +154,33 @@ fn chroma_line(
     planes: &Planes<'_>,
     plane: &[u8],
     row: usize,
-    narrow: &mut Vec<i32>,
+    scratch: &mut ChromaScratch,
     out: &mut [i32],
 ) {
     let (columns, rows) = planes.chroma.size(planes.width, planes.height);
-    let line = |row: usize| &plane[row * planes.uv_stride..][..columns];
+    let ChromaScratch { near, far, narrow } = scratch;
+    let read = |row: usize, line: &mut Vec<i32>| {
+        line.resize(columns, 0);
+        planes.widen(&plane[row * planes.uv_stride..], line);
+    };
+    // Zero for gray.
+    let gray = 4 << (planes.bits() - 1);
     narrow.clear();
     match planes.chroma {
         Chroma::HalfLeft | Chroma::HalfCenter => {
-            let near = row / 2;
-            let far = if row.is_multiple_of(2) {
-                near.saturating_sub(1)
+            let near_row = row / 2;
+            let far_row = if row.is_multiple_of(2) {
+                near_row.saturating_sub(1)
             } else {
-                (near + 1).min(rows - 1)
+                (near_row + 1).min(rows - 1)
             };
-            let pairs = line(near).iter().zip(line(far));
-            narrow.extend(pairs.map(|(n, f)| 3 * i32::from(*n) + i32::from(*f) - 512));
+            read(near_row, near);
+            read(far_row, far);
+            narrow.extend(near.iter().zip(&*far).map(|(n, f)| 3 * n + f - gray));
         }
         Chroma::HalfWidth | Chroma::Full => {
-            narrow.extend(line(row).iter().map(|c| 4 * i32::from(*c) - 512));
+            read(row, near);
+            narrow.extend(near.iter().map(|c| 4 * c - gray));
         }
         Chroma::Mono => return,
     }
@@ -195,7 +215,7 @@ pub(crate) struct PlaneBuffers {
 }
 
 impl PlaneBuffers {
-    /// Converts an RGB picture, `[height, width, 3]`, to BT.601 with limited range.
+    /// Converts an RGB picture, `[height, width, 3]`, to limited range.
     ///
     /// `chroma` is [`Chroma::Full`], or [`Chroma::HalfLeft`], whose samples are averages weighted
     /// `1 2 1` across and `1 1` down.
@@ -249,6 +269,7 @@ mod tests {
             height,
             chroma,
             color: ColorSpace::default(),
+            depth: 8,
             y: &planes.y,
             u: &planes.u,
             v: &planes.v,
@@ -264,6 +285,7 @@ mod tests {
             height: 3,
             chroma,
             color,
+            depth: 8,
             y: &y,
             u: &u,
             v: &v,
@@ -278,7 +300,7 @@ mod tests {
     /// The expected values are the standards' equations, rounded.
     #[test]
     fn both_matrices_and_ranges_give_the_colors_of_the_standards() {
-        let space = |matrix, full_range| ColorSpace { matrix, full_range };
+        let space = |matrix, full_range| ColorSpace { matrix, full_range, ..ColorSpace::default() };
         for chroma in [Chroma::HalfLeft, Chroma::HalfCenter, Chroma::HalfWidth, Chroma::Full] {
             for (yuv, color, want) in [
                 ([16, 128, 128], space(ColorMatrix::Bt601, false), [0, 0, 0]),

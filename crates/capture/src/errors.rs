@@ -39,6 +39,13 @@ pub enum OpenError {
         clip.as_ref().map(|c| format!("; for the clip in it, name {}", c.display())).unwrap_or_default()
     )]
     NoPictures { path: PathBuf, clip: Option<PathBuf> },
+    /// The video of an MP4 file is not decoded directly, and no `ffmpeg` program was found.
+    #[error(
+        "{reason}, which only the ffmpeg program decodes; install ffmpeg and try again, or convert the \
+         clip to H.264 with 8 bits and 4:2:0 chroma: {}",
+        path.display()
+    )]
+    NeedsFfmpeg { path: PathBuf, reason: UnsupportedVideo },
     /// The clip is valid but has no frames.
     #[error("the clip holds no frames: {}", path.display())]
     Empty { path: PathBuf },
@@ -52,6 +59,52 @@ pub enum OpenError {
     /// No camera was found, or it does not work.
     #[error(transparent)]
     Camera(#[from] CameraError),
+}
+
+/// Why the video track of an MP4 file is not decoded directly, but by `ffmpeg`.
+#[expect(missing_docs, reason = "the messages name the fields")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsupportedVideo {
+    /// The codec is not H.264; `name` is that of the sample entry.
+    #[error("the clip is {}", codec_name(name))]
+    Codec { name: [u8; 4] },
+    /// H.264 with as many chroma as luma samples.
+    #[error("the clip is H.264 with 4:4:4 chroma")]
+    FullChroma,
+    /// H.264 with other than 8 or 10 bits.
+    #[error("the clip is H.264 with {luma} bits of luma and {chroma} of chroma")]
+    Depth { luma: u32, chroma: u32 },
+    /// The pictures are larger than any level of H.264 allows.
+    #[error("the clip has pictures of {width}x{height} pixels")]
+    Size { width: u32, height: u32 },
+    /// The sample entry has no parameter sets, or damaged ones.
+    #[error("the clip is H.264 with its parameters elsewhere than in the index")]
+    Parameters,
+    /// The codec or its parameters change within the clip.
+    #[error("the clip changes its format on the way")]
+    Several,
+    /// The edit list shows the clip more often than is sensible.
+    #[error("the clip has an edit list of unusual length")]
+    EditList,
+    /// The decoder fails at the first picture, as at lossless coding.
+    #[error("the clip is H.264 of a kind, such as lossless")]
+    FirstPicture,
+}
+
+/// Returns the usual name of a codec in MP4 files.
+fn codec_name(name: &[u8; 4]) -> std::borrow::Cow<'static, str> {
+    match name {
+        b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => "HEVC (H.265)".into(),
+        b"vvc1" | b"vvi1" => "VVC (H.266)".into(),
+        b"av01" => "AV1".into(),
+        b"vp08" => "VP8".into(),
+        b"vp09" => "VP9".into(),
+        b"mp4v" => "MPEG-4 video".into(),
+        b"apch" | b"apcn" | b"apcs" | b"apco" | b"ap4h" | b"ap4x" => "ProRes".into(),
+        b"jpeg" | b"mjpa" | b"mjpb" => "Motion JPEG".into(),
+        other => format!("of codec {}", other.escape_ascii()).into(),
+    }
 }
 
 /// Why a picture or the next frame or sound of a source could not be read. All earlier frames of

@@ -33,14 +33,21 @@ mod camera;
 mod clip_sound;
 mod clip_writer;
 mod color;
+mod color_tags;
 mod devices;
+mod edit_list;
 mod errors;
 mod ffmpeg;
+mod geometry;
+mod h264_vui;
 mod mp4_boxes;
 mod mp4_clip;
 mod mp4_encoder;
+mod mp4_entry;
 mod mp4_fragments;
 mod mp4_reader;
+mod mp4_samples;
+mod mp4_timeline;
 mod mp4_track;
 mod mp4_writer;
 mod paced;
@@ -54,6 +61,7 @@ mod source;
 mod temporary;
 #[cfg(test)]
 mod test_clips;
+mod tone;
 mod y4m;
 
 pub use atomic::{
@@ -63,7 +71,7 @@ pub use bounded_read::{read_file, read_line};
 pub use camera::CameraError;
 pub use clip_writer::ClipWriter;
 pub use devices::{Devices, devices};
-pub use errors::{OpenError, ReadError, WriteError};
+pub use errors::{OpenError, ReadError, UnsupportedVideo, WriteError};
 pub use paced::{Paced, PacedSounds};
 pub use part_file::unfinished_recordings;
 pub use pictures::{read_picture, write_picture};

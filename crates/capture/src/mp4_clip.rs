@@ -8,9 +8,13 @@ use rust_h264::decoder::{ChromaFormat, Decoder, Frame as Picture};
 use rust_h264::nal::{NalUnit, NalUnitType, parse_avcc, parse_avcc_config, parse_sps_info};
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
-use crate::color::{Chroma, ColorMatrix, ColorSpace, Planes};
-use crate::errors::ReadError;
+use crate::color::{Chroma, Planes};
+use crate::color_tags::{ColorSpace, ColorTags};
+use crate::errors::{ReadError, UnsupportedVideo};
+use crate::geometry::Geometry;
+use crate::h264_vui::VideoUsability;
 use crate::mp4_reader::read_sample;
+use crate::mp4_timeline::{Step, steps};
 use crate::mp4_track::{Coding, Mp4Sample, Mp4Track};
 
 /// Most decoded pictures held for reordering; H.264 allows no more.
@@ -20,24 +24,33 @@ const MAX_HELD: u32 = 16;
 const MAX_HELD_BLOCKS: u32 = 696_320;
 const MAX_BLOCKS: u32 = 139_264;
 
-/// Decoder of one video track, which returns pictures in presentation order.
+/// Decoder of one video track, which returns pictures in presentation order, turned and stretched as
+/// they are to be shown.
 ///
 /// The index gives every presentation time, so a picture is returned as soon as no earlier one is
-/// missing. The first one has media time zero, whatever the edit list says.
+/// missing. Media time zero is the start of the presentation, which sound shares; the first picture
+/// may come later.
 pub(crate) struct Mp4Clip {
     file: File,
     samples: Vec<Mp4Sample>,
-    /// Presentation times in units of the track, increasing.
+    steps: Vec<Step>,
+    /// Presentation times of the shown pictures in units of the track, increasing.
     order: Vec<i64>,
     units_per_second: u32,
+    /// The `avcC` box.
+    avcc: Vec<u8>,
     n_length_bytes: usize,
     color: ColorSpace,
     chroma: Chroma,
+    geometry: Geometry,
+    is_interlaced: bool,
     decoder: Decoder,
     n_fed: usize,
-    /// Index of the sample that is being decoded.
+    /// Steps to shown pictures among those that were fed.
+    n_fed_shown: u64,
+    /// Index of the step that is being decoded.
     building: Option<usize>,
-    /// Decoded pictures waiting for earlier ones, by presentation time and sample index.
+    /// Decoded pictures waiting for earlier ones, by presentation time and step index.
     held: BTreeMap<(i64, usize), Picture>,
     /// Most pictures in `held`; fewer for large pictures.
     max_held: usize,
@@ -49,40 +62,59 @@ pub(crate) struct Mp4Clip {
 }
 
 impl Mp4Clip {
-    /// Opens a track; `None` if the decoder does not support its format.
-    pub(crate) fn new(file: File, track: Mp4Track) -> Option<Self> {
-        let Coding::Avc { avcc, matrix } = track.coding else { return None };
-        let config = parse_avcc_config(&avcc).ok()?;
-        let info = parse_sps_info(config.sps_nals.first()?).ok()?;
-        let n_blocks = info.width.div_ceil(16).saturating_mul(info.height.div_ceil(16));
-        let is_supported = info.chroma_format <= 2
-            && matches!(info.bit_depth_luma, 8 | 10)
-            && info.width.max(info.height) <= MAX_FRAME_SIDE
-            && n_blocks <= MAX_BLOCKS;
-        if !is_supported {
-            return None;
-        }
-        let color = ColorSpace {
-            matrix: ColorMatrix::from_h264(info.matrix.into()).or(matrix).unwrap_or_default(),
-            full_range: info.full_range,
+    /// Opens a track and decodes the beginning of its first picture.
+    ///
+    /// # Errors
+    /// Why the decoder does not support the track.
+    pub(crate) fn new(file: File, track: Mp4Track) -> Result<Self, UnsupportedVideo> {
+        let steps = steps(&track).ok_or(UnsupportedVideo::EditList)?;
+        let avcc = match track.coding {
+            Coding::Avc { avcc } => avcc,
+            Coding::Aac { .. } => return Err(UnsupportedVideo::Codec { name: *b"mp4a" }),
+            Coding::Other { name } => return Err(UnsupportedVideo::Codec { name }),
+            Coding::Several => return Err(UnsupportedVideo::Several),
         };
-        let center = matches!(info.chroma_location, 1 | 3 | 5);
-        let mut decoder = Decoder::new();
-        for nal in config.sps_nals.iter().chain(&config.pps_nals) {
-            guarded(|| decoder.decode_nal(nal)).ok()?;
+        let config = parse_avcc_config(&avcc).map_err(|_| UnsupportedVideo::Parameters)?;
+        let sequence = config.sps_nals.first().ok_or(UnsupportedVideo::Parameters)?;
+        let info = parse_sps_info(sequence).map_err(|_| UnsupportedVideo::Parameters)?;
+        let n_blocks = info.width.div_ceil(16).saturating_mul(info.height.div_ceil(16));
+        if info.chroma_format > 2 {
+            return Err(UnsupportedVideo::FullChroma);
         }
-        let mut order: Vec<i64> = track.samples.iter().map(|s| s.shown_at).collect();
+        if !matches!(info.bit_depth_luma, 8 | 10) || info.bit_depth_chroma != info.bit_depth_luma {
+            let (luma, chroma) = (info.bit_depth_luma, info.bit_depth_chroma);
+            return Err(UnsupportedVideo::Depth { luma, chroma });
+        }
+        if info.width.max(info.height) > MAX_FRAME_SIDE || n_blocks > MAX_BLOCKS {
+            return Err(UnsupportedVideo::Size { width: info.width, height: info.height });
+        }
+        let usability = VideoUsability::parse(&sequence.rbsp);
+        let tags = ColorTags {
+            primaries: info.primaries,
+            transfer: info.transfer,
+            matrix: info.matrix,
+            full_range: usability.full_range,
+        };
+        let mut geometry = track.presentation.geometry;
+        geometry.pixel_aspect = geometry.pixel_aspect.or(usability.pixel_aspect);
+        let center = matches!(info.chroma_location, 1 | 3 | 5);
+        let mut order: Vec<i64> =
+            steps.iter().filter(|step| step.is_shown).map(|step| step.shown_at).collect();
         order.sort_unstable();
-        Some(Self {
+        let mut clip = Self {
             file,
             samples: track.samples,
+            steps,
             order,
             units_per_second: track.units_per_second,
             n_length_bytes: config.length_size,
-            color,
+            color: tags.or(track.presentation.color).space(info.width, info.height),
             chroma: if center { Chroma::HalfCenter } else { Chroma::HalfLeft },
-            decoder,
+            geometry,
+            is_interlaced: !info.progressive,
+            decoder: Decoder::new(),
             n_fed: 0,
+            n_fed_shown: 0,
             building: None,
             held: BTreeMap::new(),
             max_held: (MAX_HELD_BLOCKS / n_blocks.max(1)).min(MAX_HELD) as usize,
@@ -90,12 +122,27 @@ impl Mp4Clip {
             flushed: false,
             broken: None,
             bytes: Vec::new(),
-        })
+            avcc,
+        };
+        clip.start_decoder().map_err(|()| UnsupportedVideo::Parameters)?;
+        if !clip.steps.is_empty() {
+            match clip.feed() {
+                Err(ReadError::Corrupt { .. }) => return Err(UnsupportedVideo::FirstPicture),
+                fed => clip.broken = fed.err(),
+            }
+        }
+        Ok(clip)
     }
 
-    /// Returns the number of frames in the index.
+    /// Returns whether pictures may consist of two fields taken at different times, which are not blended
+    /// here.
+    pub(crate) fn is_interlaced(&self) -> bool {
+        self.is_interlaced
+    }
+
+    /// Returns the number of frames that the index shows.
     pub(crate) fn n_frames(&self) -> u64 {
-        self.samples.len() as u64
+        self.order.len() as u64
     }
 
     /// Returns the frame rate, frames per second, from the median interval.
@@ -114,15 +161,13 @@ impl Mp4Clip {
                 self.n_shown += 1;
                 return self.to_frame(shown_at, &picture).map(Some);
             }
-            if self.n_fed < self.samples.len() && self.broken.is_none() {
+            if self.n_fed < self.steps.len() && self.broken.is_none() {
                 self.broken = self.feed().err();
             } else if self.flushed {
                 return self.broken.take().map_or(Ok(None), Err);
             } else {
                 self.flushed = true;
-                if let Ok(Some(picture)) = guarded(|| Ok(self.decoder.flush())) {
-                    self.hold(picture);
-                }
+                self.finish_picture();
             }
         }
     }
@@ -137,18 +182,46 @@ impl Mp4Clip {
     }
 
     fn hold(&mut self, picture: Picture) {
-        if let Some(sample_idx) = self.building.take() {
-            self.held.insert((self.samples[sample_idx].shown_at, sample_idx), picture);
+        if let Some(step_idx) = self.building.take() {
+            let step = self.steps[step_idx];
+            if step.is_shown {
+                self.held.insert((step.shown_at, step_idx), picture);
+            }
         }
     }
 
-    /// Passes one sample to the decoder.
+    /// Takes the last picture from the decoder.
+    fn finish_picture(&mut self) {
+        if let Ok(Some(picture)) = guarded(|| Ok(self.decoder.flush())) {
+            self.hold(picture);
+        }
+    }
+
+    /// Replaces the decoder by one that begins here.
+    fn start_decoder(&mut self) -> Result<(), ()> {
+        let config = parse_avcc_config(&self.avcc).map_err(|_| ())?;
+        self.decoder = Decoder::new();
+        for nal in config.sps_nals.iter().chain(&config.pps_nals) {
+            guarded(|| self.decoder.decode_nal(nal))?;
+        }
+        Ok(())
+    }
+
+    /// Passes the sample of the next step to the decoder.
     fn feed(&mut self) -> Result<(), ReadError> {
-        let sample_idx = self.n_fed;
+        let step_idx = self.n_fed;
+        let step = self.steps[step_idx];
         self.n_fed += 1;
-        let at = self.n_fed as u64;
+        self.n_fed_shown += u64::from(step.is_shown);
+        let at = self.n_fed_shown.max(1);
+        let before = step_idx.checked_sub(1).map(|before| self.steps[before].sample_idx);
+        if before.is_some_and(|before| before + 1 != step.sample_idx) {
+            self.finish_picture();
+            self.start_decoder().map_err(|()| ReadError::Corrupt { at })?;
+        }
         let mut bytes = std::mem::take(&mut self.bytes);
-        if !read_sample(&mut self.file, self.samples[sample_idx], &mut bytes)? {
+        let sample = self.samples[step.sample_idx as usize];
+        if !read_sample(&mut self.file, sample, &mut bytes)? {
             return Err(ReadError::Truncated { at, of: self.n_frames() });
         }
         let nals = parse_avcc(&bytes, self.n_length_bytes);
@@ -156,34 +229,26 @@ impl Mp4Clip {
             return Err(ReadError::Corrupt { at });
         }
         for nal in &nals {
-            self.feed_nal(nal, sample_idx).map_err(|()| ReadError::Corrupt { at })?;
+            self.feed_nal(nal, step_idx).map_err(|()| ReadError::Corrupt { at })?;
         }
         drop(nals);
         self.bytes = bytes;
         Ok(())
     }
 
-    fn feed_nal(&mut self, nal: &NalUnit<'_>, sample_idx: usize) -> Result<(), ()> {
+    fn feed_nal(&mut self, nal: &NalUnit<'_>, step_idx: usize) -> Result<(), ()> {
         // The first slice of a picture completes the previous picture.
         if let Some(picture) = guarded(|| self.decoder.decode_nal(nal))? {
             self.hold(picture);
         }
         if matches!(nal.nal_unit_type, NalUnitType::Slice | NalUnitType::SliceIdr) {
-            self.building.get_or_insert(sample_idx);
+            self.building.get_or_insert(step_idx);
         }
         Ok(())
     }
 
     fn to_frame(&self, shown_at: i64, picture: &Picture) -> Result<Frame, ReadError> {
-        let first = self.order.first().copied().unwrap_or(0);
-        let time = media_time(shown_at.saturating_sub(first), self.units_per_second);
-        let wide = [&picture.y, &picture.u, &picture.v].map(|plane| {
-            // 10-bit samples are stored in two bytes each.
-            (picture.bit_depth > 8).then(|| -> Vec<u8> {
-                let samples = plane.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-                samples.map(|s| ((s + 2) >> 2).min(255) as u8).collect()
-            })
-        });
+        let time = media_time(shown_at, self.units_per_second);
         let chroma = match picture.chroma_format {
             ChromaFormat::Yuv420 => self.chroma,
             ChromaFormat::Yuv422 => Chroma::HalfWidth,
@@ -193,13 +258,15 @@ impl Mp4Clip {
             height: picture.height as usize,
             chroma,
             color: self.color,
-            y: wide[0].as_ref().unwrap_or(&picture.y),
-            u: wide[1].as_ref().unwrap_or(&picture.u),
-            v: wide[2].as_ref().unwrap_or(&picture.v),
-            y_stride: picture.width as usize,
-            uv_stride: picture.chroma_width() as usize,
+            depth: picture.bit_depth.into(),
+            y: &picture.y,
+            u: &picture.u,
+            v: &picture.v,
+            y_stride: picture.width as usize * picture.bytes_per_sample(),
+            uv_stride: picture.chroma_width() as usize * picture.bytes_per_sample(),
         };
-        Ok(Frame::new(picture.width, picture.height, time, planes.to_rgb())?)
+        let frame = Frame::new(picture.width, picture.height, time, planes.to_rgb())?;
+        Ok(self.geometry.apply(frame)?)
     }
 }
 
@@ -322,7 +389,9 @@ mod tests {
                 bytes[at] = random() as u8;
             }
             fs::write(&path, &bytes).unwrap();
-            if let Ok(mut source) = Source::open(&SourceSpec::Clip(path.clone())) {
+            let source = Source::open(&SourceSpec::Clip(path.clone()));
+            // ffmpeg, which reads on if the first picture is damaged, does not know the number.
+            if let Some(mut source) = source.ok().filter(|source| source.n_frames().is_some()) {
                 let n = all_frames(&mut source).map_or_else(|(n, _)| n, |f| f.len());
                 assert!(n <= 20, "case {case}: {n} frames");
             }

@@ -1,6 +1,8 @@
 //! Tracks of MP4 files with their samples.
 
-use crate::color::ColorMatrix;
+use crate::color_tags::ColorTags;
+use crate::edit_list::Edit;
+use crate::geometry::Geometry;
 
 /// Most samples of a track: 24 h of video at 60 fps have 5 million. An index of a few hundred bytes
 /// can name any number of samples of the same size.
@@ -11,6 +13,8 @@ pub(crate) const MAX_SAMPLES: usize = 6_000_000;
 pub(crate) struct Mp4Sample {
     pub(crate) offset: u64,
     pub(crate) size: u32,
+    /// Whether decoding can begin here.
+    pub(crate) is_key: bool,
     /// Presentation time in units of the track, before the edit list.
     pub(crate) shown_at: i64,
 }
@@ -18,12 +22,21 @@ pub(crate) struct Mp4Sample {
 /// Codec of a track.
 #[derive(Clone, Debug)]
 pub(crate) enum Coding {
-    /// H.264: the `avcC` box, and the color matrix of the `colr` box if present.
-    Avc { avcc: Vec<u8>, matrix: Option<ColorMatrix> },
+    /// H.264: the `avcC` box.
+    Avc { avcc: Vec<u8> },
     /// AAC with its `AudioSpecificConfig`.
     Aac { specific_config: Vec<u8> },
-    /// Anything else.
-    Other,
+    /// Anything else: the name of the sample entry.
+    Other { name: [u8; 4] },
+    /// Samples refer to more than one sample description.
+    Several,
+}
+
+/// How the pictures of a video track are to be shown, as the container says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Presentation {
+    pub(crate) geometry: Geometry,
+    pub(crate) color: ColorTags,
 }
 
 /// Video or sound track with its samples in decoding order.
@@ -33,27 +46,21 @@ pub(crate) struct Mp4Track {
     pub(crate) is_video: bool,
     /// Time scale.
     pub(crate) units_per_second: u32,
-    /// Start of the presentation by the edit list, in units of the track.
-    pub(crate) edit_start: i64,
+    /// Parts that are played, in that order; all of it if there is no edit list.
+    pub(crate) edits: Vec<Edit>,
+    pub(crate) has_edit_list: bool,
+    /// Whether samples follow in fragments.
+    pub(crate) is_fragmented: bool,
     pub(crate) coding: Coding,
+    pub(crate) presentation: Presentation,
     pub(crate) samples: Vec<Mp4Sample>,
-    pub(crate) fragments: FragmentState,
-}
-
-/// Defaults of a track's fragments (`trex`), and how far the fragments have come.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FragmentState {
-    /// Duration of a sample, in units of the track.
-    pub(crate) duration: u32,
-    /// Size of a sample, bytes.
-    pub(crate) size: u32,
     /// Decoding time after the last sample, in units of the track.
     pub(crate) end: i64,
 }
 
-impl FragmentState {
-    /// State after the samples of the index, which last `end` units of the track.
-    pub(crate) fn after(end: i64) -> Self {
-        Self { end, ..Self::default() }
+impl Mp4Track {
+    /// Returns whether the samples are of use: those of sound in another codec are not read.
+    pub(crate) fn has_samples(&self) -> bool {
+        self.is_video || !matches!(self.coding, Coding::Other { .. })
     }
 }

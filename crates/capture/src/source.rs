@@ -217,7 +217,9 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
         Ok(tracks) => tracks,
         Err(IndexError::Io(source)) => return Err(io(source)),
         Err(IndexError::Truncated) => return Err(OpenError::Truncated { path: path_of() }),
-        Err(IndexError::Malformed) => return Err(OpenError::Malformed { path: path_of() }),
+        Err(IndexError::Malformed) => {
+            return open_with_ffmpeg(path).map_err(|_| OpenError::Malformed { path: path_of() });
+        }
         Err(IndexError::NotMp4) => return open_with_ffmpeg(path),
     };
     let sound = tracks.iter().find(|t| !t.is_video).and_then(|track| {
@@ -226,8 +228,17 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
     });
     match tracks.into_iter().find(|t| t.is_video) {
         Some(track) if !track.samples.is_empty() => match Mp4Clip::new(file, track) {
-            Some(clip) => Ok((Kind::Mp4(Box::new(clip)), sound)),
-            None => Ok((open_with_ffmpeg(path)?.0, sound)),
+            Ok(clip) if clip.n_frames() == 0 => Err(OpenError::Empty { path: path_of() }),
+            Ok(clip) => {
+                // ffmpeg blends the fields of interlaced pictures; without it they stay as they are.
+                let blended = clip.is_interlaced().then(|| open_with_ffmpeg(path).ok()).flatten();
+                Ok((blended.map_or(Kind::Mp4(Box::new(clip)), |(kind, _)| kind), sound))
+            }
+            Err(reason) => match open_with_ffmpeg(path) {
+                Ok((kind, _)) => Ok((kind, sound)),
+                Err(OpenError::NotAClip { path }) => Err(OpenError::NeedsFfmpeg { path, reason }),
+                Err(error) => Err(error),
+            },
         },
         _ => Err(OpenError::Empty { path: path_of() }),
     }

@@ -4,7 +4,8 @@ use std::io::{self, BufRead, Read as _, Write};
 
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
-use crate::color::{Chroma, ColorMatrix, ColorSpace, PlaneBuffers, Planes};
+use crate::color::{Chroma, PlaneBuffers, Planes};
+use crate::color_tags::ColorSpace;
 use crate::errors::ReadError;
 
 /// First bytes of every file.
@@ -151,7 +152,8 @@ impl<R: BufRead> Y4mReader<R> {
             width,
             height,
             chroma: header.chroma,
-            color: ColorSpace { matrix: ColorMatrix::Bt601, full_range: header.full_range },
+            color: ColorSpace { full_range: header.full_range, ..ColorSpace::default() },
+            depth: 8,
             y,
             u,
             v,
