@@ -272,7 +272,12 @@ fn repetitions_end_soon_after_the_channels_are_open() {
     repeater.handle_sent(start, 0, address(2), &data_record(1));
     assert_eq!(repeater.poll_timeout(), Some(start + Duration::from_millis(400)));
     assert!(!repeater.is_done(start + AFTER_OPEN - Duration::from_millis(100)));
-    repeater.handle_sent(start + AFTER_OPEN - Duration::from_millis(100), 0, address(2), &data_record(2));
+    repeater.handle_sent(
+        start + AFTER_OPEN - Duration::from_millis(100),
+        0,
+        address(2),
+        &data_record(2),
+    );
     assert!(repeater.poll_repeats(start + AFTER_OPEN).is_empty());
     assert_eq!(repeater.poll_timeout(), None);
 }
