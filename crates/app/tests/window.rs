@@ -4,7 +4,7 @@ use app::{
     Background, CallView, Home, HomeAction, Question, Resolution, UserAction, apply_theme,
     show_call, show_home,
 };
-use call::{Command, LocalMedia};
+use call::{Command, LocalMedia, QuestionId};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use types::Rate;
@@ -85,13 +85,16 @@ fn every_control_of_a_call_has_its_effect() {
 
 #[test]
 fn a_question_shows_who_asks_and_each_button_answers() {
-    let knock = || Question::Knock("Ada".into());
+    let id = QuestionId(3);
+    let knock = || Question::Knock(id, "Ada".into());
+    let admit = |lets_in| Command::Admit { question: id, lets_in };
+    let accept = |accepts| Command::AcceptFace { question: id, accepts };
     for (question, text, label, want) in [
-        (knock(), "Ada asks to join", "Let in", Command::Admit(true)),
-        (knock(), "Ada asks to join", "Turn away", Command::Admit(false)),
-        (Question::Knock(String::new()), "Somebody asks", "Let in", Command::Admit(true)),
-        (Question::OtherFace, "another face", "Show it", Command::AcceptFace(true)),
-        (Question::OtherFace, "another face", "Keep this one", Command::AcceptFace(false)),
+        (knock(), "Ada asks to join", "Let in", admit(true)),
+        (knock(), "Ada asks to join", "Turn away", admit(false)),
+        (Question::Knock(id, String::new()), "Somebody asks", "Let in", admit(true)),
+        (Question::OtherFace(id), "another face", "Show it", accept(true)),
+        (Question::OtherFace(id), "another face", "Keep this one", accept(false)),
     ] {
         let view = CallView {
             question: Some(question),

@@ -2,6 +2,10 @@ use std::fmt;
 
 use types::{ChatText, PeerName, Rate};
 
+/// Number of a question of a call. An answer to a question that is not open any more does nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct QuestionId(pub u32);
+
 /// What happens in a call, in order; see [`Call::next_event`](crate::Call::next_event).
 #[derive(Debug)]
 #[non_exhaustive]
@@ -11,15 +15,23 @@ pub enum Event {
     /// Guest: for ten seconds no host has been there; the call goes on waiting.
     NoHostYet,
     /// Host: a guest asks to join. Answer with [`Command::Admit`].
+    /// There are at most six of these questions a minute.
     Knock {
+        /// Number of the question.
+        question: QuestionId,
         /// Name of the guest; may be empty.
         name: PeerName,
     },
-    /// Host: the guest that asked to join was turned away, has left or has vanished.
-    KnockWithdrawn,
+    /// Host: nobody needs to answer any more, because the guest has left or vanished, or the lost
+    /// peer whose place it wanted is back.
+    KnockWithdrawn {
+        /// Number of the question.
+        question: QuestionId,
+    },
     /// Guest: the host is being asked whether we may join.
     AdmissionPending,
     /// Both ends are connected, use the same protocol version, and the host has let the guest in.
+    /// Comes again at a host that lets another guest in: what the peer before has shown is forgotten.
     Connected {
         /// Name of the peer; may be empty.
         peer_name: PeerName,
@@ -40,8 +52,12 @@ pub enum Event {
     /// The peer's face cannot be shown; the call goes on without it.
     ModelRefused(ModelRefusal),
     /// The peer offers another face file than the one that is shown, perhaps of another person.
-    /// Answer with [`Command::AcceptFace`]; until then, the first face stays.
-    PeerFaceReplaced,
+    /// Answer with [`Command::AcceptFace`]; until then, the first face stays, and the peer cannot
+    /// offer a third one.
+    PeerFaceReplaced {
+        /// Number of the question.
+        question: QuestionId,
+    },
     /// State of the peer's microphone and camera.
     PeerMedia {
         /// Whether the peer sends no sound.
@@ -61,11 +77,9 @@ pub enum Event {
     NoSound(String),
     /// Host of a manual meeting: the text is not the answer to this invite. Ask for the right one.
     AnswerRefused,
-    /// Host: a guest with another version of the program was turned away; the call still waits.
-    GuestRefused {
-        /// Protocol version of the guest.
-        their_version: u16,
-    },
+    /// Host: a guest did not get as far as to be let in, for this reason; the call still waits. The
+    /// same reason is told once in 30 s.
+    GuestFailed(CallFailure),
     /// The peer was silent for five seconds, or this process stood still. The peer may come back
     /// within a minute.
     PeerLost,
@@ -148,6 +162,9 @@ pub enum CallFailure {
     /// The peer has ended the call because of an error on its side.
     #[error("the other side could not go on with the call")]
     PeerFailed,
+    /// The thread of the call has panicked.
+    #[error("the call has stopped because of an error in Feathercall")]
+    Crashed,
 }
 
 /// Why a link failed. Show the message.
@@ -195,10 +212,20 @@ pub enum ModelRefusal {
 pub enum Command {
     /// Stop (`true`) or resume sending sound.
     SetMuted(bool),
-    /// Host: let in (`true`) or turn away the guest that asks to join.
-    Admit(bool),
-    /// Accept (`true`) or refuse the other face that the peer offers.
-    AcceptFace(bool),
+    /// Host: answer to [`Event::Knock`].
+    Admit {
+        /// Number of the question.
+        question: QuestionId,
+        /// Whether the guest may join; otherwise it is turned away.
+        lets_in: bool,
+    },
+    /// Answer to [`Event::PeerFaceReplaced`].
+    AcceptFace {
+        /// Number of the question.
+        question: QuestionId,
+        /// Whether to show the other face.
+        accepts: bool,
+    },
     /// Let the peer see our face (`true`), which sends the face file, or stop sending features.
     ShowFace(bool),
     /// Send our face (`true`) or stop sending it.

@@ -60,7 +60,7 @@ mod web_socket;
 mod wire_meter;
 
 pub use call::{Call, StartError};
-pub use event::{CallFailure, Command, End, Event, LinkError, ModelRefusal};
+pub use event::{CallFailure, Command, End, Event, LinkError, ModelRefusal, QuestionId};
 pub use offline::{DecodeStreamError, EncodeStreamError, StreamDecoder, encode_stream};
 pub use rendezvous::{RendezvousService, ServeError};
 pub use settings::{IceServer, LocalMedia, Meeting, Settings};

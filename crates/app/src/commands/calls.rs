@@ -176,6 +176,9 @@ fn print_event(event: &Event) {
         Event::AdmissionPending => eprintln!("waiting for the host to let you in"),
         Event::CheckWords(words) => eprintln!("check words: {words}"),
         Event::GuestLeft => eprintln!("the guest has left, waiting for the next one"),
+        Event::GuestFailed(failure) => {
+            eprintln!("a guest did not get in: {}", ErrorLine::new(&failure.to_string()));
+        }
         Event::AnswerReady(answer) => println!("{answer}"),
         Event::ModelReady { layers, of } if layers == of => eprintln!("received the peer's face"),
         Event::ModelReady { layers, of } => {

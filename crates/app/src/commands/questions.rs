@@ -4,7 +4,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use call::{Command, Event};
+use call::{Command, Event, QuestionId};
 
 use crate::standard_input::{Line, StandardInput};
 
@@ -18,8 +18,8 @@ pub(super) struct Questions {
     input: StandardInput,
     /// Whether the answer of a manual guest is awaited.
     wants_answer: bool,
-    /// Who asks to join.
-    knock: Option<String>,
+    /// Who asks to join, and the number of that question.
+    knock: Option<(QuestionId, String)>,
     /// Whether the call answers by itself.
     auto_admit: bool,
     /// Whether a person types the answers; a program may write them ahead.
@@ -44,19 +44,19 @@ impl Questions {
     /// Asks what an event requires; returns what can be decided without a question.
     pub(super) fn note(&mut self, event: &Event) -> Option<Command> {
         match event {
-            Event::Knock { name } => {
+            Event::Knock { question, name } => {
                 let name = if name.is_empty() { "somebody" } else { &**name };
                 eprintln!("{name} asks to join: y lets in, n turns away");
-                self.knock = Some(name.to_owned());
+                self.knock = Some((*question, name.to_owned()));
                 if self.is_terminal {
                     self.input.ignore_until(Instant::now() + READING_TIME);
                 }
             }
-            Event::PeerFaceReplaced if self.auto_admit => {
+            Event::PeerFaceReplaced { .. } if self.auto_admit => {
                 eprintln!("the peer shows another face now");
             }
-            Event::KnockWithdrawn => {
-                if let Some(name) = self.knock.take() {
+            Event::KnockWithdrawn { question } => {
+                if let Some((_, name)) = self.knock.take_if(|(asked, _)| asked == question) {
                     eprintln!("{name} does not ask any more");
                 }
             }
@@ -64,11 +64,11 @@ impl Questions {
                 eprintln!("that is not the answer to this invite; paste the right one:");
                 self.wants_answer = true;
             }
-            Event::PeerFaceReplaced => {
+            &Event::PeerFaceReplaced { question } => {
                 eprintln!(
                     "the peer offers another face, which is refused (--auto-admit accepts it)"
                 );
-                return Some(Command::AcceptFace(false));
+                return Some(Command::AcceptFace { question, accepts: false });
             }
             _ => {}
         }
@@ -91,7 +91,7 @@ impl Questions {
                 anyhow::bail!("standard input has ended before the answer of your peer")
             }
             Line::End => {
-                let name = self.knock.as_deref().unwrap_or_default();
+                let name = self.knock.as_ref().map_or("", |(_, name)| name);
                 anyhow::bail!(
                     "{name} asks to join, but standard input has ended; --auto-admit lets in \
                      whoever has the link"
@@ -114,8 +114,8 @@ impl Questions {
                 return None;
             }
         };
-        self.knock = None;
-        Some(Command::Admit(lets_in))
+        let (question, _) = self.knock.take()?;
+        Some(Command::Admit { question, lets_in })
     }
 }
 
@@ -125,6 +125,21 @@ mod tests {
 
     use super::*;
 
+    fn knock(n: u32) -> Event {
+        Event::Knock { question: QuestionId(n), name: PeerName::new("Bob") }
+    }
+
+    #[test]
+    fn a_line_answers_the_newest_question() {
+        let mut questions = Questions::default();
+        questions.note(&knock(1));
+        questions.note(&knock(2));
+        // The end of the first one came late.
+        questions.note(&Event::KnockWithdrawn { question: QuestionId(1) });
+        let answer = Command::Admit { question: QuestionId(2), lets_in: true };
+        assert_eq!(questions.decide("y".to_owned()), Some(answer));
+    }
+
     #[test]
     fn a_line_answers_the_question_that_is_open() {
         let mut questions = Questions { wants_answer: true, ..Questions::default() };
@@ -132,9 +147,10 @@ mod tests {
         let answer = Some(Command::AcceptAnswer("feathercall-answer:x".to_owned()));
         assert_eq!(questions.decide("feathercall-answer:x".to_owned()), answer);
         for (line, lets_in) in [("y", true), ("YES", true), ("n", false), ("No", false)] {
-            questions.note(&Event::Knock { name: PeerName::new("Bob") });
+            questions.note(&knock(7));
             assert_eq!(questions.decide("perhaps".to_owned()), None);
-            assert_eq!(questions.decide(line.to_owned()), Some(Command::Admit(lets_in)));
+            let answer = Command::Admit { question: QuestionId(7), lets_in };
+            assert_eq!(questions.decide(line.to_owned()), Some(answer));
             assert_eq!(questions.knock, None);
         }
     }
@@ -146,20 +162,21 @@ mod tests {
             let input = StandardInput::of(lines);
             let mut questions = Questions { input, is_terminal, ..Questions::default() };
             sender.send((Instant::now(), "y".to_owned())).unwrap();
-            questions.note(&Event::Knock { name: PeerName::new("Bob") });
+            questions.note(&knock(7));
             if is_terminal {
                 assert_eq!(questions.poll().unwrap(), None);
                 sender.send((Instant::now() + 2 * READING_TIME, "y".to_owned())).unwrap();
             }
-            assert_eq!(questions.poll().unwrap(), Some(Command::Admit(true)), "{is_terminal}");
+            let answer = Command::Admit { question: QuestionId(7), lets_in: true };
+            assert_eq!(questions.poll().unwrap(), Some(answer), "{is_terminal}");
         }
     }
 
     #[test]
     fn without_a_question_standard_input_is_left_alone() {
         let mut questions = Questions::default();
-        questions.note(&Event::Knock { name: PeerName::new("Bob") });
-        questions.note(&Event::KnockWithdrawn);
+        questions.note(&knock(1));
+        questions.note(&Event::KnockWithdrawn { question: QuestionId(1) });
         assert!(matches!(questions.poll(), Ok(None)));
         assert_eq!(format!("{:?}", questions.input), format!("{:?}", StandardInput::default()));
     }

@@ -1,6 +1,6 @@
 //! The call screen: peer picture, own preview, live statistics, controls.
 
-use call::{Command, LocalMedia};
+use call::{Command, LocalMedia, QuestionId};
 use egui::{Align2, Color32, Key, Rect, TextureId, Vec2, WidgetInfo};
 use face::Background;
 use types::Rate;
@@ -44,28 +44,26 @@ pub struct CallView {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Question {
     /// Whether to let in the guest of this name, which may be empty.
-    Knock(String),
+    Knock(QuestionId, String),
     /// Whether to show another face that the peer offers.
-    OtherFace,
+    OtherFace(QuestionId),
 }
 
 impl Question {
     /// Returns the text, and each button with the command that it gives.
     fn parts(&self) -> (String, [(&'static str, Command); 2]) {
         match self {
-            Self::Knock(name) => {
+            &Self::Knock(question, ref name) => {
                 let name = if name.is_empty() { "Somebody" } else { name };
-                let choices =
-                    [("Let in", Command::Admit(true)), ("Turn away", Command::Admit(false))];
+                let admit = |lets_in| Command::Admit { question, lets_in };
+                let choices = [("Let in", admit(true)), ("Turn away", admit(false))];
                 (format!("{name} asks to join"), choices)
             }
-            Self::OtherFace => (
-                "Your peer offers another face, perhaps of another person".to_owned(),
-                [
-                    ("Show it", Command::AcceptFace(true)),
-                    ("Keep this one", Command::AcceptFace(false)),
-                ],
-            ),
+            &Self::OtherFace(question) => {
+                let accept = |accepts| Command::AcceptFace { question, accepts };
+                let text = "Your peer offers another face, perhaps of another person".to_owned();
+                (text, [("Show it", accept(true)), ("Keep this one", accept(false))])
+            }
         }
     }
 }

@@ -109,7 +109,10 @@ struct CallScreen {
     companion: Option<Call>,
     link: Option<String>,
     status: String,
-    question: Option<Question>,
+    /// Who asks to join.
+    knock: Option<Question>,
+    /// Whether to show another face of the peer.
+    other_face: Option<Question>,
     check_words: Option<String>,
     renderer: Option<PeerRenderer>,
     preview: Option<egui::TextureHandle>,
@@ -297,7 +300,8 @@ impl CallScreen {
             companion: None,
             status: if link.is_some() { "Waiting for your peer" } else { "Connecting" }.to_owned(),
             link,
-            question: None,
+            knock: None,
+            other_face: None,
             check_words: None,
             renderer: None,
             preview: None,
@@ -338,15 +342,19 @@ impl CallScreen {
             backgrounds: self.live.backgrounds(),
             rendered_side: self.renderer.as_ref().map_or(0, PeerRenderer::side),
             figures: self.figures.clone(),
-            question: self.question.clone(),
+            question: self.knock.as_ref().or(self.other_face.as_ref()).cloned(),
             check_words: self.check_words.clone(),
         };
         let (actions, area_px) = in_call::show(ui, &view);
         self.live.set_area(area_px);
         for action in actions {
             match action {
-                UserAction::Call(Command::Admit(_) | Command::AcceptFace(_)) => {
-                    self.question = None;
+                UserAction::Call(Command::Admit { .. }) => {
+                    self.knock = None;
+                    self.live.act(&action);
+                }
+                UserAction::Call(Command::AcceptFace { .. }) => {
+                    self.other_face = None;
                     self.live.act(&action);
                 }
                 UserAction::CopyLink => ui.ctx().copy_text(self.link.clone().unwrap_or_default()),
@@ -361,20 +369,31 @@ impl CallScreen {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Knock { name } => self.question = Some(Question::Knock(name.to_string())),
-            Event::KnockWithdrawn => self.question = None,
+            Event::Knock { question, name } => {
+                self.knock = Some(Question::Knock(*question, name.to_string()));
+            }
+            Event::KnockWithdrawn { question } => {
+                let is_about =
+                    |knock: &mut Question| matches!(knock, Question::Knock(n, _) if n == question);
+                self.knock.take_if(is_about);
+            }
+            Event::GuestFailed(failure) => {
+                let failure = format!("a guest did not get in: {failure}");
+                self.trouble = Some(ErrorLine::new(&failure).to_string());
+            }
             Event::AdmissionPending => {
                 "Waiting for your peer to let you in".clone_into(&mut self.status);
             }
             Event::CheckWords(words) => self.check_words = Some(words.clone()),
-            Event::PeerFaceReplaced => self.question = Some(Question::OtherFace),
+            &Event::PeerFaceReplaced { question } => {
+                self.other_face = Some(Question::OtherFace(question));
+            }
             Event::GuestLeft => {
-                self.check_words = None;
-                self.question = None;
-                self.renderer = None;
+                self.forget_peer();
                 "Your guest has left, waiting for the next one".clone_into(&mut self.status);
             }
             Event::Connected { .. } => {
+                self.forget_peer();
                 self.link = None;
                 "Connected, receiving your peer's face".clone_into(&mut self.status);
             }
@@ -400,6 +419,12 @@ impl CallScreen {
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
         }
+    }
+
+    fn forget_peer(&mut self) {
+        self.check_words = None;
+        self.other_face = None;
+        self.renderer = None;
     }
 
     /// Renders the peer picture if it is due.

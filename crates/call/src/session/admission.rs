@@ -1,15 +1,22 @@
 //! Whether a guest may join: the host is asked, the guest waits. Nothing of a person leaves either
 //! end before the host has let the guest in.
+//!
+//! The peer that was let in and a guest who knocks are two, with a link each: whatever the guest
+//! does, the peer keeps its link, its token and its place (`departures.rs`, `seals.rs`).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use transport::{Admission, CheckWords, Control, ResumeToken, Role, SALT_BYTES};
+use transport::{Admission, CheckWords, Control, Packetizer, ResumeToken, Role, Seal};
 
 use super::Session;
-use super::io::{EncoderCommand, LinkId, Output};
+use super::io::{EncoderCommand, LinkCommand, LinkId, Output};
+use super::outgoing::packetizer_settings;
 use super::peer_face::PeerFace;
-use super::phase::Phase;
-use crate::event::{CallFailure, End, Event};
+use super::phase::{LinkState, Phase};
+use crate::event::{CallFailure, End, Event, QuestionId};
+
+/// Shortest time from one question about a guest to the next: six a minute, whoever knocks.
+const QUESTION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a session knows about admission.
 #[derive(Debug, Default)]
@@ -19,14 +26,28 @@ pub(super) struct AdmissionState {
     /// Host: whether to wait for another guest after one has left.
     pub(super) keeps_link: bool,
     /// Token of the guest that was let in: at the host the one to compare with, at the guest the
-    /// one to present.
+    /// one to present. The host has one as long as there is a peer that may come back.
     pub(super) token: Option<ResumeToken>,
-    /// Host: salt of the seal of the guest that was let in.
-    admitted_salt: Option<[u8; SALT_BYTES]>,
-    /// Whether the host's user is being asked about the guest over the link in use.
-    is_asking: bool,
     /// The words that were shown last.
     check_words: Option<CheckWords>,
+    /// Host: when the user was last asked about a guest.
+    asked: Option<Instant>,
+    n_questions: u32,
+}
+
+/// A guest who waits to be let in, seen from either end.
+#[derive(Debug)]
+pub(super) struct Knock {
+    /// The link over which both ends have greeted each other.
+    pub(super) link: LinkState,
+    /// Makes the keep-alives. Its count goes on when the guest is let in.
+    pub(super) packetizer: Packetizer,
+    /// Host: what the user is asked; none while another question was asked a moment ago.
+    pub(super) question: Option<QuestionId>,
+    /// Host: seal of the guest, while signals are exchanged with the peer that was let in.
+    pub(super) seal: Option<Seal>,
+    /// Guest: whether the host has said that its user is asked.
+    pub(super) is_pending: bool,
 }
 
 impl AdmissionState {
@@ -39,121 +60,207 @@ impl AdmissionState {
     pub(super) fn knows(&self, words: Option<CheckWords>) -> bool {
         words.is_some() && words == self.check_words
     }
+
+    /// Forgets the peer: nobody is let in without a question any more.
+    pub(super) fn forget_peer(&mut self) {
+        self.token = None;
+        self.check_words = None;
+    }
 }
 
 impl Session {
     /// Returns whether features, sound, face and messages of the user may be sent.
     pub(super) fn is_admitted(&self) -> bool {
-        self.links.current.as_ref().is_some_and(|link| link.is_admitted)
+        self.links.current.is_some()
     }
 
-    /// Returns whether the peers have met over a link, but the guest was not let in over it yet.
-    pub(super) fn is_knocking(&self) -> bool {
-        self.links.current.as_ref().is_some_and(|link| !link.is_admitted)
-    }
-
-    /// Returns whether the guest waits for a decision, so that no other link is begun. A guest that
-    /// was let in before does not wait: the answer to its token is under way, and may come after an
-    /// outage.
+    /// Returns whether a guest waits for a decision. A guest that was let in before does not wait
+    /// until it is told to: the answer to its token is under way, and may come after an outage.
     pub(super) fn is_waiting(&self) -> bool {
-        self.is_knocking() && (self.admission.is_asking || matches!(self.phase, Phase::Meeting))
+        let Some(knock) = &self.links.knock else { return false };
+        let is_asked = self.role == Role::Host || knock.is_pending;
+        is_asked || matches!(self.phase, Phase::Meeting)
     }
 
-    /// Host: lets the guest in who has greeted us over the link in use, or asks the user. A guest
-    /// that was let in before presents its token.
-    pub(super) fn receive_guest(&mut self, now: Instant) {
-        self.admission.is_asking = false;
-        let Some(link) = &self.links.current else { return };
-        let (token, name) = (link.hellos.token, link.hellos.name.clone());
-        let is_same_peer = self.admission.knows(link.check_words);
-        if token.is_none() || token != self.admission.token || !is_same_peer {
-            // Another guest, or the same one restarted: earlier tokens are void.
-            self.admission.token = None;
-            if !self.admission.auto_admit {
-                self.admission.is_asking = true;
-                self.send_control(now, &Control::Admission(Admission::Wait));
-                self.emit(Event::Knock { name });
-                return;
+    /// Returns a number for a question, which no other question of this call has.
+    pub(super) fn next_question(&mut self) -> QuestionId {
+        self.admission.n_questions += 1;
+        QuestionId(self.admission.n_questions)
+    }
+
+    /// Host: lets the guest in who has greeted us over this link, or asks the user. A guest that
+    /// was let in before presents its token.
+    pub(super) fn receive_guest(&mut self, now: Instant, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let token = link.hellos.token;
+        let is_known = token.is_some()
+            && token == self.admission.token
+            && self.admission.knows(link.check_words);
+        if is_known {
+            self.admit(now, id, false);
+        } else if matches!(self.phase, Phase::Connected { .. }) || self.links.knock.is_some() {
+            // The peer is here, or another guest waits.
+            self.close_attempt(id);
+        } else if self.admission.auto_admit {
+            self.admit(now, id, true);
+        } else {
+            self.begin_knock(now, id);
+        }
+    }
+
+    /// Makes a link that of a guest who knocks, and gives up all others that are under construction.
+    fn begin_knock(&mut self, now: Instant, id: LinkId) {
+        let Some(mut link) = self.links.take_attempt(id) else { return };
+        self.close_attempts();
+        link.last_life = now;
+        let earlier = self.links.knock.replace(Knock {
+            link,
+            packetizer: Packetizer::new(packetizer_settings(self.media.rate)),
+            question: None,
+            seal: None,
+            is_pending: false,
+        });
+        self.close_links(earlier.map(|knock| knock.link.id));
+        if self.role == Role::Host {
+            let parked = self.resume_signals_with_peer();
+            if let Some(knock) = &mut self.links.knock {
+                knock.seal = parked;
             }
+            self.send_control_over(now, id, &Control::Admission(Admission::Wait));
+            self.ask_if_due(now);
         }
-        self.admit(now);
     }
 
-    /// Host: carries out what the user has decided about the guest, if one still asks.
-    pub(super) fn handle_decision(&mut self, now: Instant, lets_in: bool) {
-        if self.role == Role::Guest || !std::mem::take(&mut self.admission.is_asking) {
+    /// Host: when the user is asked about the guest who knocks, if that is to come.
+    pub(super) fn question_deadline(&self) -> Option<Instant> {
+        let knock = self.links.knock.as_ref()?;
+        let is_unasked = self.role == Role::Host && knock.question.is_none();
+        let due = self.admission.asked.map_or(self.last_step, |asked| asked + QUESTION_INTERVAL);
+        is_unasked.then_some(due)
+    }
+
+    pub(super) fn ask_if_due(&mut self, now: Instant) {
+        if self.question_deadline().is_none_or(|due| now < due) {
             return;
         }
+        let question = self.next_question();
+        let Some(knock) = &mut self.links.knock else { return };
+        knock.question = Some(question);
+        let name = knock.link.hellos.name.clone();
+        self.admission.asked = Some(now);
+        self.emit(Event::Knock { question, name });
+    }
+
+    /// Host: carries out what the user has decided, if that question is still open.
+    pub(super) fn handle_decision(&mut self, now: Instant, question: QuestionId, lets_in: bool) {
+        let knock = self.links.knock.as_ref().filter(|knock| knock.question == Some(question));
+        let Some(id) = knock.map(|knock| knock.link.id) else { return };
         if lets_in {
-            // Whoever it is may have another face than a guest before.
-            self.peer_face = PeerFace::default();
-            self.receiver.restart(None);
-            self.admit(now);
+            self.admit(now, id, true);
             return;
         }
-        self.send_control(now, &Control::Admission(Admission::TurnedAway));
+        self.send_control_over(now, id, &Control::Admission(Admission::TurnedAway));
         if self.has_rendezvous() {
-            self.restart_absence(now);
-            self.lose_knock(now);
+            self.end_knock(now);
         } else {
             self.end(now, End::HungUp);
         }
     }
 
-    /// Gives a lost peer its whole time again: it had no chance to come back while another guest was
-    /// asked about.
-    fn restart_absence(&mut self, now: Instant) {
-        if let Phase::Lost { .. } = self.phase {
-            self.phase = Phase::Lost { since: now };
+    /// Host: lets the guest of a link in, who is another person than the peer before (`is_new`), or
+    /// the peer itself.
+    fn admit(&mut self, now: Instant, id: LinkId, is_new: bool) {
+        if is_new {
+            if self.admission.token.is_some() {
+                self.forget_person();
+            }
+            self.admission.forget_peer();
+            if let Some(seal) = self.links.knock.as_mut().and_then(|knock| knock.seal.take()) {
+                self.seal = seal;
+            }
         }
-    }
-
-    fn admit(&mut self, now: Instant) {
+        // Whoever is let in is the one with whom signals are exchanged from now on.
+        self.peer_seal = None;
         let token = self.admission.token.unwrap_or_else(|| ResumeToken((self.fresh_salt)()));
         self.admission.token = Some(token);
-        self.admission.admitted_salt = self.seal.peer_salt();
+        self.use_link(now, id);
         self.send_control(now, &Control::Admission(Admission::Admitted(token)));
-        self.connect(now);
+        self.connect(now, is_new);
     }
 
-    /// Guest: handles what the host says about our admission over the link in use.
-    pub(super) fn handle_admission(&mut self, now: Instant, admission: Admission) {
-        if self.role == Role::Host || !self.is_knocking() {
+    /// Guest: handles what the host says about our admission over the link on which we knock.
+    pub(super) fn handle_admission(&mut self, now: Instant, id: LinkId, admission: Admission) {
+        let knock = self.links.knock.as_mut().filter(|knock| knock.link.id == id);
+        let Some(knock) = knock.filter(|_| self.role == Role::Guest) else {
             self.statistics.bad_messages += 1;
             return;
-        }
+        };
         match admission {
             Admission::Wait => {
+                if std::mem::replace(&mut knock.is_pending, true) {
+                    return;
+                }
                 // The host has restarted, so it does not know us any more.
                 if let Phase::Connected { .. } = self.phase {
                     self.lose_peer(now);
                 }
-                self.admission.is_asking = true;
                 self.emit(Event::AdmissionPending);
             }
             Admission::Admitted(token) => {
                 self.admission.token = Some(token);
-                self.connect(now);
+                self.use_link(now, id);
+                self.connect(now, matches!(self.phase, Phase::Meeting));
             }
             Admission::TurnedAway => self.fail(now, CallFailure::TurnedAway),
         }
     }
 
+    /// Guest: knocks over the link on which the host sends more than hellos: it has chosen that
+    /// one. Without this rule, each end could choose another of two links.
+    pub(super) fn follow_host(&mut self, now: Instant, id: LinkId) {
+        let is_attempt = !self.links.is_current(id) && !self.links.is_knocking(id);
+        if self.role == Role::Guest && is_attempt {
+            self.begin_knock(now, id);
+        }
+    }
+
+    /// Puts a link into use over which the guest is let in, and gives up all others.
+    fn use_link(&mut self, now: Instant, id: LinkId) {
+        let knock = self.links.knock.take_if(|knock| knock.link.id == id);
+        let settings = packetizer_settings(self.media.rate);
+        let (link, packetizer) = match knock {
+            Some(knock) => (Some(knock.link), knock.packetizer),
+            None => (self.links.take_attempt(id), Packetizer::new(settings)),
+        };
+        let Some(mut link) = link else { return };
+        self.withdraw_knock();
+        self.close_attempts();
+        link.last_life = now;
+        link.last_sent = now;
+        let replaced = self.links.current.replace(link);
+        self.close_links(replaced.map(|link| link.id));
+        self.packetizer = packetizer;
+        if let Some(model) = &mut self.model_sender {
+            model.restart();
+        }
+        if self.peer_face.is_refused {
+            // It may be offered again. The face that was shown stays known, so that another one
+            // does not take its place without a word.
+            let PeerFace { hash, profile, .. } = std::mem::take(&mut self.peer_face);
+            self.peer_face = PeerFace { hash, profile, ..PeerFace::default() };
+        }
+        self.receiver.restart(self.peer_face.profile.clone());
+    }
+
     /// Enters [`Phase::Connected`] over the link in use: the guest is let in.
-    fn connect(&mut self, now: Instant) {
-        let Some(link) = &mut self.links.current else { return };
-        link.is_admitted = true;
-        self.admission.is_asking = false;
+    fn connect(&mut self, now: Instant, is_new: bool) {
+        let Some(link) = &self.links.current else { return };
         let peer_name = link.hellos.name.clone();
-        match self.phase {
-            Phase::Meeting => {
-                self.statistics.connected_at = Some(now);
-                self.emit(Event::Connected { peer_name });
-            }
-            Phase::Lost { .. } => self.emit(Event::PeerBack),
-            // The peer had lost us, but not we the peer.
-            Phase::Connected { .. } => {}
-            Phase::Ended => return,
+        if is_new {
+            self.statistics.connected_at = Some(now);
+            self.emit(Event::Connected { peer_name });
+        } else if let Phase::Lost { .. } = self.phase {
+            self.emit(Event::PeerBack);
         }
         self.phase = Phase::Connected { since: now };
         self.links.reset_patience();
@@ -176,83 +283,7 @@ impl Session {
         }
     }
 
-    /// Gives up a link over which the guest was not let in: it was turned away, or an end has
-    /// vanished or left.
-    pub(super) fn lose_knock(&mut self, now: Instant) {
-        let knock = self.links.current.take().map(|link| link.id);
-        self.close_links(knock);
-        if std::mem::take(&mut self.admission.is_asking) {
-            self.restart_absence(now);
-            match self.role {
-                Role::Host => self.emit(Event::KnockWithdrawn),
-                Role::Guest => self.alone_since = Some(now),
-            }
-        }
-        if !self.has_rendezvous() {
-            // The invite contains the offer of the only link there is.
-            self.end(now, End::PeerVanished);
-            return;
-        }
-        self.announced = None;
-        self.forget_guest();
-    }
-
-    /// Host: handles that the guest who sent the last signal has left. Returns whether the call goes
-    /// on, because that guest was not let in.
-    pub(super) fn dismiss_guest(&mut self, now: Instant) -> bool {
-        let is_admitted = self.admission.admitted_salt.is_some()
-            && self.admission.admitted_salt == self.seal.peer_salt();
-        if self.role == Role::Guest || is_admitted || !self.has_rendezvous() {
-            return false;
-        }
-        if self.is_knocking() {
-            self.lose_knock(now);
-        } else {
-            self.forget_guest();
-        }
-        true
-    }
-
-    /// Host: handles a goodbye over a link over which the guest was not let in. Returns whether it
-    /// was one.
-    pub(super) fn dismiss_link(&mut self, now: Instant, id: LinkId) -> bool {
-        let is_admitted = self.links.get(id).is_none_or(|link| link.is_admitted);
-        if self.role == Role::Guest || is_admitted || !self.has_rendezvous() {
-            return false;
-        }
-        if self.links.is_current(id) {
-            self.lose_knock(now);
-        } else if self.links.remove_attempt(id) {
-            self.close_links([id]);
-        }
-        true
-    }
-
-    /// Host: returns whether the call goes on after this end, because its link is kept.
-    pub(super) fn keeps_link_after(&self, end: &End) -> bool {
-        self.admission.keeps_link
-            && self.role == Role::Host
-            && self.has_rendezvous()
-            && matches!(
-                end,
-                End::PeerHungUp | End::PeerVanished | End::Failed(CallFailure::PeerFailed)
-            )
-            && !matches!(self.phase, Phase::Meeting)
-    }
-
-    /// Host: waits for another guest, and knows nothing of the last one.
-    pub(super) fn wait_for_next_guest(&mut self) {
-        let current = self.links.current.take().map(|link| link.id);
-        self.close_links(current);
-        let AdmissionState { auto_admit, keeps_link, .. } = self.admission;
-        self.admission = AdmissionState::new(auto_admit, keeps_link);
-        self.phase = Phase::Meeting;
-        self.peer_face = PeerFace::default();
-        self.receiver.restart(None);
-        self.forget_guest();
-        // The service may have been closed for the time of the call.
-        self.reconnect_signaling();
-        self.outputs.push_back(Output::ForgetPeer);
-        self.emit(Event::GuestLeft);
+    fn send_control_over(&mut self, now: Instant, id: LinkId, message: &Control) {
+        self.send_over(now, id, LinkCommand::SendControl(message.to_bytes()));
     }
 }

@@ -37,7 +37,8 @@ impl Session {
             // A later version may send more kinds.
             Err(ControlError::Unknown(_)) => return,
             Err(ControlError::OtherVersion(theirs)) => {
-                self.fail(now, CallFailure::OtherVersion { theirs, ours: VERSION });
+                let failure = CallFailure::OtherVersion { theirs, ours: VERSION };
+                self.reject_link(now, id, failure);
                 return;
             }
             Err(_) => {
@@ -61,13 +62,11 @@ impl Session {
             }
             _ => self.follow_host(now, id),
         }
-        if !self.links.is_current(id) {
-            return;
-        }
         match message {
             Control::Hello { .. } | Control::Bye(_) => {}
-            Control::Admission(admission) => self.handle_admission(now, admission),
-            _ if !self.is_admitted() => self.statistics.bad_messages += 1,
+            Control::Admission(admission) => self.handle_admission(now, id, admission),
+            // Nobody is let in over this link.
+            _ if !self.links.is_current(id) => self.statistics.bad_messages += 1,
             Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(now, n_bytes, hash),
             Control::ModelRequest { hash, from } => self.handle_model_request(hash, from),
             Control::ModelChunk { offset, bytes } => self.handle_model_chunk(now, offset, &bytes),
@@ -107,15 +106,7 @@ impl Session {
         }
         // Of several links the host chooses the first over which it is greeted.
         if is_first && self.role == Role::Host {
-            self.use_link(now, id);
-        }
-    }
-
-    /// Guest: puts the link into use over which the host sends more than hellos: it has chosen that
-    /// one. Without this rule, each end could choose another of two links.
-    pub(super) fn follow_host(&mut self, now: Instant, id: LinkId) {
-        if self.role == Role::Guest && !self.links.is_current(id) {
-            self.use_link(now, id);
+            self.receive_guest(now, id);
         }
     }
 

@@ -64,6 +64,11 @@ impl FaceReceiver {
         };
     }
 
+    /// Starts over for another peer.
+    pub(crate) fn forget_peer(&mut self) {
+        *self = Self { counts: self.counts, ..Self::new() };
+    }
+
     /// Stops decoding until the profile of another face file is known.
     pub(crate) fn clear_profile(&mut self) {
         self.decoder = None;

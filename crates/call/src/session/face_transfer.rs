@@ -7,8 +7,8 @@ use transport::{ContentHash, ModelReceiver, ModelSender, TransferError};
 
 use super::Session;
 use super::io::Output;
-use super::peer_face::{FaceReadJob, PeerFace, ReadFace};
-use crate::event::{Event, ModelRefusal};
+use super::peer_face::{FaceReadJob, PeerFace, ReadFace, Replacement};
+use crate::event::{Event, ModelRefusal, QuestionId};
 
 /// Offers of face files that arrive faster are ignored.
 const OFFER_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,14 +46,7 @@ impl Session {
         }
         let is_other = self.peer_face.hash != Some(hash);
         if is_other && self.peer_face.profile.is_some() {
-            // A face is shown. It may not become another person's without a word.
-            let is_asking = self.peer_face.replacement.replace((n_bytes, hash)).is_some();
-            if !is_asking {
-                self.emit(Event::PeerFaceReplaced);
-            }
-            if self.admission.auto_admit {
-                self.handle_face_decision(now, true);
-            }
+            self.ask_about_face(now, n_bytes, hash);
             return;
         }
         if is_other {
@@ -62,9 +55,32 @@ impl Session {
         self.request_model(now, n_bytes, hash);
     }
 
-    /// Carries out what the user has decided about another face that the peer offers.
-    pub(super) fn handle_face_decision(&mut self, now: Instant, accepts: bool) {
-        let Some((n_bytes, hash)) = self.peer_face.replacement.take() else { return };
+    /// Asks the user about another face than the one that is shown: it may not become another
+    /// person's without a word. While the question is open, the peer cannot offer a third one: the
+    /// answer would be about another face than the question.
+    fn ask_about_face(&mut self, now: Instant, n_bytes: u32, hash: ContentHash) {
+        if self.peer_face.replacement.is_some() {
+            self.statistics.bad_messages += 1;
+            return;
+        }
+        let question = self.next_question();
+        self.peer_face.replacement = Some(Replacement { question, n_bytes, hash });
+        self.emit(Event::PeerFaceReplaced { question });
+        if self.admission.auto_admit {
+            self.handle_face_decision(now, question, true);
+        }
+    }
+
+    /// Carries out what the user has decided about another face that the peer offers, if that
+    /// question is still open.
+    pub(super) fn handle_face_decision(
+        &mut self,
+        now: Instant,
+        question: QuestionId,
+        accepts: bool,
+    ) {
+        let asked = self.peer_face.replacement.take_if(|asked| asked.question == question);
+        let Some(Replacement { n_bytes, hash, .. }) = asked else { return };
         if accepts {
             self.receiver.clear_profile();
             self.peer_face = PeerFace { hash: Some(hash), ..PeerFace::default() };
@@ -119,7 +135,7 @@ impl Session {
     }
 
     /// Reports progress and starts reading the layers that are complete. One job runs at a time;
-    /// layers that complete meanwhile are read when it has finished.
+    /// layers that complete meanwhile, also those of another face, are read when it has finished.
     fn handle_model_progress(&mut self) {
         let Some(transfer) = &self.peer_face.transfer else { return };
         let progress = transfer.progress();
@@ -133,7 +149,9 @@ impl Session {
         let face = &mut self.peer_face;
         match arrived {
             Ok(Some(arrived))
-                if arrived.layers > face.layers_read && !face.is_reading && !face.is_refused =>
+                if arrived.layers > face.layers_read
+                    && !self.is_reading_face
+                    && !face.is_refused =>
             {
                 let (Some(transfer), Some(hash)) = (&face.transfer, face.hash) else { return };
                 let job = FaceReadJob {
@@ -143,7 +161,7 @@ impl Session {
                     total_layers: arrived.total_layers,
                 };
                 face.layers_read = arrived.layers;
-                face.is_reading = true;
+                self.is_reading_face = true;
                 self.outputs.push_back(Output::ReadFace(job));
             }
             Ok(_) => {}
@@ -152,10 +170,11 @@ impl Session {
     }
 
     pub(super) fn handle_face_read(&mut self, now: Instant, read: ReadFace) {
+        self.is_reading_face = false;
         if self.peer_face.hash != Some(read.hash) {
+            self.handle_model_progress();
             return;
         }
-        self.peer_face.is_reading = false;
         let ReadFace { layers, total_layers, face, .. } = read;
         match face {
             Ok((profile, model)) => {

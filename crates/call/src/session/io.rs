@@ -14,8 +14,8 @@ use crate::settings::LocalMedia;
 use crate::sound::SoundPacket;
 use crate::stats::Stats;
 
-/// Number of a link, counted from 1 by the session. Several exist at a time: the one in use, and at
-/// most two under construction. Events of a link that was closed are ignored.
+/// Number of a link, counted from 1 by the session. Several exist at a time: the one in use, that of
+/// a guest who knocks, and at most two under construction. Events of a link that was closed are ignored.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct LinkId(pub(crate) u32);
 
@@ -119,7 +119,7 @@ pub(crate) enum Output {
     ReadFace(FaceReadJob),
     /// A version of the peer's face with more layers.
     PeerFace(Arc<FaceModel>),
-    /// The peer has left and another is awaited: its face and features are forgotten.
+    /// The peer has left, or another takes its place: its face and features are forgotten.
     ForgetPeer,
     LocalMedia(LocalMedia),
     Stats(Box<Stats>),

@@ -1,7 +1,9 @@
-//! The links of a session: the one in use, and those under construction.
+//! The links of a session: the one in use, the one over which a guest knocks, and those under
+//! construction.
 
 use std::time::{Duration, Instant};
 
+use super::admission::Knock;
 use super::io::LinkId;
 use super::phase::LinkState;
 
@@ -23,8 +25,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 /// Links of one session.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// The link that carries the call, or did so until the peer was lost.
+    /// The link in use: that of the peer that was let in. It carries the call, or did so until the
+    /// peer was lost.
     pub(super) current: Option<LinkState>,
+    /// The guest who waits to be let in, with a link of its own.
+    pub(super) knock: Option<Knock>,
     /// Links under construction, oldest first.
     attempts: Vec<LinkState>,
     n_made: u32,
@@ -66,6 +71,12 @@ impl Links {
         self.n_begun = 0;
     }
 
+    /// Lets the next attempt begin after the shortest interval, but not at once: the last one was
+    /// given up for a fault of the guest, who may begin again.
+    pub(super) fn shorten_patience(&mut self) {
+        self.n_begun = self.n_begun.min(1);
+    }
+
     /// Returns when the newest attempt began, if one is under construction.
     pub(super) fn newest_began(&self) -> Option<Instant> {
         self.attempts.last().map(|link| link.began)
@@ -81,25 +92,15 @@ impl Links {
         (!self.attempts.is_empty()).then(|| self.attempts.remove(0).id)
     }
 
-    /// Removes an attempt; returns whether there was one of this number.
-    pub(super) fn remove_attempt(&mut self, id: LinkId) -> bool {
-        let n_before = self.attempts.len();
-        self.attempts.retain(|link| link.id != id);
-        self.attempts.len() < n_before
-    }
-
     /// Removes all attempts and returns their numbers.
     pub(super) fn take_attempts(&mut self) -> Vec<LinkId> {
         self.attempts.drain(..).map(|link| link.id).collect()
     }
 
-    /// Puts an attempt into use. Returns the numbers of all other links, which are given up.
-    pub(super) fn promote(&mut self, id: LinkId) -> Vec<LinkId> {
-        let Some(at) = self.attempts.iter().position(|link| link.id == id) else {
-            return Vec::new();
-        };
-        let replaced = self.current.replace(self.attempts.remove(at));
-        replaced.map(|link| link.id).into_iter().chain(self.take_attempts()).collect()
+    /// Removes an attempt and returns it.
+    pub(super) fn take_attempt(&mut self, id: LinkId) -> Option<LinkState> {
+        let at = self.attempts.iter().position(|link| link.id == id)?;
+        Some(self.attempts.remove(at))
     }
 
     /// Returns the attempt that began last.
@@ -109,7 +110,13 @@ impl Links {
 
     /// Returns all links, the one in use last.
     pub(super) fn iter(&self) -> impl Iterator<Item = &LinkState> {
-        self.attempts.iter().chain(&self.current)
+        let knocking = self.knock.iter().map(|knock| &knock.link);
+        self.attempts.iter().chain(knocking).chain(&self.current)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut LinkState> {
+        let knocking = self.knock.iter_mut().map(|knock| &mut knock.link);
+        self.attempts.iter_mut().chain(knocking).chain(&mut self.current)
     }
 
     pub(super) fn get(&self, id: LinkId) -> Option<&LinkState> {
@@ -117,21 +124,25 @@ impl Links {
     }
 
     pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut LinkState> {
-        self.attempts.iter_mut().chain(&mut self.current).find(|link| link.id == id)
+        self.iter_mut().find(|link| link.id == id)
     }
 
     /// Returns the link of an attempt, by the number that both ends know.
     pub(super) fn of_attempt(&mut self, attempt: u8) -> Option<&mut LinkState> {
-        self.attempts.iter_mut().chain(&mut self.current).find(|link| link.attempt == Some(attempt))
+        self.iter_mut().find(|link| link.attempt == Some(attempt))
     }
 
     /// Lets another peer count its attempts from the start.
     pub(super) fn forget_attempt_numbers(&mut self) {
-        self.attempts.iter_mut().chain(&mut self.current).for_each(|link| link.attempt = None);
+        self.iter_mut().for_each(|link| link.attempt = None);
     }
 
     pub(super) fn is_current(&self, id: LinkId) -> bool {
         self.current.as_ref().is_some_and(|link| link.id == id)
+    }
+
+    pub(super) fn is_knocking(&self, id: LinkId) -> bool {
+        self.knock.as_ref().is_some_and(|knock| knock.link.id == id)
     }
 
     /// Returns whether the channels of a link under construction are open.

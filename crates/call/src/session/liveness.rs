@@ -8,7 +8,7 @@ use transport::Role;
 use super::Session;
 use super::io::{LinkCommand, LinkId, Output};
 use super::phase::Phase;
-use crate::event::{CallFailure, End, Event};
+use crate::event::{End, Event};
 
 /// A peer from which nothing authenticated has arrived for this long is lost.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ const KEEP_ALIVE_UNDER_LOSS: Duration = Duration::from_secs(1);
 /// The same when more than 10 % are lost, and while that is not known: in the first 5 s of a
 /// connection.
 const KEEP_ALIVE_UNDER_HEAVY_LOSS: Duration = Duration::from_millis(500);
+/// A host whose seat at the rendezvous service was taken takes it back after this time.
+const SEAT_PAUSE: Duration = Duration::from_secs(5);
 /// An open link may take this much longer before another one is begun.
 const OPEN_LINK_PATIENCE: Duration = Duration::from_secs(10);
 /// A longer time between two steps means that the process stood still. A session steps at least
@@ -46,18 +48,25 @@ const STANDSTILL: Duration = Duration::from_secs(3);
 const STALE_ARRIVALS: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// Records an authenticated arrival over the link in use: the only sign of life.
-    pub(super) fn record_life(&mut self, now: Instant) {
+    /// Records an authenticated arrival over a link: over the one in use the only sign of life of the
+    /// peer.
+    pub(super) fn record_life(&mut self, now: Instant, id: LinkId) {
         if now < self.stale_until {
             return;
         }
-        self.last_life = now;
+        if let Some(link) = self.links.get_mut(id) {
+            link.last_life = now;
+        }
         if let Phase::Lost { .. } = self.phase
-            && self.is_admitted()
+            && self.links.is_current(id)
         {
             self.phase = Phase::Connected { since: now };
-            self.links.reset_patience();
+            self.withdraw_knock();
+            if self.role == Role::Host {
+                self.forget_guest();
+            }
             self.close_attempts();
+            self.links.reset_patience();
             self.emit(Event::PeerBack);
         }
     }
@@ -84,14 +93,17 @@ impl Session {
     /// Returns when [`Session::check_deadlines`] has something to do, if nothing arrives before.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let deadlines = [
+            self.knock_deadline(),
+            self.question_deadline(),
             self.phase_deadline(),
             self.forget_guest_deadline(),
             self.attempt_deadline(),
+            self.seat_deadline(),
             self.announce_deadline(),
             self.no_host_deadline(),
             self.offer_deadline(),
             self.hello_deadline().map(|(due, _)| due),
-            self.keep_alive_deadline(),
+            self.keep_alive_deadline().map(|(due, _)| due),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -99,18 +111,25 @@ impl Session {
     /// Does what is due.
     pub(super) fn check_deadlines(&mut self, now: Instant) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|due| due <= now);
+        if is_due(self.knock_deadline()) {
+            self.lose_knock(now);
+        }
         if is_due(self.phase_deadline()) {
             self.leave_phase(now);
         }
         if matches!(self.phase, Phase::Ended) {
             return;
         }
+        self.ask_if_due(now);
         if is_due(self.forget_guest_deadline()) {
             self.forget_guest();
         }
         while is_due(self.attempt_deadline()) {
             let expired = self.links.remove_oldest_attempt();
             self.close_links(expired);
+        }
+        if is_due(self.seat_deadline()) {
+            self.reconnect_signaling();
         }
         if is_due(self.announce_deadline()) {
             self.announce(now);
@@ -127,26 +146,35 @@ impl Session {
         {
             self.send_hello(now, id);
         }
-        if is_due(self.keep_alive_deadline()) {
-            let packet = self.packetizer.empty_packet();
+        while let Some((due, id)) = self.keep_alive_deadline()
+            && due <= now
+        {
+            let knock = self.links.knock.as_mut().filter(|knock| knock.link.id == id);
+            let packetizer = knock.map_or(&mut self.packetizer, |knock| &mut knock.packetizer);
+            let packet = packetizer.empty_packet();
             self.statistics.packets_out += 1;
-            self.send_on_link(now, LinkCommand::SendFeatures(packet));
+            self.send_over(now, id, LinkCommand::SendFeatures(packet));
         }
+    }
+
+    /// When a guest who knocks, or the host at which we knock, has vanished. However long the host's
+    /// user takes, a guest that lives may wait.
+    fn knock_deadline(&self) -> Option<Instant> {
+        self.links.knock.as_ref().map(|knock| knock.link.last_life + LOST_AFTER)
     }
 
     /// When the phase ends if nothing changes.
     fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
-            // However long the host's user takes, a guest that lives may wait.
-            Phase::Meeting | Phase::Lost { .. } if self.is_waiting() => {
-                Some(self.last_life + LOST_AFTER)
-            }
+            Phase::Meeting | Phase::Lost { .. } if self.is_waiting() => None,
             Phase::Meeting => {
                 let is_open = self.links.is_attempt_open();
                 let patience = if is_open { HELLO_TIMEOUT } else { PATH_TIMEOUT };
                 self.first_answer.map(|at| at + patience)
             }
-            Phase::Connected { .. } => Some(self.last_life + LOST_AFTER),
+            Phase::Connected { .. } => {
+                self.links.current.as_ref().map(|link| link.last_life + LOST_AFTER)
+            }
             Phase::Lost { since } => Some(since + VANISHED_AFTER),
             Phase::Ended => None,
         }
@@ -154,18 +182,14 @@ impl Session {
 
     fn leave_phase(&mut self, now: Instant) {
         match self.phase {
-            Phase::Meeting | Phase::Lost { .. } if self.is_waiting() => self.lose_knock(now),
-            Phase::Meeting => self.fail_without_path(now),
-            Phase::Connected { .. } => self.lose_peer(self.last_life),
+            Phase::Meeting => self.give_up_path(now),
+            Phase::Connected { .. } => {
+                let last_life = self.links.current.as_ref().map(|link| link.last_life);
+                self.lose_peer(last_life.unwrap_or(now));
+            }
             Phase::Lost { .. } => self.end(now, End::PeerVanished),
             Phase::Ended => {}
         }
-    }
-
-    /// Ends the first contact: WebRTC refused the descriptions, or found no path.
-    pub(super) fn fail_without_path(&mut self, now: Instant) {
-        let failure = self.link_error.take().map_or(CallFailure::NoPath, CallFailure::Link);
-        self.fail(now, failure);
     }
 
     pub(super) fn lose_peer(&mut self, since: Instant) {
@@ -183,13 +207,20 @@ impl Session {
     /// Host: when a guest is forgotten that has announced itself and then vanished.
     fn forget_guest_deadline(&self) -> Option<Instant> {
         let is_meeting = matches!(self.phase, Phase::Meeting) && self.first_answer.is_none();
-        self.guest_heard.filter(|_| is_meeting).map(|at| at + FORGET_GUEST_AFTER)
+        let is_wanted = is_meeting || self.peer_seal.is_some();
+        self.guest_heard.filter(|_| is_wanted).map(|at| at + FORGET_GUEST_AFTER)
     }
 
     /// When the oldest link under construction is given up. Without a service it is the only one
     /// there will be.
     fn attempt_deadline(&self) -> Option<Instant> {
         self.links.expiry().filter(|_| self.has_rendezvous())
+    }
+
+    /// Host: when it takes its seat back.
+    fn seat_deadline(&self) -> Option<Instant> {
+        let is_wanted = self.role == Role::Host && matches!(self.phase, Phase::Meeting);
+        self.replaced.filter(|_| is_wanted).map(|at| at + SEAT_PAUSE)
     }
 
     /// Guest: when it announces itself.
@@ -211,19 +242,23 @@ impl Session {
 
     /// Host: when it begins the next link.
     fn offer_deadline(&self) -> Option<Instant> {
-        if self.role != Role::Host || !self.has_rendezvous() || self.is_waiting() {
+        if self.role != Role::Host || !self.has_rendezvous() {
             return None;
         }
         let mut due = self.links.next_attempt().unwrap_or(self.last_step);
         if self.links.is_attempt_open() {
             due += OPEN_LINK_PATIENCE;
         }
+        let is_waiting = self.is_waiting();
         match self.phase {
-            Phase::Meeting => {
+            Phase::Meeting if is_waiting => None,
+            // A lost peer may hear an offer although it is not heard, unless another guest has its
+            // seat at the service.
+            Phase::Lost { .. } if !is_waiting && self.peer_seal.is_none() => Some(due),
+            Phase::Meeting | Phase::Lost { .. } => {
                 let heard = self.guest_heard?;
                 (due <= heard + HEARD_RECENTLY).then_some(due)
             }
-            Phase::Lost { .. } => Some(due),
             Phase::Connected { .. } | Phase::Ended => None,
         }
     }
@@ -235,19 +270,29 @@ impl Session {
         unheard.filter_map(|link| Some((link.hellos.sent.map(due)?, link.id))).min()
     }
 
-    fn keep_alive_deadline(&self) -> Option<Instant> {
-        self.links.current.as_ref().map(|_| self.last_sent + self.keep_alive_interval())
+    /// When a packet is sent next because nothing else was, and over which link.
+    fn keep_alive_deadline(&self) -> Option<(Instant, LinkId)> {
+        let current = self.links.current.as_ref().map(|link| {
+            let interval = self.keep_alive_interval(link.last_sent);
+            (link.last_sent + interval, link.id)
+        });
+        // A guest who waits sends nothing else by which a loss could be measured.
+        let knock = self
+            .links
+            .knock
+            .as_ref()
+            .map(|knock| (knock.link.last_sent + KEEP_ALIVE_UNDER_HEAVY_LOSS, knock.link.id));
+        current.into_iter().chain(knock).min()
     }
 
     /// With half of all packets lost, ten in the five seconds before a peer is lost are enough.
-    fn keep_alive_interval(&self) -> Duration {
+    fn keep_alive_interval(&self, last_sent: Instant) -> Duration {
         let loss = self.receiver.jitter_buffer.stats().loss.max(self.packetizer.loss());
         match self.phase {
-            Phase::Connected { since } if self.last_sent < since + LOST_AFTER => {
+            Phase::Connected { since } if last_sent < since + LOST_AFTER => {
                 KEEP_ALIVE_UNDER_HEAVY_LOSS
             }
-            // A guest that waits sends nothing else by which a loss could be measured.
-            _ if loss > 0.1 || self.is_knocking() => KEEP_ALIVE_UNDER_HEAVY_LOSS,
+            _ if loss > 0.1 => KEEP_ALIVE_UNDER_HEAVY_LOSS,
             Phase::Lost { .. } => KEEP_ALIVE_UNDER_LOSS,
             _ if loss > 0.0 => KEEP_ALIVE_UNDER_LOSS,
             _ => KEEP_ALIVE_INTERVAL,
@@ -256,10 +301,21 @@ impl Session {
 
     /// Sends over the link in use, if there is one.
     pub(super) fn send_on_link(&mut self, now: Instant, command: LinkCommand) {
-        if let Some(link) = &self.links.current {
-            self.last_sent = now;
-            self.outputs.push_back(Output::Link(link.id, command));
+        if let Some(id) = self.links.current.as_ref().map(|link| link.id) {
+            self.send_over(now, id, command);
         }
+    }
+
+    pub(super) fn send_over(&mut self, now: Instant, id: LinkId, command: LinkCommand) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.last_sent = now;
+            self.outputs.push_back(Output::Link(id, command));
+        }
+    }
+
+    pub(super) fn close_attempt(&mut self, id: LinkId) {
+        let attempt = self.links.take_attempt(id).map(|link| link.id);
+        self.close_links(attempt);
     }
 
     pub(super) fn close_links(&mut self, ids: impl IntoIterator<Item = LinkId>) {

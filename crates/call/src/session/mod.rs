@@ -6,6 +6,7 @@
 
 mod admission;
 mod control;
+mod departures;
 mod face_receiver;
 mod face_transfer;
 mod io;
@@ -15,6 +16,7 @@ mod media_clock;
 mod outgoing;
 mod peer_face;
 mod phase;
+mod seals;
 mod signaling;
 mod statistics;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use crate::settings::LocalMedia;
 use crate::sound::SoundEncoder;
 
 use admission::AdmissionState;
+use departures::Notices;
 pub(crate) use face_receiver::FaceReceiver;
 pub(crate) use io::{
     EncoderCommand, Input, LinkCommand, LinkEvent, LinkId, Output, SignalingEvent, TrackedFrame,
@@ -43,7 +46,7 @@ use outgoing::packetizer_settings;
 use peer_face::PeerFace;
 pub(crate) use peer_face::{FaceReadJob, ReadFace};
 use phase::Phase;
-use signaling::OtherGuest;
+use seals::OtherGuest;
 use statistics::Statistics;
 
 /// While connected, a session wants a [`Input::Timeout`] at least this often: reports have no
@@ -92,7 +95,10 @@ pub(crate) struct Session {
     name: String,
     wants_microphone: bool,
     media: LocalMedia,
+    /// Seals the signals for whoever they are exchanged with.
     seal: Seal,
+    /// Host: seal of the peer that was let in, while signals are exchanged with another guest.
+    peer_seal: Option<Seal>,
     phase: Phase,
     links: Links,
     /// Number of the newest connection attempt: of the last offer, made or answered.
@@ -110,18 +116,16 @@ pub(crate) struct Session {
     first_answer: Option<Instant>,
     /// Why WebRTC refused the last description that it refused.
     link_error: Option<LinkError>,
-    /// Host: a guest who is not the one in the call.
+    /// Host: a guest who is neither in the call nor knocks.
     other_guest: Option<OtherGuest>,
     /// Host: when a guest was last refused.
     refused: Option<Instant>,
-    /// Whether the connection to the rendezvous service was replaced by another of our role.
-    is_replaced: bool,
-    /// When something authenticated last arrived over the link in use.
-    last_life: Instant,
+    notices: Notices,
+    /// When the connection to the rendezvous service was replaced by another of our role, which has
+    /// the seat since then.
+    replaced: Option<Instant>,
     /// Arrivals before this time are no sign of life: they waited while the process stood still.
     stale_until: Instant,
-    /// When anything was last sent over the link in use.
-    last_sent: Instant,
     /// Time of the last input.
     last_step: Instant,
     admission: AdmissionState,
@@ -131,6 +135,8 @@ pub(crate) struct Session {
     /// Our face file, if the peer is to see us.
     model_sender: Option<ModelSender>,
     peer_face: PeerFace,
+    /// Whether a job reads a face. There is one at a time, whatever is offered meanwhile.
+    is_reading_face: bool,
     statistics: Statistics,
     outputs: VecDeque<Output>,
     /// When [`Input::Timeout`] is due because other inputs have come or time has passed.
@@ -150,10 +156,7 @@ impl Session {
     pub(crate) fn connected(config: SessionConfig, peer_profile: Profile, now: Instant) -> Self {
         let mut session = Self::waiting(config, now);
         let (id, _) = session.links.begin(now, 0, None);
-        session.links.promote(id);
-        if let Some(link) = &mut session.links.current {
-            link.is_admitted = true;
-        }
+        session.links.current = session.links.take_attempt(id);
         session.receiver.set_profile(peer_profile);
         session.phase = Phase::Connected { since: now };
         session
@@ -165,6 +168,7 @@ impl Session {
         let alone_since = is_lonely.then_some(now);
         Self {
             seal: Seal::new(secret.clone(), role, fresh_salt()),
+            peer_seal: None,
             role,
             secret,
             fresh_salt,
@@ -184,10 +188,9 @@ impl Session {
             link_error: None,
             other_guest: None,
             refused: None,
-            is_replaced: false,
-            last_life: now,
+            notices: Notices::default(),
+            replaced: None,
             stale_until: now,
-            last_sent: now,
             last_step: now,
             admission: AdmissionState::new(config.auto_admit, config.keep_link),
             receiver: FaceReceiver::new(),
@@ -195,6 +198,7 @@ impl Session {
             // A file over the limit is not offered; the peer hears but does not see us.
             model_sender: config.face.and_then(|face| ModelSender::new(face).ok()),
             peer_face: PeerFace::default(),
+            is_reading_face: false,
             statistics: Statistics::new(now),
             outputs: VecDeque::new(),
             next_poll: now,
@@ -284,23 +288,19 @@ impl Session {
             LinkEvent::Open => self.handle_open(now, id),
             LinkEvent::Control(bytes) => {
                 self.handle_open(now, id);
-                if is_current {
-                    self.record_life(now);
-                }
+                self.record_life(now, id);
                 self.handle_control(now, id, &bytes);
             }
-            // Over a link that is not in use yet, features and sound are early.
-            LinkEvent::Features(_) | LinkEvent::Sound(_) if !is_current => {}
-            // The guest was not let in, so this is nothing but a sign of life.
-            LinkEvent::Features(_) | LinkEvent::Sound(_) if self.is_knocking() => {
-                self.record_life(now);
+            // Nobody is let in over this link, so this is nothing but a sign of life.
+            LinkEvent::Features(_) | LinkEvent::Sound(_) if !is_current => {
+                self.record_life(now, id);
             }
             LinkEvent::Features(packet) => {
-                self.record_life(now);
+                self.record_life(now, id);
                 self.handle_packet(now, &packet);
             }
             LinkEvent::Sound(packet) => {
-                self.record_life(now);
+                self.record_life(now, id);
                 self.statistics.sound_packets_in += 1;
                 self.statistics.sound_bytes_in += packet.opus.len() as u64;
                 self.outputs.push_back(Output::PlaySound(packet));
@@ -322,6 +322,8 @@ impl Session {
             && !std::mem::replace(&mut link.is_open, true)
         {
             self.send_hello(now, id);
+            // A manual guest has known of no answer until now.
+            self.first_answer.get_or_insert(now);
         }
     }
 
@@ -343,8 +345,10 @@ impl Session {
                     self.outputs.push_back(Output::Encoder(EncoderCommand::RequestKey));
                 }
             }
-            Command::Admit(lets_in) => self.handle_decision(now, lets_in),
-            Command::AcceptFace(accepts) => self.handle_face_decision(now, accepts),
+            Command::Admit { question, lets_in } => self.handle_decision(now, question, lets_in),
+            Command::AcceptFace { question, accepts } => {
+                self.handle_face_decision(now, question, accepts);
+            }
             Command::SetRate(rate) => {
                 self.media.rate = rate;
                 self.outputs.push_back(Output::Encoder(EncoderCommand::SetRate(rate)));
@@ -414,8 +418,9 @@ impl Session {
             self.send_signal(&Signal::Leave);
         }
         self.emit_stats(now);
+        let knocking = self.links.knock.take().map(|knock| knock.link.id);
         let current = self.links.current.take().map(|link| link.id);
-        self.close_links(current);
+        self.close_links(knocking.into_iter().chain(current));
         self.close_attempts();
         self.phase = Phase::Ended;
         self.outputs.push_back(Output::End(end));

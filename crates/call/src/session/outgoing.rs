@@ -59,13 +59,14 @@ impl Session {
     }
 
     pub(super) fn handle_sounds(&mut self, now: Instant, sounds: &[Sound]) {
-        let link = self.links.current.as_ref().filter(|link| link.is_admitted);
-        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, link) else { return };
+        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, &mut self.links.current) else {
+            return;
+        };
         let is_silent = self.media.muted;
         for packet in sounds.iter().flat_map(|sound| encoder.encode(sound, is_silent)) {
             self.statistics.sound_packets_out += 1;
             self.statistics.sound_bytes_out += packet.opus.len() as u64;
-            self.last_sent = now;
+            link.last_sent = now;
             self.outputs.push_back(Output::Link(link.id, LinkCommand::SendSound(packet)));
         }
     }

@@ -6,7 +6,7 @@ use codec::Profile;
 use face::{FaceFile, FaceModel};
 use transport::{ContentHash, ModelReceiver};
 
-use crate::event::ModelRefusal;
+use crate::event::{ModelRefusal, QuestionId};
 
 /// Progress of the peer's face file.
 #[derive(Debug, Default)]
@@ -19,12 +19,20 @@ pub(super) struct PeerFace {
     pub(super) percent: Option<u32>,
     /// Layers that were read or are being read.
     pub(super) layers_read: usize,
-    pub(super) is_reading: bool,
     pub(super) is_refused: bool,
     /// Codec profile, known from the first layer on; it is the same in all layers.
     pub(super) profile: Option<Profile>,
-    /// Size in bytes and hash of another file that the peer offers while this one is shown.
-    pub(super) replacement: Option<(u32, ContentHash)>,
+    /// Another file that the peer offers while this one is shown.
+    pub(super) replacement: Option<Replacement>,
+}
+
+/// A face file that the user is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replacement {
+    pub(super) question: QuestionId,
+    /// Size in bytes.
+    pub(super) n_bytes: u32,
+    pub(super) hash: ContentHash,
 }
 
 /// Reading of the layers that have arrived. It takes a good part of a second, so it runs on

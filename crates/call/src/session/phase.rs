@@ -9,16 +9,16 @@ use crate::description::MAX_CANDIDATES;
 /// Phase of a call.
 ///
 /// ```text
-/// Meeting ── the guest is let in ──> Connected ── 5 s of silence, or a standstill ──> Lost
-///                                        ▲                                             │
-///                                        └── arrivals again, or let in over a new link ┘
+/// Meeting ── a guest is let in ──> Connected ── 5 s of silence, or a standstill ──> Lost
+///    ▲                                 ▲                                             │
+///    │                                 └── arrivals again, or let in over a new link ┤
+///    └── a kept link: the guest left or vanished ────────────────────────────────────┘
 ///
-/// Ended <── goodbye or failure (from any), no path (from Meeting), 60 s (from Lost)
+/// Ended <── goodbye or failure of the peer or of this end (from any), 60 s (from Lost)
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
-    /// The peers have never been connected; links may be under construction, or the guest waits to
-    /// be let in over the link in use.
+    /// Nobody is let in. Links may be under construction, or a guest knocks.
     Meeting,
     /// The link in use carries the call.
     Connected {
@@ -26,7 +26,7 @@ pub(super) enum Phase {
         since: Instant,
     },
     /// The peer fell silent, or this process stood still. The link in use is kept, because its
-    /// network may come back, while others are made.
+    /// network may come back, while others are made. Another guest may knock meanwhile.
     Lost {
         /// When the peer was last connected, without the time for which this process stood still.
         since: Instant,
@@ -55,8 +55,10 @@ pub(super) struct LinkState {
     /// Whether its channels are open.
     pub(super) is_open: bool,
     pub(super) hellos: Hellos,
-    /// Whether the guest was let in over it.
-    pub(super) is_admitted: bool,
+    /// When something authenticated last arrived over it, once both ends have greeted each other.
+    pub(super) last_life: Instant,
+    /// When anything but a hello was last sent over it.
+    pub(super) last_sent: Instant,
     /// Words of both certificates, once both descriptions are known.
     pub(super) check_words: Option<CheckWords>,
     /// When the peer's last offer of a face file was answered, and how many were.
@@ -93,7 +95,8 @@ impl LinkState {
             candidates_left: MAX_CANDIDATES,
             is_open: false,
             hellos: Hellos::default(),
-            is_admitted: false,
+            last_life: began,
+            last_sent: began,
             check_words: None,
             offer_answered: None,
             n_offers: 0,

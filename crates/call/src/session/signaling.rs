@@ -2,42 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use transport::{
-    CheckWords, ManualAnswer, OpenError, Packetizer, Refusal, Role, SALT_BYTES, Seal, Secret,
-    Signal, VERSION,
-};
+use transport::{CheckWords, ManualAnswer, OpenError, Refusal, Role, Secret, Signal, VERSION};
 
 use super::io::{LinkCommand, LinkId, Output, SignalingEvent};
-use super::outgoing::packetizer_settings;
-use super::peer_face::PeerFace;
 use super::phase::Phase;
 use super::{Exchange, Session};
 use crate::description::fingerprint;
 use crate::event::{CallFailure, End, Event, LinkError};
 
-/// A guest that was heard within this time keeps its place against another one: it announces itself
-/// every five seconds.
-const PLACE_HELD: Duration = Duration::from_secs(6);
 /// In this time after the beginning of a connection, announcements and offers may be late ones.
 const LATE_SIGNALS: Duration = Duration::from_secs(5);
 /// Shortest time between links that a guest begins. An honest host waits for five seconds.
 const OFFER_INTERVAL: Duration = Duration::from_secs(2);
-/// Another guest is refused once the peer was heard this long after that guest's first message.
-/// Without such a sign of life, the other guest may be the peer itself, restarted.
-const REFUSE_AFTER: Duration = Duration::from_secs(3);
-/// Shortest time between two refusals.
-const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// A first contact that fails after this time is reported as a missing path through the network,
 /// whichever end gives up first.
 const NO_PATH_AFTER: Duration = Duration::from_secs(20);
-
-/// A guest with our invite who is not the one in the call.
-#[derive(Debug)]
-pub(super) struct OtherGuest {
-    salt: [u8; SALT_BYTES],
-    /// When its first message arrived.
-    since: Instant,
-}
 
 impl Session {
     /// Takes the first step: the guest announces itself or answers the offer in the invite, the
@@ -65,7 +44,7 @@ impl Session {
     /// restarted.
     pub(super) fn announce(&mut self, now: Instant) {
         self.announced = Some(now);
-        if std::mem::replace(&mut self.is_replaced, false) {
+        if self.replaced.is_some() {
             self.reconnect_signaling();
         }
         let sealed = self.seal.seal_unbound(&Signal::Announce(VERSION).to_bytes());
@@ -87,18 +66,31 @@ impl Session {
     /// Asks for a working connection to the rendezvous service.
     pub(super) fn reconnect_signaling(&mut self) {
         if self.has_rendezvous() {
-            self.is_replaced = false;
+            self.replaced = None;
             self.outputs.push_back(Output::ReconnectSignaling);
         }
     }
 
     pub(super) fn handle_signaling(&mut self, now: Instant, event: SignalingEvent) {
-        let is_meeting = matches!(self.phase, Phase::Meeting);
         match event {
             SignalingEvent::Sealed(sealed) => self.handle_sealed(now, &sealed),
-            SignalingEvent::Replaced if is_meeting => self.fail(now, CallFailure::Replaced),
-            // A connected call needs no signaling. A lost one asks for it with its next message.
-            SignalingEvent::Replaced => self.is_replaced = true,
+            SignalingEvent::Replaced => self.handle_replaced(now),
+        }
+    }
+
+    /// Handles that another client has our seat. A connected call needs no signals, nor does a guest
+    /// who knocks; whoever has lost the other end asks for the seat with its next message. A host is
+    /// the only one with its invite who is a host: somebody else with the link has taken its seat,
+    /// and it takes it back after a while.
+    fn handle_replaced(&mut self, now: Instant) {
+        let needs_signals = matches!(self.phase, Phase::Meeting) && self.links.knock.is_none();
+        if needs_signals && self.role == Role::Guest {
+            self.fail(now, CallFailure::Replaced);
+            return;
+        }
+        self.replaced = Some(now);
+        if needs_signals {
+            self.tell_of_guest(now, CallFailure::Replaced);
         }
     }
 
@@ -120,99 +112,14 @@ impl Session {
         }
     }
 
-    /// Opens a sealed signal of the peer, or of one that may take its place.
-    fn open(&mut self, now: Instant, sealed: &[u8]) -> Option<Signal> {
-        let mut opened = self.seal.open(sealed);
-        if opened == Err(OpenError::AnotherPeer) {
-            if !self.accepts_new_peer(now) {
-                self.handle_other_guest(now, sealed);
-                return None;
-            }
-            // The peer has restarted: what was begun with it leads nowhere.
-            self.forget_peer();
-            opened = self.seal.open(sealed);
-        }
-        opened.ok().and_then(|bytes| Signal::parse(&bytes).ok())
-    }
-
-    /// Returns whether a peer with another salt may take the place of the one we know.
-    fn accepts_new_peer(&self, now: Instant) -> bool {
-        if self.is_waiting() {
-            return false;
-        }
-        let is_held = self.guest_heard.is_some_and(|heard| now < heard + PLACE_HELD);
-        match self.phase {
-            Phase::Meeting => {
-                !(self.links.is_attempt_open() || is_held && self.seal.is_peer_present())
-            }
-            Phase::Lost { .. } => !self.links.is_attempt_open() && !is_held,
-            Phase::Connected { .. } | Phase::Ended => false,
-        }
-    }
-
-    /// Gives up what was begun with the peer we know, but not a link that was connected.
-    fn forget_peer(&mut self) {
-        self.close_attempts();
-        self.links.reset_patience();
-        self.links.forget_attempt_numbers();
-        self.first_answer = None;
-        self.newest_offer = None;
-        match self.role {
-            Role::Host => self.seal = self.fresh_seal(),
-            // Our announcements name this salt.
-            Role::Guest => self.seal.forget_peer(),
-        }
-    }
-
-    /// Host: waits for another guest, because the one that had announced itself has vanished.
-    pub(super) fn forget_guest(&mut self) {
-        self.guest_heard = None;
-        self.forget_peer();
-    }
-
-    /// Refuses a guest who is not the one in the call, once that one was heard again: the other
-    /// guest could be the one in the call, restarted.
-    fn handle_other_guest(&mut self, now: Instant, sealed: &[u8]) {
-        let is_busy = matches!(self.phase, Phase::Connected { .. }) || self.is_knocking();
-        if self.role != Role::Host || !is_busy {
-            return;
-        }
-        let mut seal = self.fresh_seal();
-        let opened = seal.open(sealed).ok().and_then(|bytes| Signal::parse(&bytes).ok());
-        let (Some(Signal::Announce(version)), Some(salt)) = (opened, seal.peer_salt()) else {
-            return;
-        };
-        if version != VERSION {
-            self.refuse(now, &mut seal, Refusal::OtherVersion(VERSION));
-            return;
-        }
-        if self.other_guest.as_ref().is_none_or(|other| other.salt != salt) {
-            self.other_guest = Some(OtherGuest { salt, since: now });
-        }
-        let since = self.other_guest.as_ref().map(|other| other.since);
-        if since.is_some_and(|since| self.last_life >= since + REFUSE_AFTER) {
-            let is_kept = self.admission.keeps_link || self.is_knocking();
-            let refusal = if is_kept { Refusal::AnotherGuest } else { Refusal::LinkClosed };
-            self.refuse(now, &mut seal, refusal);
-        }
-    }
-
-    /// Sends a refusal, unless one was sent a moment ago.
-    fn refuse(&mut self, now: Instant, seal: &mut Seal, refusal: Refusal) {
-        if self.refused.is_none_or(|at| now >= at + REFUSAL_INTERVAL) {
-            self.refused = Some(now);
-            let sealed = seal.seal(&Signal::Refuse(refusal).to_bytes());
-            self.outputs.push_back(Output::Signal(sealed));
-        }
-    }
-
     fn handle_announce(&mut self, now: Instant, version: u16) {
         if version != VERSION {
-            let fresh = self.fresh_seal();
-            let mut seal = std::mem::replace(&mut self.seal, fresh);
-            self.refuse(now, &mut seal, Refusal::OtherVersion(VERSION));
-            self.emit(Event::GuestRefused { their_version: version });
+            if self.may_refuse(now) {
+                self.send_signal(&Signal::Refuse(Refusal::OtherVersion(VERSION)));
+            }
             self.forget_guest();
+            let failure = CallFailure::OtherVersion { theirs: version, ours: VERSION };
+            self.tell_of_guest(now, failure);
             return;
         }
         if let Phase::Connected { since } = self.phase {
@@ -252,7 +159,7 @@ impl Session {
 
     /// Host: begins a link with an offer.
     pub(super) fn offer_link(&mut self, now: Instant) {
-        if self.is_replaced {
+        if self.replaced.is_some() {
             self.reconnect_signaling();
         }
         let attempt = self.newest_offer.map_or(0, |newest| newest.wrapping_add(1));
@@ -278,28 +185,6 @@ impl Session {
         let (id, given_up) = self.links.begin(now, attempt, offer);
         self.close_links(given_up);
         id
-    }
-
-    /// Puts a link into use that both ends have greeted each other over, and gives up all others.
-    pub(super) fn use_link(&mut self, now: Instant, id: LinkId) {
-        let replaced = self.links.promote(id);
-        self.close_links(replaced);
-        self.last_life = now;
-        self.last_sent = now;
-        self.packetizer = Packetizer::new(packetizer_settings(self.media.rate));
-        if let Some(model) = &mut self.model_sender {
-            model.restart();
-        }
-        if self.peer_face.is_refused {
-            // It may be offered again. The face that was shown stays known, so that another one
-            // does not take its place without a word.
-            let PeerFace { hash, profile, .. } = std::mem::take(&mut self.peer_face);
-            self.peer_face = PeerFace { hash, profile, ..PeerFace::default() };
-        }
-        self.receiver.restart(self.peer_face.profile.clone());
-        if self.role == Role::Host {
-            self.receive_guest(now);
-        }
     }
 
     /// Sends the description of our link to the peer, or has the user carry it over.
@@ -376,12 +261,12 @@ impl Session {
 
     fn handle_leave(&mut self, now: Instant) {
         let took = self.first_answer.map(|at| now.saturating_duration_since(at));
-        let is_without_path = matches!(self.phase, Phase::Meeting) && self.links.current.is_none();
+        let is_without_path = matches!(self.phase, Phase::Meeting) && self.links.knock.is_none();
         if self.role == Role::Host && !self.seal.is_peer_present() {
             // Perhaps a recording of an earlier call. A guest that has answered nothing may go.
             self.forget_guest();
         } else if is_without_path && took >= Some(NO_PATH_AFTER) {
-            self.fail_without_path(now);
+            self.give_up_path(now);
         } else if !self.dismiss_guest(now) {
             self.end(now, End::PeerHungUp);
         }
@@ -410,17 +295,19 @@ impl Session {
         mut error: Option<LinkError>,
     ) {
         // Somebody is in between, or the peer attacks: another link would lead to the same.
-        let is_attack = match &error {
-            Some(LinkError::WrongCertificate) => true,
-            Some(LinkError::UnknownChannels) => self.links.is_current(id) && self.is_admitted(),
+        let is_current = self.links.is_current(id);
+        let is_attack = |error: &mut LinkError| match error {
+            LinkError::WrongCertificate => true,
+            LinkError::UnknownChannels => is_current,
             _ => false,
         };
-        if let Some(error) = error.take_if(|_| is_attack) {
-            self.fail(now, error.into());
+        if let Some(error) = error.take_if(is_attack) {
+            self.reject_link(now, id, error.into());
             return;
         }
-        if self.links.is_current(id) {
-            // A guest that was not let in loses its link; one that was may come back over another.
+        // Over a link in use, the peer may still be heard, or comes back over another. A guest who
+        // knocks over a link that WebRTC refuses has lost it.
+        if is_current || self.links.is_knocking(id) {
             if error.is_some() {
                 self.dismiss_link(now, id);
             }
@@ -437,8 +324,7 @@ impl Session {
             self.emit(Event::AnswerRefused);
             return;
         }
-        self.links.remove_attempt(id);
-        self.close_links([id]);
+        self.close_attempt(id);
         self.link_error = error.or(self.link_error.take());
         if is_meeting && (!self.has_rendezvous() || (self.role == Role::Host && !has_described)) {
             // There is no other attempt, or nothing can be offered at all.
@@ -446,11 +332,6 @@ impl Session {
         } else if is_meeting && !has_described {
             self.first_answer.get_or_insert(now);
         }
-    }
-
-    /// Returns a seal with a salt that was never used.
-    pub(super) fn fresh_seal(&mut self) -> Seal {
-        Seal::new(self.secret.clone(), self.role, (self.fresh_salt)())
     }
 }
 

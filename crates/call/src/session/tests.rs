@@ -1,4 +1,5 @@
 mod admission;
+mod guests;
 mod links;
 mod media_time;
 mod network;
@@ -46,7 +47,7 @@ fn assert_features_cross(world: &mut World, frames: std::ops::Range<u64>) {
         assert_eq!(world.peers[from].end, None);
     }
     world.run_for(millis(300));
-    for peer in &world.peers {
+    for peer in &world.peers[..2] {
         let newest = peer.features.last().map(|feature| feature.time);
         assert!(newest.is_some_and(|time| time + millis(80) >= last), "{newest:?}");
     }
@@ -167,10 +168,12 @@ fn without_a_path_through_the_network_both_ends_say_so_after_thirty_seconds() {
     let mut world = World::of_two();
     world.has_path = false;
     world.run_for(secs(29));
-    assert!(world.peers.iter().all(|peer| peer.end.is_none()));
+    assert!(world.peers.iter().all(|peer| peer.end.is_none() && peer.events.is_empty()));
     world.run_for(secs(2));
+    assert_end(&world, GUEST, "Failed(NoPath)");
+    assert_eq!(world.peers[HOST].take_events(), ["GuestFailed(NoPath)"]);
+    assert_eq!(world.peers[HOST].end, None, "another guest may come");
     for index in [HOST, GUEST] {
-        assert_end(&world, index, "Failed(NoPath)");
         assert_eq!(world.peers[index].n_links, 4, "after 0, 5, 12 and 22 seconds");
     }
 }
@@ -332,8 +335,9 @@ fn a_guest_of_another_version_is_recognized_by_its_announcement() {
     let mut guest = Seal::new(Secret::new([9; 16]), Role::Guest, [3; 16]);
     let sealed = Bytes::from(guest.seal(&Signal::Announce(VERSION + 1).to_bytes()));
     world.handle(HOST, Input::Signaling(SignalingEvent::Sealed(sealed)));
-    let want = format!("GuestRefused {{ their_version: {} }}", VERSION + 1);
-    assert_eq!(world.peers[HOST].take_events(), [want]);
+    let (theirs, ours) = (VERSION + 1, VERSION);
+    let want = Event::GuestFailed(CallFailure::OtherVersion { theirs, ours });
+    assert_eq!(world.peers[HOST].take_events(), [format!("{want:?}")]);
     assert_eq!(world.peers[HOST].n_links, 0);
     let refusal = Signal::parse(&guest.open(&world.sealed[0]).unwrap());
     assert_eq!(refusal, Ok(Signal::Refuse(Refusal::OtherVersion(VERSION))));
@@ -356,7 +360,7 @@ fn a_guest_ends_when_a_host_of_another_version_refuses_it() {
 }
 
 #[test]
-fn a_hello_of_another_version_ends_the_call_on_both_sides() {
+fn a_hello_of_another_version_ends_the_call_of_the_guest_and_not_the_wait_of_the_host() {
     for (newer, older) in [(HOST, GUEST), (GUEST, HOST)] {
         let mut world = World::of_two();
         world.tamper = Box::new(move |from, message| {
@@ -366,7 +370,14 @@ fn a_hello_of_another_version_ends_the_call_on_both_sides() {
             vec![message]
         });
         world.run_for(secs(1));
-        assert_end(&world, older, &format!("Failed(OtherVersion {{ theirs: {}", VERSION + 1));
+        let failure = format!("OtherVersion {{ theirs: {}", VERSION + 1);
+        if older == HOST {
+            let events = world.peers[HOST].take_events();
+            assert!(events.len() == 1 && events[0].contains(&failure), "{events:?}");
+            assert_eq!(world.peers[HOST].end, None);
+        } else {
+            assert_end(&world, GUEST, &format!("Failed({failure}"));
+        }
         let byes = world.peers[older]
             .count_sent(|message| matches!(message, Control::Bye(Bye::OtherVersion)));
         assert_eq!(byes, 1);
@@ -463,7 +474,7 @@ fn a_restarted_guest_takes_its_old_place_once_that_is_silent() {
     assert!(world.peers[HOST].events.is_empty(), "the old guest may still be there");
     world.run_for(secs(5));
     let events = world.peers[HOST].take_events();
-    assert_eq!(events[..2], ["PeerLost", "PeerBack"], "{events:?}");
+    assert_eq!(events[..2], ["PeerLost", r#"Connected { peer_name: "Bob" }"#], "{events:?}");
     assert!(events.contains(&"ModelReady { layers: 3, of: 3 }".to_owned()), "{events:?}");
     assert_eq!(world.peers[HOST].face, Some(face_file(7).model.clone()), "it brings another face");
     assert!(has_event(&world.peers[again], "Connected"));

@@ -5,37 +5,37 @@ use transport::{
     Admission, Bye, ContentHash, Control, RESUME_TOKEN_BYTES, ResumeToken, Role, content_hash,
 };
 
-use types::{MediaTime, Rate, Sound};
+use types::{MediaTime, PeerName, Rate, Sound};
 
 use super::world::{GUEST, HOST, World, config, face_file, secs};
 use super::{assert_end, assert_features_cross, connected_with_faces, has_event};
-use crate::event::Command;
+use crate::event::{Command, Event, QuestionId};
 use crate::session::{EncoderCommand, Exchange, Input, SessionConfig};
 use crate::sound::SoundEncoder;
 
 /// A configuration with a face, in which the user is asked.
-fn asking(role: Role, salt: u8) -> SessionConfig {
+pub(super) fn asking(role: Role, salt: u8) -> SessionConfig {
     let face = Some(Bytes::from(face_file(usize::from(salt)).public_bytes()));
     SessionConfig { face, auto_admit: false, ..config(role, salt) }
 }
 
 /// A host that is asked about a guest.
-fn knocking() -> World {
+pub(super) fn knocking() -> World {
     let mut world = World::new();
     for (role, salt) in [(Role::Host, 1), (Role::Guest, 2)] {
         let sound_encoder = SoundEncoder::new(Rate::Normal);
         world.add(SessionConfig { wants_microphone: true, sound_encoder, ..asking(role, salt) });
     }
     world.run_for(secs(2));
-    assert_eq!(world.peers[HOST].take_events(), [r#"Knock { name: "Bob" }"#]);
+    assert_eq!(world.peers[HOST].take_events(), [knock(1)]);
     assert_eq!(world.peers[GUEST].take_events(), ["AdmissionPending"]);
     world
 }
 
 /// A host that has let a guest in, without the events of that.
-fn admitted() -> World {
+pub(super) fn admitted() -> World {
     let mut world = knocking();
-    world.command(HOST, Command::Admit(true));
+    world.admit(HOST, true);
     world.run_for(secs(2));
     for peer in &mut world.peers {
         assert!(has_event(peer, "Connected"), "{:?}", peer.events);
@@ -44,7 +44,17 @@ fn admitted() -> World {
     world
 }
 
-fn count(events: &[String], name: &str) -> usize {
+/// Debug form of the question about a guest.
+pub(super) fn knock(n: u32) -> String {
+    format!("{:?}", Event::Knock { question: QuestionId(n), name: PeerName::new("Bob") })
+}
+
+/// Debug form of the end of that question.
+pub(super) fn withdrawn(n: u32) -> String {
+    format!("{:?}", Event::KnockWithdrawn { question: QuestionId(n) })
+}
+
+pub(super) fn count(events: &[String], name: &str) -> usize {
     events.iter().filter(|event| event.starts_with(name)).count()
 }
 
@@ -75,7 +85,7 @@ fn nothing_of_a_person_leaves_either_end_before_the_host_lets_the_guest_in() {
         assert!(!peer.encoder_commands.contains(&EncoderCommand::Start));
         assert!(peer.take_events().is_empty() && peer.end.is_none() && peer.n_links == 1);
     }
-    world.command(HOST, Command::Admit(true));
+    world.admit(HOST, true);
     world.run_for(secs(2));
     for peer in &world.peers {
         assert!(peer.events[0].starts_with("Connected"), "{:?}", peer.events);
@@ -115,15 +125,15 @@ fn what_arrives_before_admission_is_counted_and_ignored() {
 #[test]
 fn a_guest_that_is_turned_away_ends_and_the_host_waits_for_another() {
     let mut world = knocking();
-    world.command(HOST, Command::Admit(false));
+    world.admit(HOST, false);
     world.run_for(secs(1));
     assert_end(&world, GUEST, "Failed(TurnedAway)");
     assert!(world.peers[HOST].take_events().is_empty() && world.peers[HOST].end.is_none());
     world.run_for(secs(300));
     let next = world.add(asking(Role::Guest, 3));
     world.run_for(secs(3));
-    assert_eq!(world.peers[HOST].take_events(), [r#"Knock { name: "Bob" }"#]);
-    world.command(HOST, Command::Admit(true));
+    assert_eq!(world.peers[HOST].take_events(), [knock(2)]);
+    world.admit(HOST, true);
     world.run_for(secs(1));
     assert!(has_event(&world.peers[next], "Connected"));
 }
@@ -141,8 +151,8 @@ fn turning_the_guest_of_a_manual_call_away_ends_it() {
     let answer = answer.unwrap().to_owned();
     world.command(HOST, Command::AcceptAnswer(answer));
     world.run_for(secs(1));
-    assert_eq!(world.peers[HOST].take_events(), [r#"Knock { name: "Bob" }"#]);
-    world.command(HOST, Command::Admit(false));
+    assert_eq!(world.peers[HOST].take_events(), [knock(1)]);
+    world.admit(HOST, false);
     world.run_for(secs(1));
     assert_end(&world, HOST, "HungUp");
     assert_end(&world, GUEST, "Failed(TurnedAway)");
@@ -158,14 +168,14 @@ fn a_guest_that_leaves_or_vanishes_while_it_knocks_does_not_end_the_call() {
             world.kill(GUEST);
         }
         world.run_for(secs(7));
-        assert_eq!(world.peers[HOST].take_events(), ["KnockWithdrawn"]);
+        assert_eq!(world.peers[HOST].take_events(), [withdrawn(1)]);
         // A late answer is about nobody.
-        world.command(HOST, Command::Admit(true));
+        world.admit(HOST, true);
         world.run_for(secs(100));
         assert!(world.peers[HOST].end.is_none() && !world.peers[HOST].stats.connected);
         world.add(asking(Role::Guest, 3));
         world.run_for(secs(3));
-        assert_eq!(world.peers[HOST].take_events(), [r#"Knock { name: "Bob" }"#]);
+        assert_eq!(world.peers[HOST].take_events(), [knock(2)]);
     }
 }
 
@@ -205,11 +215,11 @@ fn a_guest_that_has_restarted_knocks_again_however_long_the_host_takes() {
     let guest = world.add(asking(Role::Guest, 3));
     world.run_for(secs(200));
     let host = &mut world.peers[HOST];
-    assert_eq!(host.take_events(), ["PeerLost", r#"Knock { name: "Bob" }"#]);
+    assert_eq!(host.take_events(), ["PeerLost".to_owned(), knock(2)]);
     assert_eq!(world.peers[guest].take_events(), ["AdmissionPending"]);
-    world.command(HOST, Command::Admit(true));
+    world.admit(HOST, true);
     world.run_for(secs(1));
-    assert!(has_event(&world.peers[HOST], "PeerBack"));
+    assert!(has_event(&world.peers[HOST], r#"Connected { peer_name: "Bob" }"#));
     assert!(has_event(&world.peers[guest], "Connected"));
 }
 
@@ -220,8 +230,8 @@ fn the_link_of_a_guest_that_is_gone_can_be_kept_for_the_next_one() {
     for (index, salt) in [(1, 2), (2, 3), (3, 4)] {
         world.add(asking(Role::Guest, salt));
         world.run_for(secs(4));
-        assert_eq!(world.peers[HOST].take_events(), [r#"Knock { name: "Bob" }"#]);
-        world.command(HOST, Command::Admit(true));
+        assert_eq!(world.peers[HOST].take_events(), [knock(index as u32)]);
+        world.admit(HOST, true);
         world.run_for(secs(2));
         let host = &mut world.peers[HOST];
         assert_eq!(host.face, Some(face_file(usize::from(salt)).model.clone()));
@@ -251,7 +261,7 @@ fn another_guest_is_refused_with_the_reason() {
         world.add(asking(Role::Guest, 2));
         world.run_for(secs(2));
         if lets_in {
-            world.command(HOST, Command::Admit(true));
+            world.admit(HOST, true);
             world.run_for(secs(1));
         }
         world.leave_room(GUEST);
@@ -270,7 +280,7 @@ fn a_face_may_be_shown_later() {
     hidden.media.shows_face = false;
     world.add(hidden);
     world.run_for(secs(1));
-    world.command(HOST, Command::Admit(true));
+    world.admit(HOST, true);
     world.run_for(secs(1));
     world.nod_for(GUEST, 0..50);
     let hash = content_hash(&face_file(2).public_bytes());
@@ -315,13 +325,17 @@ fn a_face_becomes_another_one_only_with_consent() {
         world.run_for(secs(2));
     }
     send_face(&mut world);
-    assert_eq!(world.peers[GUEST].take_events(), ["PeerFaceReplaced"], "asked once");
-    world.command(GUEST, Command::AcceptFace(false));
+    assert_eq!(
+        world.peers[GUEST].take_events(),
+        ["PeerFaceReplaced { question: QuestionId(1) }"],
+        "asked once"
+    );
+    world.accept_face(GUEST, false);
     send_face(&mut world);
     assert_eq!(world.peers[GUEST].face, Some(old.model.clone()));
     // The peer may offer it again; it is asked again.
     world.handle_control(GUEST, &offer);
-    world.command(GUEST, Command::AcceptFace(true));
+    world.accept_face(GUEST, true);
     send_face(&mut world);
     assert_eq!(world.peers[GUEST].face, Some(new.model.clone()));
     let asked = Control::ModelRequest { hash, from: 0 };
@@ -361,9 +375,12 @@ fn check_words_are_the_same_at_both_ends_and_for_all_links_of_a_call() {
 #[test]
 fn every_decision_without_a_question_changes_nothing() {
     let mut world = admitted();
-    for command in [Command::Admit(true), Command::Admit(false), Command::AcceptFace(true)] {
-        for index in [HOST, GUEST] {
-            world.command(index, command.clone());
+    for index in [HOST, GUEST] {
+        for question in (0..4).map(QuestionId) {
+            for yes in [true, false] {
+                world.command(index, Command::Admit { question, lets_in: yes });
+                world.command(index, Command::AcceptFace { question, accepts: yes });
+            }
         }
     }
     world.run_for(secs(10));
@@ -376,7 +393,7 @@ fn a_guest_that_gives_up_after_a_long_knock_does_not_end_the_call() {
     world.run_for(secs(30));
     world.command(GUEST, Command::HangUp);
     world.run_for(secs(7));
-    assert_eq!(world.peers[HOST].take_events(), ["KnockWithdrawn"]);
+    assert_eq!(world.peers[HOST].take_events(), [withdrawn(1)]);
     assert_eq!(world.peers[HOST].end, None);
 }
 
@@ -411,7 +428,7 @@ fn a_guest_with_another_certificate_is_asked_about_again() {
 #[test]
 fn a_face_that_is_hidden_during_its_transfer_goes_no_further() {
     let mut world = knocking();
-    world.command(HOST, Command::Admit(true));
+    world.admit(HOST, true);
     world.run_until(secs(5), |world| {
         let is_chunk = |message: &Control| matches!(message, Control::ModelChunk { .. });
         world.peers[HOST].count_sent(is_chunk) > 0

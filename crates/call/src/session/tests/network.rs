@@ -48,12 +48,12 @@ impl World {
     }
 
     pub(super) fn forward_sealed(&mut self, from: usize, sealed: &[u8]) {
-        if !self.rendezvous_is_up || !self.peers[from].in_room {
+        if !self.rendezvous_is_up || !self.peers[from].in_room || self.unserved == Some(from) {
             return;
         }
         self.sealed.push(sealed.to_vec());
         for index in 0..self.peers.len() {
-            if index != from && self.peers[index].in_room {
+            if index != from && self.peers[index].in_room && self.unserved != Some(index) {
                 let event = SignalingEvent::Sealed(Bytes::copy_from_slice(sealed));
                 self.deliver(index, self.conditions.latency, Input::Signaling(event));
             }

@@ -12,7 +12,7 @@ use transport::{Control, Role, Secret};
 use types::{Code, Feature, HeadPose, MediaTime, Rate};
 
 use super::path::{Arrival, Conditions, Connection};
-use crate::event::Command;
+use crate::event::{Command, Event, QuestionId};
 use crate::session::phase::Phase;
 use crate::session::{
     EncoderCommand, Exchange, Input, LinkEvent, LinkId, Output, Session, SessionConfig,
@@ -57,6 +57,11 @@ pub(super) struct Peer {
     /// Whether it still runs; a peer that was killed says no goodbye.
     is_running: bool,
     pub(super) in_room: bool,
+    /// Faces that are being read.
+    pub(super) n_reading: usize,
+    /// Number of the last question of each kind.
+    knock: QuestionId,
+    other_face: QuestionId,
 }
 
 impl Peer {
@@ -82,6 +87,9 @@ impl Peer {
             invite_offer: None,
             is_running: true,
             in_room: false,
+            n_reading: 0,
+            knock: QuestionId(0),
+            other_face: QuestionId(0),
             links: Vec::new(),
         }
     }
@@ -98,7 +106,7 @@ impl Peer {
     pub(super) fn open_link(&mut self, id: LinkId) {
         self.n_links = self.n_links.max(id.0 as usize);
         self.links.push(id);
-        assert!(self.links.len() <= 3, "the one in use, and two under construction");
+        assert!(self.links.len() <= 4, "in use, knocking, and two under construction");
     }
 
     /// Returns how many control messages were sent that `pick` accepts.
@@ -123,6 +131,8 @@ pub(super) struct World {
     pub(super) network_is_up: bool,
     /// Whether new links find a path.
     pub(super) has_path: bool,
+    /// A peer that does not reach the rendezvous service.
+    pub(super) unserved: Option<usize>,
     /// A peer that no datagram reaches, although it can send.
     pub(super) deaf: Option<usize>,
     pub(super) tamper: Tamper,
@@ -195,6 +205,7 @@ impl World {
             rendezvous_is_up: true,
             network_is_up: true,
             has_path: true,
+            unserved: None,
             deaf: None,
             tamper: Box::new(|_, message| vec![message]),
             sealed: Vec::new(),
@@ -255,6 +266,9 @@ impl World {
 
     /// Gives a peer the seat of its role, and takes it from the one who has it.
     fn take_seat(&mut self, index: usize) {
+        if self.unserved == Some(index) {
+            return;
+        }
         for other in 0..self.peers.len() {
             let is_same = self.peers[other].role == self.peers[index].role;
             if other != index && is_same && self.peers[other].in_room {
@@ -267,6 +281,12 @@ impl World {
             }
         }
         self.peers[index].in_room = true;
+    }
+
+    /// Lets a peer reach the rendezvous service again.
+    pub(super) fn serve_again(&mut self, index: usize) {
+        self.unserved = None;
+        self.take_seat(index);
     }
 
     /// Replaces a peer by a new process, which knows nothing of the old one.
@@ -304,6 +324,17 @@ impl World {
 
     pub(super) fn command(&mut self, index: usize, command: Command) {
         self.handle(index, Input::Command(command));
+    }
+
+    /// Answers the last question about a guest.
+    pub(super) fn admit(&mut self, index: usize, lets_in: bool) {
+        self.command(index, Command::Admit { question: self.peers[index].knock, lets_in });
+    }
+
+    /// Answers the last question about another face.
+    pub(super) fn accept_face(&mut self, index: usize, accepts: bool) {
+        let question = self.peers[index].other_face;
+        self.command(index, Command::AcceptFace { question, accepts });
     }
 
     /// Hands an input to a session now.
@@ -369,6 +400,8 @@ impl World {
         for (_, _, arrival) in due {
             match arrival {
                 Arrival::Input(index, input) if self.peers[index].is_running => {
+                    let is_read = matches!(input, Input::FaceRead(_));
+                    self.peers[index].n_reading -= usize::from(is_read);
                     self.peers[index].session.handle(input, now);
                 }
                 Arrival::Input(..) => {}
@@ -414,6 +447,7 @@ impl World {
                 Output::PlaySound(_) => {}
                 Output::Features { features, .. } => peer.features.extend(features),
                 Output::ReadFace(job) => {
+                    peer.n_reading += 1;
                     let read = Input::FaceRead(Box::new(job.run()));
                     self.deliver(index, millis(10), read);
                 }
@@ -421,7 +455,14 @@ impl World {
                 Output::ForgetPeer => peer.face = None,
                 Output::LocalMedia(media) => peer.media = media,
                 Output::Stats(stats) => peer.stats = *stats,
-                Output::Event(event) => peer.events.push(format!("{event:?}")),
+                Output::Event(event) => {
+                    match event {
+                        Event::Knock { question, .. } => peer.knock = question,
+                        Event::PeerFaceReplaced { question } => peer.other_face = question,
+                        _ => {}
+                    }
+                    peer.events.push(format!("{event:?}"));
+                }
                 Output::End(end) => {
                     peer.end = Some(format!("{end:?}"));
                     peer.in_room = false;

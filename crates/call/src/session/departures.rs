@@ -1,0 +1,199 @@
+//! How guests and the peer go: who was not let in is forgotten and never ends the call of a host
+//! that can wait for another guest; the peer may come back, or makes room for the next one.
+
+use std::time::{Duration, Instant};
+
+use transport::{Admission, Bye, Control, Role};
+
+use super::Session;
+use super::io::{LinkCommand, LinkId, Output};
+use super::peer_face::PeerFace;
+use super::phase::Phase;
+use crate::event::{CallFailure, End, Event};
+
+/// In this time the user is told the same about a guest who did not get in at most once.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(30);
+/// Most notices of different kinds in that time.
+const MAX_NOTICES: usize = 4;
+
+/// What the user was told lately about guests who did not get in.
+#[derive(Debug, Default)]
+pub(super) struct Notices(Vec<(Instant, String)>);
+
+impl Notices {
+    /// Returns whether the user is to be told this now.
+    fn admit(&mut self, now: Instant, text: String) -> bool {
+        self.0.retain(|(at, _)| now < *at + NOTICE_INTERVAL);
+        let is_new = self.0.len() < MAX_NOTICES && self.0.iter().all(|(_, told)| *told != text);
+        if is_new {
+            self.0.push((now, text));
+        }
+        is_new
+    }
+}
+
+impl Session {
+    /// Returns whether the call goes on without a guest who was not let in: another one can come.
+    pub(super) fn can_wait_for_another(&self) -> bool {
+        self.role == Role::Host && self.has_rendezvous()
+    }
+
+    /// Host: tells the user why a guest did not get in, now and then.
+    pub(super) fn tell_of_guest(&mut self, now: Instant, failure: CallFailure) {
+        if self.notices.admit(now, failure.to_string()) {
+            self.emit(Event::GuestFailed(failure));
+        }
+    }
+
+    /// Handles that a link has failed for good. Unless it is that of the peer, a host gives up the
+    /// guest who made it, and waits for another.
+    pub(super) fn reject_link(&mut self, now: Instant, id: LinkId, failure: CallFailure) {
+        if !self.can_wait_for_another() || self.links.is_current(id) {
+            self.fail(now, failure);
+            return;
+        }
+        if let CallFailure::OtherVersion { .. } = failure {
+            let bye = LinkCommand::SendControl(Control::Bye(Bye::OtherVersion).to_bytes());
+            self.outputs.push_back(Output::Link(id, bye));
+        }
+        self.dismiss_link(now, id);
+        self.forget_guest();
+        self.links.shorten_patience();
+        self.tell_of_guest(now, failure);
+    }
+
+    /// Gives up the first contact: WebRTC refused the descriptions, or found no path.
+    pub(super) fn give_up_path(&mut self, now: Instant) {
+        if self.can_wait_for_another() {
+            let failure = self.no_path();
+            self.forget_guest();
+            self.links.shorten_patience();
+            self.tell_of_guest(now, failure);
+        } else {
+            self.fail_without_path(now);
+        }
+    }
+
+    pub(super) fn fail_without_path(&mut self, now: Instant) {
+        let failure = self.no_path();
+        self.fail(now, failure);
+    }
+
+    fn no_path(&mut self) -> CallFailure {
+        self.link_error.take().map_or(CallFailure::NoPath, CallFailure::Link)
+    }
+
+    /// Gives up a knock: the guest was turned away, or an end has vanished or left.
+    pub(super) fn end_knock(&mut self, now: Instant) {
+        let was_waiting = self.is_waiting();
+        let Some(knock) = self.links.knock.take() else { return };
+        self.close_links([knock.link.id]);
+        // The peer had no seat at the rendezvous service while another guest had it.
+        if let Phase::Lost { .. } = self.phase
+            && was_waiting
+        {
+            self.phase = Phase::Lost { since: now };
+        }
+        if !self.has_rendezvous() {
+            // The invite contains the offer of the only link there is.
+            self.end(now, End::PeerVanished);
+            return;
+        }
+        match (self.role, self.phase) {
+            (Role::Host, Phase::Meeting) => self.forget_guest(),
+            // The host may be the same: then it believes to have let us in, and this did not arrive.
+            (Role::Guest, Phase::Meeting | Phase::Lost { .. }) => {
+                self.announced = None;
+                self.newest_offer = None;
+                self.drop_attempts();
+            }
+            _ => {}
+        }
+    }
+
+    /// As [`Session::end_knock`], if nobody has decided about the guest.
+    pub(super) fn lose_knock(&mut self, now: Instant) {
+        self.void_question();
+        if self.links.knock.as_ref().is_some_and(|knock| knock.is_pending) {
+            self.alone_since = Some(now);
+        }
+        self.end_knock(now);
+    }
+
+    /// Ends a knock because the peer is back.
+    pub(super) fn withdraw_knock(&mut self) {
+        self.void_question();
+        let Some(knock) = self.links.knock.take() else { return };
+        if self.role == Role::Host {
+            let message = Control::Admission(Admission::TurnedAway);
+            let message = LinkCommand::SendControl(message.to_bytes());
+            self.outputs.push_back(Output::Link(knock.link.id, message));
+        }
+        self.close_links([knock.link.id]);
+    }
+
+    fn void_question(&mut self) {
+        let question = self.links.knock.as_mut().and_then(|knock| knock.question.take());
+        if let Some(question) = question {
+            self.emit(Event::KnockWithdrawn { question });
+        }
+    }
+
+    /// Host: handles that the guest who sent the last signal has left. Returns whether the call goes
+    /// on, because that guest was not let in.
+    pub(super) fn dismiss_guest(&mut self, now: Instant) -> bool {
+        if !self.can_wait_for_another() || self.exchanges_signals_with_peer() {
+            return false;
+        }
+        if self.links.knock.is_some() {
+            self.lose_knock(now);
+        } else {
+            self.forget_guest();
+        }
+        true
+    }
+
+    /// Host: gives up a link over which nobody was let in. Returns whether it is one.
+    pub(super) fn dismiss_link(&mut self, now: Instant, id: LinkId) -> bool {
+        if !self.can_wait_for_another() || self.links.is_current(id) {
+            return false;
+        }
+        if self.links.is_knocking(id) {
+            self.lose_knock(now);
+        } else {
+            self.close_attempt(id);
+        }
+        true
+    }
+
+    /// Host: returns whether the call goes on after this end, because its link is kept.
+    pub(super) fn keeps_link_after(&self, end: &End) -> bool {
+        self.admission.keeps_link
+            && self.can_wait_for_another()
+            && matches!(
+                end,
+                End::PeerHungUp | End::PeerVanished | End::Failed(CallFailure::PeerFailed)
+            )
+            && !matches!(self.phase, Phase::Meeting)
+    }
+
+    /// Host: waits for another guest, and knows nothing of the last one.
+    pub(super) fn wait_for_next_guest(&mut self) {
+        let current = self.links.current.take().map(|link| link.id);
+        self.close_links(current);
+        self.admission.forget_peer();
+        self.phase = Phase::Meeting;
+        self.forget_person();
+        self.forget_peer_signals();
+        // The service may have been closed for the time of the call.
+        self.reconnect_signaling();
+        self.emit(Event::GuestLeft);
+    }
+
+    /// Forgets what the peer has shown: whoever comes next is another person.
+    pub(super) fn forget_person(&mut self) {
+        self.peer_face = PeerFace::default();
+        self.receiver.forget_peer();
+        self.outputs.push_back(Output::ForgetPeer);
+    }
+}
