@@ -1,3 +1,5 @@
+mod thread;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -33,11 +35,10 @@ use crate::sound::SoundEncoder;
 use crate::sound_threads::PlaybackThread;
 use crate::stats::Stats;
 use crate::wire_meter::WireMeter;
+use thread::spawn;
 
 /// Events that wait to be taken. More are dropped.
 const MAX_EVENTS: usize = 1024;
-/// How long the runtime may take to stop after a call.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Why a call could not be started. Show the message; nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -347,29 +348,25 @@ impl Setup {
             audio,
         };
         let (commands, published) = (inputs.clone(), Arc::clone(&shared));
-        let run = move || {
-            runtime.block_on(async {
-                let signaling = signaling.map(|client| client.start(inputs.clone()));
-                let driver = Driver {
-                    link_settings,
-                    signaling,
-                    rendezvous,
-                    face_sender,
-                    playback,
-                    shared,
-                    meter: WireMeter::new(),
-                    events,
-                    inputs,
-                    invite_offer,
-                };
-                driver.run(config, receiver).await;
-            });
-            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+        let work = async move {
+            let signaling = signaling.map(|client| client.start(inputs.clone()));
+            let driver = Driver {
+                link_settings,
+                signaling,
+                rendezvous,
+                face_sender,
+                playback,
+                shared,
+                meter: WireMeter::new(),
+                events,
+                inputs,
+                invite_offer,
+            };
+            driver.run(config, receiver).await;
         };
-        #[expect(clippy::disallowed_methods, reason = "the thread of a call starts here")]
-        let thread = std::thread::Builder::new().name("feathercall-call".to_owned()).spawn(run)?;
+        let thread = Some(spawn(runtime, Arc::clone(&published), work)?);
         let events = Mutex::new(event_receiver);
-        Ok(Call { inputs: commands, events, shared: published, thread: Some(thread) })
+        Ok(Call { inputs: commands, events, shared: published, thread })
     }
 }
 
