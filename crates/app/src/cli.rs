@@ -263,7 +263,7 @@ pub(crate) struct Peer {
     /// Run without a window
     #[arg(long)]
     pub(crate) headless: bool,
-    /// Record the peer: OUT.mp4, OUT.y4m, or a new folder
+    /// Record the peer: OUT.mp4, OUT.y4m, or a new folder; a second guest goes to OUT-2.mp4
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
     /// Side of the peer picture in pixels: 128, 256, 512, 1024, or auto to fit the window
@@ -284,7 +284,8 @@ pub(crate) struct Peer {
     /// Hang up after this time, such as 10s
     #[arg(long, value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
-    /// Give up if nobody has come after this time [default: 10m for join]
+    /// Give up if nobody has come after this time [default: 10m for join]; it stands still while a
+    /// guest waits to be let in
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) wait: Option<Duration>,
     /// Neither send nor play sound

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use call::{Call, Command, End, Event, LocalMedia, Stats};
-use capture::ClipWriter;
 use face::{Background, FaceModel};
 use serde::Serialize;
 use types::MediaTime;
 
 use crate::cli::{DEFAULT_MAX_FPS, Resolution, Scripted, UserAction};
-use crate::recorder::{FPS, Recorded, Recorder, RecorderState};
+use crate::patience::Patience;
+use crate::recorder::{Recorded, RecorderState};
+use crate::recordings::Recordings;
 use crate::render_stats::{RenderStats, RenderStatsRow};
 use crate::termination;
 
@@ -29,7 +30,8 @@ pub(crate) struct CallOptions {
     pub(crate) stats: Option<PathBuf>,
     /// Time after which to hang up, from the moment the peers are connected.
     pub(crate) duration: Option<Duration>,
-    /// Time after which to give up if the peers have never been connected.
+    /// Time after which to give up if the peers have never been connected, without the time in which
+    /// a guest waits for a decision.
     pub(crate) wait: Option<Duration>,
     pub(crate) script: Vec<Scripted>,
     /// Limit of pictures per second in a window.
@@ -63,16 +65,14 @@ const HEADLESS_SIDE: u32 = 256;
 /// A call with everything that happens around it.
 pub(crate) struct Live {
     call: Call,
-    /// Where the recording goes, until it begins.
-    writer: Option<ClipWriter>,
-    recorder: Option<Recorder>,
+    recordings: Recordings,
     stats: Option<BufWriter<File>>,
     /// What went wrong beside the call, for the user.
     troubles: Troubles,
     duration: Option<Duration>,
-    wait: Option<Duration>,
-    opened: Instant,
-    has_given_up: bool,
+    patience: Patience,
+    /// How long the peer was waited for in vain.
+    given_up_after: Option<Duration>,
     script: VecDeque<Scripted>,
     connected: Option<Instant>,
     next_row: Duration,
@@ -94,7 +94,8 @@ pub(crate) struct Live {
 /// Result of a call.
 pub(crate) struct CallSummary {
     pub(crate) stats: Stats,
-    pub(crate) recorded: Option<Recorded>,
+    /// One recording for each peer.
+    pub(crate) recorded: Vec<Recorded>,
     pub(crate) ended: End,
     /// Time since the peers were connected, seconds; none if they never were.
     pub(crate) seconds: Option<f64>,
@@ -139,19 +140,17 @@ impl Live {
             let note = "an earlier recording was interrupted; what there is of it is in";
             troubles.notes.push(format!("{note} {}", path.display()));
         }
-        let writer = options.record.map(|path| ClipWriter::record(&path, FPS)).transpose()?;
+        let recordings = Recordings::new(options.record)?;
         let mut script: Vec<_> = options.script;
         script.sort_by_key(|scripted| scripted.at);
         Ok(Self {
             call,
-            writer,
-            recorder: None,
+            recordings,
             stats,
             troubles,
             duration: options.duration,
-            wait: options.wait,
-            opened: Instant::now(),
-            has_given_up: false,
+            patience: Patience::new(options.wait, Instant::now()),
+            given_up_after: None,
             script: script.into(),
             connected: None,
             next_row: Duration::ZERO,
@@ -178,28 +177,22 @@ impl Live {
             match event {
                 Event::Ended(end) => self.ended = Some(end),
                 event => {
-                    if let Event::Connected { .. } = event {
-                        self.connected.get_or_insert_with(Instant::now);
-                    }
-                    if let Event::ModelReady { .. } = event {
-                        self.update_model();
-                    }
-                    if let Event::GuestLeft = event {
-                        self.model = None;
-                    }
+                    self.note(&event);
                     events.push(event);
                 }
             }
         }
-        self.feed_recorder();
+        self.feed_recordings();
         if termination::is_requested() {
             self.hang_up();
         }
-        let elapsed = self.connected.map(|connected| connected.elapsed());
-        if elapsed.is_none() && self.wait.is_some_and(|wait| self.opened.elapsed() >= wait) {
-            self.has_given_up = self.ended.is_none();
+        if self.ended.is_none()
+            && let Some(wait) = self.patience.run_out(Instant::now())
+        {
+            self.given_up_after = Some(wait);
             self.hang_up();
         }
+        let elapsed = self.connected.map(|connected| connected.elapsed());
         if let Some(elapsed) = elapsed {
             while let Some(scripted) = self.script.pop_front_if(|s| s.at <= elapsed) {
                 self.act(&scripted.action);
@@ -215,27 +208,39 @@ impl Live {
         Tick { events, notes: std::mem::take(&mut self.troubles.notes) }
     }
 
-    fn feed_recorder(&mut self) {
-        let features = self.call.take_received();
-        if let Some(feature) = features.last() {
-            self.newest = feature.time;
-        }
-        if let Some(model) = &self.model
-            && let Some(writer) = self.writer.take()
-        {
-            let side = self.resolution.side(HEADLESS_SIDE);
-            match Recorder::start(writer, Arc::clone(model), side) {
-                Ok(recorder) => self.recorder = Some(recorder),
-                Err(error) => self.troubles.add(&error),
+    fn note(&mut self, event: &Event) {
+        self.patience.note_event(event);
+        match event {
+            Event::ModelReady { .. } => self.update_model(),
+            // Another peer, or none: what the last one has shown is over.
+            Event::Connected { .. } | Event::GuestLeft => {
+                self.feed_recordings();
+                self.model = None;
+                if let Event::Connected { .. } = event {
+                    self.connected.get_or_insert_with(Instant::now);
+                }
             }
+            _ => {}
         }
-        if let Some(recorder) = self.recorder.take_if(|recorder| recorder.has_failed())
-            && let (Err(error), _) = recorder.finish()
+    }
+
+    fn feed_recordings(&mut self) {
+        if let Some(model) = &self.model
+            && let Err(error) = self.recordings.begin(model, self.resolution.side(HEADLESS_SIDE))
         {
             self.troubles.add(&error);
         }
-        if let Some(recorder) = &self.recorder {
-            recorder.push(features, Instant::now());
+        let (features, has_left) = self.call.take_received();
+        if let Some(feature) = features.last() {
+            self.newest = feature.time;
+        }
+        self.recordings.push(features, Instant::now());
+        if has_left {
+            self.recordings.end_peer();
+            (self.model, self.newest) = (None, MediaTime::ZERO);
+        }
+        for error in self.recordings.poll() {
+            self.troubles.add(&error);
         }
     }
 
@@ -246,18 +251,26 @@ impl Live {
                 let (now, before) = (Instant::now(), self.side());
                 self.resolution = resolution;
                 self.render_stats.request_size(now, before, self.side());
-                if let Some(recorder) = &self.recorder {
-                    recorder.set_side(self.newest, resolution.side(HEADLESS_SIDE), now);
-                }
+                self.recordings.set_side(self.newest, resolution.side(HEADLESS_SIDE), now);
             }
             UserAction::Background(background) => {
                 self.background.clone_from(background);
                 self.update_model();
             }
-            UserAction::Call(Command::HangUp) => self.hang_up(),
-            UserAction::Call(command) => self.call.command(command.clone()),
+            UserAction::Call(command) => self.command(command.clone()),
             // Handled by the window, which has a clipboard.
             UserAction::CopyLink => {}
+        }
+    }
+
+    /// Gives the call a command.
+    pub(crate) fn command(&mut self, command: Command) {
+        match command {
+            Command::HangUp => self.hang_up(),
+            command => {
+                self.patience.note_command(&command);
+                self.call.command(command);
+            }
         }
     }
 
@@ -269,9 +282,10 @@ impl Live {
     }
 
     fn write_row(&mut self, elapsed: Duration) {
-        let recorder = self.recorder.as_ref().map(Recorder::take_row).unwrap_or_default();
+        let recording = self.recordings.take_row();
         let side = self.side();
-        let row = StatsRow::new(elapsed, self.call.stats(), side, &mut self.render_stats, recorder);
+        let row =
+            StatsRow::new(elapsed, self.call.stats(), side, &mut self.render_stats, recording);
         self.render_stats_row = row.rendering.clone();
         if let Err(error) = append(&mut self.stats, &row) {
             self.stats = None;
@@ -290,9 +304,7 @@ impl Live {
             Background::Own => model,
             background => Arc::new(model.with_background(background)),
         };
-        if let Some(recorder) = &self.recorder {
-            recorder.set_model(Arc::clone(&model));
-        }
+        self.recordings.set_model(&model);
         self.model = Some(model);
     }
 
@@ -350,7 +362,7 @@ impl Live {
     }
 
     pub(crate) fn is_recording(&self) -> bool {
-        self.recorder.is_some()
+        self.recordings.are_running()
     }
 
     pub(crate) fn ended(&self) -> Option<&End> {
@@ -360,32 +372,28 @@ impl Live {
     /// Hangs up, finishes the recording, and writes the last statistics.
     pub(crate) fn finish(mut self) -> CallSummary {
         self.hang_up();
-        self.feed_recorder();
+        self.feed_recordings();
         let side = self.side();
-        let Self { call, recorder, mut render_stats, stats: mut file, connected, ended, .. } = self;
+        let Self { call, recordings, mut render_stats, stats: mut file, connected, ended, .. } =
+            self;
         let Troubles { mut failures, .. } = self.troubles;
         let elapsed = connected.map(|connected| connected.elapsed());
         let stats = call.stats();
         drop(call);
-        let (recorded, row) = match recorder.map(Recorder::finish) {
-            Some((recorded, row)) => (Some(recorded), row),
-            None => (None, <_>::default()),
-        };
-        let recorded = recorded.and_then(|recorded| {
-            recorded.map_err(|error| failures.push(format!("{error:#}"))).ok()
-        });
+        let finished = recordings.finish();
+        failures.extend(finished.errors.iter().map(|error| format!("{error:#}")));
         if let Some(elapsed) = elapsed {
-            let row = StatsRow::new(elapsed, stats.clone(), side, &mut render_stats, row);
+            let row = StatsRow::new(elapsed, stats.clone(), side, &mut render_stats, finished.row);
             if let Err(error) = append(&mut file, &row) {
                 failures.push(format!("{error:#}"));
             }
         }
         CallSummary {
             stats,
-            recorded,
+            recorded: finished.recorded,
             ended: ended.unwrap_or(End::HungUp),
             seconds: elapsed.map(|elapsed| elapsed.as_secs_f64()),
-            given_up_after: self.wait.filter(|_| self.has_given_up),
+            given_up_after: self.given_up_after,
             failures,
         }
     }

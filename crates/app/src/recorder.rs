@@ -47,7 +47,8 @@ struct SizeChange {
 
 /// A recording in progress.
 pub(crate) struct Recorder {
-    jobs: SyncSender<Job>,
+    /// None once the recording is closed.
+    jobs: Option<SyncSender<Job>>,
     worker: JoinHandle<anyhow::Result<Recorded>>,
     shared: Arc<Mutex<(RecorderState, RenderStats)>>,
 }
@@ -98,31 +99,42 @@ impl Recorder {
         let worker = std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || worker.record(&queue))?;
-        Ok(Self { jobs, worker, shared })
+        Ok(Self { jobs: Some(jobs), worker, shared })
     }
 
     /// Adds features that were decoded by `now`, in order of media time; a second one of the same time
     /// replaces the first.
     pub(crate) fn push(&self, features: Vec<Feature>, now: Instant) {
         for feature in features {
-            // `finish` reports a failed writer; until then the call goes on.
-            let _ = self.jobs.try_send(Job::Feature(Box::new(feature), now));
+            self.add(Job::Feature(Box::new(feature), now));
         }
     }
 
     /// Sets the side of the pictures from media time `from` on, as requested at `now`.
     pub(crate) fn set_side(&self, from: MediaTime, side: u32, now: Instant) {
-        let _ = self.jobs.try_send(Job::Size(SizeChange { from, side, requested: now }));
+        self.add(Job::Size(SizeChange { from, side, requested: now }));
     }
 
     /// Replaces the model for the features that follow.
     pub(crate) fn set_model(&self, model: Arc<FaceModel>) {
-        let _ = self.jobs.try_send(Job::Model(model));
+        self.add(Job::Model(model));
     }
 
-    /// Returns whether the recorder has stopped by itself, because it failed. [`Recorder::finish`]
-    /// says why.
-    pub(crate) fn has_failed(&self) -> bool {
+    fn add(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // `finish` reports a failed writer; until then the call goes on.
+            let _ = jobs.try_send(job);
+        }
+    }
+
+    /// Takes nothing more. The rest is rendered, and the files are closed, in the background.
+    pub(crate) fn close(&mut self) {
+        self.jobs = None;
+    }
+
+    /// Returns whether the recorder has stopped: it failed, or it was closed and is done.
+    /// [`Recorder::finish`] then returns at once.
+    pub(crate) fn has_stopped(&self) -> bool {
         self.worker.is_finished()
     }
 

@@ -236,8 +236,11 @@ impl Call {
     /// first, for a recording on the sender's clock. If the first has the same time as the last one
     /// that was returned before, it replaces that one. At most 8192 are kept; the oldest are
     /// dropped.
-    pub fn take_received(&self) -> Vec<Feature> {
-        lock(&self.shared.received).drain()
+    ///
+    /// The features are those of one peer. The flag says that it has left: the ones after these,
+    /// with the next call, belong to another, whose clock has another beginning.
+    pub fn take_received(&self) -> (Vec<Feature>, bool) {
+        lock(&self.shared.received).take()
     }
 
     /// Waits for the end of a call that could not be set up, and returns why.

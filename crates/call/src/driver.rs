@@ -151,6 +151,7 @@ impl Running {
                 }
                 Output::PeerFace(model) => *lock(&driver.shared.model) = Some(model),
                 Output::ForgetPeer => {
+                    lock(&driver.shared.received).end_peer();
                     *lock(&driver.shared.model) = None;
                     *lock(&driver.shared.playout) = Playout::new();
                 }

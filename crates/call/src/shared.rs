@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use face::FaceModel;
 use transport::Playout;
-use types::{FeatureTimeline, SquareFrame};
+use types::{Feature, FeatureTimeline, SquareFrame};
 
 use crate::event::End;
 use crate::settings::LocalMedia;
@@ -15,8 +15,7 @@ const MAX_RECEIVED: usize = 8192;
 /// for microseconds, and never two at once.
 pub(crate) struct Shared {
     pub(crate) playout: Mutex<Playout>,
-    /// Features decoded and not yet taken.
-    pub(crate) received: Mutex<FeatureTimeline>,
+    pub(crate) received: Mutex<Received>,
     /// The peer's face with the layers read so far.
     pub(crate) model: Mutex<Option<Arc<FaceModel>>>,
     /// The newest frame of our source.
@@ -32,12 +31,45 @@ impl Shared {
     pub(crate) fn new(media: LocalMedia) -> Self {
         Self {
             playout: Mutex::default(),
-            received: Mutex::new(FeatureTimeline::with_capacity(MAX_RECEIVED)),
+            received: Mutex::default(),
             model: Mutex::default(),
             preview: Mutex::default(),
             media: Mutex::new(media),
             stats: Mutex::default(),
             end: Mutex::default(),
+        }
+    }
+}
+
+/// Features decoded and not yet taken.
+pub(crate) struct Received {
+    /// Those of the peer before, which has left.
+    before: Option<FeatureTimeline>,
+    now: FeatureTimeline,
+}
+
+impl Default for Received {
+    fn default() -> Self {
+        Self { before: None, now: FeatureTimeline::with_capacity(MAX_RECEIVED) }
+    }
+}
+
+impl Received {
+    pub(crate) fn extend(&mut self, features: Vec<Feature>) {
+        self.now.extend(features);
+    }
+
+    /// Keeps the features of a peer that has left apart from those of the next one. If nobody has
+    /// taken those of the one before it, they are dropped.
+    pub(crate) fn end_peer(&mut self) {
+        self.before = Some(std::mem::take(self).now);
+    }
+
+    /// Removes and returns all features of one peer, and whether it has left.
+    pub(crate) fn take(&mut self) -> (Vec<Feature>, bool) {
+        match self.before.take() {
+            Some(mut before) => (before.drain(), true),
+            None => (self.now.drain(), false),
         }
     }
 }

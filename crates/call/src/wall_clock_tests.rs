@@ -92,7 +92,7 @@ fn a_recorded_stream_and_its_face_reach_the_peer() {
     let mut received = Vec::new();
     while received.last().is_none_or(|last: &Feature| last.time < nod(38).time) {
         assert!(Instant::now() < deadline, "{} features", received.len());
-        received.extend(guest.take_received());
+        received.extend(guest.take_received().0);
         std::thread::yield_now();
     }
     for feature in received {

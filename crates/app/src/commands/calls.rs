@@ -143,7 +143,7 @@ pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<
         for event in &tick.events {
             print_event(event);
             if let Some(command) = questions.note(event) {
-                live.call().command(command);
+                live.command(command);
             }
         }
         for note in tick.notes {
@@ -153,7 +153,7 @@ pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<
             break;
         }
         match questions.poll() {
-            Ok(Some(command)) => live.call().command(command),
+            Ok(Some(command)) => live.command(command),
             Ok(None) => {}
             // A terminal that is closed ends standard input, too: the next tick hangs up.
             Err(_) if termination::is_requested() => {}
@@ -217,7 +217,7 @@ pub(super) fn report(summary: &CallSummary) -> anyhow::Result<()> {
     if let Some(bytes) = stats.model_bytes_in {
         eprintln!("received {bytes} bytes of the peer's face");
     }
-    if let Some(recorded) = &summary.recorded {
+    for recorded in &summary.recorded {
         for path in &recorded.paths {
             println!("recorded {}", path.display());
         }
