@@ -139,7 +139,11 @@ impl Arena {
     /// # Errors
     /// If it cannot be started.
     pub fn start(&self, arguments: &[OsString]) -> anyhow::Result<Process> {
-        Process::start(&self.binary, self.folder.path(), arguments)
+        self.start_with_input(arguments, false)
+    }
+
+    fn start_with_input(&self, arguments: &[OsString], has_input: bool) -> anyhow::Result<Process> {
+        Process::start(&self.binary, self.folder.path(), arguments, has_input)
             .with_context(|| format!("cannot run {}", self.binary.display()))
     }
 
@@ -155,7 +159,8 @@ impl Arena {
         self.host_asking(rendezvous, self.has_admission(), options).await
     }
 
-    /// Starts a host that lets guests in by itself, or does not.
+    /// Starts a host that lets guests in by itself, or asks, and is answered
+    /// with [`Process::write_line`].
     ///
     /// # Errors
     /// If it prints no link.
@@ -173,7 +178,7 @@ impl Arena {
             arguments.extend(words("--auto-admit"));
         }
         arguments.extend_from_slice(options);
-        let mut host = self.start(&arguments)?;
+        let mut host = self.start_with_input(&arguments, !auto_admit)?;
         let line = host.wait_for("feathercall://", START_LIMIT).await.with_context(|| {
             format!("the host prints no link: {}", String::from_utf8_lossy(&host.raw()))
         })?;

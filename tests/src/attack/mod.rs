@@ -14,6 +14,7 @@
 mod arena;
 mod bomb;
 mod envelope;
+mod guest_attacks;
 mod lossy_path;
 mod manners;
 mod meeting;
@@ -87,6 +88,7 @@ pub fn run_one(binary: &std::path::Path, name: &str) -> Outcome {
 pub fn attacks() -> Vec<Attack> {
     let mut all = network::attacks();
     all.extend(peer_attacks::attacks());
+    all.extend(guest_attacks::attacks());
     all.extend(meeting::attacks());
     all.extend(manners::attacks());
     all

@@ -19,7 +19,7 @@ use webrtc::peer_connection::{
 use super::arena::secret;
 use super::envelope::{Envelope, Signal, kind};
 use super::lossy_path::PeerPath;
-use super::switchboard::{Protocol, Switchboard};
+use super::switchboard::{Protocol, SeatSender, Switchboard};
 
 /// Messages that wait to be read by the attack; more are counted and dropped.
 const MAX_MESSAGES: usize = 4096;
@@ -84,7 +84,9 @@ pub struct HostilePeer {
     arrivals: Arc<Arrivals>,
     open: watch::Receiver<[bool; 2]>,
     protocol: Protocol,
-    switchboard: Switchboard,
+    /// Where the host is reached; none once it was released.
+    switchboard: Option<Switchboard>,
+    host: SeatSender,
     envelope: Envelope,
     attempt: u8,
     answer: String,
@@ -165,7 +167,8 @@ impl HostilePeer {
             arrivals,
             open,
             protocol,
-            switchboard,
+            host: switchboard.sender(Role::Host),
+            switchboard: Some(switchboard),
             envelope,
             attempt: offer.attempt,
             answer: answer.clone(),
@@ -181,8 +184,9 @@ impl HostilePeer {
     /// Returns whether the host makes an offer of another attempt.
     pub async fn is_offered_again(&mut self) -> bool {
         let until = Instant::now() + CONNECT_LIMIT;
+        let Some(switchboard) = &mut self.switchboard else { return false };
         while Instant::now() < until {
-            match offer_of_host(&mut self.switchboard, &mut self.envelope).await {
+            match offer_of_host(switchboard, &mut self.envelope).await {
                 Ok((offer, _)) if offer.attempt != self.attempt => return true,
                 Ok(_) => {}
                 Err(_) => return false,
@@ -245,7 +249,12 @@ impl HostilePeer {
     fn send_signal(&mut self, kind: u8, body: Vec<u8>) {
         let signal = Signal { kind, attempt: self.attempt, body };
         let sealed = self.envelope.seal(&signal, self.protocol);
-        self.switchboard.sender(Role::Host).send(sealed);
+        self.host.send(sealed);
+    }
+
+    /// Lets another guest meet the host. The connection of this one stays.
+    pub fn release(&mut self) -> Option<Switchboard> {
+        self.switchboard.take()
     }
 
     /// Returns the answer that belongs to the connection.

@@ -77,22 +77,10 @@ pub(super) fn attacks() -> Vec<Attack> {
             run: |arena| Box::pin(answers(arena)),
         },
         Attack {
-            name: "admission",
-            what: "a guest that was not let in: no face, media state, features or chat for it",
-            before: "messages of kinds [5, 1], 76 packets in 6 s",
-            run: |arena| Box::pin(admission(arena)),
-        },
-        Attack {
             name: "face-exchange",
             what: "a second face in mid-call: it is not fetched, or the user is told",
             before: "fetched without a word",
             run: |arena| Box::pin(face_exchange(arena)),
-        },
-        Attack {
-            name: "fingerprint",
-            what: "an answer with another fingerprint: the call ends and says why",
-            before: "not told in 20 s",
-            run: |arena| Box::pin(fingerprint(arena)),
         },
         Attack {
             name: "addresses",
@@ -401,25 +389,6 @@ async fn answers(arena: &Arena) -> anyhow::Result<Outcome> {
     Ok(Outcome::new(n == survived.len(), figure))
 }
 
-async fn admission(arena: &Arena) -> anyhow::Result<Outcome> {
-    let switchboard = Switchboard::open(Role::Host).await?;
-    let showing = arena.showing(&arena.stream_path());
-    let (_host, link) = arena.host_asking(Some(switchboard.address()), false, &showing).await?;
-    let mut peer = HostilePeer::answer(switchboard, &link, &Answering::default()).await?;
-    peer.wait_open().await?;
-    peer.send_hello(b"mallory", false).await?;
-    let messages = peer.listen(seconds(6)).await;
-    let allowed = [control::HELLO, control::ADMISSION, control::BYE];
-    let mut kinds: Vec<u8> =
-        messages.iter().filter_map(|message| message.first().copied()).collect();
-    kinds.retain(|kind| !allowed.contains(kind));
-    // Keep-alives are packets too, one every two seconds.
-    let packets = peer.arrivals().packets();
-    let has_hello = messages.iter().any(|message| message.first() == Some(&control::HELLO));
-    let figure = format!("messages of kinds {kinds:?}, {packets} packets in 6 s");
-    Ok(Outcome::new(has_hello && kinds.is_empty() && packets <= 6, figure))
-}
-
 async fn face_exchange(arena: &Arena) -> anyhow::Result<Outcome> {
     let (mut host, mut peer) = meet(arena, &[], &Answering::default(), b"eve").await?;
     peer.show_face(&arena.face().public_bytes()).await?;
@@ -437,25 +406,6 @@ async fn face_exchange(arena: &Arena) -> anyhow::Result<Outcome> {
         (false, Some(_)) => "not fetched, the user was told".to_owned(),
     };
     Ok(Outcome::new(!is_fetched || told.is_some(), figure))
-}
-
-async fn fingerprint(arena: &Arena) -> anyhow::Result<Outcome> {
-    let forged = |answer: &str| {
-        let Some(at) = answer.find("a=fingerprint:sha-256 ") else { return answer.to_owned() };
-        let at = at + "a=fingerprint:sha-256 ".len();
-        let other = if &answer[at..=at] == "0" { "1" } else { "0" };
-        format!("{}{other}{}", &answer[..at], &answer[at + 1..])
-    };
-    let answering = Answering { answer: &forged, ..Answering::default() };
-    let switchboard = Switchboard::open(Role::Host).await?;
-    let (mut host, link) = arena.host(Some(switchboard.address()), &[]).await?;
-    let _peer = HostilePeer::answer(switchboard, &link, &answering).await?;
-    let told = host.wait_for("in between", seconds(20)).await;
-    let figure = match &told {
-        Some(line) => format!("told after {:.1} s", line.at.as_secs_f64()),
-        None => format!("not told in 20 s, {}", ending(&mut host)),
-    };
-    Ok(Outcome::new(told.is_some(), figure))
 }
 
 async fn addresses(arena: &Arena) -> anyhow::Result<Outcome> {

@@ -2,9 +2,9 @@
 #![expect(clippy::disallowed_methods, reason = "output of a process is read by threads")]
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,13 +45,15 @@ pub struct Resources {
 /// A running child process, killed when it is dropped.
 pub struct Process {
     child: Child,
+    /// Standard input, if it is open.
+    input: Option<ChildStdin>,
     started: Instant,
     output: Arc<Mutex<Output>>,
 }
 
 impl Process {
-    /// Starts `binary` with a home folder of its own, without a terminal and with nothing on
-    /// standard input.
+    /// Starts `binary` with a home folder of its own, without a terminal. Lines can be written to it
+    /// if `has_input`; otherwise nothing is on standard input.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -59,6 +61,7 @@ impl Process {
         binary: &Path,
         home: &Path,
         arguments: impl IntoIterator<Item = S>,
+        has_input: bool,
     ) -> io::Result<Self> {
         let mut child = Command::new(binary)
             .args(arguments)
@@ -67,7 +70,7 @@ impl Process {
             .env_remove("XDG_DATA_HOME")
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("DBUS_SESSION_BUS_ADDRESS")
-            .stdin(Stdio::null())
+            .stdin(if has_input { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
@@ -78,7 +81,14 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             read(stderr, started, Arc::clone(&output));
         }
-        Ok(Self { child, started, output })
+        Ok(Self { input: child.stdin.take(), child, started, output })
+    }
+
+    /// Writes a line to standard input; without one, or once the process has ended, does nothing.
+    pub fn write_line(&mut self, line: &str) {
+        if let Some(input) = &mut self.input {
+            let _ = writeln!(input, "{line}").and_then(|()| input.flush());
+        }
     }
 
     /// Returns the process id.

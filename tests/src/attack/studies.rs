@@ -263,7 +263,7 @@ pub async fn overload(arena: &Arena) -> anyhow::Result<Outcome> {
     for _ in 0..4 {
         let shell = std::path::Path::new("/bin/sh");
         let home = std::path::Path::new("/tmp");
-        busy.push(Process::start(shell, home, ["-c", "while :; do :; done"])?);
+        busy.push(Process::start(shell, home, ["-c", "while :; do :; done"], false)?);
     }
     if call.connected(SETUP_LIMIT).await.is_none() {
         return Ok(Outcome { passed: false, figure: "not connected".to_owned() });
