@@ -219,8 +219,13 @@ impl PlaneBuffers {
     ///
     /// `chroma` is [`Chroma::Full`], or [`Chroma::HalfLeft`], whose samples are averages weighted
     /// `1 2 1` across and `1 1` down.
-    pub(crate) fn from_rgb(rgb: &[u8], width: usize, height: usize, chroma: Chroma) -> Self {
-        let (kr, kb) = ColorMatrix::Bt601.weights();
+    pub(crate) fn from_rgb(
+        rgb: &[u8],
+        (width, height): (usize, usize),
+        chroma: Chroma,
+        matrix: ColorMatrix,
+    ) -> Self {
+        let (kr, kb) = matrix.weights();
         let fixed = |v: f64| (v * 65536.0).round() as i32;
         let luma = [kr, 1.0 - kr - kb, kb].map(|k| fixed(k * 219.0 / 255.0));
         let to_u = [-kr, kr + kb - 1.0, 1.0 - kb].map(|k| fixed(k / (1.0 - kb) * 112.0 / 255.0));
@@ -322,7 +327,7 @@ mod tests {
         let rgb: Vec<u8> = (0..=255_u32)
             .flat_map(|i| [i as u8, (i * 7 % 256) as u8, (i * 31 % 256) as u8])
             .collect();
-        let planes = PlaneBuffers::from_rgb(&rgb, 16, 16, Chroma::Full);
+        let planes = PlaneBuffers::from_rgb(&rgb, (16, 16), Chroma::Full, ColorMatrix::Bt601);
         let back = view(&planes, 16, 16, Chroma::Full).to_rgb();
         // Rounding costs half a level in each plane, times up to 2.02 for blue.
         assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 2));
@@ -335,7 +340,8 @@ mod tests {
             .flat_map(|y| (0..width).flat_map(move |x| [60 + x * 3, 200 - y * 4, 90 + x + y]))
             .map(|v: usize| v as u8)
             .collect();
-        let planes = PlaneBuffers::from_rgb(&rgb, width, height, Chroma::HalfLeft);
+        let planes =
+            PlaneBuffers::from_rgb(&rgb, (width, height), Chroma::HalfLeft, ColorMatrix::Bt601);
         let back = view(&planes, width, height, Chroma::HalfLeft).to_rgb();
         // Three levels at the border, where a sample is repeated; less inside.
         assert!(back.iter().zip(&rgb).all(|(a, b)| a.abs_diff(*b) <= 4));

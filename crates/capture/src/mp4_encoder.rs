@@ -12,6 +12,7 @@ use openh264::formats::YUVSlices;
 use types::Frame;
 
 use crate::color::{Chroma, PlaneBuffers};
+use crate::color_tags::ColorMatrix;
 use crate::errors::WriteError;
 use crate::mp4_writer::Mp4Writer;
 use crate::part_file::{PartFile, Unfinished};
@@ -67,13 +68,12 @@ impl Mp4Encoder {
                 .collect();
             &padded
         };
-        let planes = PlaneBuffers::from_rgb(rgb, coded_width, coded_height, Chroma::HalfLeft);
+        let size = (coded_width, coded_height);
+        // The tags of the file say so.
+        let planes = PlaneBuffers::from_rgb(rgb, size, Chroma::HalfLeft, ColorMatrix::Bt601);
         let half = coded_width / 2;
-        let source = YUVSlices::new(
-            (&planes.y, &planes.u, &planes.v),
-            (coded_width, coded_height),
-            (coded_width, half, half),
-        );
+        let source =
+            YUVSlices::new((&planes.y, &planes.u, &planes.v), size, (coded_width, half, half));
         let stream =
             self.encoder.encode(&source).map_err(|source| WriteError::Encoder { source })?;
         let layers = (0..stream.num_layers()).filter_map(|i| stream.layer(i)).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read as _, Write};
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, PlaneBuffers, Planes};
-use crate::color_tags::ColorSpace;
+use crate::color_tags::{ColorSpace, ColorTags};
 use crate::errors::ReadError;
 
 /// First bytes of every file.
@@ -71,6 +71,12 @@ impl Y4mHeader {
             full_range,
             length: line.len(),
         })
+    }
+
+    /// Returns the color space: the header gives the range alone.
+    fn color(&self) -> ColorSpace {
+        let tags = ColorTags { full_range: Some(self.full_range), ..ColorTags::default() };
+        tags.space(self.width, self.height)
     }
 
     /// Returns the bytes of the luma plane and of one chroma plane.
@@ -152,7 +158,7 @@ impl<R: BufRead> Y4mReader<R> {
             width,
             height,
             chroma: header.chroma,
-            color: ColorSpace { full_range: header.full_range, ..ColorSpace::default() },
+            color: header.color(),
             depth: 8,
             y,
             u,
@@ -173,7 +179,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the header of a file with full chroma in BT.601 and limited range.
+/// Writes the header of a file with full chroma and limited range.
 pub(crate) fn write_header(
     out: &mut impl Write,
     width: u32,
@@ -183,10 +189,11 @@ pub(crate) fn write_header(
     writeln!(out, "YUV4MPEG2 W{width} H{height} F{fps}:1 Ip A1:1 C444 XCOLORRANGE=LIMITED")
 }
 
-/// Writes one frame with full chroma.
+/// Writes one frame with full chroma, by the matrix that readers take at its size.
 pub(crate) fn write_frame(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
-    let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let planes = PlaneBuffers::from_rgb(frame.rgb(), width, height, Chroma::Full);
+    let matrix = ColorTags::default().space(frame.width(), frame.height()).matrix;
+    let size = (frame.width() as usize, frame.height() as usize);
+    let planes = PlaneBuffers::from_rgb(frame.rgb(), size, Chroma::Full, matrix);
     out.write_all(b"FRAME\n")?;
     [planes.y, planes.u, planes.v].iter().try_for_each(|plane| out.write_all(plane))
 }
@@ -215,6 +222,22 @@ mod tests {
             let parsed = Y4mHeader::parse(format!("YUV4MPEG2 {line}\n").as_bytes());
             let got = parsed.map(|h| (h.width, h.height, h.rate, h.chroma, h.full_range));
             assert_eq!(got, want, "{line}");
+        }
+    }
+
+    #[test]
+    fn colors_of_small_and_large_pictures_survive_the_file() {
+        for side in [64, 720] {
+            let rgb = [200, 60, 20].repeat(side as usize * side as usize);
+            let frame = Frame::new(side, side, MediaTime::ZERO, rgb).expect("a square");
+            let mut file = Vec::new();
+            write_header(&mut file, side, side, 25).expect("memory");
+            write_frame(&mut file, &frame).expect("memory");
+            let mut reader = Y4mReader::new(&file[..], None).expect("memory").expect("header");
+            let back = reader.next_frame().expect("whole").expect("frame");
+            for (got, want) in back.rgb_at(5, 5).into_iter().zip([200_u8, 60, 20]) {
+                assert!(got.abs_diff(want) <= 2, "{side} pixels: {:?}", back.rgb_at(5, 5));
+            }
         }
     }
 
