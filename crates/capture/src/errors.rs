@@ -82,7 +82,7 @@ pub enum UnsupportedVideo {
     #[error("the clip is H.264 with its parameters elsewhere than in the index")]
     Parameters,
     /// The codec or its parameters change within the clip.
-    #[error("the clip changes its format on the way")]
+    #[error("the clip changes its format between pictures")]
     Several,
     /// The edit list shows the clip more often than is sensible.
     #[error("the clip has an edit list of unusual length")]

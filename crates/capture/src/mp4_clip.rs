@@ -229,7 +229,11 @@ impl Mp4Clip {
             return Err(ReadError::Corrupt { at });
         }
         for nal in &nals {
-            self.feed_nal(nal, step_idx).map_err(|()| ReadError::Corrupt { at })?;
+            let fed = self.feed_nal(nal, step_idx);
+            // After a cut, pictures that are not shown may refer to some that are missing.
+            if fed.is_err() && step.is_shown {
+                return Err(ReadError::Corrupt { at });
+            }
         }
         drop(nals);
         self.bytes = bytes;
