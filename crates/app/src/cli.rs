@@ -50,6 +50,9 @@ pub(crate) enum Command {
         /// How much is sent: less data, or more detail and less delay
         #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
         rate: Rate,
+        /// Take what can be read of a clip that is cut short or damaged
+        #[arg(long)]
+        partial: bool,
     },
     /// Render a stream of access units
     Decode {
@@ -108,6 +111,9 @@ pub(crate) enum Command {
         /// Measure rate-distortion curves instead, beside x264, x265, VP9 and AV1; folder for the curves
         #[arg(long, conflicts_with = "report")]
         curve: Option<PathBuf>,
+        /// Take what can be read of a clip that is cut short or damaged
+        #[arg(long)]
+        partial: bool,
     },
     /// Write the 478 landmarks of every frame to a `NumPy` archive
     Track {
@@ -119,6 +125,9 @@ pub(crate) enum Command {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+        /// Take what can be read of a clip that is cut short or damaged
+        #[arg(long)]
+        partial: bool,
     },
     /// List cameras, microphones, speakers and graphics adapters
     Devices,
@@ -206,6 +215,9 @@ pub(crate) struct Enroll {
     /// Write the face and the training state unencrypted
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Take what can be read of a clip that is cut short or damaged
+    #[arg(long)]
+    pub(crate) partial: bool,
 }
 
 /// Warning below the help of `call` and `join`.

@@ -85,6 +85,29 @@ fn a_clip_that_is_cut_short_is_refused() {
 }
 
 #[test]
+fn part_of_a_clip_is_taken_only_on_request() {
+    let folder = folder("partial");
+    let clip = folder.join("cut.y4m");
+    let mut bytes = b"YUV4MPEG2 W64 H64 F25:1 Ip A1:1 C444\n".to_vec();
+    for _ in 0..3 {
+        bytes.extend_from_slice(b"FRAME\n");
+        bytes.extend(std::iter::repeat_n(120, 64 * 64 * 3));
+    }
+    bytes.truncate(bytes.len() - 1);
+    std::fs::write(&clip, bytes).unwrap();
+    let archive = folder.join("out.npz");
+    let args = ["track", clip.to_str().unwrap(), "--landmarks", archive.to_str().unwrap()];
+    fails_with(&args, "only 2 frames of the clip could be read");
+    fails_with(&args, "--partial");
+    assert!(!archive.exists());
+    let output = feathercall(&[&args[..], &["--partial"]].concat());
+    let [out, told] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(output.status.success(), "{told}");
+    assert!(out.contains("0 of 2 frames"), "{out}");
+    assert_eq!(told.matches("warning: only 2 frames").count(), 1, "{told}");
+}
+
+#[test]
 fn a_clip_without_a_face_is_refused() {
     let folder = folder("no-face");
     let clip = folder.join("grey.y4m");

@@ -113,6 +113,9 @@ fn codec_name(name: &[u8; 4]) -> std::borrow::Cow<'static, str> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
+    /// A clip cannot be read on after `n_frames` frames, which were returned.
+    #[error("only {n_frames} frames of the clip could be read: {source}")]
+    Incomplete { n_frames: u64, source: Box<ReadError> },
     /// The file ends inside frame `at`; all complete frames were returned. Copy the file again.
     #[error("the clip is cut short inside frame {at} of {of}; copy it again")]
     Truncated { at: u64, of: u64 },

@@ -371,7 +371,7 @@ mod tests {
         let source = Source::open(&SourceSpec::Clip(path.clone())).unwrap();
         let mut paced = Paced::start(source);
         while paced.next(Duration::from_secs(20)).is_some() {}
-        assert!(matches!(paced.take_error(), Some(ReadError::Truncated { at: 4, of: 4 })));
+        assert!(matches!(paced.take_error(), Some(ReadError::Incomplete { n_frames: 3, .. })));
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -15,6 +15,7 @@ use crate::errors::{OpenError, ReadError};
 use crate::ffmpeg::FfmpegClip;
 use crate::mp4_clip::Mp4Clip;
 use crate::mp4_reader::{IndexError, read_tracks};
+use crate::partial::Progress;
 use crate::pictures::{PICTURES_FPS, Pictures};
 use crate::y4m::{self, Y4mReader};
 
@@ -60,6 +61,7 @@ impl FromStr for SourceSpec {
 pub struct Source {
     kind: Kind,
     sound: Option<SourceSound>,
+    progress: Progress,
 }
 
 enum Kind {
@@ -105,7 +107,7 @@ impl Source {
                 (kind, sound.map(Box::new).map(SourceSound::Clip))
             }
         };
-        Ok(Self { kind, sound })
+        Ok(Self { kind, sound, progress: Progress::default() })
     }
 
     /// Returns the frame rate, frames per second, rounded.
@@ -137,17 +139,20 @@ impl Source {
     ///
     /// # Errors
     /// If the clip is cut short or damaged, or the camera was lost. All complete frames were
-    /// returned before.
+    /// returned before. [`crate::accept_partial_clips`] makes a clip end there.
     pub fn next_frame(&mut self) -> Result<Option<SquareFrame>, ReadError> {
-        let frame = match &mut self.kind {
-            Kind::Camera(camera) => Some(camera.next_frame()?),
+        if self.progress.has_ended() {
+            return Ok(None);
+        }
+        let read = match &mut self.kind {
+            Kind::Camera(camera) => return Ok(Some(camera.next_frame()?.center_square())),
             Kind::Actor(actor) => return Ok(Some(actor.next_frame())),
-            Kind::Mp4(clip) => clip.next_frame()?,
-            Kind::Y4m(clip) => clip.next_frame()?,
-            Kind::Pictures(clip) => clip.next_frame()?,
-            Kind::Ffmpeg(clip) => clip.next_frame()?,
+            Kind::Mp4(clip) => clip.next_frame(),
+            Kind::Y4m(clip) => clip.next_frame(),
+            Kind::Pictures(clip) => clip.next_frame(),
+            Kind::Ffmpeg(clip) => clip.next_frame(),
         };
-        Ok(frame.map(|f| f.center_square()))
+        self.progress.count(read.map(|frame| frame.map(|frame| frame.center_square())))
     }
 
     /// Reads the next 20 ms of sound (960 samples): the actor's voice, or the AAC track of an MP4

@@ -34,12 +34,12 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
     match command {
         None => window::open(window::Start::Home),
         Some(Command::Demo(args)) => demo::run(&args),
-        Some(Command::Enroll(args)) => enroll::run(args),
+        Some(Command::Enroll(args)) => with_clip(args.partial, || enroll::run(args)),
         Some(Command::Call(args)) => calls::host(args),
         Some(Command::Join(args)) => calls::join(args),
         Some(Command::Rendezvous { listen }) => calls::rendezvous(listen),
-        Some(Command::Encode { clip, face, out, rate }) => {
-            offline::encode(&clip, &face, &out, rate)
+        Some(Command::Encode { clip, face, out, rate, partial }) => {
+            with_clip(partial, || offline::encode(&clip, &face, &out, rate))
         }
         Some(Command::Decode { stream, face, out, resolution, background, fps, yes }) => {
             let options =
@@ -58,7 +58,8 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             loss,
             burst,
             curve,
-        }) => {
+            partial,
+        }) => with_clip(partial, || {
             if let Some(folder) = curve {
                 return evaluate::curves(&clip, &face, frames, &folder, json);
             }
@@ -69,8 +70,10 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             }
             let options = eval::EvalOptions { frames, resolutions, rate };
             evaluate::run(&clip, &face, &options, samples, json, report.as_deref())
+        }),
+        Some(Command::Track { clip, landmarks, json, partial }) => {
+            with_clip(partial, || track::run(&clip, &landmarks, json))
         }
-        Some(Command::Track { clip, landmarks, json }) => track::run(&clip, &landmarks, json),
         Some(Command::Devices) => {
             devices::run();
             Ok(())
@@ -84,4 +87,26 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             bench::run(part, face.as_deref(), stream.as_deref(), samples, json)
         }
     }
+}
+
+/// Runs a command that reads a whole clip. One that cannot be read to its end is an error, unless the
+/// user takes it as it is.
+fn with_clip(is_partial: bool, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if is_partial {
+        capture::accept_partial_clips(|error| eprintln!("warning: {error}"));
+    }
+    run().map_err(|error| {
+        let is_incomplete = error.chain().any(|cause| {
+            let read = match cause.downcast_ref() {
+                Some(call::EncodeStreamError::Read(read)) => Some(read),
+                _ => cause.downcast_ref(),
+            };
+            matches!(read, Some(capture::ReadError::Incomplete { .. }))
+        });
+        if is_incomplete {
+            error.context("the clip cannot be read to its end (--partial takes what can be read)")
+        } else {
+            error
+        }
+    })
 }
