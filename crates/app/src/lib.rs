@@ -20,6 +20,7 @@ mod recorder;
 mod recordings;
 mod render_stats;
 mod standard_input;
+mod stats_file;
 mod termination;
 mod window;
 

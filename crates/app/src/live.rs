@@ -2,23 +2,22 @@
 //! commands alike.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use call::{Call, Command, End, Event, LocalMedia, Stats};
 use face::{Background, FaceModel};
 use serde::Serialize;
 use types::MediaTime;
 
 use crate::cli::{DEFAULT_MAX_FPS, Resolution, Scripted, UserAction};
+use crate::error_line;
 use crate::patience::Patience;
 use crate::recorder::{Recorded, RecorderState};
 use crate::recordings::Recordings;
 use crate::render_stats::{RenderStats, RenderStatsRow};
+use crate::stats_file::StatsFile;
 use crate::termination;
 
 /// Options around a call.
@@ -66,7 +65,7 @@ const HEADLESS_SIDE: u32 = 256;
 pub(crate) struct Live {
     call: Call,
     recordings: Recordings,
-    stats: Option<BufWriter<File>>,
+    stats: Option<StatsFile>,
     /// What went wrong beside the call, for the user.
     troubles: Troubles,
     duration: Option<Duration>,
@@ -122,7 +121,7 @@ struct Troubles {
 
 impl Troubles {
     fn add(&mut self, error: &anyhow::Error) {
-        let line = format!("{error:#}");
+        let line = error_line(error).to_string();
         self.notes.push(format!("{line}; the call goes on"));
         self.failures.push(line);
     }
@@ -134,7 +133,7 @@ impl Live {
     /// # Errors
     /// If the recording or the statistics cannot be written where they are to go.
     pub(crate) fn new(call: Call, options: CallOptions) -> anyhow::Result<Self> {
-        let stats = options.stats.as_deref().map(create).transpose()?;
+        let stats = options.stats.as_deref().map(StatsFile::open).transpose()?;
         let mut troubles = Troubles::default();
         for path in options.record.iter().flat_map(|path| capture::unfinished_recordings(path)) {
             let note = "an earlier recording was interrupted; what there is of it is in";
@@ -287,7 +286,7 @@ impl Live {
         let row =
             StatsRow::new(elapsed, self.call.stats(), side, &mut self.render_stats, recording);
         self.render_stats_row = row.rendering.clone();
-        if let Err(error) = append(&mut self.stats, &row) {
+        if let Some(Err(error)) = self.stats.as_mut().map(|file| file.append(&row)) {
             self.stats = None;
             self.troubles.add(&error);
         }
@@ -381,11 +380,11 @@ impl Live {
         let stats = call.stats();
         drop(call);
         let finished = recordings.finish();
-        failures.extend(finished.errors.iter().map(|error| format!("{error:#}")));
+        failures.extend(finished.errors.iter().map(|error| error_line(error).to_string()));
         if let Some(elapsed) = elapsed {
             let row = StatsRow::new(elapsed, stats.clone(), side, &mut render_stats, finished.row);
-            if let Err(error) = append(&mut file, &row) {
-                failures.push(format!("{error:#}"));
+            if let Some(Err(error)) = file.as_mut().map(|file| file.append(&row)) {
+                failures.push(error_line(&error).to_string());
             }
         }
         CallSummary {
@@ -419,14 +418,4 @@ impl StatsRow {
             recorded_resolution: state.side,
         }
     }
-}
-
-fn append(file: &mut Option<BufWriter<File>>, row: &StatsRow) -> anyhow::Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    let line = serde_json::to_string(row)?;
-    writeln!(file, "{line}").and_then(|()| file.flush()).context("cannot write the statistics")
-}
-
-fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
-    Ok(BufWriter::new(capture::create_private(path)?))
 }

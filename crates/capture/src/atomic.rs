@@ -1,6 +1,6 @@
 //! Files that appear under their name only when complete, and that only their owner reads.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,65 +8,60 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::errors::WriteError;
 use crate::part_name::is_unfinished_clip;
+use crate::place::{PREFIX, SUFFIX, Target, folder_of, is_locked, sync_folder};
 use crate::temporary::Temporary;
-
-/// Parts of temporary names, which are hidden and recognizable: `.feathercall-Xq2f9a.tmp`.
-pub(crate) const PREFIX: &str = ".feathercall-";
-pub(crate) const SUFFIX: &str = ".tmp";
 
 /// Writes a file atomically: readers see the old contents or all of `bytes`, never a part.
 ///
 /// The bytes go to a temporary file in the same folder, reach the disk (`fsync`), and then replace
-/// `path` by a rename. An existing file is overwritten. On Unix only the owner can read and write
-/// the new file (mode 0600), whatever the mode of the one that it replaces.
+/// `path` by a rename. An existing file is overwritten; a symbolic link stays, and the file that it
+/// leads to is written. On Unix only the owner can read and write the new file (mode 0600), whatever
+/// the mode of the one that it replaces. A device or a pipe is written to directly.
 ///
 /// # Errors
 /// [`WriteError::Io`] if the folder is missing or not writable, the disk is full, or `path` is a
 /// folder. No temporary file remains, and an existing file keeps its contents.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let write = || {
-        let mut file = AtomicFile::create(path)?;
-        file.write_all(bytes)?;
-        file.commit()
+    let write = || match Target::of(path)? {
+        Target::Device(device) => File::options().write(true).open(device)?.write_all(bytes),
+        Target::Replaced(target) => {
+            if target.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            let mut file = AtomicFile::create(&target)?;
+            file.write_all(bytes)?;
+            file.commit()
+        }
     };
     write().map_err(WriteError::io(path))
 }
 
-/// Checks that [`write_file`] could write to `path`, to fail before a long computation. Leaves no
-/// file behind.
+/// Opens a file that grows while it is read, such as statistics, or creates it. It keeps its contents
+/// until the caller empties it (`File::set_len`), and nothing else of this program writes it
+/// meanwhile. On Unix only the owner can read and write it (mode 0600), even if it existed with
+/// another mode. Devices and pipes keep their mode.
 ///
 /// # Errors
-/// [`WriteError::Io`] if the folder is missing or not writable, or `path` is a folder.
-pub fn check_writable(path: &Path) -> Result<(), WriteError> {
-    let check = || {
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        AtomicFile::create(path).map(drop)
-    };
-    check().map_err(WriteError::io(path))
-}
-
-/// Creates or empties a file that grows while it is read, such as statistics. On Unix only the
-/// owner can read and write it (mode 0600), even if it existed with another mode. Devices and pipes
-/// keep their mode.
-///
-/// # Errors
-/// [`WriteError::Io`] if the folder is missing or not writable, or `path` is a folder.
-pub fn create_private(path: &Path) -> Result<File, WriteError> {
-    let create = || {
+/// [`WriteError::Io`] if the folder is missing or not writable, `path` is a folder, or another program
+/// is writing it.
+pub fn open_private(path: &Path) -> Result<File, WriteError> {
+    let open = || {
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path)?;
+        // On other systems a lock would keep readers out.
         #[cfg(unix)]
         if file.metadata()?.is_file() {
+            if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+                return Err(io::ErrorKind::ResourceBusy.into());
+            }
             file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         }
         Ok(file)
     };
-    create().map_err(WriteError::io(path))
+    open().map_err(WriteError::io(path))
 }
 
 /// Creates a folder of the program's own with its parents. On Unix the folders that are created
@@ -109,12 +104,6 @@ pub fn abandoned_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(abandoned)
 }
 
-/// Returns whether a running program holds the lock of a temporary file or folder.
-pub(crate) fn is_locked(path: &Path) -> bool {
-    let lock = File::open(path).map(|file| file.try_lock());
-    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
-}
-
 /// File under a temporary name. [`AtomicFile::commit`] moves it to its final path, dropping removes
 /// it. It is locked meanwhile, which tells it from what a crash left behind.
 pub(crate) struct AtomicFile {
@@ -126,11 +115,7 @@ pub(crate) struct AtomicFile {
 impl AtomicFile {
     /// Creates the temporary file beside `path`.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        let file = Builder::new()
-            .prefix(PREFIX)
-            .suffix(SUFFIX)
-            .tempfile_in(folder_of(path))
-            .map_err(|error| without_temporary_name(&error))?;
+        let file = Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder_of(path))?;
         // Without locks (some network folders) it would only be listed as abandoned.
         let _ = file.as_file().try_lock();
         let temporary = Temporary::new(file.path());
@@ -155,52 +140,36 @@ impl Write for AtomicFile {
     }
 }
 
-/// Returns the folder that contains `path`.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Removes the temporary name, which means nothing to a user, from an error.
-pub(crate) fn without_temporary_name(error: &io::Error) -> io::Error {
-    match error.kind() {
-        kind @ io::ErrorKind::NotFound => io::Error::new(kind, "the folder does not exist"),
-        kind => kind.into(),
-    }
-}
-
-/// Waits until renames in a folder are on the disk. Does nothing on systems other than Unix, which
-/// cannot open folders as files.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::test_clips::Folder;
 
     #[test]
-    fn a_write_replaces_the_file_and_a_failed_write_leaves_everything_as_it_was() {
+    fn a_write_replaces_the_file() {
         let folder = Folder::new("atomic-file");
         let path = folder.join("a.txt");
         write_file(&path, b"first").unwrap();
         write_file(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(folder.names(), ["a.txt"]);
+    }
 
-        let taken = folder.join("taken");
-        fs::create_dir(&taken).unwrap();
-        fs::write(taken.join("mine"), "mine").unwrap();
-        for path in [&taken, &folder.join("missing/b.txt")] {
-            let error = write_file(path, b"third").unwrap_err().to_string();
-            assert!(error.contains(&path.display().to_string()), "{error}");
-            assert!(check_writable(path).is_err());
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_to_and_stays_a_device() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let folder = Folder::new("atomic-device");
+        for (device, link) in [("/dev/null", "null"), ("/dev/full", "full")] {
+            std::os::unix::fs::symlink(device, folder.join(link)).unwrap();
         }
-        assert!(check_writable(&path).is_ok());
-        assert_eq!(folder.names(), ["a.txt", "taken"]);
-        assert_eq!(fs::read(taken.join("mine")).unwrap(), b"mine");
+        write_file(&folder.join("null"), b"gone").unwrap();
+        let error = write_file(&folder.join("full"), b"no room").unwrap_err().to_string();
+        assert!(error.contains("the disk is full"), "{error}");
+        for name in ["null", "full"] {
+            assert!(fs::metadata(folder.join(name)).unwrap().file_type().is_char_device());
+        }
+        assert_eq!(folder.names(), ["full", "null"]);
     }
 
     #[test]
@@ -247,10 +216,14 @@ mod tests {
         write_file(&folder.join("face"), b"new").unwrap();
         fs::write(folder.join("statistics"), "old").unwrap();
         fs::set_permissions(folder.join("statistics"), fs::Permissions::from_mode(0o644)).unwrap();
-        create_private(&folder.join("statistics")).unwrap();
-        create_private(&folder.join("new")).unwrap();
+        let statistics = open_private(&folder.join("statistics")).unwrap();
+        open_private(&folder.join("new")).unwrap();
         assert_eq!(["face", "statistics", "new"].map(mode), [0o600; 3]);
-        assert_eq!(fs::read(folder.join("statistics")).unwrap(), b"", "it was emptied");
+        assert_eq!(fs::read(folder.join("statistics")).unwrap(), b"old", "nobody has emptied it");
+        let second = open_private(&folder.join("statistics")).unwrap_err().to_string();
+        assert!(second.contains("another program is using it"), "{second}");
+        drop(statistics);
+        open_private(&folder.join("statistics")).unwrap();
 
         create_private_folder(&folder.join("data/faces")).unwrap();
         assert_eq!(["data", "data/faces"].map(mode), [0o700; 2]);
@@ -258,7 +231,7 @@ mod tests {
         // A device keeps its mode.
         symlink("/dev/null", folder.join("null")).unwrap();
         let before = mode("null");
-        create_private(&folder.join("null")).unwrap();
+        open_private(&folder.join("null")).unwrap();
         assert_eq!(mode("null"), before);
     }
 }

@@ -1,27 +1,27 @@
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use types::Frame;
 
-use crate::atomic::check_writable;
 use crate::errors::WriteError;
-use crate::mp4_encoder::Mp4Encoder;
-use crate::part_file::{PartFile, PartFolder, Unfinished};
-use crate::pictures::encode_png;
-use crate::y4m;
+use crate::own_clip::is_own_clip;
+use crate::part_file::Unfinished;
+use crate::segment::{Format, Part, RecordingSegment, segment_name};
 
 /// Records frames at a constant rate to a video file or a folder of pictures.
 ///
 /// The file name selects the format: `.mp4` or `.m4v` (H.264, 4:2:0, visually lossless), `.y4m`
 /// (4:4:4, uncompressed), anything else a folder of PNG pictures `000000.png`, `000001.png`, ...
-/// (exact). When the frame size changes, recording continues in a new segment, `name.2.mp4`. A
-/// segment grows as `name.part.mp4`, readable only by its owner. It appears under its name, and
-/// replaces an existing file, once it is complete.
+/// (exact). When the frame size changes, recording continues in a new segment, `name.2.mp4`, or the
+/// next number at which nothing of somebody else would be replaced. A segment grows as
+/// `name.part.mp4`, readable only by its owner. It appears under its name once it is complete, and
+/// replaces what was there at the start, behind symbolic links. If something else has come there
+/// meanwhile, it keeps its temporary name. A folder is replaced only if it is empty.
 ///
 /// [`ClipWriter::record`] is for what happens only once: each second reaches the disk before the
 /// next, an MP4 file can be played at any time, and a segment that is never completed keeps its
-/// temporary name. With [`ClipWriter::create`] such a segment leaves nothing behind.
+/// temporary name. The pictures of a folder reach the disk at the end: a crash of the program loses
+/// none of them, a power cut those that the system has not written yet, usually half a minute. With
+/// [`ClipWriter::create`] such a segment leaves nothing behind.
 ///
 /// In an MP4 file, odd sides are padded by one pixel and sides below 16 pixels to 16; frames may
 /// have at most 3840x2160 pixels in either orientation.
@@ -41,35 +41,18 @@ pub struct ClipWriter {
     fps: u32,
     format: Format,
     unfinished: Unfinished,
+    /// The first segment before its first frame.
+    reserved: Option<Part>,
     segment: Option<RecordingSegment>,
-    n_segments: u32,
+    /// Number of the newest segment, from 1.
+    number: u32,
     finished: Vec<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Format {
-    Mp4,
-    Y4m,
-    Folder,
-}
-
-/// A part of the recording whose frames have one size.
-struct RecordingSegment {
-    /// Width and height, pixels.
-    size: (u32, u32),
-    path: PathBuf,
-    sink: Sink,
-}
-
-enum Sink {
-    Mp4(Box<Mp4Encoder>),
-    Y4m { file: PartFile, fps: u32, n_written: u64 },
-    Pictures { folder: PartFolder, n_written: u64 },
 }
 
 impl ClipWriter {
     /// Prepares a recording of a call at `path` with `fps` frames per second (clamped to 1..=1000).
-    /// It survives a crash, a power cut and a full disk, except for the last second.
+    /// It survives a crash, a power cut and a full disk, except for the last second. Nothing else of
+    /// this program records to `path` meanwhile.
     ///
     /// # Errors
     /// As for [`ClipWriter::create`].
@@ -84,41 +67,25 @@ impl ClipWriter {
     /// the frame size, or when the recording is finished.
     ///
     /// # Errors
-    /// [`WriteError::Io`] if the location is not writable, [`WriteError::NotEmpty`] if `path` is a
-    /// folder with files in it.
+    /// [`WriteError::Io`] if the location is not writable or in use, [`WriteError::NotEmpty`] if `path`
+    /// is a folder with files in it, [`WriteError::NotReplaceable`] if it is an empty folder that cannot
+    /// be replaced, such as the current one.
     pub fn create(path: &Path, fps: u32) -> Result<Self, WriteError> {
         Self::new(path, fps, Unfinished::Removed)
     }
 
     fn new(path: &Path, fps: u32, unfinished: Unfinished) -> Result<Self, WriteError> {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        let format = match extension.to_str() {
-            Some("mp4" | "m4v") => Format::Mp4,
-            Some("y4m") => Format::Y4m,
-            _ => Format::Folder,
-        };
+        let format = Format::of(path);
         // Report a bad location now rather than after the call.
-        if format == Format::Folder {
-            let io = WriteError::io(path);
-            let has_entries = match fs::read_dir(path) {
-                Ok(mut entries) => entries.next().is_some(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                Err(error) => return Err(io(error)),
-            };
-            if has_entries {
-                return Err(WriteError::NotEmpty { path: path.to_owned() });
-            }
-            PartFolder::create(path, Unfinished::Removed).map_err(io)?;
-        } else {
-            check_writable(path)?;
-        }
+        format.check(path)?;
         Ok(Self {
+            reserved: Some(Part::create(path, format, unfinished)?),
             path: path.to_owned(),
             fps: fps.clamp(1, 1000),
             format,
             unfinished,
             segment: None,
-            n_segments: 0,
+            number: 1,
             finished: Vec::new(),
         })
     }
@@ -137,9 +104,7 @@ impl ClipWriter {
         let mut segment = if let Some(segment) = self.segment.take() {
             segment
         } else {
-            self.n_segments += 1;
-            let path = segment_name(&self.path, self.format, self.n_segments);
-            RecordingSegment::create(path, self.format, size, self.fps, self.unfinished)?
+            self.next_segment(size)?
         };
         match segment.push(frame) {
             Ok(()) => {
@@ -148,9 +113,10 @@ impl ClipWriter {
             }
             Err(WriteError::Io { path, source }) if self.unfinished == Unfinished::Kept => {
                 match segment.finish() {
-                    Ok(path) | Err(WriteError::CutShort { path, .. }) => {
-                        Err(WriteError::CutShort { path, source })
-                    }
+                    Ok(path)
+                    | Err(
+                        WriteError::CutShort { path, .. } | WriteError::Kept { part: path, .. },
+                    ) => Err(WriteError::CutShort { path, source }),
                     Err(_) => Err(WriteError::Io { path, source }),
                 }
             }
@@ -162,10 +128,27 @@ impl ClipWriter {
     /// pushed.
     ///
     /// # Errors
-    /// If the last segment cannot be written, or only in part. Earlier segments are kept.
+    /// If the last segment cannot be written, or only in part, or keeps its temporary name
+    /// ([`WriteError::Kept`]). Earlier segments are kept.
     pub fn finish(mut self) -> Result<Vec<PathBuf>, WriteError> {
         self.end_segment()?;
         Ok(self.finished)
+    }
+
+    /// Starts the first segment, or the next one for frames of another size.
+    fn next_segment(&mut self, size: (u32, u32)) -> Result<RecordingSegment, WriteError> {
+        if let Some(part) = self.reserved.take() {
+            return RecordingSegment::create(self.path.clone(), part, self.format, size, self.fps);
+        }
+        let path = loop {
+            self.number += 1;
+            let path = segment_name(&self.path, self.format, self.number);
+            if path.symlink_metadata().is_err() || is_own_clip(&path) {
+                break path;
+            }
+        };
+        let part = Part::create(&path, self.format, self.unfinished)?;
+        RecordingSegment::create(path, part, self.format, size, self.fps)
     }
 
     fn end_segment(&mut self) -> Result<(), WriteError> {
@@ -176,93 +159,10 @@ impl ClipWriter {
     }
 }
 
-impl RecordingSegment {
-    fn create(
-        path: PathBuf,
-        format: Format,
-        size: (u32, u32),
-        fps: u32,
-        unfinished: Unfinished,
-    ) -> Result<Self, WriteError> {
-        let io = WriteError::io(&path);
-        let sink = match format {
-            Format::Mp4 => Sink::Mp4(Box::new(Mp4Encoder::new(&path, size, fps, unfinished)?)),
-            Format::Y4m => {
-                let mut file = PartFile::create(&path, unfinished).map_err(&io)?;
-                let mut header = Vec::new();
-                y4m::write_header(&mut header, size.0, size.1, fps)
-                    .and_then(|()| file.append(&header))
-                    .map_err(&io)?;
-                Sink::Y4m { file, fps, n_written: 0 }
-            }
-            Format::Folder => {
-                let folder = PartFolder::create(&path, unfinished).map_err(&io)?;
-                Sink::Pictures { folder, n_written: 0 }
-            }
-        };
-        Ok(Self { size, path, sink })
-    }
-
-    fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
-        let written = match &mut self.sink {
-            Sink::Mp4(encoder) => encoder.push(frame)?,
-            Sink::Y4m { file, fps, n_written } => {
-                let mut bytes = Vec::new();
-                *n_written += 1;
-                let is_second = n_written.is_multiple_of(u64::from(*fps));
-                y4m::write_frame(&mut bytes, frame)
-                    .and_then(|()| file.append(&bytes))
-                    .and_then(|()| if is_second { file.sync() } else { Ok(()) })
-            }
-            Sink::Pictures { folder, n_written } => {
-                let png = encode_png(frame)
-                    .map_err(|source| WriteError::Picture { path: self.path.clone(), source })?;
-                let name = format!("{n_written:06}.png");
-                *n_written += 1;
-                folder.write(&name, &png)
-            }
-        };
-        written.map_err(WriteError::io(&self.path))
-    }
-
-    fn finish(self) -> Result<PathBuf, WriteError> {
-        let committed = match self.sink {
-            Sink::Mp4(encoder) => encoder.finish(),
-            Sink::Y4m { file, .. } => file.commit().map(Ok),
-            Sink::Pictures { folder, .. } => folder.commit().map(Ok),
-        };
-        match committed {
-            Ok(Ok(())) => Ok(self.path),
-            Ok(Err(source)) => Err(WriteError::CutShort { path: self.path, source }),
-            Err(source) => Err(WriteError::Io { path: self.path, source }),
-        }
-    }
-}
-
-/// Returns the name of segment `number`, counted from 1: `call.mp4`, `call.2.mp4`, ...; for folders `call`,
-/// `call.2`, ...
-fn segment_name(path: &Path, format: Format, number: u32) -> PathBuf {
-    if number == 1 {
-        return path.to_owned();
-    }
-    let mut name = match format {
-        Format::Folder => path.file_name(),
-        _ => path.file_stem(),
-    }
-    .unwrap_or_default()
-    .to_owned();
-    name.push(format!(".{number}"));
-    if format != Format::Folder
-        && let Some(extension) = path.extension()
-    {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::test_clips::{Folder, all_frames, picture, read, rms_difference};
 
@@ -362,12 +262,42 @@ mod tests {
             drop(writer);
             assert_eq!(folder.names(), [""; 0], "{name}");
         }
-        assert!(
-            ClipWriter::create(&folder.join("a.mp4"), 25).unwrap().finish().unwrap().is_empty()
-        );
+        for name in ["a.mp4", "a"] {
+            let writer = ClipWriter::record(&folder.join(name), 25).unwrap();
+            assert!(writer.finish().unwrap().is_empty());
+            assert_eq!(folder.names(), [""; 0], "{name}");
+        }
         let lost = ClipWriter::create(&folder.join("no/such/folder/a.mp4"), 25);
         assert!(matches!(lost, Err(WriteError::Io { .. })));
         fs::write(folder.join("note"), "mine").unwrap();
         assert!(matches!(ClipWriter::create(&folder.0, 25), Err(WriteError::NotEmpty { .. })));
+        for path in [".", "/", ".."] {
+            let refused = ClipWriter::create(path.as_ref(), 25).err().unwrap();
+            assert!(refused.to_string().contains("name a new one"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_segment_replaces_nothing_of_somebody_else() {
+        let folder = Folder::new("foreign-segments");
+        fs::write(folder.join("call.2.mp4"), "somebody's film").unwrap();
+        fs::create_dir(folder.join("call.2")).unwrap();
+        fs::write(folder.join("call.2/photo.png"), "somebody's photo").unwrap();
+        for (name, names) in
+            [("call.mp4", ["call.mp4", "call.3.mp4"]), ("call", ["call", "call.3"])]
+        {
+            let mut writer = ClipWriter::record(&folder.join(name), 25).unwrap();
+            for (i, side) in [64, 128].into_iter().enumerate() {
+                writer.push(&picture(i as u64, side, side)).unwrap();
+            }
+            assert_eq!(writer.finish().unwrap(), names.map(|name| folder.join(name)));
+        }
+        assert_eq!(fs::read(folder.join("call.2.mp4")).unwrap(), b"somebody's film");
+        // Segments of an earlier recording are replaced.
+        let mut writer = ClipWriter::record(&folder.join("call.mp4"), 25).unwrap();
+        for (i, side) in [64, 32].into_iter().enumerate() {
+            writer.push(&picture(i as u64, side, side)).unwrap();
+        }
+        assert_eq!(writer.finish().unwrap()[1], folder.join("call.3.mp4"));
     }
 }

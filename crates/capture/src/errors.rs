@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use types::FrameError;
 
 use crate::camera::CameraError;
+use crate::place::explained;
 
 /// Why a source could not be opened. Nothing was started; show the message to the user.
 #[expect(missing_docs, reason = "the messages name the fields")]
@@ -140,7 +141,7 @@ pub enum ReadError {
 }
 
 /// Why a file or recording could not be written. No partial file or folder remains, except after
-/// [`WriteError::CutShort`].
+/// [`WriteError::CutShort`] and [`WriteError::Kept`].
 #[expect(missing_docs, reason = "the messages name the fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -151,9 +152,17 @@ pub enum WriteError {
     /// The disk is full, or broken; what was recorded before is in the file or folder `path`.
     #[error("the recording is cut short: {source}; what there is of it is in {}", path.display())]
     CutShort { path: PathBuf, source: io::Error },
-    /// The folder already has files in it. Name another one, or empty it.
-    #[error("cannot record to {}: the folder is not empty", path.display())]
+    /// The recording is complete, but under its temporary name `part`. It did not replace what has
+    /// come to `path` meanwhile, or the system refused.
+    #[error("the recording is in {}, because it cannot become {}: {source}", part.display(), path.display())]
+    Kept { part: PathBuf, path: PathBuf, source: io::Error },
+    /// The folder already has files in it. Name another one.
+    #[error("cannot write to the folder {}: it is not empty; name a new one", path.display())]
     NotEmpty { path: PathBuf },
+    /// A folder of pictures replaces the folder `path` as a whole, which the system does not allow for
+    /// this one.
+    #[error("cannot replace the folder {}; name a new one in it", path.display())]
+    NotReplaceable { path: PathBuf },
     /// Record to `.y4m` or to a folder instead.
     #[error(
         "a {width}x{height} picture is too large for an MP4 recording (3840x2160); record to .y4m or a folder"
@@ -168,9 +177,9 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// Adds the path to an I/O error.
-    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+    /// Adds the path to an I/O error, and what to do about it.
+    pub fn io(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Io { path: path.clone(), source }
+        move |source| Self::Io { source: explained(&path, source), path: path.clone() }
     }
 }

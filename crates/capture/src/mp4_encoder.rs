@@ -1,7 +1,6 @@
 //! H.264 encoding of frames into an MP4 file.
 
 use std::io;
-use std::path::Path;
 
 use openh264::OpenH264API;
 use openh264::encoder::{
@@ -15,7 +14,7 @@ use crate::color::{Chroma, PlaneBuffers};
 use crate::color_tags::ColorMatrix;
 use crate::errors::WriteError;
 use crate::mp4_writer::Mp4Writer;
-use crate::part_file::{PartFile, Unfinished};
+use crate::part_file::PartFile;
 
 /// Quantization parameter, the finest the encoder accepts: 50 dB in luma, so that measurements on a
 /// recording hold for the recorded pictures.
@@ -34,19 +33,17 @@ pub(crate) struct Mp4Encoder {
 }
 
 impl Mp4Encoder {
-    /// Starts a file at `path` for frames of `width` by `height` pixels.
+    /// Starts a file for frames of `width` by `height` pixels.
     pub(crate) fn new(
-        path: &Path,
+        file: PartFile,
         (width, height): (u32, u32),
         fps: u32,
-        unfinished: Unfinished,
     ) -> Result<Self, WriteError> {
         if width.max(height) > MAX_ENCODED.0 || width.min(height) > MAX_ENCODED.1 {
             return Err(WriteError::TooLarge { width, height });
         }
         let encoder = new_encoder(fps)?;
         let [width, height] = [width, height].map(|side| coded(side) as u16);
-        let file = PartFile::create(path, unfinished).map_err(WriteError::io(path))?;
         Ok(Self { encoder, writer: Mp4Writer::new(file, width, height, fps) })
     }
 
@@ -84,7 +81,7 @@ impl Mp4Encoder {
     }
 
     /// Writes the last pictures and the index, and commits the file; see [`Mp4Writer::finish`].
-    pub(crate) fn finish(self) -> io::Result<io::Result<()>> {
+    pub(crate) fn finish(self) -> Result<io::Result<()>, WriteError> {
         self.writer.finish()
     }
 }

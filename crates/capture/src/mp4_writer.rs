@@ -12,6 +12,8 @@
 
 use std::io;
 
+use crate::errors::WriteError;
+use crate::own_clip::HANDLER_NAME;
 use crate::part_file::PartFile;
 
 /// Duration of a frame in units of the track's time scale.
@@ -105,11 +107,10 @@ impl Mp4Writer {
     /// # Errors
     /// The inner error says why the last pictures are missing in a file that is to be kept as it is;
     /// the outer one why there is no file under the final name.
-    pub(crate) fn finish(mut self) -> io::Result<io::Result<()>> {
+    pub(crate) fn finish(mut self) -> Result<io::Result<()>, WriteError> {
         let last = self.write_fragment();
         if !self.file.keeps_what_there_is() || self.reserved_at.is_none() {
-            last?;
-            self.write_index()?;
+            last.and_then(|()| self.write_index()).map_err(|error| self.file.error(error))?;
             self.file.commit()?;
             return Ok(Ok(()));
         }
@@ -228,7 +229,7 @@ impl Mp4Writer {
                         words(b, &[0, 0]);
                         b.extend(b"vide");
                         words(b, &[0, 0, 0]);
-                        b.extend(b"VideoHandler\0");
+                        b.extend(HANDLER_NAME);
                     }));
                     mdia.extend(boxed(*b"minf", |minf| {
                         minf.extend(boxed(*b"vmhd", |b| words(b, &[1, 0, 0])));

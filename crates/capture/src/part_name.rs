@@ -1,8 +1,8 @@
 //! Names of clips that are being written.
 
-use std::fs::{self, File};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use crate::own_clip::is_growing_clip;
 
 /// Returns the temporary name of a clip: `call.part.mp4`, then `call.part-2.mp4`, ...; for a folder
 /// `call.part`.
@@ -34,30 +34,10 @@ pub(crate) fn is_part(path: &Path) -> bool {
     })
 }
 
-/// First bytes of an MP4 file of ours that is being written: its brands, and the room for the header
-/// that makes it complete.
-const GROWING_MP4: &[u8] = b"\0\0\0\x24ftypisom\0\0\x02\0isomiso2iso6avc1mp41\0\0\0\x10free";
-
 /// Returns whether a file or folder is a clip of ours that was not completed, by its name and its
-/// contents: somebody's film may be called `holiday.part-2.mp4`.
+/// contents.
 pub(crate) fn is_unfinished_clip(path: &Path) -> bool {
-    if !is_part(path) {
-        return false;
-    }
-    if path.is_dir() {
-        let Ok(entries) = fs::read_dir(path) else { return false };
-        return entries.flatten().all(|entry| {
-            let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".png"));
-            number.is_some_and(|n| n.len() >= 6 && n.bytes().all(|c| c.is_ascii_digit()))
-        });
-    }
-    let mut start = Vec::new();
-    let limit = GROWING_MP4.len() as u64;
-    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut start));
-    let is_y4m = path.extension().is_some_and(|extension| extension == "y4m");
-    let want: &[u8] = if is_y4m { b"YUV4MPEG2 " } else { GROWING_MP4 };
-    read.is_ok() && start.starts_with(want)
+    is_part(path) && is_growing_clip(path)
 }
 
 #[cfg(test)]

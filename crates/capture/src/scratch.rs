@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tempfile::{Builder, TempDir};
 
-use crate::atomic::{PREFIX, SUFFIX, without_temporary_name};
 use crate::errors::WriteError;
+use crate::place::{PREFIX, SUFFIX};
 
 /// Hidden folder for intermediate files, closed to other users (mode 0700 on Unix) and removed with
 /// its files on drop. What a crash leaves is among [`crate::abandoned_files`].
@@ -27,9 +27,7 @@ impl ScratchFolder {
         builder.prefix(PREFIX).suffix(SUFFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let scratch = builder
-            .tempdir_in(folder)
-            .map_err(|error| WriteError::io(folder)(without_temporary_name(&error)))?;
+        let scratch = builder.tempdir_in(folder).map_err(WriteError::io(folder))?;
         let lock = File::open(scratch.path()).ok().filter(|lock| lock.try_lock().is_ok());
         Ok(Self { folder: scratch, _lock: lock })
     }

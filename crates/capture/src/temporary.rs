@@ -12,6 +12,7 @@ fn all() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 }
 
 /// Entry of a file or folder in the list of temporary ones; dropping it removes the entry.
+#[derive(Debug)]
 pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
