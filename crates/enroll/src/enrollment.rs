@@ -45,7 +45,8 @@ pub struct NotMeasured {
     out: PathBuf,
 }
 
-/// Enrolls a person: trains a face on the source and writes it to [`EnrollOptions::out`].
+/// Enrolls a person: trains a face on the source and writes it to [`EnrollOptions::out`], which no
+/// other enrollment can write meanwhile.
 ///
 /// `on_progress` is called a few times a second and returns whether to go on. Checkpoints go to
 /// [`EnrollOptions::part_path`].
@@ -67,7 +68,10 @@ pub fn enroll(
         SIDES.end(),
         options.side
     );
-    capture::check_writable(&options.part_path())?;
+    let _claim = capture::Claim::take(&options.out)?;
+    for path in [&options.out, &options.part_path()] {
+        capture::check_writable(path)?;
+    }
     let mut clock = BudgetClock::new(options.budget, on_progress);
     let observations = observe(&options, &mut clock)?;
     let plan = FinishPlan::new(&observations, &clock)?;
