@@ -53,6 +53,8 @@ pub(crate) enum Command {
         /// Take what can be read of a clip that is cut short or damaged
         #[arg(long)]
         partial: bool,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Render a stream of access units
     Decode {
@@ -76,6 +78,8 @@ pub(crate) enum Command {
         /// Render more than an hour of video without a question
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Evaluate a face on a clip: picture quality and bit rate
     Eval {
@@ -99,7 +103,7 @@ pub(crate) enum Command {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
-        /// Folder for the report with tables and pictures
+        /// Folder for the report with tables and pictures, which may hold other files
         #[arg(long)]
         report: Option<PathBuf>,
         /// Measure the effect of packet loss instead: the share lost, such as 0.3
@@ -108,12 +112,14 @@ pub(crate) enum Command {
         /// Lose packets in bursts of this length, such as 400ms, instead of independently
         #[arg(long, value_parser = parse_duration, requires = "loss")]
         burst: Option<Duration>,
-        /// Measure rate-distortion curves instead, beside x264, x265, VP9 and AV1; folder for the curves
+        /// Measure rate-distortion curves instead, beside x264, x265, VP9 and AV1; folder for the curves, which may hold other files
         #[arg(long, conflicts_with = "report")]
         curve: Option<PathBuf>,
         /// Take what can be read of a clip that is cut short or damaged
         #[arg(long)]
         partial: bool,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Write the 478 landmarks of every frame to a `NumPy` archive
     Track {
@@ -128,6 +134,8 @@ pub(crate) enum Command {
         /// Take what can be read of a clip that is cut short or damaged
         #[arg(long)]
         partial: bool,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// List cameras, microphones, speakers and graphics adapters
     Devices,
@@ -163,6 +171,15 @@ pub(crate) enum Command {
     },
 }
 
+/// What happens to a file that is where a command writes.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Overwrite {
+    /// Replace any file that is there. Without it only an earlier file of the same kind is replaced,
+    /// made by this program, and only once the new one is complete. A folder must be new or empty
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Duration of the call in seconds
@@ -174,6 +191,8 @@ pub(crate) struct Demo {
     /// Record the call: OUT.mp4, OUT.y4m, or a new folder [default without a window: demo.mp4]
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
 }
 
 #[derive(Debug, Args)]
@@ -218,6 +237,8 @@ pub(crate) struct Enroll {
     /// Take what can be read of a clip that is cut short or damaged
     #[arg(long)]
     pub(crate) partial: bool,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
 }
 
 /// Warning below the help of `call` and `join`.
@@ -319,6 +340,8 @@ pub(crate) struct Peer {
     /// Reach the peer through the TURN servers given alone: it does not learn your address
     #[arg(long)]
     pub(crate) relay_only: bool,
+    #[command(flatten)]
+    pub(crate) overwrite: Overwrite,
 }
 
 #[derive(Debug, Subcommand)]
@@ -338,6 +361,8 @@ pub(crate) enum Model {
         /// The file to write
         #[arg(long)]
         out: PathBuf,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
     /// Encrypt a face file in place
     Encrypt {
@@ -351,6 +376,8 @@ pub(crate) enum Model {
         /// The file to write
         #[arg(long)]
         out: PathBuf,
+        #[command(flatten)]
+        overwrite: Overwrite,
     },
 }
 

@@ -9,6 +9,7 @@ mod output;
 mod cli;
 mod commands;
 mod consent;
+mod destination;
 mod face_files;
 mod face_renderer;
 mod gpu;

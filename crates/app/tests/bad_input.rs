@@ -207,15 +207,17 @@ fn a_stream_that_is_none_is_refused() {
     fails_with(&[&args[..], &[face.to_str().unwrap()]].concat(), "cannot send the stream");
 }
 
+/// A stream of the built-in face with two units, a day apart.
+fn a_day_of_two_units() -> Vec<u8> {
+    let start = b"FCS4\x8f\x3d\xd4\xf2\x55\xa5\xd8\x94";
+    [&start[..], b"\x00\x01u", b"\x80\xc0\xdd\xee\xc1\x02\x01u"].concat()
+}
+
 #[test]
 fn a_short_stream_of_a_long_video_is_not_rendered_without_a_question() {
     let folder = folder("long-streams");
     let stream = folder.join("day.fcs");
-    // Two units of the built-in face, a day apart.
-    let mut bytes = b"FCS4\x8f\x3d\xd4\xf2\x55\xa5\xd8\x94".to_vec();
-    bytes.extend(b"\x00\x01u");
-    bytes.extend(b"\x80\xc0\xdd\xee\xc1\x02\x01u");
-    std::fs::write(&stream, bytes).unwrap();
+    std::fs::write(&stream, a_day_of_two_units()).unwrap();
     let (out, face) = (folder.join("out.y4m"), demo_face());
     let args = ["decode", stream.to_str().unwrap(), "--face", face.to_str().unwrap()];
     let args = [&args[..], &["--out", out.to_str().unwrap()]].concat();
@@ -223,6 +225,30 @@ fn a_short_stream_of_a_long_video_is_not_rendered_without_a_question() {
     // With --yes it is rendered, up to the first unit that does not decode.
     fails_with(&[&args[..], &["--yes"]].concat(), "unit 0 does not decode");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "only the stream");
+}
+
+/// The question needs a terminal, which `script` provides.
+#[cfg(target_os = "linux")]
+#[test]
+fn decode_asks_on_a_terminal_before_hours_of_video() {
+    let folder = folder("long-question");
+    let stream = folder.join("day.fcs");
+    std::fs::write(&stream, a_day_of_two_units()).unwrap();
+    let program = env!("CARGO_BIN_EXE_feathercall");
+    let face = demo_face().canonicalize().unwrap();
+    let line = format!("{program} decode day.fcs --face {} --out out.y4m", face.display());
+    for (answer, says) in [("n", "nothing was rendered"), ("y", "unit 0 does not decode")] {
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).current_dir(&folder);
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        script.stdin.as_ref().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
+        let output = script.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains("24:00:00 of video, 2160001 pictures; render them all?"), "{told}");
+        assert!(told.contains(says), "{told}");
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "only the stream");
+    }
 }
 
 #[test]

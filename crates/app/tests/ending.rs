@@ -5,7 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "whatever fails here is a failed test")]
 #![expect(clippy::disallowed_methods, reason = "other processes take their time")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -225,7 +226,8 @@ fn an_interrupted_decode_leaves_nothing_behind() {
     let args = ["decode", stream.to_str().unwrap(), "--face", &face, "--fps", "240"];
     let mut decode = feathercall(&args);
     let decode = Running::start(decode.args(["--resolution", "1024", "--out"]).arg(&out));
-    until("pictures are written", || folder.join("out.part.y4m").exists());
+    let has_pictures = || folder.join("out.part.y4m").metadata().is_ok_and(|part| part.len() > 0);
+    until("pictures are written", has_pictures);
     decode.signal("INT");
     let (status, told) = decode.end();
     assert_eq!(status.code(), Some(130), "{told}");
@@ -253,7 +255,7 @@ fn an_interrupted_enrollment_says_how_to_go_on() {
 }
 
 #[test]
-fn a_guest_whose_host_does_not_come_gives_up() {
+fn a_guest_whose_host_does_not_come_gives_up_and_the_service_names_no_room() {
     let mut service = Running::start(&mut feathercall(&["rendezvous", "--listen", "127.0.0.1:0"]));
     let line = service.line_with("listening on");
     let address = line.split_whitespace().last().unwrap().to_owned();
@@ -270,6 +272,16 @@ fn a_guest_whose_host_does_not_come_gives_up() {
     assert!(lines[1].starts_with("feathercall: nobody came within 11 s"), "{told}");
     assert_eq!(lines.len(), 2, "{told}");
 
+    // The log and the metrics of the service name no room.
+    let (_, room) = link.rsplit_once('/').unwrap();
+    let (room, _) = room.split_once('#').unwrap();
+    let mut metrics = String::new();
+    let mut socket = TcpStream::connect(&address).unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    socket.read_to_string(&mut metrics).unwrap();
+    assert!(metrics.contains("200 OK") && !metrics.contains(room), "{metrics}");
     service.signal("TERM");
-    assert_eq!(service.end().0.code(), Some(0));
+    let (status, told) = service.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(!told.contains(room), "{told}");
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "whatever fails here is a failed test")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -163,7 +164,9 @@ fn nobody_is_enrolled_without_consent() {
     assert!(computer.fails(&args, 1).contains("clip.y4m"));
     assert!(!computer.path("me.face").exists());
     // What an enrollment that fails leaves behind is named.
-    fs::write(computer.path("me.face.part"), "training state").unwrap();
+    let header = br#"{"__metadata__":{"fingerprint":"a face"}}"#;
+    let state = [&(header.len() as u64).to_le_bytes()[..], header].concat();
+    fs::write(computer.path("me.face.part"), state).unwrap();
     let told = computer.fails(&args, 1);
     assert!(told.contains("me.face.part") && told.contains("files --remove"), "{told}");
 }
@@ -215,5 +218,47 @@ fn what_was_interrupted_is_listed_and_removed_and_nothing_else() {
         ["running.face.part", "notes.part", "holiday.part-2.mp4", "home/feathercall/faces/Ada.face"]
     {
         assert!(computer.path(kept).exists(), "{kept}");
+    }
+}
+
+/// All files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn the_face_of_a_peer_is_never_written_to_disk() {
+    let (host, guest) = (Computer::new("peer-host"), Computer::new("peer-guest"));
+    let face = host.put_plain_face("me.face");
+    let public = FaceFile::parse(&face).unwrap().public_bytes();
+    let holds_face = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        let pieces = [8, public.len() / 4, public.len() / 2, public.len() - 40];
+        pieces
+            .map(|at| &public[at..at + 32])
+            .into_iter()
+            .any(|piece| bytes.windows(piece.len()).any(|window| window == piece))
+    };
+    assert!(holds_face(&host.path("me.face")), "the test would notice it");
+
+    let args = ["call", "--headless", "--no-audio", "--auto-admit", "--source", "actor"];
+    let mut call = host.feathercall(&args);
+    let mut call = call.args(["--face", "me.face"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut link = String::new();
+    BufReader::new(call.stdout.take().unwrap()).read_line(&mut link).unwrap();
+    fs::create_dir(guest.path("temporary")).unwrap();
+    let mut join = guest.feathercall(&["join", link.trim(), "--headless", "--no-audio"]);
+    join.args(["--duration", "3s", "--resolution", "128", "--record", "call.y4m"]);
+    join.args(["--stats", "stats.jsonl"]).env("TMPDIR", guest.path("temporary"));
+    let Output { status, stderr, .. } = join.output().unwrap();
+    let _ = call.kill();
+    let _ = call.wait();
+    let told = String::from_utf8_lossy(&stderr);
+    assert!(status.success() && told.contains("received the peer's face"), "{told}");
+    let files = files_below(&guest.0);
+    assert!(files.contains(&guest.path("call.y4m")), "{files:?}");
+    for file in files {
+        assert!(!holds_face(&file), "{}", file.display());
     }
 }

@@ -126,6 +126,11 @@ pub struct StreamDecoder {
 }
 
 impl StreamDecoder {
+    /// Returns whether a file begins like a stream of any version.
+    pub fn is_stream(start: &[u8]) -> bool {
+        Stream::is_stream(start)
+    }
+
     /// Longest stream file that is read, bytes: about a week of a face at rate `normal`.
     pub const MAX_BYTES: u64 = 64 << 20;
 

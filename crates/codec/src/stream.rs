@@ -32,6 +32,11 @@ pub enum StreamError {
 }
 
 impl Stream {
+    /// Returns whether a file begins like a stream of any version.
+    pub fn is_stream(start: &[u8]) -> bool {
+        start.starts_with(&MAGIC[..3]) && start.get(3).is_some_and(u8::is_ascii_digit)
+    }
+
     /// Returns the total size of the units, in bytes, without their times and the file header.
     pub fn payload_bytes(&self) -> usize {
         self.units.iter().map(|(_, unit)| unit.as_bytes().len()).sum()

@@ -13,6 +13,9 @@ use crate::clip::ClipReader;
 /// Most frames of one archive: seven hours of video. Beyond 4 GB another format would be needed.
 const MAX_FRAMES: usize = 700_000;
 
+/// Name of the array in the archive.
+const ARRAY: &str = "landmarks.npy";
+
 /// Landmarks of every frame of a clip.
 #[derive(Clone, Debug, Default)]
 pub struct ClipLandmarks {
@@ -39,6 +42,13 @@ impl ClipLandmarks {
         Ok(Self { frames })
     }
 
+    /// Returns whether a file begins like an archive that [`ClipLandmarks::to_npz`] has made.
+    pub fn is_archive(start: &[u8]) -> bool {
+        // A local file header of a ZIP archive has 30 bytes before the name.
+        start.starts_with(b"PK\x03\x04")
+            && start.get(30..).is_some_and(|name| name.starts_with(ARRAY.as_bytes()))
+    }
+
     /// Returns the number of frames of the clip.
     pub fn n_frames(&self) -> usize {
         self.frames.len()
@@ -61,7 +71,7 @@ impl ClipLandmarks {
     pub fn to_npz(&self) -> anyhow::Result<Vec<u8>> {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-        archive.start_file("landmarks.npy", stored)?;
+        archive.start_file(ARRAY, stored)?;
         archive.write_all(&npy_header(self.frames.len()))?;
         for frame in &self.frames {
             let numbers: Vec<u8> = match frame {
@@ -104,7 +114,9 @@ mod tests {
         let found = Landmarks::exact(vec![[1.5; 3]; LANDMARKS]);
         let clip = ClipLandmarks { frames: vec![Some(found), None] };
         assert_eq!((clip.n_frames(), clip.n_found()), (2, 1));
-        let mut archive = zip::ZipArchive::new(Cursor::new(clip.to_npz().unwrap())).unwrap();
+        let bytes = clip.to_npz().unwrap();
+        assert!(ClipLandmarks::is_archive(&bytes) && !ClipLandmarks::is_archive(&bytes[4..]));
+        let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
         let mut npy = Vec::new();
         archive.by_name("landmarks.npy").unwrap().read_to_end(&mut npy).unwrap();
         let text = String::from_utf8_lossy(&npy[..128]).into_owned();

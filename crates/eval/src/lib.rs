@@ -30,6 +30,7 @@ mod clip;
 mod curve;
 mod evaluate;
 mod landmarks;
+mod output_folder;
 mod rate;
 mod report;
 mod score;

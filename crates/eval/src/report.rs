@@ -1,12 +1,13 @@
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use capture::{write_file, write_picture};
 use serde::Serialize;
 use types::{Frame, SquareFrame};
 
+use crate::output_folder::foreign_file;
 use crate::rate::Payload;
 use crate::score::{FrameScore, Jitter, MeanScore};
 
@@ -116,6 +117,16 @@ impl Report {
             line(format!("\n![frame {}: clip, rendered, difference times 4]({name})", pair.index));
         }
         page
+    }
+
+    /// Returns a file in a folder that [`Report::write`] would replace and that belongs to no report;
+    /// `None` if there is none.
+    pub fn foreign_file(folder: &Path) -> Option<PathBuf> {
+        foreign_file(folder, "report.json", "payload_lossy", |name| {
+            let number = name.strip_prefix("frame_").and_then(|rest| rest.strip_suffix(".png"));
+            ["report.md", "report.json", "frames.csv"].contains(&name)
+                || number.is_some_and(|n| n.bytes().all(|digit| digit.is_ascii_digit()))
+        })
     }
 
     /// Writes `report.md`, `report.json`, `frames.csv` and pictures (clip, rendered, difference

@@ -194,6 +194,11 @@ impl FaceFile {
         Ok(file)
     }
 
+    /// Returns whether a file begins like a face file of any version.
+    pub fn is_face(start: &[u8]) -> bool {
+        start.starts_with(MAGIC)
+    }
+
     /// Reads a face file with or without its private part, or a prefix of one that ends with a
     /// layer.
     ///
@@ -201,7 +206,7 @@ impl FaceFile {
     /// If the bytes are not a face file, or one of another version, truncated, damaged, or with
     /// sizes out of bounds. Memory use is bounded for any input.
     pub fn parse(bytes: &[u8]) -> Result<Self, FaceFileError> {
-        if !bytes.starts_with(MAGIC) {
+        if !Self::is_face(bytes) {
             return Err(FaceFileError::NotAFace);
         }
         if bytes.len() > Self::MAX_BYTES {

@@ -2,14 +2,17 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use call::{Call, End, Event, Meeting, RendezvousService, Settings};
+use capture::SourceSpec;
 use types::ErrorLine;
 
 use super::questions::Questions;
 use crate::cli::{Host, Join, Peer};
+use crate::destination::{self, Destination, Kind};
 use crate::face_files;
 use crate::ice_servers;
 use crate::live::{CallOptions, CallSummary, Live};
@@ -88,13 +91,14 @@ pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOptions)> {
+    check_places(peer)?;
     let face = peer.face.as_deref().map(face_files::read).transpose()?;
     if face.is_some() && peer.source.is_none() {
         anyhow::bail!("--face needs --source: camera, actor or a clip that animates it");
     }
     // The actor has a face of its own.
     let face = match (&face, &peer.source) {
-        (None, Some(capture::SourceSpec::Actor)) => Some(face_files::read_or_demo(None)?),
+        (None, Some(SourceSpec::Actor)) => Some(face_files::read_or_demo(None)?),
         (None, Some(_)) => {
             anyhow::bail!("--source needs --face: your own, from `feathercall enroll`")
         }
@@ -129,6 +133,25 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
         max_fps: Some(peer.max_fps),
     };
     Ok((settings, options))
+}
+
+/// Checks where a call writes.
+fn check_places(peer: &Peer) -> anyhow::Result<()> {
+    let stats = |path| Destination { option: "--stats", path, kind: Kind::Statistics };
+    let record = peer.record.as_deref().map(recorded_to);
+    let destinations: Vec<_> = record.into_iter().chain(peer.stats.as_deref().map(stats)).collect();
+    let clip = match &peer.source {
+        Some(SourceSpec::Clip(clip)) => Some(clip),
+        _ => None,
+    };
+    let inputs: Vec<&Path> =
+        peer.face.iter().chain(clip).chain(&peer.ice_servers_from).map(PathBuf::as_path).collect();
+    destination::check(&destinations, &inputs, peer.overwrite.force)
+}
+
+/// Describes a recording.
+pub(super) fn recorded_to(path: &Path) -> Destination<'_> {
+    Destination { option: "--record", path, kind: Kind::Recording }
 }
 
 /// Runs a call without a window until it ends, or until somebody asks the program to. Its questions

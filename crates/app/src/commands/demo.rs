@@ -6,9 +6,10 @@ use std::time::Duration;
 use call::{Call, Settings};
 use capture::SourceSpec;
 
-use super::calls;
+use super::calls::{self, recorded_to};
 use super::questions::Questions;
 use crate::cli::{Demo, Resolution};
+use crate::destination;
 use crate::face_files;
 use crate::live::{CallOptions, Live};
 use crate::window;
@@ -16,6 +17,9 @@ use crate::window;
 /// Runs a call between two peers in this process, in a window or without one.
 pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     let has_window = !args.headless && window::has_display();
+    let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
+    let recording = record.as_deref().map(recorded_to);
+    destination::check(recording.as_slice(), &[], args.overwrite.force)?;
     // No sound without a window.
     let audio = has_window;
     let ours = Settings {
@@ -31,7 +35,6 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     let (host, link) = Call::host(ours)?;
     let guest = Call::join(&link, theirs)?;
     let duration = Duration::from_secs(args.seconds);
-    let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
     let options = CallOptions {
         record,
         resolution: if has_window { Resolution::Auto } else { Resolution::Side(256) },

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use capture::SourceSpec;
 use enroll::{Budget, EnrollOptions, NotMeasured};
 
 use crate::cli::Enroll;
 use crate::consent;
+use crate::destination::{self, Destination, Kind};
 use crate::face_files;
 use crate::progress::ProgressDisplay;
 use crate::termination::{self, Interrupted};
 
 /// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
+    check_places(&args)?;
     let consent = consent::ask(&args.from, args.i_consent)?;
     let own_key = (!args.plain).then(face_files::own_key).transpose()?;
     let (key, key_place) = own_key.unzip();
@@ -71,6 +74,20 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
         None => println!("not encrypted, as asked"),
     }
     Ok(())
+}
+
+/// Checks where the enrollment writes.
+fn check_places(args: &Enroll) -> anyhow::Result<()> {
+    let part = EnrollOptions::new(args.from.clone(), args.out.clone()).part_path();
+    let destinations = [
+        Destination { option: "--out", path: &args.out, kind: Kind::Face },
+        Destination { option: "--out", path: &part, kind: Kind::TrainingState },
+    ];
+    let clip = match &args.from {
+        SourceSpec::Clip(clip) => Some(&**clip),
+        _ => None,
+    };
+    destination::check(&destinations, clip.as_slice(), args.overwrite.force)
 }
 
 /// What to do with the training state of an enrollment that did not end.

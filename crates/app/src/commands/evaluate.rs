@@ -9,9 +9,27 @@ use call::{Loss, Path as NetworkPath, simulate};
 use eval::{Channel, ChannelReport, Curves, EvalOptions};
 use types::Rate;
 
+use crate::destination::{self, Destination, Kind};
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
 use crate::progress::ProgressDisplay;
+
+/// Checks where an evaluation writes, before it begins.
+///
+/// # Errors
+/// As for [`destination::check`].
+pub(super) fn check_folders(
+    clip: &Path,
+    face: &Path,
+    report: Option<&Path>,
+    curves: Option<&Path>,
+    is_forced: bool,
+) -> anyhow::Result<()> {
+    let report = report.map(|path| Destination { option: "--report", path, kind: Kind::Report });
+    let curves = curves.map(|path| Destination { option: "--curve", path, kind: Kind::Curves });
+    let destinations: Vec<_> = report.into_iter().chain(curves).collect();
+    destination::check(&destinations, &[clip, face], is_forced)
+}
 
 /// Evaluates a face on a clip.
 pub(super) fn run(
@@ -34,15 +52,13 @@ pub(super) fn run(
         &mut |stage, share, detail| progress.report(stage, share, detail),
     )?;
     progress.finish();
-    if let Some(folder) = report_folder {
-        report.write(folder)?;
-    }
     if is_json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         println!("{}", report.to_markdown());
     }
-    Ok(())
+    // Last, because a result that cannot be written is still shown.
+    report_folder.map_or(Ok(()), |folder| report.write(folder))
 }
 
 /// Describes the loss of a share of the packets, in bursts of a length or independently.
@@ -133,8 +149,8 @@ pub(super) fn curves(
     }
     if is_json {
         println!("{}", serde_json::to_string(&curves)?);
-        return Ok(());
+    } else {
+        print!("{}", curves.to_markdown());
     }
-    print!("{}", curves.to_markdown());
-    Ok(())
+    curves.write(folder)
 }

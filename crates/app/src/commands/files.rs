@@ -1,13 +1,13 @@
 //! `feathercall files`
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use vault::Content;
 
+use crate::destination::{is_training_state, start_of};
 use crate::face_files;
 
 /// A checkpoint that changed less than this time ago belongs to an enrollment that is running: it is
@@ -104,7 +104,8 @@ fn unfinished_in(folder: &Path) -> io::Result<Vec<Unfinished>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     paths.sort();
     for path in paths {
-        if is_training_state(&path) {
+        let is_part = path.extension().is_some_and(|extension| extension == "part");
+        if is_part && is_training_state(&start_of(&path)) {
             let is_in_use = is_in_use(&path);
             unfinished.push(Unfinished { path, what: TRAINING_STATE, is_in_use });
         }
@@ -119,29 +120,12 @@ fn is_in_use(path: &Path) -> bool {
     modified.is_ok_and(|modified| modified.elapsed().map_or(true, |age| age < IN_USE))
 }
 
-/// Returns whether a file is the training state of an enrollment, encrypted or as earlier versions
-/// wrote it (safetensors with a fingerprint): `ME.face.part`.
-fn is_training_state(path: &Path) -> bool {
-    let is_part = path.extension().is_some_and(|extension| extension == "part");
-    let start = if is_part { start_of(path) } else { Vec::new() };
-    let header = start.get(8..).unwrap_or_default();
-    let is_plain =
-        header.starts_with(b"{") && header.windows(13).any(|key| key == b"\"fingerprint\"");
-    is_plain || vault::sealed_content(&start) == Some(Content::TrainingState)
-}
-
-/// Returns the first bytes of a file; none if it cannot be read.
-fn start_of(path: &Path) -> Vec<u8> {
-    let mut start = Vec::new();
-    match File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start)) {
-        Ok(_) => start,
-        Err(_) => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::time::UNIX_EPOCH;
+
+    use vault::Content;
 
     use super::*;
 

@@ -38,12 +38,26 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Call(args)) => calls::host(args),
         Some(Command::Join(args)) => calls::join(args),
         Some(Command::Rendezvous { listen }) => calls::rendezvous(listen),
-        Some(Command::Encode { clip, face, out, rate, partial }) => {
-            with_clip(partial, || offline::encode(&clip, &face, &out, rate))
+        Some(Command::Encode { clip, face, out, rate, partial, overwrite }) => {
+            with_clip(partial, || offline::encode(&clip, &face, &out, rate, overwrite.force))
         }
-        Some(Command::Decode { stream, face, out, resolution, background, fps, yes }) => {
-            let options =
-                offline::DecodeOptions { resolution, background: &background, fps, is_agreed: yes };
+        Some(Command::Decode {
+            stream,
+            face,
+            out,
+            resolution,
+            background,
+            fps,
+            yes,
+            overwrite,
+        }) => {
+            let options = offline::DecodeOptions {
+                resolution,
+                background: &background,
+                fps,
+                is_agreed: yes,
+                is_forced: overwrite.force,
+            };
             offline::decode(&stream, &face, &out, &options)
         }
         Some(Command::Eval {
@@ -59,9 +73,12 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             burst,
             curve,
             partial,
+            overwrite,
         }) => with_clip(partial, || {
+            let (report, curve) = (report.as_deref(), curve.as_deref());
+            evaluate::check_folders(&clip, &face, report, curve, overwrite.force)?;
             if let Some(folder) = curve {
-                return evaluate::curves(&clip, &face, frames, &folder, json);
+                return evaluate::curves(&clip, &face, frames, folder, json);
             }
             if let Some(share) = loss {
                 let side = resolutions.first().copied().unwrap_or(256);
@@ -69,19 +86,23 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
                 return evaluate::lossy(&clip, &face, frames, side, rate, loss, json);
             }
             let options = eval::EvalOptions { frames, resolutions, rate };
-            evaluate::run(&clip, &face, &options, samples, json, report.as_deref())
+            evaluate::run(&clip, &face, &options, samples, json, report)
         }),
-        Some(Command::Track { clip, landmarks, json, partial }) => {
-            with_clip(partial, || track::run(&clip, &landmarks, json))
+        Some(Command::Track { clip, landmarks, json, partial, overwrite }) => {
+            with_clip(partial, || track::run(&clip, &landmarks, json, overwrite.force))
         }
         Some(Command::Devices) => {
             devices::run();
             Ok(())
         }
         Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
-        Some(Command::Model(Model::Export { face, out })) => model::export(&face, &out),
+        Some(Command::Model(Model::Export { face, out, overwrite })) => {
+            model::export(&face, &out, overwrite.force)
+        }
         Some(Command::Model(Model::Encrypt { face })) => model::encrypt(&face),
-        Some(Command::Model(Model::Decrypt { face, out })) => model::decrypt(&face, &out),
+        Some(Command::Model(Model::Decrypt { face, out, overwrite })) => {
+            model::decrypt(&face, &out, overwrite.force)
+        }
         Some(Command::Files { folders, remove }) => files::run(&folders, remove),
         Some(Command::Bench { part, face, stream, samples, json }) => {
             bench::run(part, face.as_deref(), stream.as_deref(), samples, json)

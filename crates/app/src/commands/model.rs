@@ -5,6 +5,7 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 
 use crate::consent;
+use crate::destination::{self, Destination, Kind};
 use crate::face_files::{self, StoredFace};
 
 /// Prints the sizes, layers and hash of a face file.
@@ -86,12 +87,9 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
 }
 
 /// Writes the public part of a face, which peers receive.
-pub(super) fn export(path: &Path, out: &Path) -> anyhow::Result<()> {
-    let is_same = matches!((path.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    anyhow::ensure!(
-        !is_same,
-        "that would replace the face by its public part, with which nobody can call; choose another --out"
-    );
+pub(super) fn export(path: &Path, out: &Path, is_forced: bool) -> anyhow::Result<()> {
+    let destination = Destination { option: "--out", path: out, kind: Kind::PublicFace };
+    destination::check(&[destination], &[path], is_forced)?;
     let public = face_files::load(path)?.face.public_bytes();
     capture::write_file(out, &public)?;
     println!("{}: {} bytes, the part that peers receive", out.display(), public.len());
@@ -108,7 +106,9 @@ pub(super) fn encrypt(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes an unencrypted copy of a face file.
-pub(super) fn decrypt(path: &Path, out: &Path) -> anyhow::Result<()> {
+pub(super) fn decrypt(path: &Path, out: &Path, is_forced: bool) -> anyhow::Result<()> {
+    let destination = Destination { option: "--out", path: out, kind: Kind::PlainFace };
+    destination::check(&[destination], &[path], is_forced)?;
     let whole = face_files::load(path)?.face.to_bytes();
     capture::write_file(out, &whole)?;
     println!("{}: {} bytes, not encrypted; guard it like your keys", out.display(), whole.len());

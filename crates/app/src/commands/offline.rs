@@ -9,12 +9,21 @@ use types::Rate;
 
 use super::stream::{self, AtRate};
 use crate::cli::Resolution;
+use crate::destination::{self, Destination, Kind};
 use crate::face_files;
 use crate::face_renderer::FaceRenderer;
 use crate::progress::ProgressDisplay;
 
 /// Encodes a clip as a stream of access units.
-pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow::Result<()> {
+pub(super) fn encode(
+    clip: &Path,
+    face: &Path,
+    out: &Path,
+    rate: Rate,
+    is_forced: bool,
+) -> anyhow::Result<()> {
+    let destination = Destination { option: "--out", path: out, kind: Kind::Stream };
+    destination::check(&[destination], &[clip, face], is_forced)?;
     let face = face_files::read(face)?;
     let mut progress = ProgressDisplay::new(false);
     let source = SourceSpec::Clip(clip.to_owned());
@@ -25,11 +34,11 @@ pub(super) fn encode(clip: &Path, face: &Path, out: &Path, rate: Rate) -> anyhow
     })
     .with_context(|| format!("cannot encode {}", clip.display()))?;
     progress.finish();
-    capture::write_file(out, &stream.to_bytes())?;
-    let bytes = stream.payload_bytes();
     let (Some((first, _)), Some((last, _))) = (stream.units.first(), stream.units.last()) else {
         anyhow::bail!("no face was found in {}", clip.display());
     };
+    capture::write_file(out, &stream.to_bytes())?;
+    let bytes = stream.payload_bytes();
     // The last unit counts with the mean interval of the others.
     let span = last.saturating_since(*first).as_secs_f64();
     let seconds = span * stream.units.len() as f64 / (stream.units.len() - 1).max(1) as f64;
@@ -50,6 +59,8 @@ pub(super) struct DecodeOptions<'a> {
     pub(super) fps: u32,
     /// Whether more than an hour of video is rendered without a question.
     pub(super) is_agreed: bool,
+    /// Whether a file of another kind is replaced.
+    pub(super) is_forced: bool,
 }
 
 /// Renders a stream of access units to a video file or a folder of pictures, one picture after
@@ -60,6 +71,8 @@ pub(super) fn decode(
     out: &Path,
     options: &DecodeOptions<'_>,
 ) -> anyhow::Result<()> {
+    let destination = Destination { option: "--out", path: out, kind: Kind::Clip };
+    destination::check(&[destination], &[stream, face], options.is_forced)?;
     let face = face_files::read(face)?;
     let decoder = stream::open(stream, &face)?;
     let n_frames = stream::agreed_length(&decoder, options.fps, options.is_agreed)?;

@@ -4,10 +4,18 @@ use std::path::Path;
 
 use eval::ClipLandmarks;
 
+use crate::destination::{self, Destination, Kind};
 use crate::progress::ProgressDisplay;
 
 /// Writes the landmarks of a clip to a `NumPy` archive.
-pub(super) fn run(clip: &Path, archive: &Path, is_json: bool) -> anyhow::Result<()> {
+pub(super) fn run(
+    clip: &Path,
+    archive: &Path,
+    is_json: bool,
+    is_forced: bool,
+) -> anyhow::Result<()> {
+    let destination = Destination { option: "--landmarks", path: archive, kind: Kind::Landmarks };
+    destination::check(&[destination], &[clip], is_forced)?;
     let mut progress = ProgressDisplay::new(is_json);
     let landmarks = ClipLandmarks::track(clip, &mut |stage, share, detail| {
         progress.report(stage, share, detail);

@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use capture::{ScratchFolder, write_file};
@@ -14,6 +14,7 @@ use super::svg;
 use crate::callbacks::{Paint, Progress};
 use crate::clip::ClipReader;
 use crate::evaluate::{EvalOptions, evaluate};
+use crate::output_folder::foreign_file;
 use crate::score::{MeanScore, Scorer};
 
 /// Sides of the pictures that curves are measured for, pixels.
@@ -23,9 +24,9 @@ impl Curves {
     /// Measures a face at the three rates and, if an `ffmpeg` program is found, x264, x265, VP9 and
     /// AV1 on the same frames, at 256 and 512 pixels, all with the same PSNR and SSIM.
     ///
-    /// Writes `curves.json`, `curves-256.svg` and `curves-512.svg` into `folder`, which is created
-    /// if necessary. The face is measured with tracker and renderer, intermediate features included.
-    /// The other codecs are set as for a call: one key frame at the start, no look-ahead.
+    /// The face is measured with tracker and renderer, intermediate features included. The other
+    /// codecs are set as for a call: one key frame at the start, no look-ahead. Intermediate files go
+    /// to `folder`, which is created if necessary, and are removed.
     ///
     /// # Errors
     /// If the clip cannot be read or shows no face in these frames, if the face file has no sender
@@ -68,12 +69,27 @@ impl Curves {
             Ok(ffmpeg) => curves.measure_encoders(clip, &ffmpeg, folder, progress)?,
             Err(why) => curves.missing.push(format!("x264, x265, VP9, AV1: {why}")),
         }
+        Ok(curves)
+    }
+
+    /// Writes `curves.json`, `curves-256.svg` and `curves-512.svg` into a folder.
+    ///
+    /// # Errors
+    /// If the folder does not exist or cannot be written to.
+    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         for side in SIDES {
-            let picture = svg::plot(&curves, side);
+            let picture = svg::plot(self, side);
             write_file(&folder.join(format!("curves-{side}.svg")), picture.as_bytes())?;
         }
-        write_file(&folder.join("curves.json"), &serde_json::to_vec_pretty(&curves)?)?;
-        Ok(curves)
+        Ok(write_file(&folder.join("curves.json"), &serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// Returns a file in a folder that [`Curves::write`] would replace and that belongs to no curves;
+    /// `None` if there is none.
+    pub fn foreign_file(folder: &Path) -> Option<PathBuf> {
+        foreign_file(folder, "curves.json", "points", |name| {
+            name == "curves.json" || SIDES.iter().any(|side| name == format!("curves-{side}.svg"))
+        })
     }
 
     /// Adds the points of every encoder that `ffmpeg` has.
