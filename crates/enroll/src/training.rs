@@ -50,12 +50,12 @@ pub(crate) struct Trained {
 
 /// Trains until the budget is used up, leaving `reserve` of a time limit to the work that follows.
 ///
-/// Writes a checkpoint every 20 seconds and at the end, and continues from one if
-/// [`EnrollOptions::resume`] is set.
+/// Writes a checkpoint every 20 seconds and at the end, if there is room for one, and continues from
+/// one if [`EnrollOptions::resume`] is set.
 ///
 /// # Errors
-/// If a checkpoint cannot be read or written or belongs to another enrollment, if the training
-/// diverges, or if the progress callback asks to stop.
+/// If a checkpoint cannot be read or belongs to another enrollment, if the training diverges, or if
+/// the progress callback asks to stop; if the checkpoint of a stop cannot be written, that error.
 pub(crate) fn train(
     options: &EnrollOptions,
     observations: &Observations,
@@ -85,11 +85,11 @@ pub(crate) fn train(
         }
         let now = clock.elapsed();
         if now.saturating_sub(saved) >= CHECKPOINT_EVERY {
-            training.write_checkpoint(progress)?;
+            training.try_checkpoint(progress);
             saved = now;
         }
     }
-    training.write_checkpoint(1.0)?;
+    training.try_checkpoint(1.0);
     let Training { trainer, embedding, .. } = training;
     Ok(Trained { model: trainer.model()?, embedding, steps: trainer.adam.steps })
 }
@@ -149,6 +149,12 @@ impl<'a> Training<'a> {
         self.poses.restore(&checkpoint.poses)?;
         self.noise = SplitMix64::new(checkpoint.noise);
         Ok(checkpoint.progress)
+    }
+
+    /// Writes a checkpoint if there is room. Without one the enrollment cannot be resumed, but it can
+    /// still end well: a face file is far smaller.
+    fn try_checkpoint(&self, progress: f32) {
+        let _ = self.write_checkpoint(progress);
     }
 
     fn write_checkpoint(&self, progress: f32) -> anyhow::Result<()> {
@@ -406,6 +412,14 @@ mod tests {
         let before = Embedding::new(&observations, options.seed).unwrap();
         assert_eq!(trained.embedding.values().unwrap(), before.values().unwrap());
         std::fs::remove_file(options.part_path()).unwrap();
+    }
+
+    #[test]
+    fn training_ends_well_where_no_checkpoint_can_be_written() {
+        let options = options(2, "no-checkpoint", false);
+        std::fs::create_dir(options.part_path()).unwrap();
+        assert_eq!(run(&options, &observations()).steps, 2);
+        std::fs::remove_dir(options.part_path()).unwrap();
     }
 
     #[test]
