@@ -22,7 +22,8 @@ pub(crate) struct Recordings {
     path: Option<PathBuf>,
     /// Writes the first recording, until it begins.
     writer: Option<ClipWriter>,
-    n_begun: u32,
+    /// Number of the newest recording, from 1.
+    number: u32,
     /// Whether the peer of now was not recorded yet.
     is_due: bool,
     current: Option<Recorder>,
@@ -62,10 +63,18 @@ impl Recordings {
             n_ending < MAX_ENDING,
             "this guest is not recorded: the recordings of {n_ending} guests before are not rendered yet"
         );
-        self.n_begun += 1;
+        let path = loop {
+            self.number += 1;
+            let path = numbered(path, self.number);
+            // Something of somebody else is not replaced.
+            let is_free = path.symlink_metadata().is_err() || capture::is_own_clip(&path);
+            if self.writer.is_some() || is_free {
+                break path;
+            }
+        };
         let writer = match self.writer.take() {
             Some(writer) => writer,
-            None => ClipWriter::record(&numbered(path, self.n_begun), FPS)?,
+            None => ClipWriter::record(&path, FPS)?,
         };
         self.current = Some(Recorder::start(writer, Arc::clone(model), side)?);
         Ok(())
@@ -181,6 +190,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("recordings-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("call.y4m");
+        let foreign = folder.join("call-2.y4m");
+        std::fs::write(&foreign, "somebody's film").unwrap();
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
         let mut recordings = Recordings::new(Some(path.clone())).unwrap();
         let started = Instant::now();
@@ -197,7 +208,8 @@ mod tests {
         let finished = recordings.finish();
         assert!(finished.errors.is_empty());
         let paths: Vec<_> = finished.recorded.iter().flat_map(|one| &one.paths).collect();
-        assert_eq!(paths, [&path, &folder.join("call-2.y4m")]);
+        assert_eq!(paths, [&path, &folder.join("call-3.y4m")]);
+        assert_eq!(std::fs::read(&foreign).unwrap(), b"somebody's film");
         let n_frames: Vec<_> = finished.recorded.iter().map(|one| one.n_frames).collect();
         assert_eq!(n_frames, [10, 12]);
         std::fs::remove_dir_all(folder).unwrap();
