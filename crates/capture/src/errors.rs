@@ -68,7 +68,7 @@ pub enum OpenError {
 #[non_exhaustive]
 pub enum UnsupportedVideo {
     /// The codec is not H.264; `name` is that of the sample entry.
-    #[error("the clip is {}", codec_name(name))]
+    #[error("the clip is {}", codec_name(*name))]
     Codec { name: [u8; 4] },
     /// H.264 with as many chroma as luma samples.
     #[error("the clip is H.264 with 4:4:4 chroma")]
@@ -94,8 +94,8 @@ pub enum UnsupportedVideo {
 }
 
 /// Returns the usual name of a codec in MP4 files.
-fn codec_name(name: &[u8; 4]) -> std::borrow::Cow<'static, str> {
-    match name {
+fn codec_name(name: [u8; 4]) -> std::borrow::Cow<'static, str> {
+    match &name {
         b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => "HEVC (H.265)".into(),
         b"vvc1" | b"vvi1" => "VVC (H.266)".into(),
         b"av01" => "AV1".into(),

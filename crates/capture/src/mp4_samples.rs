@@ -14,10 +14,12 @@ pub(crate) struct SampleTable {
 /// Parses the sample table in an `stbl` box; `None` if it contradicts itself or the length of the file.
 pub(crate) fn parse_samples(stbl: &[u8], file_length: u64) -> Option<SampleTable> {
     let sizes = Sizes::parse(stbl, file_length)?;
-    let (mut samples, description) = place(stbl, sizes)?;
+    let (mut samples, description) = place(stbl, &sizes)?;
     set_times(stbl, &mut samples)?;
     if let Some(stss) = child(stbl, *b"stss") {
-        samples.iter_mut().for_each(|sample| sample.is_key = false);
+        for sample in &mut samples {
+            sample.is_key = false;
+        }
         for number in stss.get(8..)?.chunks_exact(4) {
             if let Some(sample) = samples.get_mut((be(number) as usize).wrapping_sub(1)) {
                 sample.is_key = true;
@@ -78,7 +80,7 @@ impl<'a> Sizes<'a> {
 }
 
 /// Places the samples in the file by the chunks that hold them.
-fn place(stbl: &[u8], sizes: Sizes<'_>) -> Option<(Vec<Mp4Sample>, Option<u32>)> {
+fn place(stbl: &[u8], sizes: &Sizes<'_>) -> Option<(Vec<Mp4Sample>, Option<u32>)> {
     let chunks: Vec<u64> = match child(stbl, *b"stco") {
         Some(stco) => stco.get(8..)?.chunks_exact(4).map(be).collect(),
         None => child(stbl, *b"co64")?.get(8..)?.chunks_exact(8).map(be).collect(),
@@ -151,8 +153,8 @@ mod tests {
         numbers.iter().flat_map(|n| n.to_be_bytes()).collect()
     }
 
-    fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-        [&(body.len() as u32 + 8).to_be_bytes(), &kind[..], body].concat()
+    fn boxed(kind: &[u8], body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32 + 8).to_be_bytes(), kind, body].concat()
     }
 
     /// A table of four samples in two chunks with the given box of sizes.

@@ -58,7 +58,7 @@ pub(crate) fn steps(track: &Mp4Track) -> Option<Vec<Step>> {
 fn decoding_start(samples: &[Mp4Sample], first: usize, edit: &Edit) -> usize {
     let keys = || samples[..=first].iter().enumerate().rev().filter(|(_, sample)| sample.is_key);
     let early = keys().find(|(_, sample)| sample.shown_at <= edit.media_start);
-    early.or_else(|| keys().last()).map_or(0, |(sample_idx, _)| sample_idx)
+    early.or_else(|| keys().next_back()).map_or(0, |(sample_idx, _)| sample_idx)
 }
 
 #[cfg(test)]

@@ -110,8 +110,8 @@ fn light(transfer: Transfer, signal: f32) -> f32 {
         // BT.2100, table 4.
         Transfer::Pq => {
             let power = signal.powf(1.0 / 78.84375);
-            let ratio = (power - 0.8359375).max(0.0) / (18.8515625 - 18.6875 * power);
-            ratio.powf(1.0 / 0.159_301_757_812_5) * (10_000.0 / WHITE)
+            let ratio = (power - 0.835_937_5).max(0.0) / (18.851_563 - 18.6875 * power);
+            ratio.powf(1.0 / 0.159_301_76) * (10_000.0 / WHITE)
         }
     }
 }

@@ -111,12 +111,12 @@ fn twelve_clips_have_the_colors_of_ffmpeg_to_one_level() {
 }
 
 fn encode(case: &Case, path: &std::path::Path) {
-    let tags: String = ["-color_primaries", "-color_trc", "-colorspace", "-color_range"]
+    let tags: Vec<String> = ["-color_primaries", "-color_trc", "-colorspace", "-color_range"]
         .iter()
         .zip(case.tags.split_whitespace())
-        .map(|(option, tag)| format!("{option} {tag} "))
+        .map(|(option, tag)| format!("{option} {tag}"))
         .collect();
     let width = case.height * 16 / 9 / 2 * 2;
     let input = format!("-f lavfi -i testsrc2=s={width}x{}:r=10:d=0.3,format=gbrp", case.height);
-    make(path, &format!("{input} -vf {} {X264} {tags}", case.filter));
+    make(path, &format!("{input} -vf {} {X264} {}", case.filter, tags.join(" ")));
 }
