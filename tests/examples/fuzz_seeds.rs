@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     sealed_messages(&signals.map(|(_, signal)| signal.to_bytes()))?;
     let secret = || Secret::new(std::array::from_fn(|i| i as u8 * 17));
     let rendezvous =
-        MeetingPoint::Rendezvous { host: "call.example:4433".into(), room: secret().room() };
+        MeetingPoint::Rendezvous { hosts: vec!["call.example:4433".into()], room: secret().room() };
     for (name, meeting_point) in
         [("rendezvous", rendezvous), ("manual", MeetingPoint::Manual { offer: vec![5; 60] })]
     {

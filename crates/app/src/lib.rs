@@ -15,6 +15,7 @@ mod face_renderer;
 mod gpu;
 mod ice_servers;
 mod live;
+mod paste;
 mod patience;
 mod progress;
 mod recorder;

@@ -1,8 +1,8 @@
 //! Lines of standard input for a call that goes on meanwhile.
 
 use std::io::{BufRead as _, Read as _};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 /// Most bytes of a line that are read: more than any answer has (docs/TRANSPORT.md, section 5).
 const MAX_LINE_BYTES: u64 = 20_000;
@@ -34,12 +34,17 @@ pub(crate) struct StandardInput {
 impl StandardInput {
     /// Returns the next line, without its end, if there is one. Does not wait.
     pub(crate) fn poll(&mut self) -> Line {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Returns the next line, without its end, if it comes within `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> Line {
         loop {
-            match self.lines.get_or_insert_with(start).try_recv() {
+            match self.lines.get_or_insert_with(start).recv_timeout(timeout) {
                 Ok((read_at, _)) if self.ignored_until.is_some_and(|until| read_at < until) => {}
                 Ok((_, line)) => return Line::Text(line),
-                Err(TryRecvError::Empty) => return Line::NotYet,
-                Err(TryRecvError::Disconnected) => return Line::End,
+                Err(RecvTimeoutError::Timeout) => return Line::NotYet,
+                Err(RecvTimeoutError::Disconnected) => return Line::End,
             }
         }
     }

@@ -138,7 +138,7 @@ impl Call {
             }
         };
         let invite = Invite {
-            meeting_point: MeetingPoint::Rendezvous { host: public, room },
+            meeting_point: MeetingPoint::Rendezvous { hosts: vec![public], room },
             secret: secret.clone(),
         }
         .to_string();
@@ -166,21 +166,23 @@ impl Call {
         Ok((call, invite))
     }
 
-    /// Joins the call that an invite link leads to.
+    /// Joins the call that an invite link leads to; `invite` is what was pasted, with the text around the
+    /// link.
     ///
     /// # Errors
     /// If the invite is damaged, the rendezvous service cannot be reached, or the face or the
     /// source cannot be used.
     #[expect(clippy::needless_pass_by_value, reason = "a call uses its settings up")]
     pub fn join(invite: &str, settings: Settings) -> Result<Self, StartError> {
-        let invite: Invite = invite.parse()?;
+        let invite = Invite::find(invite)?;
         let runtime = runtime()?;
         let key = invite.secret.room_key();
         let setup = Setup::new(&settings, Role::Guest, invite.secret)?;
         let connection = match invite.meeting_point {
             MeetingPoint::Manual { offer } => Connection::ManualGuest(offer),
-            MeetingPoint::Rendezvous { host, .. } => {
-                let client = runtime.block_on(SignalingClient::enter(&host, key, Role::Guest))?;
+            MeetingPoint::Rendezvous { hosts, .. } => {
+                let enter = SignalingClient::enter(&hosts[0], key, Role::Guest);
+                let client = runtime.block_on(enter)?;
                 Connection::Rendezvous(Box::new(client), None)
             }
         };

@@ -156,7 +156,7 @@ fn a_mistyped_invite_is_refused_at_once() {
     let (_host, mut invite) = Call::host(settings(Meeting::default())).unwrap();
     invite.pop();
     let refused = Call::join(&invite, settings(Meeting::default()));
-    assert!(matches!(refused, Err(StartError::Invite(InviteError::Checksum))));
+    assert!(matches!(refused, Err(StartError::Invite(InviteError::CutOff { .. }))));
 }
 
 /// Returns why no call begins with this source.

@@ -1,19 +1,26 @@
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
 use data_encoding::{BASE64URL_NOPAD, Encoding, Specification};
 use sha2::{Digest, Sha256};
 
+use crate::invite_error::InviteError;
+
 /// Size of the secret of a call, in bytes.
 pub const SECRET_BYTES: usize = 16;
 /// Size of the checksum of an invite or a manual answer, in bytes.
 const CHECK_BYTES: usize = 4;
+/// Characters of the part of a link after `#`: secret and checksum in base 32.
+pub(crate) const KEY_CHARACTERS: usize = (SECRET_BYTES + CHECK_BYTES) * 8 / 5;
 /// Largest size of a link or a manual answer, in bytes: they may contain a sealed offer or answer.
 const MAX_LINK_BYTES: usize = 16 * 1024;
-const SCHEME: &str = "feathercall://";
-const ANSWER_SCHEME: &str = "feathercall-answer:";
-const MANUAL_HOST: &str = "manual";
+/// Most addresses of the meeting point of a link.
+const MAX_HOSTS: usize = 8;
+pub(crate) const SCHEME: &str = "feathercall://";
+pub(crate) const ANSWER_SCHEME: &str = "feathercall-answer:";
+pub(crate) const MANUAL_HOST: &str = "manual";
 
 /// Crockford's base 32: without `i`, `l`, `o` and `u`. Decoding accepts both cases, and `o`, `i`
 /// and `l` for the digits they look like.
@@ -53,42 +60,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a text is not an invite or a manual answer. The message tells the user what to do.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InviteError {
-    /// It does not start with the scheme of an invite.
-    #[error("an invite starts with `feathercall://`; copy the whole link")]
-    NotAnInvite,
-    /// It does not start with the scheme of a manual answer.
-    #[error("an answer starts with `feathercall-answer:`; copy the whole text")]
-    NotAnAnswer,
-    /// There is no `#`, or nothing after it.
-    #[error("the link lacks the key after `#`; copy the whole link")]
-    NoSecret,
-    /// It is longer than 16 KiB.
-    #[error("the link is longer than any invite")]
-    TooLong,
-    /// The meeting point is not `HOST:PORT/ROOM` or `manual/OFFER`.
-    #[error("the part before `#` is not HOST:PORT/ROOM")]
-    BadMeetingPoint,
-    /// The room is not the secret's: another version names rooms in another way.
-    #[error(
-        "this link was made by another version of Feathercall; update both ends and make a new one"
-    )]
-    OtherVersion,
-    /// The checksum does not match.
-    #[error("the link contains a typing error or is incomplete; copy it again")]
-    Checksum,
-}
-
 /// Meeting point of the two peers of a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum MeetingPoint {
     /// A room of a rendezvous service.
     Rendezvous {
-        /// `name:port`, `1.2.3.4:port` or `[::1]:port`.
-        host: String,
+        /// Addresses of the service, at most 8, each `name:port`, `1.2.3.4:port` or `[::1]:port`. The
+        /// first is the most likely to work.
+        hosts: Vec<String>,
         /// Name of the room, [`Secret::room`] of the invite's secret.
         room: String,
     },
@@ -107,8 +86,8 @@ pub enum MeetingPoint {
 /// ```
 /// use transport::{Invite, MeetingPoint, Secret};
 /// let secret = Secret::new([7; 16]);
-/// let host = "10.0.0.2:4000".into();
-/// let meeting_point = MeetingPoint::Rendezvous { host, room: secret.room() };
+/// let hosts = vec!["10.0.0.2:4000".into()];
+/// let meeting_point = MeetingPoint::Rendezvous { hosts, room: secret.room() };
 /// let link = Invite { meeting_point, secret }.to_string();
 /// assert!(link.starts_with("feathercall://10.0.0.2:4000/"));
 /// assert_eq!(link.parse::<Invite>().map(|invite| invite.to_string()), Ok(link));
@@ -124,7 +103,7 @@ pub struct Invite {
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let meeting_point = match &self.meeting_point {
-            MeetingPoint::Rendezvous { host, room } => format!("{host}/{room}"),
+            MeetingPoint::Rendezvous { hosts, room } => format!("{}/{room}", hosts.join(",")),
             MeetingPoint::Manual { offer } => {
                 format!("{MANUAL_HOST}/{}", BASE64URL_NOPAD.encode(offer))
             }
@@ -138,6 +117,7 @@ impl fmt::Display for Invite {
 impl FromStr for Invite {
     type Err = InviteError;
 
+    /// Parses a link that is intact and has no text around it. [`Invite::find`] reads what people paste.
     fn from_str(link: &str) -> Result<Self, InviteError> {
         let link = link.trim();
         if link.len() > MAX_LINK_BYTES {
@@ -162,13 +142,14 @@ impl FromStr for Invite {
                 .map_err(|_| InviteError::BadMeetingPoint)?;
             MeetingPoint::Manual { offer }
         } else {
-            if !is_host(host) {
+            let hosts: Vec<String> = host.split(',').map(str::to_owned).collect();
+            if hosts.len() > MAX_HOSTS || !hosts.iter().all(|host| is_host(host)) {
                 return Err(InviteError::BadMeetingPoint);
             }
             if room != secret.room() {
                 return Err(InviteError::OtherVersion);
             }
-            MeetingPoint::Rendezvous { host: host.to_owned(), room: room.to_owned() }
+            MeetingPoint::Rendezvous { hosts, room: room.to_owned() }
         };
         Ok(Self { meeting_point, secret })
     }
@@ -190,6 +171,7 @@ impl fmt::Display for ManualAnswer {
 impl FromStr for ManualAnswer {
     type Err = InviteError;
 
+    /// Parses an answer that is intact and has no text around it. [`ManualAnswer::find`] reads what people paste.
     fn from_str(text: &str) -> Result<Self, InviteError> {
         let text = text.trim();
         if text.len() > MAX_LINK_BYTES {
@@ -197,22 +179,31 @@ impl FromStr for ManualAnswer {
         }
         let body = strip_scheme(text, ANSWER_SCHEME).ok_or(InviteError::NotAnAnswer)?;
         let mut bytes =
-            BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| InviteError::Checksum)?;
-        let at = bytes.len().checked_sub(CHECK_BYTES).ok_or(InviteError::Checksum)?;
+            BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| InviteError::AnswerChecksum)?;
+        let at = bytes.len().checked_sub(CHECK_BYTES).ok_or(InviteError::AnswerChecksum)?;
         let check = bytes.split_off(at);
         if check != checksum("answer", &bytes) {
-            return Err(InviteError::Checksum);
+            return Err(InviteError::AnswerChecksum);
         }
         Ok(Self(bytes))
     }
 }
 
+/// Whether this is `NAME:PORT` or `[IPV6]:PORT`. An IPv6 address may have a zone.
 fn is_host(host: &str) -> bool {
     let Some((name, port)) = host.rsplit_once(':') else { return false };
-    let is_name_valid = !name.is_empty()
-        && name.len() <= 255
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
-    is_name_valid && port.parse::<u16>().is_ok_and(|port| port > 0)
+    let is_of = |text: &str, marks: &[u8]| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || marks.contains(&b))
+    };
+    let is_name_valid = match name.strip_prefix('[').map(|name| name.strip_suffix(']')) {
+        Some(None) => false,
+        Some(Some(address)) => {
+            let (address, zone) = address.split_once('%').unwrap_or((address, "0"));
+            address.parse::<Ipv6Addr>().is_ok() && is_of(zone, b"-._~%")
+        }
+        None => is_of(name, b"-._"),
+    };
+    is_name_valid && name.len() <= 255 && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
@@ -238,8 +229,10 @@ mod tests {
 
     fn invite() -> Invite {
         let secret = Secret::new(std::array::from_fn(|i| i as u8 * 17));
-        let meeting_point =
-            MeetingPoint::Rendezvous { host: "call.example:4433".into(), room: secret.room() };
+        let meeting_point = MeetingPoint::Rendezvous {
+            hosts: vec!["call.example:4433".into()],
+            room: secret.room(),
+        };
         Invite { meeting_point, secret }
     }
 
@@ -285,11 +278,40 @@ mod tests {
         let old =
             "feathercall://call.example:4433/bkh3h9jtf5b8rpgm#008j4ct4ank7f24snaxwsqfezzvdajc5";
         assert_eq!(old.parse::<Invite>(), Err(InviteError::OtherVersion));
-        let without_port = Invite {
-            meeting_point: MeetingPoint::Rendezvous { host: "no-port".into(), room: "room".into() },
-            ..invite()
+    }
+
+    #[test]
+    fn a_meeting_point_is_up_to_eight_addresses_with_ports() {
+        let link_of = |hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let meeting_point = MeetingPoint::Rendezvous { hosts, room: invite().secret.room() };
+            Invite { meeting_point, ..invite() }
         };
-        assert_eq!(without_port.to_string().parse::<Invite>(), Err(InviteError::BadMeetingPoint));
+        for hosts in [
+            &["10.0.0.2:4000", "[fd00::2]:4000", "my_pc.local:1"][..],
+            &["[fe80::1%eth0]:4000"],
+            &["[fe80::1%25eth0]:65535"],
+            &["a:1"; 8],
+        ] {
+            let invite = link_of(hosts);
+            assert_eq!(invite.to_string().parse(), Ok(invite), "{hosts:?}");
+        }
+        for hosts in [
+            &["no-port"][..],
+            &["a:0"],
+            &["a:65536"],
+            &["a:1", ""],
+            &["a:1", "b"],
+            &["a:b:1"],
+            &["[::1:4000"],
+            &["[10.0.0.2]:4000"],
+            &["[fe80::1%]:4000"],
+            &[":4000"],
+            &["a:1"; 9],
+        ] {
+            let link = link_of(hosts).to_string();
+            assert_eq!(link.parse::<Invite>(), Err(InviteError::BadMeetingPoint), "{link}");
+        }
     }
 
     #[test]

@@ -34,10 +34,13 @@ mod concealment;
 mod content_hash;
 mod control;
 mod invite;
+mod invite_error;
+mod invite_finder;
 mod jitter_buffer;
 mod model_transfer;
 mod packet;
 mod packetizer;
+mod pasted_text;
 mod playout;
 mod resume_token;
 mod room_key;
@@ -51,7 +54,8 @@ pub use control::{
     Admission, Bye, Control, ControlError, MAX_CHAT_BYTES, MAX_CHUNK_BYTES, MAX_CONTROL_BYTES,
     MAX_NAME_BYTES, VERSION,
 };
-pub use invite::{Invite, InviteError, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret};
+pub use invite::{Invite, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret};
+pub use invite_error::InviteError;
 pub use jitter_buffer::{JitterBuffer, JitterBufferStats, ReceivedUnit};
 pub use model_transfer::{MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError};
 pub use packet::{MAX_PACKET_BYTES, PacketError, ReceiverReport};

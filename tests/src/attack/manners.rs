@@ -158,7 +158,8 @@ async fn no_host(arena: &Arena) -> anyhow::Result<Outcome> {
         transport::MeetingPoint::Manual { .. } => anyhow::bail!("a manual link"),
     };
     drop(host);
-    invite.meeting_point = transport::MeetingPoint::Rendezvous { host: address.to_string(), room };
+    invite.meeting_point =
+        transport::MeetingPoint::Rendezvous { hosts: vec![address.to_string()], room };
     let mut options = words("--no-video");
     if arena.has_option("--wait") {
         options.extend(words("--wait 15s"));

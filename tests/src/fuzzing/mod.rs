@@ -119,16 +119,19 @@ pub fn sealed_message(bytes: &[u8]) {
     }
 }
 
-/// Parses an invite link, and a well-formed link to an arbitrary meeting point.
+/// Parses an invite link, searches for one, and parses a well-formed link to an arbitrary meeting point.
 pub fn invite(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let found = Invite::find(text);
     if let Ok(invite) = text.parse::<Invite>() {
+        assert_eq!(found.as_ref(), Ok(&invite), "a link that is intact is found");
         assert_eq!(invite.to_string().parse(), Ok(invite), "a link survives printing");
     }
     // Without this the checksum would keep the fuzzer away from the host and the room.
     let secret = Secret::new([7; transport::SECRET_BYTES]);
     let (host, room) = text.split_once('/').unwrap_or((text, "room"));
-    let meeting_point = MeetingPoint::Rendezvous { host: host.to_owned(), room: room.to_owned() };
+    let meeting_point =
+        MeetingPoint::Rendezvous { hosts: vec![host.to_owned()], room: room.to_owned() };
     let link = Invite { meeting_point, secret: secret.clone() };
     let _ = link.to_string().parse::<Invite>();
     let link = Invite { meeting_point: MeetingPoint::Manual { offer: bytes.to_vec() }, secret };
@@ -146,9 +149,12 @@ pub fn seat_proof(bytes: &[u8]) {
     }
 }
 
-/// Parses the answer of a manual call, and a well-formed answer with arbitrary content.
+/// Parses the answer of a manual call, searches for one, and parses a well-formed answer with arbitrary content.
 pub fn manual_answer(bytes: &[u8]) {
-    if let Ok(answer) = std::str::from_utf8(bytes).unwrap_or_default().parse::<ManualAnswer>() {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let found = ManualAnswer::find(text);
+    if let Ok(answer) = text.parse::<ManualAnswer>() {
+        assert_eq!(found.as_ref(), Ok(&answer), "an answer that is intact is found");
         assert_eq!(answer.to_string().parse(), Ok(answer), "an answer survives printing");
     }
     let answer = ManualAnswer(bytes.to_vec());

@@ -1,11 +1,10 @@
 //! `feathercall call`, `join` and `rendezvous`
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use call::{Call, End, Event, Meeting, RendezvousService, Settings};
 use capture::SourceSpec;
 use types::ErrorLine;
@@ -16,11 +15,10 @@ use crate::destination::{self, Destination, Kind};
 use crate::face_files;
 use crate::ice_servers;
 use crate::live::{CallOptions, CallSummary, Live};
+use crate::paste::Paste;
+use crate::standard_input::{Line, StandardInput};
 use crate::termination;
 use crate::window;
-
-/// Most bytes that are read to find a link: more than the longest (docs/TRANSPORT.md, section 5).
-const MAX_LINK_BYTES: u64 = 20_000;
 
 /// Starts a call and waits for the peer.
 pub(super) fn host(args: Host) -> anyhow::Result<()> {
@@ -63,16 +61,30 @@ pub(super) fn join(args: Join) -> anyhow::Result<()> {
     report(&drive(Live::new(call, options)?, questions)?)
 }
 
-/// Reads the invite link from standard input.
+/// Reads a text with the invite link from standard input. A person is asked until it is right.
 fn read_link() -> anyhow::Result<String> {
-    let input = std::io::stdin();
-    if input.is_terminal() {
+    let is_terminal = std::io::stdin().is_terminal();
+    if is_terminal {
         eprintln!("paste the invite link and press Enter:");
     }
-    let mut line = String::new();
-    input.lock().take(MAX_LINK_BYTES).read_line(&mut line).context("cannot read the link")?;
-    anyhow::ensure!(!line.trim().is_empty(), "there is no link on standard input");
-    Ok(line.trim().to_owned())
+    let mut input = StandardInput::default();
+    let mut paste = Paste::new(call::check_invite, is_terminal);
+    let mut is_empty = true;
+    loop {
+        match input.wait(Duration::from_millis(20)) {
+            Line::Text(line) => {
+                is_empty &= line.is_empty();
+                paste.push(&line, Instant::now());
+            }
+            Line::NotYet => match paste.poll(Instant::now()) {
+                Some(Ok(text)) => return Ok(text),
+                Some(Err(error)) => eprintln!("{error}; paste it again:"),
+                None => {}
+            },
+            Line::End if is_empty => anyhow::bail!("there is no link on standard input"),
+            Line::End => return Ok(paste.finish()?),
+        }
+    }
 }
 
 /// Runs the rendezvous service until the program is asked to end.

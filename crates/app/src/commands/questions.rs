@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use call::{Command, Event, QuestionId};
 
+use crate::paste::Paste;
 use crate::standard_input::{Line, StandardInput};
 
 /// Shortest time in which a person can read a question and answer it. What a terminal delivers sooner
@@ -16,8 +17,8 @@ const READING_TIME: Duration = Duration::from_millis(300);
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     input: StandardInput,
-    /// Whether the answer of a manual guest is awaited.
-    wants_answer: bool,
+    /// What was pasted of the answer of a manual guest, while it is awaited.
+    answer: Option<Paste>,
     /// Who asks to join, and the number of that question.
     knock: Option<(QuestionId, String)>,
     /// Whether the call answers by itself.
@@ -38,7 +39,7 @@ impl Questions {
         eprintln!(
             "send this link to your peer, then paste the answer you get back and press Enter:"
         );
-        self.wants_answer = true;
+        self.answer = Some(Paste::new(call::check_answer, self.is_terminal));
     }
 
     /// Asks what an event requires; returns what can be decided without a question.
@@ -62,7 +63,7 @@ impl Questions {
             }
             Event::AnswerRefused => {
                 eprintln!("that is not the answer to this invite; paste the right one:");
-                self.wants_answer = true;
+                self.answer = Some(Paste::new(call::check_answer, self.is_terminal));
             }
             &Event::PeerFaceReplaced { question } => {
                 eprintln!(
@@ -81,15 +82,19 @@ impl Questions {
     /// # Errors
     /// If standard input has ended and a question is open.
     pub(super) fn poll(&mut self) -> anyhow::Result<Option<Command>> {
-        if !self.wants_answer && self.knock.is_none() {
+        if let Some(answer) = &mut self.answer {
+            let command = poll_answer(answer, &mut self.input, Instant::now())?;
+            if command.is_some() {
+                self.answer = None;
+            }
+            return Ok(command);
+        }
+        if self.knock.is_none() {
             return Ok(None);
         }
         let line = match self.input.poll() {
             Line::Text(line) => line,
             Line::NotYet => return Ok(None),
-            Line::End if self.wants_answer => {
-                anyhow::bail!("standard input has ended before the answer of your peer")
-            }
             Line::End => {
                 let name = self.knock.as_ref().map_or("", |(_, name)| name);
                 anyhow::bail!(
@@ -98,14 +103,10 @@ impl Questions {
                 )
             }
         };
-        Ok(self.decide(line))
+        Ok(self.decide(&line))
     }
 
-    fn decide(&mut self, line: String) -> Option<Command> {
-        if self.wants_answer {
-            self.wants_answer = line.is_empty();
-            return (!line.is_empty()).then_some(Command::AcceptAnswer(line));
-        }
+    fn decide(&mut self, line: &str) -> Option<Command> {
         let lets_in = match line.to_ascii_lowercase().as_str() {
             "y" | "yes" => true,
             "n" | "no" => false,
@@ -117,6 +118,30 @@ impl Questions {
         let (question, _) = self.knock.take()?;
         Some(Command::Admit { question, lets_in })
     }
+}
+
+/// Returns the answer of a manual guest, if it is here. What is wrong is said, and asked for again.
+///
+/// # Errors
+/// If standard input has ended without an answer.
+fn poll_answer(
+    answer: &mut Paste,
+    input: &mut StandardInput,
+    now: Instant,
+) -> anyhow::Result<Option<Command>> {
+    match input.poll() {
+        Line::Text(line) => answer.push(&line, now),
+        Line::NotYet => match answer.poll(now) {
+            Some(Ok(text)) => return Ok(Some(Command::AcceptAnswer(text))),
+            Some(Err(error)) => eprintln!("{error}; paste it again:"),
+            None => {}
+        },
+        Line::End => match answer.finish() {
+            Ok(text) => return Ok(Some(Command::AcceptAnswer(text))),
+            Err(error) => anyhow::bail!("standard input has ended, and {error}"),
+        },
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -137,22 +162,41 @@ mod tests {
         // The end of the first one came late.
         questions.note(&Event::KnockWithdrawn { question: QuestionId(1) });
         let answer = Command::Admit { question: QuestionId(2), lets_in: true };
-        assert_eq!(questions.decide("y".to_owned()), Some(answer));
+        assert_eq!(questions.decide("y"), Some(answer));
     }
 
     #[test]
     fn a_line_answers_the_question_that_is_open() {
-        let mut questions = Questions { wants_answer: true, ..Questions::default() };
-        assert_eq!(questions.decide(String::new()), None);
-        let answer = Some(Command::AcceptAnswer("feathercall-answer:x".to_owned()));
-        assert_eq!(questions.decide("feathercall-answer:x".to_owned()), answer);
+        let mut questions = Questions::default();
         for (line, lets_in) in [("y", true), ("YES", true), ("n", false), ("No", false)] {
             questions.note(&knock(7));
-            assert_eq!(questions.decide("perhaps".to_owned()), None);
+            assert_eq!(questions.decide("perhaps"), None);
             let answer = Command::Admit { question: QuestionId(7), lets_in };
-            assert_eq!(questions.decide(line.to_owned()), Some(answer));
+            assert_eq!(questions.decide(line), Some(answer));
             assert_eq!(questions.knock, None);
         }
+    }
+
+    #[test]
+    fn an_answer_may_have_lines_and_a_wrong_one_is_asked_for_again() {
+        let answer = "feathercall-answer:\n> BwcHB-ug6Dk";
+        let (now, pause) = (Instant::now(), Duration::from_secs(1));
+        let (sender, lines) = std::sync::mpsc::channel();
+        let mut input = StandardInput::of(lines);
+        let mut paste = Paste::new(call::check_answer, true);
+        let mut told = Vec::new();
+        for text in ["feathercall://call.example:4433/x#y", "feathercall-answer:BwcHB8", answer] {
+            for line in text.lines() {
+                sender.send((now, line.to_owned())).unwrap();
+            }
+            for i in 0..4 {
+                told.extend(poll_answer(&mut paste, &mut input, now + i * pause).unwrap());
+            }
+        }
+        assert_eq!(told, [Command::AcceptAnswer(answer.to_owned() + "\n")]);
+        drop(sender);
+        let error = poll_answer(&mut paste, &mut input, now).unwrap_err().to_string();
+        assert!(error.starts_with("standard input has ended, and there is no answer"), "{error}");
     }
 
     #[test]

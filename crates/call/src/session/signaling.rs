@@ -228,7 +228,7 @@ impl Session {
     }
 
     fn open_manual_answer(&mut self, text: &str) -> Option<Signal> {
-        let answer = text.parse::<ManualAnswer>().ok()?;
+        let answer = ManualAnswer::find(text).ok()?;
         let mut opened = self.seal.open(&answer.0);
         if opened == Err(OpenError::AnotherPeer) && matches!(self.phase, Phase::Meeting) {
             // The guest has opened the invite again.
