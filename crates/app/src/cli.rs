@@ -248,8 +248,8 @@ const PRIVATE_ARGUMENTS: &str = "Other users of this machine can see arguments. 
 #[derive(Debug, Args)]
 #[command(after_help = PRIVATE_ARGUMENTS)]
 pub(crate) struct Host {
-    /// URL of a rendezvous service [default: run one here, for the local network]
-    #[arg(long, conflicts_with = "manual")]
+    /// Rendezvous service at which to meet [default: run one here, for the local network]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "manual")]
     pub(crate) rendezvous: Option<String>,
     /// Connect without a service: exchange a link and an answer by hand
     #[arg(long)]

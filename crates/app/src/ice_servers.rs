@@ -11,6 +11,9 @@ use call::IceServer;
 /// Environment variable with URLs, separated by white space.
 pub(crate) const VARIABLE: &str = "FEATHERCALL_ICE_SERVERS";
 
+/// What a server looks like, for messages about one that does not.
+const FORM: &str = "write stun:HOST:PORT or turn:USER:PASSWORD@HOST:PORT";
+
 /// Longest file of servers that is read, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 16;
 
@@ -52,10 +55,14 @@ pub(crate) fn collect(
 /// Parses a URL (RFC 7064, RFC 7065); `turn:user:password@host:port` contains credentials.
 fn parse(url: &str) -> anyhow::Result<IceServer> {
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
-    let is_turn = match scheme {
-        "stun" | "stuns" => false,
-        "turn" | "turns" => true,
-        _ => anyhow::bail!("a server begins with stun:, stuns:, turn: or turns:"),
+    let scheme = scheme.to_ascii_lowercase();
+    let is_turn = match &*scheme {
+        "stun" => false,
+        "turn" => true,
+        "stuns" | "turns" => anyhow::bail!(
+            "{scheme}: (TLS) is not supported, only UDP; what passes is encrypted anyway; {FORM}"
+        ),
+        _ => anyhow::bail!("a server begins with stun: or turn:; {FORM}"),
     };
     let (login, address) = match rest.rsplit_once('@') {
         Some((login, address)) => (Some(login), address),
@@ -75,23 +82,27 @@ fn parse(url: &str) -> anyhow::Result<IceServer> {
         is_ipv6.map_or(!host.is_empty() && host.chars().all(is_host), |address| {
             address.parse::<std::net::Ipv6Addr>().is_ok()
         }),
-        "there is no host name or address in it; an IPv6 address stands in brackets"
+        "there is no host name or address in it; an IPv6 address stands in brackets; {FORM}"
     );
     anyhow::ensure!(
         port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0)),
-        "its port is not a number from 1 to 65535"
+        "its port is not a number from 1 to 65535; {FORM}"
     );
     anyhow::ensure!(
-        query.is_none_or(|query| is_turn && ["transport=udp", "transport=tcp"].contains(&query)),
-        "after ? comes transport=udp or transport=tcp, for a TURN server"
+        query != Some("transport=tcp"),
+        "transport=tcp is not supported, only UDP; {FORM}"
+    );
+    anyhow::ensure!(
+        query.is_none_or(|query| is_turn && query == "transport=udp"),
+        "after ? comes nothing but transport=udp, for a TURN server; {FORM}"
     );
     let (username, credential) = match login.map(|login| login.split_once(':')) {
         Some(Some((username, credential))) if is_turn && !username.is_empty() => {
             (username, credential)
         }
         None if !is_turn => ("", ""),
-        _ if is_turn => anyhow::bail!("a TURN server needs credentials: turn:user:password@host"),
-        _ => anyhow::bail!("a STUN server takes no credentials"),
+        _ if is_turn => anyhow::bail!("a TURN server needs a user name and a password; {FORM}"),
+        _ => anyhow::bail!("a STUN server takes no user name and no password; {FORM}"),
     };
     Ok(IceServer {
         url: format!("{scheme}:{address}"),
@@ -110,7 +121,7 @@ mod tests {
             ("stun:stun.example.org:3478", "stun:stun.example.org:3478", "", ""),
             ("stun:192.0.2.1", "stun:192.0.2.1", "", ""),
             ("turn:ada:p@ss:w@host:3478", "turn:host:3478", "ada", "p@ss:w"),
-            ("turns:a:b@h:5349?transport=tcp", "turns:h:5349?transport=tcp", "a", "b"),
+            ("TURN:a:b@h:5349?transport=udp", "turn:h:5349?transport=udp", "a", "b"),
             ("stun:[2001:db8::1]:3478", "stun:[2001:db8::1]:3478", "", ""),
             ("stun:[::1]", "stun:[::1]", "", ""),
         ] {
@@ -135,6 +146,9 @@ mod tests {
             "stun:[::1",
             "stun:a:secret@host",
             "stun:host?transport=udp",
+            "stuns:host",
+            "turns:ada:secret@host:5349",
+            "turn:ada:secret@host?transport=tcp",
             "turn:host",
             "turn:ada@host",
             "turn::secret@host",
@@ -146,6 +160,9 @@ mod tests {
             let error = collect(&[text.to_owned()], None, None).expect_err(text);
             let line = format!("{error:#}");
             assert!(line.starts_with("server 1 of --ice-server: "), "{line}");
+            assert!(line.ends_with(FORM), "{line}");
+            let is_other = text.contains("tcp") || text.contains("uns:") || text.contains("rns:");
+            assert_eq!(line.contains("not supported"), is_other, "{line}");
             assert!(!line.contains("secret"), "{line}");
         }
     }

@@ -145,6 +145,33 @@ fn a_damaged_or_foreign_face_file_is_refused() {
     }
 }
 
+/// An invite to a port on which nobody listens.
+const NOBODY: &str = "feathercall://127.0.0.1:1/6544j2tadb5bpr2t#008j4ct4ank7f24snaxwsqfezy5ww37g";
+
+#[test]
+fn a_guest_that_cannot_meet_its_host_says_why() {
+    let encoded = NOBODY.replace('#', "%23");
+    for link in [NOBODY, &format!("<{encoded}>"), &format!("Here is my link: {NOBODY}.")] {
+        fails_with(&["join", link, "--headless"], "nothing listens at 127.0.0.1:1");
+    }
+    let somewhere = ["call", "--headless", "--rendezvous", "127.0.0.1:1"];
+    fails_with(&somewhere, "nothing listens at 127.0.0.1:1");
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_an_error_at_the_start() {
+    for (option, value, says) in [
+        ("--rendezvous", "wss://calls.example:7300", "cannot be reached by wss://"),
+        ("--rendezvous", "calls.example", "no port"),
+        ("--rendezvous", "calls example:7300", "no name"),
+        ("--ice-server", "turns:a:b@turn.example:5349", "turns: (tls) is not supported"),
+        ("--ice-server", "turn:a:b@turn.example?transport=tcp", "transport=tcp is not supported"),
+        ("--ice-server", "turn.example", "begins with stun: or turn:"),
+    ] {
+        fails_with(&["call", "--headless", option, value], says);
+    }
+}
+
 #[test]
 fn a_link_with_a_typo_is_refused() {
     for link in ["feathercall://127.0.0.1:1/abc#wrong", "https://example.org", ""] {
@@ -163,6 +190,8 @@ fn a_link_comes_from_standard_input_or_the_environment_as_well() {
     };
     failed_with(&with_input(""), "no link on standard input");
     failed_with(&with_input("feathercall://127.0.0.1:1/abc#wrong\n"), "link");
+    let message = format!("Hi!\n> {}\n> {}\n\nSee you", &NOBODY[..40], &NOBODY[40..]);
+    failed_with(&with_input(&message), "nothing listens at 127.0.0.1:1");
     let link = "feathercall://call.example:4433/bkh3h9jtf5b8rpgm#008j4ct4ank7f24snaxwsqfezzvdajc6";
     let mut join = Command::new(env!("CARGO_BIN_EXE_feathercall"));
     join.args(["join", "--headless"]).env("FEATHERCALL_LINK", link);
@@ -184,7 +213,7 @@ fn a_server_with_a_typo_is_refused_at_the_start_without_its_password() {
 
 #[test]
 fn a_failed_call_says_one_line() {
-    fails_with(&["call", "--headless", "--rendezvous", "127.0.0.1:9"], "cannot reach");
+    fails_with(&["call", "--headless", "--rendezvous", "127.0.0.1:9"], "nothing listens at");
     let folder = folder("recording");
     let taken = folder.join("taken.mp4");
     std::fs::create_dir(&taken).unwrap();

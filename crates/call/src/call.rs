@@ -1,6 +1,6 @@
 mod thread;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use track::PersonTracker;
 use transport::{Invite, InviteError, MeetingPoint, Role, Secret};
 use types::{Feature, Rate, SquareFrame};
 
-use crate::addresses::local_address;
+use crate::addresses::published_addresses;
 use crate::certificate::generate_certificate;
 use crate::connection::LinkSettings;
 use crate::driver::{Driver, MAX_INPUTS};
@@ -30,7 +30,8 @@ use crate::rendezvous::{EmbeddedRendezvous, ServeError};
 use crate::session::{Exchange, Input, SessionConfig};
 use crate::settings::{IceServer, LocalMedia, Meeting, Settings};
 use crate::shared::{Shared, lock};
-use crate::signaling_client::{SignalingClient, SignalingError, without_scheme};
+use crate::signaling_client::SignalingClient;
+use crate::signaling_error::SignalingError;
 use crate::sound::SoundEncoder;
 use crate::sound_threads::PlaybackThread;
 use crate::stats::Stats;
@@ -126,19 +127,17 @@ impl Call {
         let (embedded, nearby, public) = match &settings.rendezvous {
             Meeting::Manual => return Self::host_manually(&settings, runtime, secret),
             Meeting::Embedded { listen } => {
-                let listen = listen.unwrap_or(any_port(settings.loopback));
+                let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+                let listen = listen.or(settings.loopback.then_some(loopback));
                 let start = EmbeddedRendezvous::start(listen, room.clone());
                 let embedded = runtime.block_on(start)?;
                 let (nearby, public) = addresses_of(&embedded);
                 (Some(embedded), nearby, public)
             }
-            Meeting::Url(host) => {
-                let host = without_scheme(host).to_owned();
-                (None, host.clone(), host)
-            }
+            Meeting::Service(address) => (None, address.to_connect(), vec![address.to_string()]),
         };
         let invite = Invite {
-            meeting_point: MeetingPoint::Rendezvous { hosts: vec![public], room },
+            meeting_point: MeetingPoint::Rendezvous { hosts: public, room },
             secret: secret.clone(),
         }
         .to_string();
@@ -146,7 +145,7 @@ impl Call {
         invite.parse::<Invite>()?;
         let key = secret.room_key();
         let setup = Setup::new(&settings, Role::Host, secret)?;
-        let client = runtime.block_on(SignalingClient::enter(&nearby, key, Role::Host))?;
+        let client = runtime.block_on(SignalingClient::enter(vec![nearby], key, Role::Host))?;
         let call = setup.start(runtime, Connection::Rendezvous(Box::new(client), embedded))?;
         Ok((call, invite))
     }
@@ -181,8 +180,7 @@ impl Call {
         let connection = match invite.meeting_point {
             MeetingPoint::Manual { offer } => Connection::ManualGuest(offer),
             MeetingPoint::Rendezvous { hosts, .. } => {
-                let enter = SignalingClient::enter(&hosts[0], key, Role::Guest);
-                let client = runtime.block_on(enter)?;
+                let client = runtime.block_on(SignalingClient::enter(hosts, key, Role::Guest))?;
                 Connection::Rendezvous(Box::new(client), None)
             }
         };
@@ -417,21 +415,16 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Returns a free port of every interface, or of loopback alone.
-fn any_port(loopback: bool) -> SocketAddr {
-    let any = if loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-    SocketAddr::new(any.into(), 0)
-}
-
-/// Returns the addresses by which this machine and other machines reach a service, each as
-/// `HOST:PORT`.
-fn addresses_of(service: &EmbeddedRendezvous) -> (String, String) {
+/// Returns the address by which this machine reaches a service inside it, and those by which other
+/// machines may, each as `HOST:PORT`.
+fn addresses_of(service: &EmbeddedRendezvous) -> (String, Vec<String>) {
     let address = service.address();
-    let (mut nearby, mut public) = (address.ip(), address.ip());
-    if address.ip().is_unspecified() {
-        nearby = Ipv4Addr::LOCALHOST.into();
-        public = local_address(address.is_ipv6()).unwrap_or(nearby);
-    }
-    let with_ip = |ip| SocketAddr::new(ip, address.port()).to_string();
-    (with_ip(nearby), with_ip(public))
+    let with_port = |ip: IpAddr| SocketAddr::new(ip, address.port()).to_string();
+    let nearby = match address.ip() {
+        ip if ip == Ipv4Addr::UNSPECIFIED => Ipv4Addr::LOCALHOST.into(),
+        ip if ip == Ipv6Addr::UNSPECIFIED => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let public = published_addresses(address.ip()).into_iter().map(with_port).collect();
+    (with_port(nearby), public)
 }

@@ -1,5 +1,6 @@
 //! The WebRTC connection of one link: two data channels and a sound track.
 
+use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use webrtc::peer_connection::{
 };
 
 use crate::addresses::SocketAddresses;
-use crate::description::{publish_candidate, publish_description};
+use crate::description::{name_wildcard, publish_candidate, publish_description};
 use crate::event::LinkError;
 use crate::link_runtime::{LinkRuntime, Repetitions};
 use crate::random::random;
@@ -99,6 +100,7 @@ pub(crate) struct Connection {
     gathered: watch::Receiver<bool>,
     gather_deadline: Duration,
     loopback: bool,
+    link_local: Option<SocketAddrV6>,
     relay_only: bool,
 }
 
@@ -114,20 +116,20 @@ impl Connection {
         let (messages_in, messages) = mpsc::channel(MAX_MESSAGES);
         let (packets_in, packets) = mpsc::channel(MAX_PACKETS);
         let (gathered_tx, gathered) = watch::channel(false);
+        let addresses = SocketAddresses::choose(settings.loopback);
         let handler = Handler {
             messages: messages_in.clone(),
             packets: packets_in.clone(),
             failures,
             gathered: gathered_tx,
             relay_only: settings.relay_only,
+            link_local: addresses.link_local,
             n_unknown_channels: AtomicUsize::new(0),
             has_sound: AtomicBool::new(false),
         };
         let mut media = MediaEngine::default();
         let opus = RTCRtpCodecParameters { rtp_codec: opus(), payload_type: OPUS_PAYLOAD };
         media.register_codec(opus, RtpCodecKind::Audio)?;
-        let addresses = SocketAddresses::choose(settings.loopback);
-        let has_tcp_relay = settings.ice_servers.iter().any(IceServer::is_tcp);
         let connection = PeerConnectionBuilder::new()
             .with_media_engine(media)
             .with_configuration(
@@ -139,7 +141,7 @@ impl Connection {
             )
             .with_setting_engine(setting_engine(addresses.loopback))
             .with_handler(Arc::new(handler))
-            .with_runtime(LinkRuntime::new(meter, Arc::clone(repetitions), has_tcp_relay))
+            .with_runtime(LinkRuntime::new(meter, Arc::clone(repetitions), addresses.link_local))
             .with_udp_addrs(addresses.bind)
             .with_data_channel_send_buffer_limit(SEND_BUFFER)
             .build()
@@ -170,6 +172,7 @@ impl Connection {
             gathered,
             gather_deadline: settings.gather_deadline,
             loopback: addresses.loopback,
+            link_local: addresses.link_local,
             relay_only: settings.relay_only,
         };
         Ok((created, Events { messages, packets }))
@@ -218,7 +221,7 @@ impl Connection {
         let _ = tokio::time::timeout(self.gather_deadline, gathered).await;
         let full = self.peer.local_description().await;
         let sdp = full.map_or(without_candidates, |full| full.sdp);
-        Ok(publish_description(&sdp, self.relay_only))
+        Ok(name_wildcard(publish_description(&sdp, self.relay_only), self.link_local))
     }
 
     /// Sends a packet, or drops it when the send buffer is full: late features are of no use.
@@ -294,6 +297,7 @@ struct Handler {
     failures: mpsc::Sender<LinkEvent>,
     gathered: watch::Sender<bool>,
     relay_only: bool,
+    link_local: Option<SocketAddrV6>,
     n_unknown_channels: AtomicUsize,
     has_sound: AtomicBool,
 }
@@ -306,6 +310,7 @@ impl PeerConnectionEventHandler for Handler {
             && !candidate.candidate.is_empty()
             && let Some(candidate) = publish_candidate(&candidate.candidate, self.relay_only)
         {
+            let candidate = name_wildcard(candidate, self.link_local);
             let _ = self.messages.try_send(LinkEvent::Candidate(candidate));
         }
     }

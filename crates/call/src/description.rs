@@ -2,7 +2,7 @@
 //! pass through here before anybody uses them.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV6};
 
 /// SHA-256 of a DTLS certificate (RFC 8122 section 5).
 pub(crate) type Fingerprint = [u8; 32];
@@ -82,6 +82,15 @@ pub(crate) fn publish_description(sdp: &str, relay_only: bool) -> String {
         None => Some(format!("{line}\r\n")),
     });
     lines.collect()
+}
+
+/// Returns a description or candidate of a machine with nothing but a link-local address of IPv6: WebRTC
+/// knows the wildcard alone to which the socket is bound.
+pub(crate) fn name_wildcard(text: String, link_local: Option<SocketAddrV6>) -> String {
+    match link_local {
+        Some(address) => text.replace(" :: ", &format!(" {} ", address.ip())),
+        None => text,
+    }
 }
 
 /// Returns one of our own candidates as the peer may see it, or `None` if it may not. The related
@@ -229,6 +238,16 @@ mod tests {
         assert_eq!(publish_description(&sdp, false), sdp);
         let hidden = relay.replace("192.0.2.7 rport 4000", "0.0.0.0 rport 0");
         assert_eq!(publish_description(&sdp, true), description(&[PRINT, &hidden]));
+    }
+
+    #[test]
+    fn a_wildcard_becomes_the_address_that_it_stands_for() {
+        let wildcard = "candidate:1 1 udp 2130706431 :: 4000 typ host".to_owned();
+        assert!(!is_admitted(&wildcard, false));
+        assert_eq!(name_wildcard(wildcard.clone(), None), wildcard);
+        let named = name_wildcard(wildcard, "[fe80::7%3]:0".parse().ok());
+        assert_eq!(named, "candidate:1 1 udp 2130706431 fe80::7 4000 typ host");
+        assert!(is_admitted(&named, false));
     }
 
     #[test]

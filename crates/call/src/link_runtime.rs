@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -29,17 +29,17 @@ pub(crate) struct LinkRuntime {
     tokio: TokioRuntime,
     meter: Arc<WireMeter>,
     repetitions: Arc<Repetitions>,
-    /// Whether TCP connections may be made: a relay of this end is reached by TCP.
-    has_tcp_relay: bool,
+    /// Address whose scope all link-local addresses of IPv6 have.
+    link_local: Option<SocketAddrV6>,
 }
 
 impl LinkRuntime {
     pub(crate) fn new(
         meter: Arc<WireMeter>,
         repetitions: Arc<Repetitions>,
-        has_tcp_relay: bool,
+        link_local: Option<SocketAddrV6>,
     ) -> Arc<Self> {
-        Arc::new(Self { tokio: TokioRuntime, meter, repetitions, has_tcp_relay })
+        Arc::new(Self { tokio: TokioRuntime, meter, repetitions, link_local })
     }
 }
 
@@ -140,7 +140,8 @@ impl Runtime for LinkRuntime {
         let inner = self.tokio.wrap_udp_socket(socket)?;
         let (meter, repetitions) = (Arc::clone(&self.meter), Arc::clone(&self.repetitions));
         let mut sockets = lock(&self.repetitions.sockets);
-        let socket = Arc::new(LinkSocket { inner, index: sockets.len(), meter, repetitions });
+        let (index, scope) = (sockets.len(), self.link_local.map(|address| address.scope_id()));
+        let socket = Arc::new(LinkSocket { inner, index, scope, meter, repetitions });
         sockets.push(Arc::downgrade(&socket));
         Ok(socket)
     }
@@ -152,14 +153,17 @@ impl Runtime for LinkRuntime {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn connect_tcp(&self, remote: SocketAddr) -> Boxed<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
-        if self.has_tcp_relay {
-            return self.tokio.connect_tcp(remote);
-        }
+    fn connect_tcp(&self, _remote: SocketAddr) -> Boxed<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
         Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
+        // The address of a TURN server comes without the brackets of IPv6.
+        if let Some((address, port)) = host.rsplit_once(':')
+            && let (Ok(address), Ok(port)) = (address.parse::<Ipv6Addr>(), port.parse())
+        {
+            return Box::pin(std::future::ready(Ok(vec![SocketAddr::new(address.into(), port)])));
+        }
         self.tokio.resolve_host(host)
     }
 
@@ -189,6 +193,8 @@ struct LinkSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     /// Place among the sockets of the link.
     index: usize,
+    /// Number of the interface of link-local peers, which WebRTC does not know.
+    scope: Option<u32>,
     meter: Arc<WireMeter>,
     repetitions: Arc<Repetitions>,
 }
@@ -212,7 +218,8 @@ impl LinkSocket {
         cx: &mut Context<'_>,
         transmit: &Transmit<'_>,
     ) -> Poll<io::Result<usize>> {
-        let polled = self.inner.poll_send(cx, transmit);
+        let destination = with_scope(transmit.destination, self.scope);
+        let polled = self.inner.poll_send(cx, &Transmit { destination, ..*transmit });
         if let Poll::Ready(Ok(_)) = polled {
             self.meter.record_sent(transmit);
         }
@@ -241,7 +248,8 @@ impl AsyncUdpSocket for LinkSocket {
     ) -> Poll<io::Result<usize>> {
         let polled = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(n)) = polled {
-            for (meta, buf) in meta.iter().zip(bufs.iter()).take(n) {
+            for (meta, buf) in meta.iter_mut().zip(bufs.iter()).take(n) {
+                meta.addr = with_scope(meta.addr, self.scope.and(Some(0)));
                 self.meter.record_received(meta);
                 self.repetitions.handle_received(&buf[..meta.len], meta.stride);
             }
@@ -256,4 +264,14 @@ impl AsyncUdpSocket for LinkSocket {
     fn max_gro_segments(&self) -> usize {
         self.inner.max_gro_segments()
     }
+}
+
+/// Returns an address with another scope, if it has one and another is given.
+fn with_scope(mut address: SocketAddr, scope: Option<u32>) -> SocketAddr {
+    if let (SocketAddr::V6(v6), Some(scope)) = (&mut address, scope)
+        && v6.ip().is_unicast_link_local()
+    {
+        v6.set_scope_id(scope);
+    }
+    address
 }

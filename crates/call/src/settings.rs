@@ -5,17 +5,19 @@ use capture::SourceSpec;
 use face::FaceFile;
 use types::Rate;
 
+use crate::rendezvous_address::RendezvousAddress;
+
 /// How the two ends find each other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Meeting {
     /// At a rendezvous service inside the host, for peers on one network.
     Embedded {
-        /// Address to listen on. `None` listens on a free port of every interface, or of loopback
-        /// alone under [`Settings::loopback`].
+        /// Address to listen on; a port that is taken is an error. `None` listens on a free port of every
+        /// interface, or of loopback alone under [`Settings::loopback`].
         listen: Option<SocketAddr>,
     },
-    /// At the rendezvous service at `HOST:PORT`, with or without `ws://`.
-    Url(String),
+    /// At the rendezvous service at this address.
+    Service(RendezvousAddress),
     /// Without a service. The invite contains the offer. The guest gets an answer
     /// ([`Event::AnswerReady`](crate::Event::AnswerReady)) and sends it to the host by other means,
     /// such as e-mail; the host enters it
@@ -32,7 +34,7 @@ impl Default for Meeting {
 /// A STUN or TURN server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct IceServer {
-    /// `stun:HOST:PORT` or `turn:HOST:PORT`.
+    /// `stun:HOST:PORT` or `turn:HOST:PORT`: a server that is reached by UDP.
     pub url: String,
     /// User name for a TURN server.
     pub username: String,
@@ -43,16 +45,7 @@ pub struct IceServer {
 impl IceServer {
     /// Returns whether the server relays, and so hides this end's address from the peer.
     pub(crate) fn is_relay(&self) -> bool {
-        ["turn:", "turns:"].iter().any(|scheme| self.has_scheme(scheme))
-    }
-
-    /// Returns whether the server is reached by TCP.
-    pub(crate) fn is_tcp(&self) -> bool {
-        self.has_scheme("turns:") || self.url.to_ascii_lowercase().contains("transport=tcp")
-    }
-
-    fn has_scheme(&self, scheme: &str) -> bool {
-        self.url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        self.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("turn:"))
     }
 }
 

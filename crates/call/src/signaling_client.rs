@@ -1,20 +1,22 @@
 //! Client of a rendezvous service: one WebSocket, opened again when it breaks.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use transport::{CHALLENGE_BYTES, Role, RoomKey};
 
+use crate::happy_eyeballs::{Target, first_success, resolve};
 use crate::session::{Input, SignalingEvent};
+use crate::signaling_error::SignalingError;
 use crate::web_socket::{self, REPLACED, send_message};
 
-/// How long to wait for a service to answer.
+/// How long to wait for an address to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before the first attempt to connect again. Each further pause is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(125);
@@ -27,35 +29,7 @@ const MAX_ORDERS: usize = 64;
 /// How long a client that is closed may take to send what waits.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// Why a rendezvous service cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignalingError {
-    /// It did not answer in time.
-    #[error("no rendezvous service answers at {0}; is the other side still waiting?")]
-    Timeout(String),
-    /// It does not know the path of this version.
-    #[error(
-        "the service at {0} is no rendezvous service of this version; update Feathercall there or here"
-    )]
-    OtherVersion(String),
-    /// It has too many connections, from this address or in all.
-    #[error("the rendezvous service at {0} has too many connections; try again in a minute")]
-    Busy(String),
-    /// It refused the connection, or is not a rendezvous service.
-    #[error(
-        "cannot reach the rendezvous service at {host}: {reason}; is it running, and is the other side not in a call already?"
-    )]
-    Refused {
-        /// Address of the service, `HOST:PORT`.
-        host: String,
-        /// Error of the WebSocket.
-        #[source]
-        reason: Box<tungstenite::Error>,
-    },
-}
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<TcpStream>;
 
 /// Connection to one seat at a rendezvous service, while it is held.
 pub(crate) struct SignalingClient {
@@ -65,8 +39,10 @@ pub(crate) struct SignalingClient {
 
 /// Which seat at which service.
 struct SeatAddress {
-    /// `HOST:PORT`.
-    host: String,
+    /// Addresses of the service, each `HOST:PORT`, in the order in which they are tried.
+    hosts: Vec<String>,
+    /// The address that worked last time.
+    last: Option<SocketAddr>,
     key: RoomKey,
     role: Role,
 }
@@ -97,14 +73,14 @@ enum End {
 }
 
 impl SignalingClient {
-    /// Takes the seat of `role` in the room of `key`; `host` is `HOST:PORT`, with or without
-    /// `ws://`.
+    /// Takes the seat of `role` in the room of `key` at the service of which `hosts` are the addresses,
+    /// each `HOST:PORT`.
     pub(crate) async fn enter(
-        host: &str,
+        hosts: Vec<String>,
         key: RoomKey,
         role: Role,
     ) -> Result<Self, SignalingError> {
-        let address = SeatAddress { host: without_scheme(host).to_owned(), key, role };
+        let mut address = SeatAddress { hosts, last: None, key, role };
         let socket = address.connect().await?;
         Ok(Self { socket, address })
     }
@@ -165,54 +141,65 @@ impl RunningClient {
 }
 
 impl SeatAddress {
-    /// Connects to the service and proves the right to the seat.
-    async fn connect(&self) -> Result<Socket, SignalingError> {
-        let url = format!("ws://{}/v2/{}", self.host, self.key.room());
-        let connecting = async {
-            let config = Some(web_socket::config());
-            let (mut socket, _) = connect_async_with_config(url, config, true).await?;
-            self.prove_seat(&mut socket).await?;
-            Ok(socket)
-        };
-        let host = || self.host.clone();
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(socket)) => Ok(socket),
-            Ok(Err(tungstenite::Error::Http(response))) => Err(match response.status() {
-                StatusCode::NOT_FOUND | StatusCode::UPGRADE_REQUIRED => {
-                    SignalingError::OtherVersion(host())
-                }
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    SignalingError::Busy(host())
-                }
-                _ => {
-                    let reason = Box::new(tungstenite::Error::Http(response));
-                    SignalingError::Refused { host: host(), reason }
-                }
-            }),
-            Ok(Err(reason)) => {
-                Err(SignalingError::Refused { host: host(), reason: Box::new(reason) })
-            }
-            Err(_) => Err(SignalingError::Timeout(host())),
+    /// Connects to the service at the first address that works, and proves the right to the seat.
+    async fn connect(&mut self) -> Result<Socket, SignalingError> {
+        let mut targets = resolve(&self.hosts).await;
+        if let Some(at) = targets.iter().position(|target| Some(target.address) == self.last) {
+            targets[..=at].rotate_right(1);
         }
-    }
-
-    /// Answers the challenge with which the service begins.
-    async fn prove_seat(&self, socket: &mut Socket) -> Result<(), tungstenite::Error> {
-        loop {
-            let message = socket.next().await.unwrap_or(Err(tungstenite::Error::ConnectionClosed));
-            if let Message::Binary(challenge) = message? {
-                let challenge: &[u8; CHALLENGE_BYTES] =
-                    challenge[..].try_into().map_err(|_| tungstenite::Error::AttackAttempt)?;
-                let proof = self.key.prove_seat(self.role, challenge);
-                return send_message(socket, proof.to_vec().into()).await;
-            }
-        }
+        let room = self.key.room();
+        let attempts: Vec<_> =
+            targets.into_iter().map(|target| open(target, room.clone())).collect();
+        let connected = first_success(attempts).await;
+        let Opened { mut socket, challenge, target } =
+            connected.map_err(|errors| SignalingError::most_telling(&self.hosts, errors))?;
+        let proof = self.key.prove_seat(self.role, &challenge);
+        send_message(&mut socket, proof.to_vec().into())
+            .await
+            .map_err(|error| SignalingError::of(target.host, error))?;
+        self.last = Some(target.address);
+        Ok(socket)
     }
 }
 
-/// Returns `HOST:PORT` of a service's address.
-pub(crate) fn without_scheme(host: &str) -> &str {
-    host.trim_start_matches("ws://").trim_end_matches('/')
+/// A connection to a service that waits for the proof. Nothing has changed at the service yet, so any
+/// number of them may be opened and dropped.
+struct Opened {
+    socket: Socket,
+    challenge: [u8; CHALLENGE_BYTES],
+    target: Target,
+}
+
+/// Connects to the service at one address and waits for its challenge.
+async fn open(target: Target, room: String) -> Result<Opened, SignalingError> {
+    let url = format!("ws://{}/v2/{room}", without_zone(&target.host));
+    let host = target.host.clone();
+    let opening = async {
+        let tcp = TcpStream::connect(target.address).await?;
+        tcp.set_nodelay(true)?;
+        let config = Some(web_socket::config());
+        let (mut socket, _) = client_async_with_config(url, tcp, config).await?;
+        loop {
+            let message = socket.next().await.unwrap_or(Err(tungstenite::Error::ConnectionClosed));
+            if let Message::Binary(challenge) = message? {
+                let challenge =
+                    challenge[..].try_into().map_err(|_| tungstenite::Error::AttackAttempt)?;
+                return Ok(Opened { socket, challenge, target });
+            }
+        }
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
+        Ok(opened) => opened.map_err(|error| SignalingError::of(host, error)),
+        Err(_) => Err(SignalingError::Timeout(host)),
+    }
+}
+
+/// Returns `HOST:PORT` without the zone of a link-local address, which is none of a URL.
+fn without_zone(host: &str) -> String {
+    match (host.split_once('%'), host.rsplit_once(']')) {
+        (Some((address, _)), Some((_, port))) => format!("{address}]{port}"),
+        _ => host.to_owned(),
+    }
 }
 
 /// Passes messages both ways, until the client is closed or the socket has come to its end.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use call::{Call, End, Event, Meeting, RendezvousService, Settings};
 use capture::SourceSpec;
 use types::ErrorLine;
@@ -23,7 +24,7 @@ use crate::window;
 /// Starts a call and waits for the peer.
 pub(super) fn host(args: Host) -> anyhow::Result<()> {
     let meeting = match (args.rendezvous, args.manual) {
-        (Some(url), _) => Meeting::Url(url),
+        (Some(address), _) => Meeting::Service(address.parse().context("--rendezvous")?),
         (None, true) => Meeting::Manual,
         (None, false) => Meeting::default(),
     };
@@ -94,7 +95,8 @@ pub(super) fn rendezvous(listen: SocketAddr) -> anyhow::Result<()> {
     let here = std::thread::current();
     termination::wake_with(move || here.unpark());
     termination::end_well();
-    println!("listening on {address}: start calls with --rendezvous {address}");
+    let published = service.published_address();
+    println!("listening on {address}: start calls with --rendezvous {published}");
     while !termination::is_requested() {
         std::thread::park();
     }

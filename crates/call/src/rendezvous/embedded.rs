@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::limits::Limits;
-use super::{ServeError, Service, listen};
+use super::{ServeError, Service, bind, listen, listen_everywhere};
 
 /// Pause before the next attempt to listen again on a port that is taken.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -20,9 +20,16 @@ pub(crate) struct EmbeddedRendezvous {
 }
 
 impl EmbeddedRendezvous {
-    /// Starts to serve `room` on the current runtime; port 0 chooses a free port.
-    pub(crate) async fn start(address: SocketAddr, room: String) -> Result<Self, ServeError> {
-        let (listener, address) = listen(address).await?;
+    /// Starts to serve `room` on the current runtime; without an address, on a free port of every
+    /// address of this machine. Port 0 chooses a free port.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub(crate) async fn start(
+        address: Option<SocketAddr>,
+        room: String,
+    ) -> Result<Self, ServeError> {
+        let (listener, address) = address.map_or_else(listen_everywhere, listen)?;
         let is_open = watch::Sender::new(true);
         let service = Service::new(Limits::embedded(), Some(room), Box::new(|_| {}));
         let task = tokio::spawn(serve(service, listener, address, is_open.subscribe()));
@@ -63,7 +70,7 @@ async fn serve(
             return;
         }
         listener = loop {
-            match TcpListener::bind(address).await {
+            match bind(address) {
                 Ok(listener) => break listener,
                 Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
             }

@@ -76,7 +76,7 @@ pub(super) async fn serve(service: &Service, tcp: TcpStream) -> Result<(), Refus
     match request {
         Request::Room { room, upgrade, rest } => {
             if service.only_room.as_ref().is_some_and(|only| *only != room) {
-                let answer = request::answer(&mut stream, StatusCode::NOT_FOUND, "no such room");
+                let answer = request::answer(&mut stream, StatusCode::GONE, "another call is here");
                 let _ = in_time(answer).await?;
                 return Err(Refusal::BadProof);
             }

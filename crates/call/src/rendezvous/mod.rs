@@ -22,11 +22,12 @@ mod standalone;
 #[cfg(test)]
 mod wall_clock_tests;
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::http::StatusCode;
@@ -41,18 +42,34 @@ pub use standalone::RendezvousService;
 
 use crate::shared::lock;
 
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Pause after the operating system had no descriptor for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The rendezvous service cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen for peers on {address}: {reason}")]
+#[error("cannot listen for peers on {address}: {}", words_for(reason))]
 pub struct ServeError {
     /// Address that it was to listen on.
     pub address: SocketAddr,
-    /// Error of the operating system.
-    #[source]
-    pub reason: std::io::Error,
+    /// Error of the operating system; the message says it in plain words.
+    pub reason: io::Error,
+}
+
+/// Says what to do about the errors that are the user's to mend.
+fn words_for(reason: &io::Error) -> String {
+    match reason.kind() {
+        ErrorKind::AddrInUse => "another program uses this port; choose another one".to_owned(),
+        ErrorKind::AddrNotAvailable => {
+            "this machine does not have this address; 0.0.0.0 or [::] stand for all it has"
+                .to_owned()
+        }
+        ErrorKind::PermissionDenied => {
+            "the system does not let you use this port; choose one above 1023".to_owned()
+        }
+        _ => reason.to_string(),
+    }
 }
 
 /// Takes lines about abuse.
@@ -155,9 +172,32 @@ fn is_of_client(kind: ErrorKind) -> bool {
     )
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+/// Listens on an address and returns it with its port; port 0 chooses a free one.
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let failed = |reason| ServeError { address, reason };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+/// Listens on a free port of every address of this machine, of both families where there are both.
+fn listen_everywhere() -> Result<(TcpListener, SocketAddr), ServeError> {
+    let on = |ip: IpAddr| listen(SocketAddr::new(ip, 0));
+    // A system may be without IPv6.
+    on(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| on(Ipv4Addr::UNSPECIFIED.into()))
+}
+
+/// Listens. Unlike the functions of the standard library, a wildcard of IPv6 covers IPv4 on every system.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // On Windows, this would let two programs have one port.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
 }

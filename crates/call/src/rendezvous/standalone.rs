@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::limits::Limits;
 use super::{ServeError, Service, listen};
+use crate::addresses::published_addresses;
 use crate::shared::lock;
 
 /// Most sockets of a service, however many descriptors the process may have.
@@ -48,7 +49,7 @@ impl RendezvousService {
             .enable_all()
             .build()
             .map_err(|reason| ServeError { address, reason })?;
-        let (listener, address) = runtime.block_on(listen(address))?;
+        let (listener, address) = runtime.block_on(async { listen(address) })?;
         let service = Service::new(Limits::public(max_sockets()), None, Box::new(log));
         let accepting = runtime.spawn({
             let service = Arc::clone(&service);
@@ -60,6 +61,12 @@ impl RendezvousService {
     /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns an address by which other machines may reach it.
+    pub fn published_address(&self) -> SocketAddr {
+        let ip = published_addresses(self.address.ip())[0];
+        SocketAddr::new(ip, self.address.port())
     }
 
     /// Tells all clients that the service ends, and waits up to two seconds until they have left.

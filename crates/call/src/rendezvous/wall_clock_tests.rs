@@ -18,7 +18,8 @@ use super::embedded::EmbeddedRendezvous;
 use super::limits::Limits;
 use super::{Duration, RendezvousService, Service, listen};
 use crate::session::{Input, SignalingEvent};
-use crate::signaling_client::{RunningClient, SignalingClient, SignalingError};
+use crate::signaling_client::{RunningClient, SignalingClient};
+use crate::signaling_error::SignalingError;
 use crate::web_socket::MAX_MESSAGE_BYTES;
 
 /// Longest wait for anything. A test that waits longer is broken.
@@ -35,7 +36,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// A public service on the test's own runtime.
 async fn serve() -> String {
-    let (listener, address) = listen(LOOPBACK).await.unwrap();
+    let (listener, address) = listen(LOOPBACK).unwrap();
     let service = Service::new(Limits::public(100), None, Box::new(|_| {}));
     tokio::spawn(async move { service.accept(&listener).await });
     address.to_string()
@@ -48,7 +49,8 @@ struct Client {
 
 impl Client {
     async fn enter(host: &str, role: Role) -> Self {
-        let client = soon(SignalingClient::enter(host, key(), role)).await.unwrap();
+        let client =
+            soon(SignalingClient::enter(vec![host.to_owned()], key(), role)).await.unwrap();
         let (sender, inputs) = mpsc::channel(64);
         Self { running: client.start(sender), inputs }
     }
@@ -246,20 +248,20 @@ async fn an_address_with_too_many_sockets_is_told_so() {
     for _ in 0..64 {
         sockets.push(TcpStream::connect(&host).await.unwrap());
     }
-    let refused = soon(SignalingClient::enter(&host, key(), Role::Host)).await;
-    assert!(matches!(refused, Err(SignalingError::Busy(_) | SignalingError::Refused { .. })));
+    let refused = soon(SignalingClient::enter(vec![host], key(), Role::Host)).await;
+    assert!(matches!(refused, Err(SignalingError::Busy(_) | SignalingError::Broken { .. })));
 }
 
 #[tokio::test]
 async fn an_embedded_service_closes_and_opens_again_on_its_port() {
-    let service = EmbeddedRendezvous::start(LOOPBACK, key().room()).await.unwrap();
+    let service = EmbeddedRendezvous::start(Some(LOOPBACK), key().room()).await.unwrap();
     let host = service.address().to_string();
     let mut caller = Client::enter(&host, Role::Host).await;
     let guest = Client::enter(&host, Role::Guest).await;
     caller.assert_reached_by(&guest, b"before").await;
     let other = Secret::new([8; 16]).room_key();
-    let refused = soon(SignalingClient::enter(&host, other, Role::Host)).await;
-    assert!(matches!(refused, Err(SignalingError::OtherVersion(_))), "it serves one room");
+    let refused = soon(SignalingClient::enter(vec![host.clone()], other, Role::Host)).await;
+    assert!(matches!(refused, Err(SignalingError::AnotherCall(_))), "it serves one room");
 
     service.set_open(false);
     soon(async { while TcpStream::connect(&host).await.is_ok() {} }).await;
@@ -269,6 +271,40 @@ async fn an_embedded_service_closes_and_opens_again_on_its_port() {
     caller.assert_reached_by(&guest, b"after").await;
     drop(service);
     soon(async { while TcpStream::connect(&host).await.is_ok() {} }).await;
+}
+
+#[tokio::test]
+async fn a_guest_finds_the_address_that_works_and_takes_one_seat() {
+    let service = EmbeddedRendezvous::start(None, key().room()).await.unwrap();
+    let port = service.address().port();
+    let mut caller = Client::enter(&format!("127.0.0.1:{port}"), Role::Host).await;
+    // One address refuses, one never answers, and one has another service.
+    let silent = std::net::TcpListener::bind(LOOPBACK).unwrap();
+    let other = EmbeddedRendezvous::start(Some(LOOPBACK), "another-room".into()).await.unwrap();
+    let mut hosts = vec!["127.0.0.1:1".to_owned()];
+    hosts.extend([silent.local_addr().unwrap(), other.address()].map(|a| a.to_string()));
+    let refused = soon(SignalingClient::enter(hosts[..1].to_vec(), key(), Role::Guest)).await;
+    assert!(matches!(refused, Err(SignalingError::NotListening(_))));
+    hosts.extend([format!("127.0.0.1:{port}"), format!("localhost:{port}")]);
+    let client = soon(SignalingClient::enter(hosts, key(), Role::Guest)).await.unwrap();
+    let (sender, inputs) = mpsc::channel(64);
+    let mut guest = Client { running: client.start(sender), inputs };
+    caller.assert_reached_by(&guest, b"knock").await;
+    guest.assert_reached_by(&caller, b"still in its seat").await;
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_service_without_an_address_is_reached_by_both_families() {
+    let service = EmbeddedRendezvous::start(None, key().room()).await.unwrap();
+    let port = service.address().port();
+    TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    if service.address().is_ipv6() {
+        TcpStream::connect(("::1", port)).await.unwrap();
+    }
+    let taken = EmbeddedRendezvous::start(Some(service.address()), key().room()).await;
+    let message = taken.err().expect("the port is taken").to_string();
+    assert!(message.ends_with("another program uses this port; choose another one"), "{message}");
 }
 
 #[test]
