@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rust_h264::decoder::{ChromaFormat, Decoder, Frame as Picture};
 use rust_h264::nal::{NalUnit, NalUnitType, parse_avcc, parse_avcc_config, parse_sps_info};
@@ -10,6 +9,7 @@ use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 
 use crate::color::{Chroma, Planes};
 use crate::color_tags::{ColorSpace, ColorTags};
+use crate::contained::contain;
 use crate::errors::{ReadError, UnsupportedVideo};
 use crate::geometry::Geometry;
 use crate::h264_vui::VideoUsability;
@@ -282,10 +282,7 @@ pub(crate) fn media_time(units: i64, units_per_second: u32) -> MediaTime {
 
 /// Runs the decoder on untrusted bytes; a panic inside it counts as a corrupt clip.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, rust_h264::error::DecodeError>) -> Result<T, ()> {
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) | Err(_) => Err(()),
-    }
+    contain(decode).ok_or(())?.map_err(|_| ())
 }
 
 #[cfg(test)]
