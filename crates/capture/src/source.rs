@@ -1,6 +1,7 @@
 //! Cameras, the actor and clips behind one type.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -38,19 +39,27 @@ pub enum SourceSpec {
     Clip(PathBuf),
 }
 
-impl FromStr for SourceSpec {
-    type Err = Infallible;
-
-    /// Parses `camera`, `camera:NAME` or `actor`; anything else is the path of a clip.
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
+impl From<&OsStr> for SourceSpec {
+    /// Reads `camera`, `camera:NAME` or `actor`; anything else is the path of a clip.
+    fn from(text: &OsStr) -> Self {
+        let words = text.to_str().unwrap_or_default();
+        match words {
             "camera" => Self::Camera(None),
             "actor" => Self::Actor,
-            _ => match text.strip_prefix("camera:") {
+            _ => match words.strip_prefix("camera:") {
                 Some(name) => Self::Camera(Some(name.to_owned())),
                 None => Self::Clip(text.into()),
             },
-        })
+        }
+    }
+}
+
+impl FromStr for SourceSpec {
+    type Err = Infallible;
+
+    /// See the conversion from [`OsStr`].
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self::from(OsStr::new(text)))
     }
 }
 
