@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod consent;
 mod destination;
+mod display;
 mod face_files;
 mod face_renderer;
 mod gpu;

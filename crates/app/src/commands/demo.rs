@@ -10,13 +10,15 @@ use super::calls::{self, recorded_to};
 use super::questions::Questions;
 use crate::cli::{Demo, Resolution};
 use crate::destination;
+use crate::display::Display;
 use crate::face_files;
 use crate::live::{CallOptions, Live};
 use crate::window;
 
 /// Runs a call between two peers in this process, in a window or without one.
 pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
-    let has_window = !args.headless && window::has_display();
+    let display = if args.headless { None } else { Display::find().ok() };
+    let has_window = display.is_some();
     let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
     let recording = record.as_deref().map(recorded_to);
     destination::check(recording.as_slice(), &[], args.overwrite.force)?;

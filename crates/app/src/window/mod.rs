@@ -22,6 +22,7 @@ pub use in_call::{CallView, Question, show as show_call};
 pub use theme::apply as apply_theme;
 
 pub use crate::cli::{Resolution, UserAction};
+use crate::display::Display;
 use crate::face_files;
 use crate::gpu::{Gpu, GpuFailure};
 use crate::live::{CallOptions, Live};
@@ -41,22 +42,13 @@ pub(crate) enum Start {
     Demo(Box<(Call, Call, CallOptions)>),
 }
 
-/// Returns whether there is a display to open a window on.
-pub(crate) fn has_display() -> bool {
-    let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !cfg!(all(unix, not(target_os = "macos")))
-        || has("DISPLAY")
-        || has("WAYLAND_DISPLAY")
-        || has("WAYLAND_SOCKET")
-}
-
 /// Opens the window and runs it until it is closed.
 ///
 /// # Errors
 /// If there is no display or graphics device, the call cannot be started, or the device was lost.
 pub(crate) fn open(start: Start) -> anyhow::Result<()> {
-    anyhow::ensure!(has_display(), "there is no display to open a window on; use --headless");
-    let options = eframe::NativeOptions {
+    let display = Display::find()?;
+    let mut options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
             .with_title("Feathercall")
             .with_app_id("feathercall")
@@ -66,6 +58,7 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
         renderer: eframe::Renderer::Wgpu,
         ..Default::default()
     };
+    display.select(&mut options);
     let failure = Arc::new(OnceLock::new());
     let window_failure = Arc::clone(&failure);
     let create = |context: &eframe::CreationContext<'_>| -> Result<Box<dyn eframe::App>, _> {
@@ -77,12 +70,20 @@ pub(crate) fn open(start: Start) -> anyhow::Result<()> {
             context.wgpu_render_state.clone().context("the window has no graphics device")?;
         Ok(Box::new(Window::new(state, start, window_failure)?))
     };
-    eframe::run_native("Feathercall", options, Box::new(create))
-        .map_err(|error| anyhow::anyhow!("cannot open the window: {error}"))?;
+    eframe::run_native("Feathercall", options, Box::new(create)).map_err(|error| match error {
+        eframe::Error::AppCreation(error) => anyhow::Error::from_boxed(error),
+        error => anyhow::anyhow!("cannot open the window: {}", without_place(&error.to_string())),
+    })?;
     match failure.get() {
         Some(failure) => Err(anyhow::anyhow!("{failure}")),
         None => Ok(()),
     }
+}
+
+/// Removes the place in the source code that a message of winit begins with.
+fn without_place(message: &str) -> &str {
+    let behind = message.split_once("os error at ").and_then(|(_, error)| error.split_once(": "));
+    behind.map_or(message, |(_, error)| error)
 }
 
 struct Window {
