@@ -3,6 +3,8 @@
 //! It owns the graphics device and the files; the other crates do the rest. Start reading at
 //! `cli.rs` (the command line), `commands/` (what each command does) or `window/`.
 #![expect(clippy::disallowed_methods, reason = "the program owns the clock and its threads")]
+// What is written goes through `output`, which does not panic when a stream is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 #[macro_use]
 mod output;
@@ -16,6 +18,7 @@ mod face_renderer;
 mod gpu;
 mod ice_servers;
 mod live;
+mod panics;
 mod paste;
 mod patience;
 mod progress;
@@ -42,25 +45,31 @@ pub use window::{
 /// Runs the program with the given arguments, the first being its name.
 ///
 /// Exit codes: 0 for success, 1 for a failure, with one line on standard error, 2 for wrong usage,
-/// 128 and the number of the signal for a command that a signal interrupted.
+/// 101 for a programming error, 128 and the number of the signal for a command that a signal
+/// interrupted.
+///
+/// Standard output that is closed early, as by `head`, is no failure; one that cannot be written for
+/// another reason, such as a full disk, is.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::silence_libraries();
-    let cli = match cli::Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let text = error.render();
-            if error.use_stderr() {
-                output::note(text.to_string().trim_end());
-            } else {
-                output::print(text.to_string().trim_end());
-            }
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    panics::handle();
+    let run = || match cli::Cli::try_parse_from(args) {
+        Ok(cli) => termination::listen().and_then(|()| commands::run(cli.command)),
+        Err(error) if error.use_stderr() => Err(error.into()),
+        Err(help) => {
+            output::print(help.render().to_string().trim_end());
+            Ok(())
         }
     };
-    let run = || termination::listen().and_then(|()| commands::run(cli.command));
-    let result = catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("internal error: {}", output::panic_line())));
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    let result = catch_unwind(AssertUnwindSafe(run));
+    let (false, Ok(result)) = (panics::is_fatal(), result) else {
+        return ExitCode::from(panics::EXIT_CODE);
+    };
+    let Err(error) = result.and_then(|()| output::finish()) else { return ExitCode::SUCCESS };
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        output::note(usage.render().to_string().trim_end());
+        return ExitCode::from(2);
+    }
     output::note(format!("feathercall: {}", error_line(&error)));
     if error.is::<termination::Interrupted>() {
         ExitCode::from(termination::exit_code())
@@ -80,5 +89,5 @@ fn error_line(error: &anyhow::Error) -> ErrorLine {
             line += &cause;
         }
     }
-    ErrorLine::new(&line)
+    ErrorLine::new(&panics::without_build_paths(&line))
 }

@@ -3,14 +3,17 @@
 //! Graphics and sound libraries print to standard error as they like. So the program keeps a copy of
 //! standard error for itself and discards what the libraries say.
 //!
-//! A closed terminal or pipe never ends the program: what cannot be written is lost.
+//! A stream that cannot be written never stops what the program is doing. What is lost on standard
+//! error is lost. A reader that closes standard output (`| head -1`) has what it wants: the rest is
+//! dropped and the exit code stays. Any other loss on standard output, such as a full disk, fails the
+//! command at its end: see [`finish`].
 
-use std::any::Any;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use anyhow::Context as _;
 use console::Term;
 #[cfg(unix)]
 use filedescriptor::{FileDescriptor, StdioDescriptor};
@@ -34,20 +37,20 @@ const LIBRARY_MESSAGES: &str = "FEATHERCALL_LIBRARY_MESSAGES";
 
 /// Our copy of standard error; none if libraries are not silenced.
 static ERRORS: OnceLock<File> = OnceLock::new();
-/// The last panic, on one line.
-static PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Silences libraries and panics, once, at the start of the program. A panic is reported by whoever
-/// notices it: see [`panic_line`].
+/// Why standard output was given up; nothing more is written to it.
+static GIVEN_UP: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Returns whether the user wants to see the messages of libraries and of panics.
+pub(crate) fn shows_library_messages() -> bool {
+    std::env::var_os(LIBRARY_MESSAGES).is_some_and(|value| !value.is_empty())
+}
+
+/// Silences libraries, once, at the start of the program.
 pub(crate) fn silence_libraries() {
-    if std::env::var_os(LIBRARY_MESSAGES).is_some_and(|value| !value.is_empty()) {
+    if shows_library_messages() {
         return;
     }
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
-        let line = format!("{}{}", payload_text(info.payload()), place.unwrap_or_default());
-        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = line;
-    }));
     #[cfg(unix)]
     if let Ok(nowhere) = File::options().write(true).open("/dev/null")
         && let Ok(ours) = FileDescriptor::redirect_stdio(&nowhere, StdioDescriptor::Stderr)
@@ -55,16 +58,6 @@ pub(crate) fn silence_libraries() {
     {
         let _ = ERRORS.set(file);
     }
-}
-
-/// Returns what the last panic of any thread said, for an error message.
-pub(crate) fn panic_line() -> String {
-    PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-fn payload_text(payload: &dyn Any) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
 /// Writes a line to standard error.
@@ -78,16 +71,56 @@ pub(crate) fn note(text: impl Display) {
 
 /// Writes a line to standard output at once.
 pub(crate) fn print(text: impl Display) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    write(&format!("{text}\n"));
 }
 
 /// Writes part of a line to standard output, which appears with the end of the line.
 pub(crate) fn print_part(text: impl Display) {
-    let _ = write!(io::stdout().lock(), "{text}");
+    write(&text.to_string());
 }
 
-/// Returns standard error as a terminal for a progress bar; none if it is not one.
+/// Writes a line to standard output without which the command makes no sense, such as an invite link.
+///
+/// # Errors
+/// If it cannot be written, also because the reader has gone.
+pub(crate) fn deliver(text: impl Display) -> anyhow::Result<()> {
+    print(text);
+    let given_up = given_up();
+    given_up.as_ref().map_or(Ok(()), |error| Err(copy(error))).context(CANNOT_WRITE)
+}
+
+/// Returns the outcome of everything that was written to standard output.
+///
+/// # Errors
+/// If some of it was lost, but not because the reader has gone.
+pub(crate) fn finish() -> anyhow::Result<()> {
+    let given_up = given_up();
+    let lost = given_up.as_ref().filter(|error| error.kind() != ErrorKind::BrokenPipe);
+    lost.map_or(Ok(()), |error| Err(copy(error))).context(CANNOT_WRITE)
+}
+
+const CANNOT_WRITE: &str = "cannot write to standard output";
+
+fn given_up() -> MutexGuard<'static, Option<io::Error>> {
+    GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Copies an error that the system reported.
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+fn write(text: &str) {
+    let mut given_up = given_up();
+    if given_up.is_none() {
+        let mut out = io::stdout().lock();
+        let is_whole = text.ends_with('\n');
+        let written = out.write_all(text.as_bytes());
+        *given_up = written.and_then(|()| if is_whole { out.flush() } else { Ok(()) }).err();
+    }
+}
+
+/// Returns standard error as a terminal for a question or a progress bar; none if it is not one.
 pub(crate) fn terminal() -> Option<Term> {
     #[cfg(unix)]
     if let Some(file) = ERRORS.get() {

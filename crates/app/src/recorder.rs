@@ -13,7 +13,7 @@ use face::FaceModel;
 use types::{Feature, MediaTime};
 
 use crate::face_renderer::FaceRenderer;
-use crate::output::panic_line;
+use crate::panics;
 use crate::render_stats::{RenderStats, RenderStatsRow, RenderedPicture, SettingsRow};
 
 /// Frame rate of a recording, pictures per second.
@@ -98,7 +98,7 @@ impl Recorder {
         };
         let worker = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || worker.record(&queue))?;
+            .spawn(move || panics::contain(|| worker.record(&queue))?)?;
         Ok(Self { jobs: Some(jobs), worker, shared })
     }
 
@@ -148,9 +148,7 @@ impl Recorder {
     pub(crate) fn finish(self) -> (anyhow::Result<Recorded>, (RecorderState, RenderStatsRow)) {
         let Self { jobs, worker, shared } = self;
         drop(jobs);
-        let recorded = worker
-            .join()
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("the recorder failed: {}", panic_line())));
+        let recorded = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (recorded, take_row(&shared))
     }
 }

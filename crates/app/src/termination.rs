@@ -15,8 +15,10 @@ use crate::output;
 
 /// Whether the command ends by itself after the first request.
 static ENDS_WELL: AtomicBool = AtomicBool::new(false);
-/// Number of the signal of the first request; 0 before it.
+/// Number of the signal of the first request; 0 before it, [`AFTER_PANIC`] if it was none.
 static REQUESTED_BY: AtomicI32 = AtomicI32::new(0);
+/// In place of the number of a signal.
+const AFTER_PANIC: i32 = -1;
 static WAKE: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
 /// A command ended early and well because somebody asked it to. The program then exits with
@@ -57,6 +59,24 @@ pub(crate) fn exit_code() -> u8 {
     u8::try_from(128 + REQUESTED_BY.load(Ordering::SeqCst)).unwrap_or(u8::MAX)
 }
 
+/// Ends the command after a panic of another thread, if it ends well; returns whether it does.
+pub(crate) fn request_after_panic() -> bool {
+    let ends_well = ENDS_WELL.load(Ordering::SeqCst);
+    if ends_well {
+        let order = Ordering::SeqCst;
+        let _ = REQUESTED_BY.compare_exchange(0, AFTER_PANIC, order, order);
+        wake();
+    }
+    ends_well
+}
+
+/// Ends the program at once, without its temporary files. Other threads go on meanwhile, so nothing is
+/// torn down.
+pub(crate) fn exit_now(code: i32) -> ! {
+    capture::remove_temporary_files();
+    low_level::exit(code)
+}
+
 /// Calls `wake` at a request, for a command that sleeps until something happens.
 pub(crate) fn wake_with(wake: impl Fn() + Send + 'static) {
     *WAKE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(wake));
@@ -67,15 +87,17 @@ fn handle_request(signal: i32) {
     let order = Ordering::SeqCst;
     let is_first = REQUESTED_BY.compare_exchange(0, signal, order, order).is_ok();
     if is_first && ENDS_WELL.load(Ordering::SeqCst) {
-        if let Some(wake) = &*WAKE.lock().unwrap_or_else(PoisonError::into_inner) {
-            wake();
-        }
+        wake();
         return;
     }
-    capture::remove_temporary_files();
     output::note("feathercall: interrupted");
-    // Other threads go on meanwhile, so nothing is torn down.
-    low_level::exit(128 + signal);
+    exit_now(128 + signal);
+}
+
+fn wake() {
+    if let Some(wake) = &*WAKE.lock().unwrap_or_else(PoisonError::into_inner) {
+        wake();
+    }
 }
 
 /// Requests as they come.

@@ -16,6 +16,7 @@ use crate::destination::{self, Destination, Kind};
 use crate::face_files;
 use crate::ice_servers;
 use crate::live::{CallOptions, CallSummary, Live};
+use crate::output;
 use crate::paste::Paste;
 use crate::standard_input::{Line, StandardInput};
 use crate::termination;
@@ -37,7 +38,7 @@ pub(super) fn host(args: Host) -> anyhow::Result<()> {
     let (call, link) = Call::host(settings)?;
     // Whoever reads the link may already end the call.
     termination::end_well();
-    println!("{link}");
+    output::deliver(link).context("the invite link reaches nobody")?;
     let live = Live::new(call, options)?;
     let mut questions = Questions::new(args.peer.auto_admit);
     if is_manual {
@@ -172,13 +173,17 @@ pub(super) fn recorded_to(path: &Path) -> Destination<'_> {
 /// are asked on standard error.
 ///
 /// # Errors
-/// If a question is open and nobody can answer it; the call is then over and its summary printed.
+/// If a question is open and nobody can answer it, or the answer for the host cannot be printed; the
+/// call is then over and its summary printed.
 pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<CallSummary> {
     termination::end_well();
     loop {
         let tick = live.tick(Duration::from_millis(20));
         for event in &tick.events {
-            print_event(event);
+            if let Err(error) = print_event(event) {
+                report(&live.finish())?;
+                return Err(error);
+            }
             if let Some(command) = questions.note(event) {
                 live.command(command);
             }
@@ -206,7 +211,7 @@ pub(super) fn drive(mut live: Live, mut questions: Questions) -> anyhow::Result<
     Ok(live.finish())
 }
 
-fn print_event(event: &Event) {
+fn print_event(event: &Event) -> anyhow::Result<()> {
     match event {
         Event::Connected { peer_name } if peer_name.is_empty() => eprintln!("connected"),
         Event::Connected { peer_name } => eprintln!("connected to {peer_name}"),
@@ -216,7 +221,9 @@ fn print_event(event: &Event) {
         Event::GuestFailed(failure) => {
             eprintln!("a guest did not get in: {}", ErrorLine::new(&failure.to_string()));
         }
-        Event::AnswerReady(answer) => println!("{answer}"),
+        Event::AnswerReady(answer) => {
+            return output::deliver(answer).context("the answer reaches nobody");
+        }
         Event::ModelReady { layers, of } if layers == of => eprintln!("received the peer's face"),
         Event::ModelReady { layers, of } => {
             eprintln!("received layer {layers} of {of} of the peer's face");
@@ -233,6 +240,7 @@ fn print_event(event: &Event) {
         Event::PeerBack => eprintln!("the peer is back"),
         _ => {}
     }
+    Ok(())
 }
 
 /// Prints a summary of a call.
