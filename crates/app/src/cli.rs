@@ -1,5 +1,6 @@
 //! The command line. It is a contract: scripts and measurements rely on it.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -7,11 +8,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use capture::SourceSpec;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use data_encoding::HEXLOWER_PERMISSIVE;
+use clap_lex::OsStrExt as _;
 use face::Background;
 use types::{ParseRateError, Rate};
+
+use crate::arguments::{
+    Output, background_parser, output_parser, parse_background, path_parser, source_parser,
+};
 
 /// Face-to-face calls in the bandwidth of a phone call. Without a command, opens the window.
 #[derive(Debug, Parser)]
@@ -40,12 +45,13 @@ pub(crate) enum Command {
     /// Encode a clip as a stream of access units, as a call would send them
     Encode {
         /// The clip
+        #[arg(value_parser = path_parser())]
         clip: PathBuf,
         /// Face file of the person in the clip
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         face: PathBuf,
         /// The stream to write, such as OUT.fcs
-        #[arg(long)]
+        #[arg(long, value_parser = output_parser(Output::Stream))]
         out: PathBuf,
         /// How much is sent: less data, or more detail and less delay
         #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
@@ -55,22 +61,26 @@ pub(crate) enum Command {
         partial: bool,
         #[command(flatten)]
         overwrite: Overwrite,
+        /// Print progress and result as JSON lines
+        #[arg(long)]
+        json: bool,
     },
     /// Render a stream of access units
     Decode {
         /// The stream, made by `encode`
+        #[arg(value_parser = path_parser())]
         stream: PathBuf,
         /// Face file of the person in the stream
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         face: PathBuf,
         /// OUT.mp4, OUT.y4m, or a new folder for PNG pictures
-        #[arg(long)]
+        #[arg(long, value_parser = output_parser(Output::Clip))]
         out: PathBuf,
         /// Side of the pictures in pixels: 128, 256, 512, 1024, or auto for 256
         #[arg(long, default_value = "256")]
         resolution: Resolution,
         /// Background: own, blurred, a color such as #203040, or a picture
-        #[arg(long, default_value = "own", value_parser = parse_background)]
+        #[arg(long, default_value = "own", value_parser = background_parser())]
         background: Background,
         /// Pictures per second, 1 to 240
         #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=240))]
@@ -80,14 +90,17 @@ pub(crate) enum Command {
         yes: bool,
         #[command(flatten)]
         overwrite: Overwrite,
+        /// Print progress and result as JSON lines
+        #[arg(long)]
+        json: bool,
     },
     /// Evaluate a face on a clip: picture quality and bit rate
     Eval {
         /// A clip, or actor for the built-in actor
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         clip: PathBuf,
         /// Face file of the person in the clip
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         face: PathBuf,
         /// Frames A..B, B excluded [default: the whole clip]
         #[arg(long, value_parser = parse_frames)]
@@ -104,7 +117,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
         /// Folder for the report with tables and pictures, which may hold other files
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         report: Option<PathBuf>,
         /// Measure the effect of packet loss instead: the share lost, such as 0.3
         #[arg(long, value_parser = parse_loss, conflicts_with_all = ["report", "curve"])]
@@ -113,7 +126,7 @@ pub(crate) enum Command {
         #[arg(long, value_parser = parse_duration, requires = "loss")]
         burst: Option<Duration>,
         /// Measure rate-distortion curves instead, beside x264, x265, VP9 and AV1; folder for the curves, which may hold other files
-        #[arg(long, conflicts_with = "report")]
+        #[arg(long, value_parser = path_parser(), conflicts_with = "report")]
         curve: Option<PathBuf>,
         /// Take what can be read of a clip that is cut short or damaged
         #[arg(long)]
@@ -124,9 +137,10 @@ pub(crate) enum Command {
     /// Write the 478 landmarks of every frame to a `NumPy` archive
     Track {
         /// The clip
+        #[arg(value_parser = path_parser())]
         clip: PathBuf,
         /// The archive to write, such as OUT.npz
-        #[arg(long)]
+        #[arg(long, value_parser = output_parser(Output::Landmarks))]
         landmarks: PathBuf,
         /// Print the result as JSON
         #[arg(long)]
@@ -138,17 +152,25 @@ pub(crate) enum Command {
         overwrite: Overwrite,
     },
     /// List cameras, microphones, speakers and graphics adapters
-    Devices,
+    Devices {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Inspect, export, encrypt or decrypt a face file
     #[command(subcommand)]
     Model(Model),
     /// List the enrolled faces and what interrupted enrollments, recordings and exports left behind
     Files {
         /// Folders to look in besides the program's own [default: the current folder]
+        #[arg(value_parser = path_parser())]
         folders: Vec<PathBuf>,
         /// Remove what was left behind; faces stay
         #[arg(long)]
         remove: bool,
+        /// Print a JSON object for each file
+        #[arg(long)]
+        json: bool,
     },
     /// Measure the speed of one part of the program on this machine
     Bench {
@@ -156,11 +178,11 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         part: BenchPart,
         /// Face file [default: the built-in actor's]
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         face: Option<PathBuf>,
         /// For `bench render` and `bench fields`: a stream of that face, made by `encode`, to render
         /// at 60 pictures per second instead of the actor
-        #[arg(long)]
+        #[arg(long, value_parser = path_parser())]
         stream: Option<PathBuf>,
         /// For `bench render` and `bench fields`: samples per ray
         #[arg(long, default_value_t = face::DEFAULT_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=i64::from(face::MAX_SAMPLES)))]
@@ -189,7 +211,7 @@ pub(crate) struct Demo {
     #[arg(long)]
     pub(crate) headless: bool,
     /// Record the call: OUT.mp4, OUT.y4m, or a new folder [default without a window: demo.mp4]
-    #[arg(long)]
+    #[arg(long, value_parser = output_parser(Output::Clip))]
     pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) overwrite: Overwrite,
@@ -199,10 +221,10 @@ pub(crate) struct Demo {
 #[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub(crate) struct Enroll {
     /// What to learn from: camera, camera:NAME, actor, or a clip
-    #[arg(long)]
+    #[arg(long, value_parser = source_parser())]
     pub(crate) from: SourceSpec,
     /// The face file to write, such as ME.face
-    #[arg(long)]
+    #[arg(long, value_parser = output_parser(Output::Face))]
     pub(crate) out: PathBuf,
     /// Side of the square training pictures in pixels
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=512))]
@@ -279,10 +301,10 @@ pub(crate) const DEFAULT_MAX_FPS: u32 = 60;
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
     /// Your face file; without it your peer only hears you
-    #[arg(long)]
+    #[arg(long, value_parser = path_parser())]
     pub(crate) face: Option<PathBuf>,
     /// What animates your face: camera, camera:NAME, actor, a clip, or a .fcs stream made by `encode`
-    #[arg(long)]
+    #[arg(long, value_parser = source_parser())]
     pub(crate) source: Option<SourceSpec>,
     /// Your name, which your peer sees
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -297,13 +319,13 @@ pub(crate) struct Peer {
     #[arg(long)]
     pub(crate) headless: bool,
     /// Record the peer: OUT.mp4, OUT.y4m, or a new folder; a second guest goes to OUT-2.mp4
-    #[arg(long)]
+    #[arg(long, value_parser = output_parser(Output::Clip))]
     pub(crate) record: Option<PathBuf>,
     /// Side of the peer picture in pixels: 128, 256, 512, 1024, or auto to fit the window
     #[arg(long, default_value = "auto")]
     pub(crate) resolution: Resolution,
     /// Background of the peer picture: own, blurred, a color such as #203040, or a picture
-    #[arg(long, default_value = "own", value_parser = parse_background)]
+    #[arg(long, default_value = "own", value_parser = background_parser())]
     pub(crate) background: Background,
     /// Limit of pictures per second in the window; fewer save power
     #[arg(long, default_value_t = DEFAULT_MAX_FPS, value_parser = clap::value_parser!(u32).range(1..=240))]
@@ -312,7 +334,7 @@ pub(crate) struct Peer {
     #[arg(long, value_parser = rate_parser(), default_value_t = Rate::Normal)]
     pub(crate) rate: Rate,
     /// Write statistics to this file once a second as JSON lines
-    #[arg(long)]
+    #[arg(long, value_parser = path_parser())]
     pub(crate) stats: Option<PathBuf>,
     /// Hang up after this time, such as 10s
     #[arg(long, value_parser = parse_duration)]
@@ -328,14 +350,14 @@ pub(crate) struct Peer {
     #[arg(long)]
     pub(crate) no_video: bool,
     /// Scripted action, such as 4s=resolution:512, 4s=rate:low, 2s=mute, 3s=camera-off, 9s=hang-up
-    #[arg(long, value_name = "TIME=ACTION", num_args = 1..)]
+    #[arg(long, value_name = "TIME=ACTION", value_parser = scripted_parser())]
     pub(crate) at: Vec<Scripted>,
     /// STUN or TURN server, such as stun:stun.example.org:3478 or turn:user:password@host:3478; more
     /// are read from `FEATHERCALL_ICE_SERVERS`, separated by spaces
     #[arg(long, value_name = "URL")]
     pub(crate) ice_server: Vec<String>,
     /// File with STUN and TURN servers, one URL in each line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path_parser())]
     pub(crate) ice_servers_from: Option<PathBuf>,
     /// Reach the peer through the TURN servers given alone: it does not learn your address
     #[arg(long)]
@@ -349,6 +371,7 @@ pub(crate) enum Model {
     /// Print the sizes, layers and hash of a face file
     Info {
         /// The face file
+        #[arg(value_parser = path_parser())]
         face: PathBuf,
         /// Print the result as JSON
         #[arg(long)]
@@ -357,27 +380,39 @@ pub(crate) enum Model {
     /// Write the public part of a face, what a peer receives, to an unencrypted file
     Export {
         /// The face file
+        #[arg(value_parser = path_parser())]
         face: PathBuf,
         /// The file to write
-        #[arg(long)]
+        #[arg(long, value_parser = output_parser(Output::Face))]
         out: PathBuf,
         #[command(flatten)]
         overwrite: Overwrite,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Encrypt a face file in place
     Encrypt {
         /// The face file
+        #[arg(value_parser = path_parser())]
         face: PathBuf,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write an unencrypted copy of a face file, to move it to another computer
     Decrypt {
         /// The face file
+        #[arg(value_parser = path_parser())]
         face: PathBuf,
         /// The file to write
-        #[arg(long)]
+        #[arg(long, value_parser = output_parser(Output::Face))]
         out: PathBuf,
         #[command(flatten)]
         overwrite: Overwrite,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -466,31 +501,36 @@ pub enum UserAction {
     CopyLink,
 }
 
-impl FromStr for Scripted {
-    type Err = String;
+/// Parses a scripted action.
+fn scripted_parser() -> impl TypedValueParser<Value = Scripted> {
+    OsStringValueParser::new().try_map(|text| parse_scripted(&text))
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (time, action) = text.split_once('=').ok_or("write TIME=ACTION, such as 4s=mute")?;
-        let action = match action.split_once(':').unwrap_or((action, "")) {
-            ("resolution", side) => UserAction::Resolution(side.parse()?),
-            ("background", what) => UserAction::Background(parse_background(what)?),
-            ("rate", rate) => UserAction::Call(call::Command::SetRate(parse_rate(rate)?)),
-            ("mute", "") => UserAction::Call(call::Command::SetMuted(true)),
-            ("unmute", "") => UserAction::Call(call::Command::SetMuted(false)),
-            ("camera-off", "") => UserAction::Call(call::Command::SetCameraOn(false)),
-            ("camera-on", "") => UserAction::Call(call::Command::SetCameraOn(true)),
-            ("show-face", "") => UserAction::Call(call::Command::ShowFace(true)),
-            ("hide-face", "") => UserAction::Call(call::Command::ShowFace(false)),
-            ("hang-up", "") => UserAction::Call(call::Command::HangUp),
-            _ => {
-                return Err(
+fn parse_scripted(text: &OsStr) -> Result<Scripted, String> {
+    let (time, action) = text.split_once("=").ok_or("write TIME=ACTION, such as 4s=mute")?;
+    let at = parse_duration(&time.to_string_lossy())?;
+    if let Some(background) = action.strip_prefix("background:") {
+        return Ok(Scripted { at, action: UserAction::Background(parse_background(background)?) });
+    }
+    let action = action.to_string_lossy();
+    let action = match action.split_once(':').unwrap_or((&action, "")) {
+        ("resolution", side) => UserAction::Resolution(side.parse()?),
+        ("rate", rate) => UserAction::Call(call::Command::SetRate(parse_rate(rate)?)),
+        ("mute", "") => UserAction::Call(call::Command::SetMuted(true)),
+        ("unmute", "") => UserAction::Call(call::Command::SetMuted(false)),
+        ("camera-off", "") => UserAction::Call(call::Command::SetCameraOn(false)),
+        ("camera-on", "") => UserAction::Call(call::Command::SetCameraOn(true)),
+        ("show-face", "") => UserAction::Call(call::Command::ShowFace(true)),
+        ("hide-face", "") => UserAction::Call(call::Command::ShowFace(false)),
+        ("hang-up", "") => UserAction::Call(call::Command::HangUp),
+        _ => {
+            return Err(
                     "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, show-face, hide-face, hang-up"
                         .into(),
                 );
-            }
-        };
-        Ok(Self { at: parse_duration(time)?, action })
-    }
+        }
+    };
+    Ok(Scripted { at, action })
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -512,27 +552,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         number.parse::<f64>().map_err(|_| "a time is a number, such as 10s".to_owned())?;
     Duration::try_from_secs_f64(seconds * scale)
         .map_err(|_| "a time is neither negative nor infinite".to_owned())
-}
-
-/// Parses `own`, `blurred`, a color such as `#203040`, or the path of a picture.
-fn parse_background(text: &str) -> Result<Background, String> {
-    match text {
-        "own" => return Ok(Background::Own),
-        "blurred" => return Ok(Background::Blurred),
-        _ => {}
-    }
-    if let Some(digits) = text.strip_prefix('#') {
-        let color = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok();
-        return color
-            .and_then(|color| <[u8; 3]>::try_from(color).ok())
-            .map(Background::Color)
-            .ok_or_else(|| "a color is six hexadecimal digits, such as #203040".to_owned());
-    }
-    capture::read_picture(text.as_ref()).map(Background::Picture).map_err(|error| {
-        format!(
-            "a background is own, blurred, a color such as #203040, or a picture; {text}: {error}"
-        )
-    })
 }
 
 /// Parses a share from 0 to 0.95.
@@ -575,13 +594,17 @@ mod tests {
             at: Duration::from_secs(4),
             action: UserAction::Resolution(Resolution::Side(512)),
         };
-        assert_eq!("4s=resolution:512".parse(), Ok(want));
+        let parse = |text: &str| parse_scripted(OsStr::new(text));
+        assert_eq!(parse("4s=resolution:512"), Ok(want));
         let action = UserAction::Call(call::Command::ShowFace(true));
         let want = Scripted { at: Duration::from_mins(1), action };
-        assert_eq!("1m=show-face".parse(), Ok(want));
+        assert_eq!(parse("1m=show-face"), Ok(want));
         let action = UserAction::Call(call::Command::SetRate(Rate::Low));
         let want = Scripted { at: Duration::from_millis(500), action };
-        assert_eq!("500ms=rate:low".parse(), Ok(want));
+        assert_eq!(parse("500ms=rate:low"), Ok(want));
+        let action = UserAction::Background(Background::Blurred);
+        let want = Scripted { at: Duration::from_secs(2), action };
+        assert_eq!(parse("2s=background:blurred"), Ok(want));
         for text in [
             "4s=rate",
             "4s=rate:fast",
@@ -591,23 +614,8 @@ mod tests {
             "4s=resolution:300",
             "4s=mute:1",
         ] {
-            assert!(text.parse::<Scripted>().is_err(), "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_background_is_a_word_a_color_or_a_picture() {
-        assert_eq!(parse_background("own"), Ok(Background::Own));
-        assert_eq!(parse_background("blurred"), Ok(Background::Blurred));
-        assert_eq!(parse_background("#2030fF"), Ok(Background::Color([0x20, 0x30, 0xff])));
-        for text in ["", "#123", "#1234567", "#+12345", "no/such/picture.png"] {
-            assert!(parse_background(text).is_err(), "{text}");
-        }
-        let want = Scripted {
-            at: Duration::from_secs(2),
-            action: UserAction::Background(Background::Blurred),
-        };
-        assert_eq!("2s=background:blurred".parse(), Ok(want));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 #[macro_use]
 mod output;
+mod arguments;
 mod cli;
 mod commands;
 mod consent;
@@ -53,7 +54,7 @@ pub use window::{
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::silence_libraries();
     panics::handle();
-    let run = || match cli::Cli::try_parse_from(args) {
+    let run = || match cli::Cli::try_parse_from(arguments::separate_actions(args)) {
         Ok(cli) => termination::listen().and_then(|()| commands::run(cli.command)),
         Err(error) if error.use_stderr() => Err(error.into()),
         Err(help) => {

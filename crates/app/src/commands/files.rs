@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::json;
 
 use crate::destination::{is_training_state, start_of};
 use crate::face_files;
@@ -27,18 +28,16 @@ struct Unfinished {
 /// Lists the faces enrolled in the window, and what interrupted programs left beside them and in
 /// `folders` (the current one if there are none). With `remove`, removes what they left. First
 /// encrypts the faces that earlier versions enrolled.
-pub(super) fn run(folders: &[PathBuf], remove: bool) -> anyhow::Result<()> {
+pub(super) fn run(folders: &[PathBuf], remove: bool, is_json: bool) -> anyhow::Result<()> {
     let encrypted = face_files::encrypt_enrolled();
     for path in face_files::list_enrolled() {
         let is_plain = face_files::is_plain(&path);
-        print_row(
-            &path,
-            if is_plain {
-                "an enrolled face, NOT encrypted"
-            } else {
-                "an enrolled face, encrypted"
-            },
-        );
+        let what = if is_plain {
+            "an enrolled face, NOT encrypted"
+        } else {
+            "an enrolled face, encrypted"
+        };
+        print_row(&path, what, is_json);
     }
     let here = [PathBuf::from(".")];
     let named = if folders.is_empty() { &here[..] } else { folders };
@@ -56,25 +55,33 @@ pub(super) fn run(folders: &[PathBuf], remove: bool) -> anyhow::Result<()> {
     }
     for Unfinished { path, what, is_in_use } in &unfinished {
         if *is_in_use {
-            print_row(path, "being written");
+            print_row(path, "being written", is_json);
         } else if remove {
             let removed =
                 if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
             removed.with_context(|| format!("cannot remove {}", path.display()))?;
-            println!("removed {}: {what}", path.display());
+            if is_json {
+                println!("{}", json!({ "removed": path.display().to_string(), "what": what }));
+            } else {
+                println!("removed {}: {what}", path.display());
+            }
         } else {
-            print_row(path, what);
+            print_row(path, what, is_json);
         }
     }
-    if !remove && unfinished.iter().any(|file| !file.is_in_use) {
+    if !remove && !is_json && unfinished.iter().any(|file| !file.is_in_use) {
         println!("`feathercall files --remove` removes what was interrupted");
     }
     encrypted
 }
 
-fn print_row(path: &Path, what: &str) {
-    let bytes = size_of(path);
-    println!("{bytes:>12} bytes  {}: {what}", path.display());
+fn print_row(path: &Path, what: &str, is_json: bool) {
+    let (name, bytes) = (path.display(), size_of(path));
+    if is_json {
+        println!("{}", json!({ "path": name.to_string(), "bytes": bytes, "what": what }));
+    } else {
+        println!("{bytes:>12} bytes  {name}: {what}");
+    }
 }
 
 /// Returns the size of a file, or of the files of a folder.

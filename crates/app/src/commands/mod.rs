@@ -38,8 +38,8 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Call(args)) => calls::host(args),
         Some(Command::Join(args)) => calls::join(args),
         Some(Command::Rendezvous { listen }) => calls::rendezvous(listen),
-        Some(Command::Encode { clip, face, out, rate, partial, overwrite }) => {
-            with_clip(partial, || offline::encode(&clip, &face, &out, rate, overwrite.force))
+        Some(Command::Encode { clip, face, out, rate, partial, overwrite, json }) => {
+            with_clip(partial, || offline::encode(&clip, &face, &out, rate, overwrite.force, json))
         }
         Some(Command::Decode {
             stream,
@@ -50,6 +50,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
             fps,
             yes,
             overwrite,
+            json,
         }) => {
             let options = offline::DecodeOptions {
                 resolution,
@@ -57,6 +58,7 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
                 fps,
                 is_agreed: yes,
                 is_forced: overwrite.force,
+                is_json: json,
             };
             offline::decode(&stream, &face, &out, &options)
         }
@@ -91,19 +93,19 @@ pub(crate) fn run(command: Option<Command>) -> anyhow::Result<()> {
         Some(Command::Track { clip, landmarks, json, partial, overwrite }) => {
             with_clip(partial, || track::run(&clip, &landmarks, json, overwrite.force))
         }
-        Some(Command::Devices) => {
-            devices::run();
+        Some(Command::Devices { json }) => {
+            devices::run(json);
             Ok(())
         }
         Some(Command::Model(Model::Info { face, json })) => model::info(&face, json),
-        Some(Command::Model(Model::Export { face, out, overwrite })) => {
-            model::export(&face, &out, overwrite.force)
+        Some(Command::Model(Model::Export { face, out, overwrite, json })) => {
+            model::export(&face, &out, overwrite.force, json)
         }
-        Some(Command::Model(Model::Encrypt { face })) => model::encrypt(&face),
-        Some(Command::Model(Model::Decrypt { face, out, overwrite })) => {
-            model::decrypt(&face, &out, overwrite.force)
+        Some(Command::Model(Model::Encrypt { face, json })) => model::encrypt(&face, json),
+        Some(Command::Model(Model::Decrypt { face, out, overwrite, json })) => {
+            model::decrypt(&face, &out, overwrite.force, json)
         }
-        Some(Command::Files { folders, remove }) => files::run(&folders, remove),
+        Some(Command::Files { folders, remove, json }) => files::run(&folders, remove, json),
         Some(Command::Bench { part, face, stream, samples, json }) => {
             bench::run(part, face.as_deref(), stream.as_deref(), samples, json)
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
+use serde_json::json;
 
 use crate::consent;
 use crate::destination::{self, Destination, Kind};
@@ -20,7 +21,7 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
             .iter()
             .map(|layer| {
                 let parts = by_name(&layer.parts);
-                serde_json::json!({
+                json!({
                     "bytes": layer.bytes,
                     "bytes_to_here": layer.bytes_to_here,
                     "parts": parts,
@@ -29,7 +30,7 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
             .collect();
         println!(
             "{}",
-            serde_json::json!({
+            json!({
                 "version": info.version,
                 "parameters": info.parameters,
                 "public_bytes": info.public_bytes,
@@ -40,7 +41,7 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
                 "parts": parts,
                 "content_hash": hash,
                 "encrypted": is_encrypted,
-                "consent": face.consent.map(|given| serde_json::json!({
+                "consent": face.consent.map(|given| json!({
                     "date": consent::date(given.given),
                     "form": consent::form_name(given.form),
                 })),
@@ -87,18 +88,32 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
 }
 
 /// Writes the public part of a face, which peers receive.
-pub(super) fn export(path: &Path, out: &Path, is_forced: bool) -> anyhow::Result<()> {
+pub(super) fn export(
+    path: &Path,
+    out: &Path,
+    is_forced: bool,
+    is_json: bool,
+) -> anyhow::Result<()> {
     let destination = Destination { option: "--out", path: out, kind: Kind::PublicFace };
     destination::check(&[destination], &[path], is_forced)?;
     let public = face_files::load(path)?.face.public_bytes();
     capture::write_file(out, &public)?;
-    println!("{}: {} bytes, the part that peers receive", out.display(), public.len());
+    let (name, n_bytes) = (out.display().to_string(), public.len());
+    if is_json {
+        println!("{}", json!({ "out": name, "bytes": n_bytes }));
+    } else {
+        println!("{name}: {n_bytes} bytes, the part that peers receive");
+    }
     Ok(())
 }
 
 /// Encrypts a face file in place.
-pub(super) fn encrypt(path: &Path) -> anyhow::Result<()> {
+pub(super) fn encrypt(path: &Path, is_json: bool) -> anyhow::Result<()> {
     match face_files::encrypt(path)? {
+        place if is_json => {
+            let place = place.map(|place| place.to_string());
+            println!("{}", json!({ "face": path.display().to_string(), "key_place": place }));
+        }
         Some(place) => println!("{}: encrypted; the key is in {place}", path.display()),
         None => println!("{} is encrypted already", path.display()),
     }
@@ -106,12 +121,22 @@ pub(super) fn encrypt(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes an unencrypted copy of a face file.
-pub(super) fn decrypt(path: &Path, out: &Path, is_forced: bool) -> anyhow::Result<()> {
+pub(super) fn decrypt(
+    path: &Path,
+    out: &Path,
+    is_forced: bool,
+    is_json: bool,
+) -> anyhow::Result<()> {
     let destination = Destination { option: "--out", path: out, kind: Kind::PlainFace };
     destination::check(&[destination], &[path], is_forced)?;
     let whole = face_files::load(path)?.face.to_bytes();
     capture::write_file(out, &whole)?;
-    println!("{}: {} bytes, not encrypted; guard it like your keys", out.display(), whole.len());
+    let (name, n_bytes) = (out.display().to_string(), whole.len());
+    if is_json {
+        println!("{}", json!({ "out": name, "bytes": n_bytes }));
+    } else {
+        println!("{name}: {n_bytes} bytes, not encrypted; guard it like your keys");
+    }
     Ok(())
 }
 

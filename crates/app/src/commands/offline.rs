@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use capture::{Source, SourceSpec};
 use face::Background;
+use serde_json::json;
 use types::Rate;
 
 use super::stream::{self, AtRate};
@@ -21,11 +22,12 @@ pub(super) fn encode(
     out: &Path,
     rate: Rate,
     is_forced: bool,
+    is_json: bool,
 ) -> anyhow::Result<()> {
     let destination = Destination { option: "--out", path: out, kind: Kind::Stream };
     destination::check(&[destination], &[clip, face], is_forced)?;
     let face = face_files::read(face)?;
-    let mut progress = ProgressDisplay::new(false);
+    let mut progress = ProgressDisplay::new(is_json);
     let source = SourceSpec::Clip(clip.to_owned());
     let n_frames = Source::open(&source)?.n_frames();
     let stream = call::encode_stream(&source, &face, rate, |done| {
@@ -42,12 +44,14 @@ pub(super) fn encode(
     // The last unit counts with the mean interval of the others.
     let span = last.saturating_since(*first).as_secs_f64();
     let seconds = span * stream.units.len() as f64 / (stream.units.len() - 1).max(1) as f64;
-    println!(
-        "{}: {} units, {bytes} bytes, {:.3} kbit/s of payload",
-        out.display(),
-        stream.units.len(),
-        bytes as f64 * 8e-3 / seconds.max(1e-3)
-    );
+    let (name, n_units) = (out.display().to_string(), stream.units.len());
+    let kbps = bytes as f64 * 8e-3 / seconds.max(1e-3);
+    if is_json {
+        let row = json!({ "out": name, "units": n_units, "bytes": bytes, "payload_kbps": kbps });
+        println!("{row}");
+    } else {
+        println!("{name}: {n_units} units, {bytes} bytes, {kbps:.3} kbit/s of payload");
+    }
     Ok(())
 }
 
@@ -61,6 +65,8 @@ pub(super) struct DecodeOptions<'a> {
     pub(super) is_agreed: bool,
     /// Whether a file of another kind is replaced.
     pub(super) is_forced: bool,
+    /// Whether progress and result are printed as JSON lines.
+    pub(super) is_json: bool,
 }
 
 /// Renders a stream of access units to a video file or a folder of pictures, one picture after
@@ -79,7 +85,7 @@ pub(super) fn decode(
     let mut renderer = FaceRenderer::new(face.model.with_background(options.background).into());
     renderer.set_side(options.resolution.side(256));
     let mut writer = capture::ClipWriter::create(out, options.fps)?;
-    let mut progress = ProgressDisplay::new(false);
+    let mut progress = ProgressDisplay::new(options.is_json);
     let mut n_done = 0;
     for feature in AtRate::new(decoder, options.fps) {
         let feature =
@@ -92,7 +98,12 @@ pub(super) fn decode(
     }
     progress.finish();
     for path in writer.finish()? {
-        println!("{}: {n_done} frames, rendered by {}", path.display(), renderer.name());
+        let (name, renderer) = (path.display().to_string(), renderer.name());
+        if options.is_json {
+            println!("{}", json!({ "out": name, "frames": n_done, "renderer": renderer }));
+        } else {
+            println!("{name}: {n_done} frames, rendered by {renderer}");
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use eval::ClipLandmarks;
+use serde_json::json;
 
 use crate::destination::{self, Destination, Kind};
 use crate::progress::ProgressDisplay;
@@ -23,6 +24,12 @@ pub(super) fn run(
     progress.finish();
     capture::write_file(archive, &landmarks.to_npz()?)?;
     let (n_found, n_frames) = (landmarks.n_found(), landmarks.n_frames());
-    println!("{}: a face in {n_found} of {n_frames} frames", archive.display());
+    let archive = archive.display().to_string();
+    if is_json {
+        let row = json!({ "landmarks": archive, "frames": n_frames, "faces": n_found });
+        println!("{row}");
+    } else {
+        println!("{archive}: a face in {n_found} of {n_frames} frames");
+    }
     Ok(())
 }
