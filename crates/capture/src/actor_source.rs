@@ -38,6 +38,11 @@ impl ActorSource {
         }
     }
 
+    /// Continues with the frame of this index.
+    pub(crate) fn seek(&mut self, index: u64) {
+        self.n_frames = index;
+    }
+
     pub(crate) fn next_frame(&mut self) -> SquareFrame {
         let time = MediaTime::of_frame(self.n_frames, ACTOR_FPS);
         self.n_frames += 1;

@@ -172,6 +172,41 @@ impl Mp4Clip {
         }
     }
 
+    /// Returns the time of the last key picture shown at or before `time`, or of the first one; `None` if
+    /// there is none.
+    pub(crate) fn entry_before(&self, time: MediaTime) -> Option<MediaTime> {
+        let entries = || (0..self.steps.len()).filter(|&at| self.is_entry(at));
+        let shown_at = |at: usize| media_time(self.steps[at].shown_at, self.units_per_second);
+        entries()
+            .map(shown_at)
+            .filter(|shown_at| *shown_at <= time)
+            .max()
+            .or_else(|| entries().map(shown_at).next())
+    }
+
+    /// Continues with the key picture at a time that [`Mp4Clip::entry_before`] has returned.
+    pub(crate) fn seek(&mut self, entry: MediaTime) {
+        let is_there = |at: &usize| {
+            let shown_at = media_time(self.steps[*at].shown_at, self.units_per_second);
+            self.is_entry(*at) && shown_at == entry
+        };
+        let Some(at) = (0..self.steps.len()).find(is_there) else { return };
+        let shown_at = self.steps[at].shown_at;
+        self.held.clear();
+        (self.building, self.flushed) = (None, false);
+        self.n_fed = at;
+        self.n_fed_shown = self.steps[..at].iter().filter(|step| step.is_shown).count() as u64;
+        self.n_shown = self.order.partition_point(|shown| *shown < shown_at);
+        let at = self.n_fed_shown + 1;
+        self.broken = self.start_decoder().err().map(|()| ReadError::Corrupt { at });
+    }
+
+    /// Returns whether a step shows a key picture, before which nothing is needed.
+    fn is_entry(&self, step_idx: usize) -> bool {
+        let Step { sample_idx, is_shown, .. } = self.steps[step_idx];
+        is_shown && self.samples[sample_idx as usize].is_key
+    }
+
     /// Returns the next picture in presentation order, if it is decoded.
     fn next_held(&mut self) -> Option<(i64, Picture)> {
         let next = *self.order.get(self.n_shown)?;
@@ -289,6 +324,8 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, rust_h264::error::DecodeError>)
 mod tests {
     use std::fs;
 
+    use types::MediaTime;
+
     use crate::test_clips::{Folder, all_frames, picture, read};
     use crate::{ClipWriter, OpenError, ReadError, Source, SourceSpec};
 
@@ -369,6 +406,33 @@ mod tests {
             let error = Source::open(&SourceSpec::Clip(path)).err().unwrap();
             assert!(error.to_string().contains(want), "{error}");
         }
+    }
+
+    #[test]
+    fn a_clip_is_read_from_any_key_frame_as_from_the_start() {
+        let folder = Folder::new("entries");
+        let path = folder.join("long.mp4");
+        let mut writer = ClipWriter::create(&path, 25).unwrap();
+        for i in 0..130 {
+            writer.push(&picture(i % 30, 64, 64).at(MediaTime::of_frame(i, 25))).unwrap();
+        }
+        writer.finish().unwrap();
+        let whole = all_frames(&mut read(&path)).unwrap();
+        let mut source = read(&path);
+        let mut entries = Vec::new();
+        // Backwards, and from a source that has been read to its end.
+        for i in [129, 70, 40, 5] {
+            let asked = MediaTime::of_frame(i, 25);
+            let entry = source.entry_before(asked).unwrap();
+            assert!(entry <= asked);
+            source.seek(entry);
+            let rest = all_frames(&mut source).unwrap();
+            let same: Vec<_> = whole.iter().filter(|frame| frame.time() >= entry).collect();
+            assert!(rest.iter().eq(same), "from {entry:?}");
+            entries.push(entry);
+        }
+        entries.dedup();
+        assert!(entries.len() >= 2 && entries.last() == Some(&MediaTime::ZERO), "{entries:?}");
     }
 
     #[test]

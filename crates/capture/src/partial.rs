@@ -31,6 +31,11 @@ impl Progress {
         self.ended
     }
 
+    /// Forgets that the clip has ended, because it is read from another place.
+    pub(crate) fn go_elsewhere(&mut self) {
+        self.ended = false;
+    }
+
     /// Counts a frame, or says how many frames there are before an error.
     pub(crate) fn count(
         &mut self,

@@ -86,6 +86,11 @@ impl Pictures {
         self.paths.len() as u64
     }
 
+    /// Continues with the picture of this index.
+    pub(crate) fn seek(&mut self, index: u64) {
+        self.n_read = usize::try_from(index).unwrap_or(usize::MAX);
+    }
+
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
         let Some(path) = self.paths.get(self.n_read) else { return Ok(None) };
         let time = MediaTime::of_frame(self.n_read as u64, PICTURES_FPS);

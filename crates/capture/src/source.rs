@@ -164,6 +164,31 @@ impl Source {
         self.progress.count(read.map(|frame| frame.map(|frame| frame.center_square())))
     }
 
+    /// Returns the time of the last frame at or before `time` that can be read without those before it,
+    /// or of the first frame; `None` if the source can only be read in order, as a camera or a clip that
+    /// is read through `ffmpeg`.
+    pub fn entry_before(&self, time: MediaTime) -> Option<MediaTime> {
+        let of_frame = |index: u64, fps: u32| Some(MediaTime::of_frame(index, fps));
+        match &self.kind {
+            Kind::Mp4(clip) => clip.entry_before(time),
+            Kind::Actor(_) => of_frame(frame_at(time, ACTOR_FPS), ACTOR_FPS),
+            Kind::Pictures(_) => of_frame(frame_at(time, PICTURES_FPS), PICTURES_FPS),
+            Kind::Camera(_) | Kind::Y4m(_) | Kind::Ffmpeg(_) => None,
+        }
+    }
+
+    /// Continues with the frame at a time that [`Source::entry_before`] has returned, before or after the
+    /// current one. The sound stays where it is.
+    pub fn seek(&mut self, entry: MediaTime) {
+        self.progress.go_elsewhere();
+        match &mut self.kind {
+            Kind::Mp4(clip) => clip.seek(entry),
+            Kind::Actor(actor) => actor.seek(frame_at(entry, ACTOR_FPS)),
+            Kind::Pictures(clip) => clip.seek(frame_at(entry, PICTURES_FPS)),
+            Kind::Camera(_) | Kind::Y4m(_) | Kind::Ffmpeg(_) => {}
+        }
+    }
+
     /// Reads the next 20 ms of sound (960 samples): the actor's voice, or the AAC track of an MP4
     /// clip. `None` after the end, or if the source has no sound.
     ///
@@ -193,6 +218,12 @@ impl Source {
     pub fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Camera(_))
     }
+}
+
+/// Returns the index of the frame that is shown at `time`.
+fn frame_at(time: MediaTime, fps: u32) -> u64 {
+    // The times of frames are rounded down.
+    ((u128::from(time.as_micros()) + 1) * u128::from(fps) / 1_000_000) as u64
 }
 
 fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
