@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use enroll::{
     Ablation, Adam, BudgetClock, Codes, Embedding, FRAMES_PER_STEP, Observations, ObservedFrame,
-    ParameterGroup, RayCounts, Regions, learning_rate,
+    ParameterGroup, RayCounts, Regions, Stage, learning_rate,
 };
 use numerics::SplitMix64;
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ pub(crate) fn learn(
         let smoothed = error.map_or(squared, |e| ERROR_DECAY * e + (1.0 - ERROR_DECAY) * squared);
         error = Some(smoothed);
         let db = (-10.0 * smoothed.max(1e-10).log10()) as f32;
-        clock.report("learning", progress, training.adam.steps.into(), Some(db))?;
+        clock.report(Stage::Learning, progress, training.adam.steps.into(), Some(db))?;
     }
     let ClassicTraining { sizes, params, background, embedding, adam, .. } = training;
     let model = ClassicModel::new(sizes, params, background)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use capture::ClipWriter;
-use enroll::{BudgetClock, ObservedFrame};
+use enroll::{BudgetClock, ObservedFrame, Stage};
 use face::{psnr_db, ssim};
 use types::SquareFrame;
 
@@ -53,7 +53,7 @@ pub(crate) fn measure(
             writer.push(&picture)?;
         }
         let share = index as f32 / n_frames.max(1) as f32;
-        clock.report("measuring", share, index as u64, None)?;
+        clock.report(Stage::Measuring, share, index as u64, None)?;
     }
     if let Some(writer) = writer {
         writer.finish()?;

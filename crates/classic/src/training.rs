@@ -18,12 +18,13 @@ use crate::options::{ClassicOptions, ClassicReport};
 /// evaluation, the file has been written already.
 ///
 /// # Errors
-/// If the source cannot be read or shows too few frames of a face, a size is out of range, the file
+/// If the budget is too small, the source cannot be read or shows too few frames of a face, a size is out of range, the file
 /// cannot be written, or the progress callback asks to stop.
 pub fn train_classic(
     options: &ClassicOptions,
     on_progress: &mut dyn FnMut(&EnrollmentProgress) -> bool,
 ) -> anyhow::Result<ClassicReport> {
+    options.enroll.budget.check()?;
     check_writable(&options.enroll.out)?;
     ensure!(
         (64..=512).contains(&options.enroll.side),

@@ -47,13 +47,14 @@ pub(crate) fn background(frames: &[(&[u8], &Landmarks)], side: u32, out: usize) 
 }
 
 /// Ellipse around the landmarks, enlarged upwards to cover the hair.
-struct HeadEllipse {
+pub(crate) struct HeadEllipse {
     middle: [f32; 2],
     half: [f32; 2],
 }
 
 impl HeadEllipse {
-    fn new(landmarks: &Landmarks, side: u32) -> Self {
+    /// Computes the ellipse from landmarks in pixels of a square frame of `side` pixels.
+    pub(crate) fn new(landmarks: &Landmarks, side: u32) -> Self {
         let bound = |axis: usize| {
             let all = landmarks.points.iter().map(|p| p[axis] / side as f32);
             all.fold((f32::MAX, f32::MIN), |(lo, hi), v| (lo.min(v), hi.max(v)))
@@ -66,7 +67,8 @@ impl HeadEllipse {
         }
     }
 
-    fn covers(&self, p: [f32; 2]) -> bool {
+    /// Returns whether it covers a point in image space.
+    pub(crate) fn covers(&self, p: [f32; 2]) -> bool {
         let d = [0, 1].map(|i| (p[i] - self.middle[i]) / self.half[i].max(1e-3));
         d[0] * d[0] + d[1] * d[1] < 1.0
     }

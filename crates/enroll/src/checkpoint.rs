@@ -1,14 +1,17 @@
 //! Checkpoints of an enrollment in `<out>.part`, a safetensors file, encrypted like the face file.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
+use types::MediaTime;
 use vault::{Content, Key, Keys, OpenError};
 
 use crate::adam::Adam;
+use crate::recording::Run;
 
 /// State from which an interrupted enrollment continues.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,9 @@ pub(crate) struct Checkpoint {
     pub(crate) progress: f32,
     /// State of the random number generator.
     pub(crate) noise: u64,
+    /// The parts of the source that were read. Under a time limit they depend on the machine, so that
+    /// an enrollment that is resumed has to read them again.
+    pub(crate) runs: Vec<Run>,
 }
 
 /// Largest checkpoint that is read, in bytes.
@@ -58,12 +64,18 @@ impl Checkpoint {
             .iter()
             .map(|(name, b)| Ok((*name, TensorView::new(Dtype::F32, vec![b.len() / 4], b)?)))
             .collect::<Result<_, safetensors::SafeTensorError>>()?;
+        let runs: Vec<String> = self
+            .runs
+            .iter()
+            .map(|run| format!("{}+{}", run.first.as_micros(), run.n_frames))
+            .collect();
         let about = HashMap::from([
             ("fingerprint".to_owned(), self.fingerprint.clone()),
             ("steps".to_owned(), self.field_adam.steps.to_string()),
             ("embedder_steps".to_owned(), self.embedder_adam.steps.to_string()),
             ("progress".to_owned(), self.progress.to_string()),
             ("noise".to_owned(), self.noise.to_string()),
+            ("runs".to_owned(), runs.join(" ")),
         ]);
         let mut file = serialize(views, Some(about))?;
         if let Some(key) = key {
@@ -72,15 +84,66 @@ impl Checkpoint {
         Ok(capture::write_file(path, &file)?)
     }
 
-    /// Reads the checkpoint in `path`, encrypted with this key, with another of `keys` (the key for
-    /// new files changes when a key store appears or goes away) or in plain form; `None` if there is
-    /// no file.
+    /// Reads the checkpoint in `path`; `None` if there is no file. See [`SavedState::open`].
     ///
     /// # Errors
     /// If the file is damaged, has another fingerprint, or needs another key.
     pub(crate) fn read(
         path: &Path,
         fingerprint: &str,
+        key: Option<&Key>,
+        keys: Option<&Keys>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(state) = SavedState::open(path, key, keys)? else { return Ok(None) };
+        if state.text("fingerprint")? != fingerprint {
+            bail!("{} belongs to another enrollment; enroll without --resume", path.display());
+        }
+        let tensors = SafeTensors::deserialize(&state.bytes).with_context(|| state.damaged())?;
+        let array = |key: &str| -> anyhow::Result<Vec<f32>> {
+            let view = tensors.tensor(key).with_context(|| state.damaged())?;
+            let values: Vec<f32> =
+                view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            ensure!(values.iter().all(|v| v.is_finite()), state.damaged());
+            Ok(values)
+        };
+        let adam = |name: &str, steps: &str| -> anyhow::Result<Adam> {
+            Ok(Adam {
+                first: array(&format!("{name}.first"))?,
+                second: array(&format!("{name}.second"))?,
+                steps: state.number(steps)?,
+            })
+        };
+        Ok(Some(Self {
+            fingerprint: fingerprint.to_owned(),
+            field: array("field")?,
+            field_adam: adam("field", "steps")?,
+            embedder: array("embedder")?,
+            embedder_adam: adam("embedder", "embedder_steps")?,
+            corrections: array("corrections")?,
+            poses: array("poses")?,
+            progress: state.number("progress")?,
+            noise: state.number("noise")?,
+            runs: state.runs()?,
+        }))
+    }
+}
+
+/// File of a checkpoint, decrypted, of which only the header has been parsed.
+pub(crate) struct SavedState {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    header: HashMap<String, String>,
+}
+
+impl SavedState {
+    /// Opens the checkpoint in `path`, encrypted with this key, with another of `keys` (the key for
+    /// new files changes when a key store appears or goes away) or in plain form; `None` if there is
+    /// no file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged or needs another key.
+    pub(crate) fn open(
+        path: &Path,
         key: Option<&Key>,
         keys: Option<&Keys>,
     ) -> anyhow::Result<Option<Self>> {
@@ -100,39 +163,38 @@ impl Checkpoint {
                 (opened, _) => opened.with_context(context)?,
             };
         }
-        let damaged = || format!("{} is damaged; enroll without --resume", path.display());
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
-        let about = metadata.metadata().clone().with_context(damaged)?;
-        let tensors = SafeTensors::deserialize(&bytes).with_context(damaged)?;
-        let text = |key: &str| about.get(key).cloned().with_context(damaged);
-        if text("fingerprint")? != fingerprint {
-            bail!("{} belongs to another enrollment; enroll without --resume", path.display());
-        }
-        let array = |key: &str| -> anyhow::Result<Vec<f32>> {
-            let view = tensors.tensor(key).with_context(damaged)?;
-            let values: Vec<f32> =
-                view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-            ensure!(values.iter().all(|v| v.is_finite()), damaged());
-            Ok(values)
+        let mut state = Self { path: path.to_owned(), bytes, header: HashMap::new() };
+        let (_, metadata) =
+            SafeTensors::read_metadata(&state.bytes).with_context(|| state.damaged())?;
+        state.header = metadata.metadata().clone().with_context(|| state.damaged())?;
+        Ok(Some(state))
+    }
+
+    /// Returns the parts of the source that were read; none if a version before 3 wrote the file.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub(crate) fn runs(&self) -> anyhow::Result<Vec<Run>> {
+        let runs = self.header.get("runs").map_or("", String::as_str);
+        let run = |text: &str| {
+            let (first, n_frames) = text.split_once('+')?;
+            let first = MediaTime::from_micros(first.parse().ok()?);
+            Some(Run { first, n_frames: n_frames.parse().ok()? })
         };
-        let adam = |name: &str, steps: &str| -> anyhow::Result<Adam> {
-            Ok(Adam {
-                first: array(&format!("{name}.first"))?,
-                second: array(&format!("{name}.second"))?,
-                steps: text(steps)?.parse().with_context(damaged)?,
-            })
-        };
-        Ok(Some(Self {
-            fingerprint: fingerprint.to_owned(),
-            field: array("field")?,
-            field_adam: adam("field", "steps")?,
-            embedder: array("embedder")?,
-            embedder_adam: adam("embedder", "embedder_steps")?,
-            corrections: array("corrections")?,
-            poses: array("poses")?,
-            progress: text("progress")?.parse().with_context(damaged)?,
-            noise: text("noise")?.parse().with_context(damaged)?,
-        }))
+        let runs: Option<Vec<Run>> = runs.split_whitespace().map(run).collect();
+        runs.with_context(|| self.damaged())
+    }
+
+    fn text(&self, key: &str) -> anyhow::Result<&str> {
+        self.header.get(key).map(String::as_str).with_context(|| self.damaged())
+    }
+
+    fn number<T: FromStr>(&self, key: &str) -> anyhow::Result<T> {
+        self.text(key)?.parse().ok().with_context(|| self.damaged())
+    }
+
+    fn damaged(&self) -> String {
+        format!("{} is damaged; enroll without --resume", self.path.display())
     }
 }
 
@@ -159,6 +221,10 @@ mod tests {
             poses: vec![-1.0],
             progress: 0.25,
             noise: u64::MAX - 3,
+            runs: vec![
+                Run { first: MediaTime::ZERO, n_frames: 24 },
+                Run { first: MediaTime::from_micros(7_000_040), n_frames: 72 },
+            ],
         }
     }
 

@@ -5,19 +5,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use crate::options::{Budget, EnrollmentProgress};
+use crate::options::Budget;
+use crate::progress::{EnrollmentProgress, Stage};
+use crate::warnings::Warning;
 
-/// Least time between two progress reports.
+/// Least time between two progress reports of a stage.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
-/// Clock of one enrollment: measures it against its [`Budget`] and reports progress.
+/// Clock of one enrollment: measures it against its [`Budget`] and reports progress and warnings.
 pub struct BudgetClock<'a> {
-    start: Instant,
+    /// Returns the time since the enrollment began.
+    time: Box<dyn Fn() -> Duration + 'a>,
     budget: Budget,
     on_progress: &'a mut dyn FnMut(&EnrollmentProgress) -> bool,
-    stage: &'static str,
-    stage_start: Instant,
-    last_report: Option<Instant>,
+    stage: Option<Stage>,
+    stage_start: Duration,
+    last_report: Option<Duration>,
+    warnings: Vec<Warning>,
 }
 
 /// The training within an enrollment: when it began and what it may use.
@@ -31,18 +35,35 @@ pub struct TrainingSpan {
 impl<'a> BudgetClock<'a> {
     /// Starts the clock.
     ///
-    /// `on_progress` is called a few times a second and returns whether to go on.
+    /// [`BudgetClock::report`] calls `on_progress`, which returns whether to go on.
     pub fn new(
         budget: Budget,
         on_progress: &'a mut dyn FnMut(&EnrollmentProgress) -> bool,
     ) -> Self {
-        let now = Instant::now();
-        Self { start: now, budget, on_progress, stage: "", stage_start: now, last_report: None }
+        let start = Instant::now();
+        Self::with_time(budget, on_progress, move || start.elapsed())
+    }
+
+    /// Creates a clock for which `time` measures the time since the enrollment began.
+    pub(crate) fn with_time(
+        budget: Budget,
+        on_progress: &'a mut dyn FnMut(&EnrollmentProgress) -> bool,
+        time: impl Fn() -> Duration + 'a,
+    ) -> Self {
+        Self {
+            time: Box::new(time),
+            budget,
+            on_progress,
+            stage: None,
+            stage_start: Duration::ZERO,
+            last_report: None,
+            warnings: Vec::new(),
+        }
     }
 
     /// Returns the time since the enrollment began.
     pub fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        (self.time)()
     }
 
     /// Returns the time limit of the whole enrollment; `None` if the budget counts steps.
@@ -51,11 +72,6 @@ impl<'a> BudgetClock<'a> {
             Budget::Time(limit) => Some(limit),
             Budget::Steps(_) => None,
         }
-    }
-
-    /// Returns whether this share of the time limit has passed; false if the budget counts steps.
-    pub(crate) fn has_passed(&self, share: f32) -> bool {
-        self.time_limit().is_some_and(|limit| self.elapsed() >= limit.mul_f32(share))
     }
 
     /// Begins the training.
@@ -81,51 +97,66 @@ impl<'a> BudgetClock<'a> {
         }
     }
 
-    /// Reports progress. In each stage at most five reports a second reach the callback.
+    /// Adds warnings to all further reports; the next one is not delayed.
+    pub(crate) fn warn(&mut self, warnings: impl IntoIterator<Item = Warning>) {
+        self.warnings.extend(warnings);
+        self.last_report = None;
+    }
+
+    /// Returns all warnings so far, oldest first.
+    pub(crate) fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// Reports progress. The first report of a stage reaches the callback at once, further ones at
+    /// most five times a second.
     ///
     /// `share` (0..=1) of `stage` is done, `count` is the number of its frames or steps so far, and
     /// `psnr_db` is the current PSNR of the training pixels.
     ///
+    /// With a time limit, the reported fraction is the share of the limit that has passed. With a
+    /// budget in steps, each stage has a fixed part of the whole, the training three quarters, and
+    /// the fraction does not decrease from stage to stage.
+    ///
     /// # Errors
-    /// If the progress callback asks to stop.
+    /// If the progress callback asks to stop. Reports that do not reach the callback cannot fail.
     pub fn report(
         &mut self,
-        stage: &'static str,
+        stage: Stage,
         share: f32,
         count: u64,
         psnr_db: Option<f32>,
     ) -> anyhow::Result<()> {
-        let now = Instant::now();
-        if stage != self.stage {
-            (self.stage, self.stage_start, self.last_report) = (stage, now, None);
+        let now = self.elapsed();
+        if self.stage != Some(stage) {
+            (self.stage, self.stage_start, self.last_report) = (Some(stage), now, None);
         }
-        if self.last_report.is_some_and(|at| now - at < REPORT_EVERY) {
+        if self.last_report.is_some_and(|at| now.saturating_sub(at) < REPORT_EVERY) {
             return Ok(());
         }
         self.last_report = Some(now);
-        let rate = count as f32 / (now - self.stage_start).as_secs_f32().max(1e-3);
+        let share = share.clamp(0.0, 1.0);
+        let spent = now.saturating_sub(self.stage_start).as_secs_f32();
+        let rate = count as f32 / spent.max(1e-3);
         let (fraction, left) = match self.budget {
             Budget::Time(limit) => {
-                let elapsed = self.elapsed();
-                let fraction = elapsed.as_secs_f32() / limit.as_secs_f32().max(1e-3);
-                (fraction, Some(limit.saturating_sub(elapsed)))
+                let fraction = now.as_secs_f32() / limit.as_secs_f32().max(1e-3);
+                (fraction.min(1.0), Some(limit.saturating_sub(now)))
             }
-            // Without a time limit, assume that training is 80 % of the work.
-            Budget::Steps(_) => match stage {
-                "tracking" => (0.1 * share, None),
-                "learning" => {
-                    let spent = (now - self.stage_start).as_secs_f32();
-                    let left = spent / share.max(1e-3) * (1.0 - share).max(0.0);
-                    (0.1 + 0.8 * share, Some(Duration::from_secs_f32(left.clamp(0.0, 1e6))))
-                }
-                _ => (0.9 + 0.1 * share, None),
-            },
+            Budget::Steps(_) => {
+                let part = stage.part_of_work();
+                let left = spent / share.max(1e-3) * (1.0 - share);
+                let left = Duration::from_secs_f32(left.clamp(0.0, 1e6));
+                let is_learning = stage == Stage::Learning;
+                (part.start + share * (part.end - part.start), is_learning.then_some(left))
+            }
         };
-        let unit = if stage == "learning" { "steps" } else { "frames" };
+        let unit = if stage == Stage::Learning { "steps" } else { "frames" };
         let quality = psnr_db.map(|db| format!(", {db:.1} dB")).unwrap_or_default();
         let detail = format!("{count} {unit}, {rate:.1}/s{quality}");
-        let fraction = fraction.clamp(0.0, 1.0);
-        let progress = EnrollmentProgress { stage, fraction, rate, left, psnr_db, detail };
+        let warnings = self.warnings.clone();
+        let progress =
+            EnrollmentProgress { stage, fraction, rate, left, psnr_db, detail, warnings };
         if !(self.on_progress)(&progress) {
             bail!("the enrollment was stopped");
         }
@@ -135,6 +166,8 @@ impl<'a> BudgetClock<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -145,12 +178,52 @@ mod tests {
         assert_eq!(clock.training_progress(&span, 50), 0.25);
         assert_eq!(clock.training_progress(&span, 200), 1.0);
         assert_eq!(clock.time_limit(), None);
-        assert!(!clock.has_passed(0.0));
 
+        let now = Cell::new(Duration::ZERO);
         let mut ignore = |_: &EnrollmentProgress| true;
-        let clock = BudgetClock::new(Budget::Time(Duration::from_hours(1)), &mut ignore);
-        let resumed = clock.start_training(Duration::from_mins(10), 0.5);
-        assert!((0.5..0.6).contains(&clock.training_progress(&resumed, 0)));
-        assert!(clock.has_passed(0.0) && !clock.has_passed(1.0));
+        let limit = Duration::from_secs(100);
+        let clock = BudgetClock::with_time(Budget::Time(limit), &mut ignore, || now.get());
+        now.set(Duration::from_secs(20));
+        let resumed = clock.start_training(Duration::from_secs(30), 0.5);
+        assert_eq!(clock.training_progress(&resumed, 0), 0.5);
+        now.set(Duration::from_secs(45));
+        assert_eq!(clock.training_progress(&resumed, 0), 0.75);
+        now.set(Duration::from_secs(70));
+        assert_eq!(clock.training_progress(&resumed, 0), 1.0);
+    }
+
+    #[test]
+    fn with_a_budget_in_steps_progress_grows_from_stage_to_stage() {
+        let mut fractions = Vec::new();
+        let mut note = |at: &EnrollmentProgress| {
+            fractions.push((at.stage, at.fraction));
+            true
+        };
+        let mut clock = BudgetClock::with_time(Budget::Steps(9), &mut note, || Duration::ZERO);
+        let stages =
+            [Stage::Tracking, Stage::Fitting, Stage::Learning, Stage::Writing, Stage::Measuring];
+        for stage in stages {
+            clock.report(stage, 0.5, 1, None).unwrap();
+        }
+        drop(clock);
+        assert!(fractions.is_sorted_by(|a, b| a.1 < b.1), "{fractions:?}");
+        assert!(fractions[1].1 < 0.2, "half of the fitting is not most of the work: {fractions:?}");
+    }
+
+    #[test]
+    fn a_warning_is_reported_at_once_and_stays() {
+        let mut reports = Vec::new();
+        let mut note = |at: &EnrollmentProgress| {
+            reports.push(at.warnings.clone());
+            true
+        };
+        let mut clock = BudgetClock::with_time(Budget::Steps(9), &mut note, || Duration::ZERO);
+        clock.report(Stage::Tracking, 0.1, 1, None).unwrap();
+        clock.warn([Warning::StillPicture]);
+        clock.report(Stage::Tracking, 0.2, 2, None).unwrap();
+        clock.report(Stage::Fitting, 0.0, 0, None).unwrap();
+        assert_eq!(clock.warnings(), [Warning::StillPicture]);
+        drop(clock);
+        assert_eq!(reports, [vec![], vec![Warning::StillPicture], vec![Warning::StillPicture]],);
     }
 }

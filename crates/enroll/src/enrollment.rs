@@ -11,29 +11,42 @@ use face::{FaceFile, FaceModel, PackedModel, Sizes, ssim};
 use track::{PhotometricRefiner, RefinementBudget, SenderPart, Smoothing};
 use types::{Feature, FeatureError, LEARNED_DIMS};
 
+use crate::checkpoint::SavedState;
 use crate::clock::BudgetClock;
 use crate::embedding::Embedding;
-use crate::evaluation::{HeldOut, Quality, evaluate, packing_loss, render};
-use crate::observations::{Observations, ObservedFrame, observe};
-use crate::options::{EnrollOptions, EnrollmentProgress, EnrollmentReport};
-use crate::sensitivity::profile;
+use crate::evaluation::{HeldOut, Quality, evaluate, packing_loss, poor_result, render};
+use crate::observations::{Observations, ObservedFrame, observe_runs};
+use crate::options::{EnrollOptions, EnrollmentReport};
+use crate::progress::{EnrollmentProgress, Stage};
+use crate::recording::Run;
+use crate::sensitivity::{N_PROBES, profile};
 use crate::training::{Trained, train};
 
 /// Supported sides of the training pictures in pixels.
 const SIDES: RangeInclusive<u32> = 64..=512;
-/// Largest share of a time limit that is reserved for packing, evaluation and writing.
+/// Largest share of a time limit that is reserved for packing, evaluation and writing; packing alone may
+/// take up to the second share of a short one.
 const MAX_RESERVE: f32 = 0.2;
+const MAX_PACKING: f32 = 0.4;
 /// Numbers of training frames from which the codec profile is computed, the last ones of the clip: at
 /// most, at least, and the minimum when time is running out.
 const MAX_PROFILED: usize = 600;
 const MIN_PROFILED: usize = 150;
 const MIN_PROFILED_LATE: usize = 60;
-/// Share of a time limit after which time is running out.
-const LATE: f32 = 0.96;
+/// Part of a time limit that is left when time is running out: the larger of a share and a time, in which
+/// the codec profile is computed and a few frames are evaluated.
+const LATE: (f32, Duration) = (0.04, Duration::from_secs(4));
+/// Time limit below which the sensitivity is measured at few features, and their number.
+const SHORT: Duration = Duration::from_mins(1);
+const FEW_PROBES: usize = 4;
 /// Largest share of a time limit for refining those frames.
 const PROFILE_SHARE: f32 = 0.05;
 /// Approximate time to pack, to measure the sensitivity, and to write.
 const PACKING_TIME: Duration = Duration::from_secs(8);
+/// Time before the limit at which the evaluation ends.
+const MARGIN: Duration = Duration::from_millis(500);
+/// Held-out frames that are evaluated if hardly any time is left.
+const MIN_EVALUATED: usize = 8;
 /// Refining a frame takes longer than [`frame_times`] measures, because a trained field takes more
 /// steps to converge than an untrained one.
 const REFINING_FACTOR: f32 = 1.6;
@@ -48,14 +61,26 @@ pub struct NotMeasured {
 /// Enrolls a person: trains a face on the source and writes it to [`EnrollOptions::out`], which no
 /// other enrollment can write meanwhile.
 ///
-/// `on_progress` is called a few times a second and returns whether to go on. Checkpoints go to
-/// [`EnrollOptions::part_path`].
+/// `on_progress` is called when a stage begins, then at most five times a second, and returns whether to
+/// go on. Checkpoints go to [`EnrollOptions::part_path`]. What is wrong with the material or the result
+/// is no error: see [`EnrollmentProgress::warnings`] and [`EnrollmentReport::warnings`].
 ///
 /// # Errors
-/// If the source cannot be read or shows too few frames of a face, a file cannot be written, or
-/// `on_progress` returns false. The checkpoint then stays for [`EnrollOptions::resume`], and a previous
-/// face file stays unchanged, unless the failure comes during the evaluation (stage `measuring`): by
-/// then the new file has replaced both, and [`NotMeasured`] is in the context of the error.
+/// - Before anything is read: the budget is too small ([`Budget::check`](crate::Budget::check)), the side
+///   is not 64 to 512 pixels, another enrollment is writing [`EnrollOptions::out`], or a file cannot be
+///   written there or beside it.
+/// - The source cannot be opened or read, shows a face for less than two seconds or in fewer than 20
+///   training frames.
+/// - With [`EnrollOptions::resume`], the checkpoint cannot be read, is damaged, needs another key or
+///   belongs to another enrollment.
+/// - The training diverges, or its features determine no codec profile.
+/// - The face file, or the checkpoint of a stop, cannot be encrypted or written.
+/// - `on_progress` returns false.
+///
+/// A previous face file then stays unchanged, and so does a checkpoint, which is there, if there was room
+/// for it, once the training has run for 20 seconds or was stopped. After a failure during the evaluation (stage
+/// [`Stage::Measuring`]) the new file has replaced both, and [`NotMeasured`] is in the context of the
+/// error.
 #[expect(clippy::needless_pass_by_value, reason = "an enrollment consumes its options")]
 pub fn enroll(
     options: EnrollOptions,
@@ -68,16 +93,18 @@ pub fn enroll(
         SIDES.end(),
         options.side
     );
+    options.budget.check()?;
     let _claim = capture::Claim::take(&options.out)?;
     for path in [&options.out, &options.part_path()] {
         capture::check_writable(path)?;
     }
     let mut clock = BudgetClock::new(options.budget, on_progress);
-    let observations = observe(&options, &mut clock)?;
+    let runs = if options.resume { interrupted_runs(&options)? } else { None };
+    let observations = observe_runs(&options, runs.as_deref(), &mut clock)?;
     let plan = FinishPlan::new(&observations, &clock)?;
     let trained = train(&options, &observations, plan.reserve, &mut clock)?;
 
-    clock.report("writing", 0.0, 0, None)?;
+    clock.report(Stage::Writing, 0.0, 0, None)?;
     let (mut file, profile) = pack(&observations, &trained, plan.n_profiled, &clock)?;
     file.consent = options.consent;
     // The file is written before its evaluation, in case that is interrupted.
@@ -85,8 +112,9 @@ pub fn enroll(
     // The checkpoint is no longer needed. If it cannot be removed, only its owner can read it.
     drop(fs::remove_file(options.part_path()));
     let (quality, packing_loss_db) =
-        evaluate_held_out(&observations, &trained, &file.model, &profile, &mut clock)
+        evaluate_held_out(&observations, &trained, &file.model, &profile, &plan, &mut clock)
             .with_context(|| NotMeasured { out: options.out.clone() })?;
+    clock.warn(quality.and_then(|quality| poor_result(quality.psnr_db, trained.steps)));
     Ok(EnrollmentReport {
         psnr_db: quality.map_or(f64::NAN, |q| q.psnr_db),
         ssim: quality.map_or(f64::NAN, |q| q.ssim),
@@ -96,7 +124,16 @@ pub fn enroll(
         steps: trained.steps,
         seconds: clock.elapsed().as_secs_f64(),
         bytes: file.info().public_bytes,
+        warnings: clock.warnings().to_vec(),
     })
+}
+
+/// Returns the parts of the source that an interrupted enrollment has read; `None` if there is none.
+fn interrupted_runs(options: &EnrollOptions) -> anyhow::Result<Option<Vec<Run>>> {
+    let path = options.part_path();
+    let state = SavedState::open(&path, options.key.as_ref(), options.keys)?;
+    let runs = state.map(|state| state.runs()).transpose()?;
+    Ok(runs.filter(|runs| !runs.is_empty()))
 }
 
 /// Writes the face file, encrypted if there is a key.
@@ -114,6 +151,8 @@ struct FinishPlan {
     reserve: Duration,
     /// Number of training frames for the codec profile.
     n_profiled: usize,
+    /// Time to refine a frame.
+    refining: Duration,
 }
 
 impl FinishPlan {
@@ -121,7 +160,7 @@ impl FinishPlan {
         let (refining, rendering) = frame_times(observations, clock)?;
         let refining = refining.mul_f32(REFINING_FACTOR);
         let Some(limit) = clock.time_limit() else {
-            return Ok(Self { reserve: Duration::ZERO, n_profiled: MAX_PROFILED });
+            return Ok(Self { reserve: Duration::ZERO, n_profiled: MAX_PROFILED, refining });
         };
         let n_affordable =
             limit.mul_f32(PROFILE_SHARE).as_secs_f32() / refining.as_secs_f32().max(1e-4);
@@ -129,9 +168,29 @@ impl FinishPlan {
         let n_held_out = observations.held_out.len() as u32;
         // At most every other held-out frame is refined.
         let evaluation = refining * (n_profiled as u32 + n_held_out / 2) + rendering * n_held_out;
-        let reserve = (PACKING_TIME + evaluation).min(limit.mul_f32(MAX_RESERVE));
-        Ok(Self { reserve, n_profiled })
+        Ok(Self { reserve: reserve(limit, evaluation), n_profiled, refining })
     }
+
+    /// Returns how many of `n` held-out frames can be refined in the time that is `left`.
+    fn n_evaluated(&self, n: usize, left: Option<Duration>) -> usize {
+        let Some(left) = left else { return n };
+        let n_affordable = left.as_secs_f32() / self.refining.as_secs_f32().max(1e-4);
+        n.min((n_affordable as usize).max(MIN_EVALUATED))
+    }
+}
+
+/// Returns the part of a time `limit` that is reserved for packing and an `evaluation` of this duration.
+fn reserve(limit: Duration, evaluation: Duration) -> Duration {
+    let packing = PACKING_TIME.min(limit.mul_f32(MAX_PACKING));
+    packing + evaluation.min(limit.mul_f32(MAX_RESERVE).saturating_sub(packing))
+}
+
+/// Returns whether time is running out.
+fn is_late(clock: &BudgetClock<'_>) -> bool {
+    clock.time_limit().is_some_and(|limit| {
+        let left = limit.mul_f32(LATE.0).max(LATE.1);
+        clock.elapsed() + left >= limit
+    })
 }
 
 /// Packs the trained face with its sender part and codec profile.
@@ -154,14 +213,16 @@ fn pack(
     let mut refiner = PhotometricRefiner::new(packed.model().clone());
     let mut features = Vec::with_capacity(last.len());
     for (measured, observed) in measured_features(&trained.embedding, last)?.iter().zip(last) {
-        if features.len() >= MIN_PROFILED_LATE && clock.has_passed(LATE) {
+        if features.len() >= MIN_PROFILED_LATE && is_late(clock) {
             break;
         }
         features.push(refiner.refine(&observed.frame, measured, RefinementBudget::Full));
     }
     let pictures: Vec<_> =
         last.iter().zip(&features).map(|(observed, feature)| (&observed.frame, *feature)).collect();
-    let profile = profile(packed.model(), &features, &pictures)?;
+    let is_short = clock.time_limit().is_some_and(|limit| limit < SHORT);
+    let n_probes = if is_short { FEW_PROBES } else { N_PROBES };
+    let profile = profile(packed.model(), &features, &pictures, n_probes)?;
     let file = FaceFile::new(packed, profile.to_bytes(), Some(sender.to_bytes()))
         .context("packing the face")?;
     Ok((file, profile))
@@ -173,9 +234,13 @@ fn evaluate_held_out(
     trained: &Trained,
     packed: &FaceModel,
     profile: &Profile,
+    plan: &FinishPlan,
     clock: &mut BudgetClock<'_>,
 ) -> anyhow::Result<(Option<Quality>, Option<f64>)> {
+    let deadline = clock.time_limit().map(|limit| limit.saturating_sub(MARGIN));
+    let left = deadline.map(|deadline| deadline.saturating_sub(clock.elapsed()));
     let held_out = &observations.held_out;
+    let held_out = &held_out[..plan.n_evaluated(held_out.len(), left)];
     if held_out.is_empty() {
         return Ok((None, None));
     }
@@ -184,7 +249,6 @@ fn evaluate_held_out(
         .zip(measured_features(&trained.embedding, held_out)?)
         .map(|(observed, measured)| HeldOut { frame: &observed.frame, measured })
         .collect();
-    let deadline = clock.time_limit().map(|limit| limit.saturating_sub(Duration::from_millis(500)));
     let quality = evaluate(packed, profile, &frames, deadline, clock)?;
     let loss = packing_loss(&trained.model, packed, &frames, deadline, clock)?;
     Ok((Some(quality), loss))
@@ -242,6 +306,15 @@ mod tests {
             ..EnrollOptions::new(SourceSpec::Clip(source.into()), out.into())
         };
         format!("{:#}", enroll(options, &mut |_| true).unwrap_err())
+    }
+
+    #[test]
+    fn the_reserve_covers_packing_in_a_short_limit_and_stays_small_in_a_long_one() {
+        let s = Duration::from_secs_f32;
+        assert_eq!(reserve(s(10.0), s(30.0)), s(4.0));
+        assert_eq!(reserve(s(20.0), s(30.0)), s(8.0));
+        assert_eq!(reserve(s(120.0), s(30.0)), s(24.0));
+        assert_eq!(reserve(s(600.0), s(30.0)), s(38.0));
     }
 
     #[test]
@@ -311,7 +384,7 @@ mod tests {
             ..EnrollOptions::new(SourceSpec::Actor, folder.join("me.face"))
         };
         let (out, part) = (options.out.clone(), options.part_path());
-        let error = enroll(options, &mut |at| at.stage != "measuring").unwrap_err();
+        let error = enroll(options, &mut |at| at.stage != Stage::Measuring).unwrap_err();
         assert!(error.is::<NotMeasured>(), "{error:#}");
         let error = format!("{error:#}");
         assert!(error.contains("not measured") && !error.contains("resume"), "{error}");

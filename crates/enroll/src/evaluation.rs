@@ -9,6 +9,8 @@ use track::{PhotometricRefiner, RefinementBudget};
 use types::{Feature, FeatureTimeline, SquareFrame};
 
 use crate::clock::BudgetClock;
+use crate::progress::Stage;
+use crate::warnings::Warning;
 
 /// Held-out frame with its measured feature.
 pub(crate) struct HeldOut<'a> {
@@ -52,9 +54,25 @@ pub(crate) fn evaluate(
         psnr_sum += psnr_db(&picture, frame);
         ssim_sum += ssim(&picture, frame);
         n += 1;
-        clock.report("measuring", count as f32 / frames.len() as f32, n as u64, None)?;
+        clock.report(Stage::Measuring, count as f32 / frames.len() as f32, n as u64, None)?;
     }
     Ok(Quality { psnr_db: psnr_sum / n as f64, ssim: ssim_sum / n as f64, n_frames: n })
+}
+
+/// Held-out PSNR in dB that the worst of the good recordings reaches after [`USUAL_STEPS`] steps, and what
+/// is missing for each halving of the steps below.
+const USUAL_DB: f64 = 30.0;
+const USUAL_STEPS: f64 = 2500.0;
+const DB_PER_HALVING: f64 = 1.5;
+
+/// Returns a warning if the held-out PSNR is below what a good recording gives after as many steps.
+///
+/// docs/ENROLLMENT.md names the measurements.
+pub(crate) fn poor_result(psnr_db: f64, steps: u32) -> Option<Warning> {
+    let halvings = (USUAL_STEPS / f64::from(steps.max(1))).log2().max(0.0);
+    let usual_db = USUAL_DB - DB_PER_HALVING * halvings;
+    (psnr_db < usual_db)
+        .then_some(Warning::PoorResult { psnr_db: psnr_db as f32, usual_db: usual_db as f32 })
 }
 
 /// Most and least frames on which the packing loss is measured.
@@ -79,7 +97,7 @@ pub(crate) fn packing_loss(
     let mut refiners = [trained, packed].map(|model| PhotometricRefiner::new(model.clone()));
     let (mut loss, mut n) = (0.0, 0);
     for at in even_order(frames.len()).into_iter().take(MAX_LOSS_FRAMES) {
-        clock.report("measuring", 1.0, n as u64, None)?;
+        clock.report(Stage::Measuring, 1.0, n as u64, None)?;
         if deadline.is_some_and(|deadline| clock.elapsed() >= deadline) {
             break;
         }
@@ -152,6 +170,18 @@ fn even_order(n: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_is_judged_by_the_steps_it_took() {
+        // Rows of docs/RESULTS.md.
+        for (psnr_db, steps) in [(33.84, 27_297), (32.25, 2904), (31.33, 4922), (35.53, 4153)] {
+            assert_eq!(poor_result(psnr_db, steps), None, "{psnr_db} dB");
+        }
+        let poor = poor_result(21.74, 7202);
+        assert_eq!(poor, Some(Warning::PoorResult { psnr_db: 21.74, usual_db: 30.0 }));
+        assert_eq!(poor_result(27.0, 300), None);
+        assert!(poor_result(27.0, 3000).is_some());
+    }
 
     #[test]
     fn every_prefix_of_the_order_is_even_and_all_frames_occur_once() {

@@ -17,6 +17,9 @@
 //!     true
 //! })?;
 //! println!("{:.1} dB", report.psnr_db);
+//! for warning in report.warnings {
+//!     println!("{warning}. {}", warning.advice());
+//! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![expect(
@@ -32,12 +35,17 @@ mod code_corrections;
 mod embedding;
 mod enrollment;
 mod evaluation;
+mod face_search;
 mod frame_pass;
 mod initialization;
+mod material;
 mod observations;
 mod options;
+mod picture_statistics;
 mod pixels;
 mod pose_refinement;
+mod progress;
+mod reading_plan;
 mod recording;
 mod regression;
 mod regularization;
@@ -46,6 +54,7 @@ mod sensitivity;
 mod trainer;
 mod training;
 mod vars;
+mod warnings;
 
 pub use adam::{Adam, ParameterGroup};
 pub use clock::{BudgetClock, TrainingSpan};
@@ -53,8 +62,10 @@ pub use embedding::{Codes, Embedding};
 pub use enrollment::{NotMeasured, enroll};
 pub use observations::{Observations, ObservedFrame, observe};
 pub use options::{
-    Ablation, AblationError, Budget, BudgetError, EnrollOptions, EnrollmentProgress,
-    EnrollmentReport, Holdout, HoldoutError, Preset, PresetError,
+    Ablation, AblationError, Budget, BudgetError, BudgetTooSmall, EnrollOptions, EnrollmentReport,
+    Holdout, HoldoutError, Preset, PresetError,
 };
 pub use pixels::{Pixel, RayCounts, Regions};
+pub use progress::{EnrollmentProgress, Stage};
 pub use schedule::{FRAMES_PER_STEP, learning_rate};
+pub use warnings::Warning;

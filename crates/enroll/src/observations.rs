@@ -1,20 +1,26 @@
 //! Measurement of recorded frames, causally as in a call: pose, expression and torso.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use face_shape::FaceShape;
 use track::{
     History, Identity, Observation, Observer, Smoothing, TorsoReference, TorsoTracker, Tracker,
 };
-use types::{Landmarks, POSE_DIMS, SquareFrame};
+use types::{Landmarks, MediaTime, POSE_DIMS, SquareFrame};
 
 use crate::background::background;
 use crate::clock::BudgetClock;
+use crate::material::Material;
 use crate::options::EnrollOptions;
 use crate::pixels::Regions;
-use crate::recording::{Recording, record};
+use crate::progress::Stage;
+use crate::recording::{Recording, Run, record};
 
 /// Least number of training frames.
 const MIN_FRAMES: usize = 20;
+/// Time between two frames above which the second is measured without the first, as after a pause.
+const LONGEST_STEP: Duration = Duration::from_millis(500);
 
 /// A recorded frame and the measurements taken from it.
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ pub struct Observations {
     pub(crate) shape: FaceShape,
     pub(crate) identity: Identity,
     pub(crate) torso: TorsoReference,
+    /// The parts of the source that were read.
+    pub(crate) runs: Vec<Run>,
 }
 
 impl Observations {
@@ -67,22 +75,34 @@ impl Observations {
     }
 }
 
-/// Reads the source of an enrollment and measures every frame as a call would.
+/// Reads the source of an enrollment, judges it and measures its frames as a call would.
 ///
-/// Of a recording that would exceed 1 GiB of pictures, only every second, fourth, ... frame is
-/// kept.
+/// Of a recording that would exceed 1 GiB of pictures or, with a time limit, take more than a quarter of
+/// it to read, only parts are read, which cover it evenly. What is wrong with the material is reported as
+/// [`EnrollmentProgress::warnings`](crate::EnrollmentProgress::warnings).
 ///
 /// Solves the person's neutral face from the training frames, then tracks pose, expression and
 /// torso through all frames in order.
 ///
 /// # Errors
-/// If the source cannot be read or shows too few frames of a face, or if the progress callback
-/// stops the enrollment.
+/// If the source cannot be opened or read, shows a face for less than two seconds or in fewer than 20
+/// training frames, or if the progress callback stops the enrollment.
 pub fn observe(
     options: &EnrollOptions,
     clock: &mut BudgetClock<'_>,
 ) -> anyhow::Result<Observations> {
-    let Recording { shots, side } = record(options, clock)?;
+    observe_runs(options, None, clock)
+}
+
+/// As [`observe`], but reads the `runs` that an interrupted enrollment has read, if given.
+pub(crate) fn observe_runs(
+    options: &EnrollOptions,
+    runs: Option<&[Run]>,
+    clock: &mut BudgetClock<'_>,
+) -> anyhow::Result<Observations> {
+    let recording = record(options, runs, clock)?;
+    clock.warn(Material::measure(&recording)?.warnings());
+    let Recording { shots, runs, side, .. } = recording;
     let shape = FaceShape::builtin()?;
     let held_out_mask = options.holdout.mask(shots.len());
     let training_shots =
@@ -110,8 +130,15 @@ pub fn observe(
     let mut history = History::new();
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     let n = shots.len();
+    let mut last: Option<MediaTime> = None;
     for (index, (shot, held)) in shots.into_iter().zip(held_out_mask).enumerate() {
-        clock.report("fitting", index as f32 / n as f32, index as u64, None)?;
+        clock.report(Stage::Fitting, index as f32 / n as f32, index as u64, None)?;
+        let time = shot.frame.time();
+        if last.is_some_and(|last| time.saturating_since(last) > LONGEST_STEP) {
+            observer.reset();
+            history.reset();
+        }
+        last = Some(time);
         let observed = if let Some(landmarks) = shot.landmarks {
             observer.observe_landmarks(&shot.frame, landmarks)
         } else {
@@ -131,7 +158,7 @@ pub fn observe(
         "a face is clearly visible in only {} training frames; record longer, in better light",
         train.len()
     );
-    Ok(Observations { train, held_out, side, shape, identity, torso })
+    Ok(Observations { train, held_out, side, shape, identity, torso, runs })
 }
 
 /// Returns the mean of a face's landmarks.

@@ -8,6 +8,8 @@ use capture::SourceSpec;
 use face::{Consent, Sizes};
 use vault::{Key, Keys};
 
+use crate::warnings::Warning;
+
 /// Options of an enrollment: source, output file, budget and quality.
 #[derive(Clone, Debug)]
 pub struct EnrollOptions {
@@ -27,8 +29,7 @@ pub struct EnrollOptions {
     pub resume: bool,
     /// Seed of all random numbers: the same seed, source and number of steps give the same file.
     pub seed: u64,
-    /// Length of the recording from a camera or the actor. Clips are read to their end, at most
-    /// 20,000 frames.
+    /// Length of the recording from a camera or the actor. Clips are read to their end.
     pub record: Duration,
     /// Parts to leave out for ablation studies.
     pub without: Vec<Ablation>,
@@ -42,7 +43,9 @@ pub struct EnrollOptions {
 }
 
 impl EnrollOptions {
-    /// Default options: 256 pixels, ten minutes, the last 15 % of the frames held out, plain files.
+    /// Creates the default options: pictures of 256 pixels, the default preset, a time limit of ten
+    /// minutes, the last 15 % of the frames held out, one minute recorded from a camera or the actor,
+    /// seed 1, no ablation. Nothing is resumed, files are not encrypted, and no consent is recorded.
     pub fn new(source: SourceSpec, out: PathBuf) -> Self {
         Self {
             source,
@@ -117,6 +120,39 @@ pub enum Budget {
     Steps(u32),
 }
 
+/// A [`Budget`] in which no face can be trained.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BudgetTooSmall {
+    /// Reading, packing and writing alone take longer. Give at least [`Budget::LEAST_TIME`].
+    #[error(
+        "a budget of {} s is too short for a face; give at least {} s, better ten minutes",
+        .0.as_secs(),
+        Budget::LEAST_TIME.as_secs()
+    )]
+    Time(Duration),
+    /// Nothing would be learned. Give at least one step.
+    #[error("0 steps train no face; give at least 1, better a few thousand")]
+    Steps,
+}
+
+impl Budget {
+    /// Shortest time limit in which an enrollment can end.
+    pub const LEAST_TIME: Duration = Duration::from_secs(15);
+
+    /// Checks that a face can be trained within the budget.
+    ///
+    /// # Errors
+    /// If the time limit is below [`Budget::LEAST_TIME`], or the number of steps is zero.
+    pub fn check(self) -> Result<(), BudgetTooSmall> {
+        match self {
+            Self::Time(limit) if limit < Self::LEAST_TIME => Err(BudgetTooSmall::Time(limit)),
+            Self::Steps(0) => Err(BudgetTooSmall::Steps),
+            Self::Time(_) | Self::Steps(_) => Ok(()),
+        }
+    }
+}
+
 /// Text that is not a [`Budget`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
@@ -130,14 +166,14 @@ impl FromStr for Budget {
     type Err = BudgetError;
 
     /// Parses a time such as `90s`, `15m` or `1.5h` (in seconds without a unit, up to 1000 hours),
-    /// or a number of training steps such as `3000 steps`.
+    /// or a number of training steps such as `3000 steps`. [`Budget::check`] says whether it suffices.
     fn from_str(text: &str) -> Result<Self, BudgetError> {
         let seconds = |number: &str, unit: f64| {
             let seconds = number.trim().parse::<f64>().ok()? * unit;
-            (1.0..=3.6e6).contains(&seconds).then(|| Self::Time(Duration::from_secs_f64(seconds)))
+            (0.0..=3.6e6).contains(&seconds).then(|| Self::Time(Duration::from_secs_f64(seconds)))
         };
         let parsed = if let Some(number) = text.strip_suffix("steps") {
-            number.trim().parse().ok().filter(|steps| *steps > 0).map(Self::Steps)
+            number.trim().parse().ok().map(Self::Steps)
         } else if let Some(number) = text.strip_suffix('h') {
             seconds(number, 3600.0)
         } else if let Some(number) = text.strip_suffix('m') {
@@ -255,24 +291,8 @@ pub struct EnrollmentReport {
     pub seconds: f64,
     /// Size in bytes of the public part, which a peer downloads.
     pub bytes: usize,
-}
-
-/// Progress of an enrollment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EnrollmentProgress {
-    /// Current stage: `tracking`, `fitting`, `learning`, `writing` or `measuring`.
-    pub stage: &'static str,
-    /// Share of the whole enrollment that is done, 0..=1: the share of the time limit that has
-    /// passed or, with a budget in steps, a rough estimate, which can decrease between stages.
-    pub fraction: f32,
-    /// Frames or steps per second in this stage.
-    pub rate: f32,
-    /// Estimated time left for the whole enrollment, if known.
-    pub left: Option<Duration>,
-    /// Smoothed PSNR of recent training pixels, in dB.
-    pub psnr_db: Option<f32>,
-    /// Count, rate and PSNR as text for display, such as `120 steps, 8.5/s, 31.2 dB`.
-    pub detail: String,
+    /// Everything that was found to be wrong with the material or the result.
+    pub warnings: Vec<Warning>,
 }
 
 #[cfg(test)]
@@ -305,9 +325,20 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(want), "{text}");
         }
-        for wrong in ["", "s", "0s", "-1m", "NaNs", "infs", "2000h", "0 steps", "1.5 steps"] {
+        for wrong in ["", "s", "-1m", "NaNs", "infs", "2000h", "-1 steps", "1.5 steps"] {
             assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_budget_without_time_for_a_face_names_the_least_one() {
+        let error = |text: &str| text.parse::<Budget>().unwrap().check().map_err(|e| e.to_string());
+        for text in ["0", "0s", "3s", "14.9s"] {
+            assert!(error(text).unwrap_err().contains("at least 15 s"), "{text}");
+        }
+        assert!(error("0 steps").unwrap_err().contains("at least 1"));
+        assert_eq!(error("15s"), Ok(()));
+        assert_eq!(error("1 steps"), Ok(()));
     }
 
     #[test]

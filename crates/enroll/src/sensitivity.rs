@@ -7,8 +7,8 @@ use types::{FEATURE_DIMS, Feature, HeadPose, SquareFrame};
 
 use crate::evaluation::render;
 
-/// Number of features at which the sensitivity is measured.
-const N_PROBES: usize = 8;
+/// Number of features at which the sensitivity is measured if there is time.
+pub(crate) const N_PROBES: usize = 8;
 /// Side of the rendered pictures in pixels. The sensitivity at twice the side is about the same.
 const SIDE: u32 = 128;
 /// Weight of errors at the eyes and the mouth, where people look.
@@ -33,7 +33,8 @@ const STEPS: [f32; FEATURE_DIMS] = {
 
 /// Computes the codec profile of a person.
 ///
-/// `features` belong to consecutive frames; `pictures` are some of the frames with their features.
+/// `features` belong to consecutive frames; `pictures` are some of the frames with their features. The
+/// sensitivity is measured at `n_probes` of the features.
 ///
 /// # Errors
 /// If the features do not determine a profile.
@@ -41,24 +42,33 @@ pub(crate) fn profile(
     model: &FaceModel,
     features: &[Feature],
     pictures: &[(&SquareFrame, Feature)],
+    n_probes: usize,
 ) -> anyhow::Result<Profile> {
     let mut errors = Vec::new();
-    for (frame, feature) in probes(pictures) {
+    for (frame, feature) in probes(pictures, n_probes) {
         let picture = render(model, feature, frame.side())?;
         let psnr_db = psnr_db(&picture, frame);
         errors.push(10.0_f64.powf(-psnr_db / 10.0));
     }
     let error = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
     let distortion = (NOISE_SHARE * error).clamp(*DISTORTION.start(), *DISTORTION.end());
-    Ok(Profile::from_features(features, &measure_sensitivity(model, features), distortion)?)
+    Ok(Profile::from_features(
+        features,
+        &measure_sensitivity(model, features, n_probes),
+        distortion,
+    )?)
 }
 
 /// Measures the sensitivity by finite differences: mean products of the changes of the picture when two
 /// numbers of the feature change, eyes and mouth weighted by [`SALIENT_WEIGHT`].
-fn measure_sensitivity(model: &FaceModel, features: &[Feature]) -> ErrorSensitivity {
+fn measure_sensitivity(
+    model: &FaceModel,
+    features: &[Feature],
+    n_probes: usize,
+) -> ErrorSensitivity {
     let mut matrix = [[0.0; FEATURE_DIMS]; FEATURE_DIMS];
-    let mut n_probes = 0.0;
-    for feature in probes(features) {
+    let mut n_measured = 0.0;
+    for feature in probes(features, n_probes) {
         let draw = |feature: &Feature| {
             render_cpu(model, &model.frame_inputs(feature), SIDE, DEFAULT_SAMPLES)
         };
@@ -74,7 +84,7 @@ fn measure_sensitivity(model: &FaceModel, features: &[Feature]) -> ErrorSensitiv
             .collect();
         // A moved feature is out of range: skip this probe.
         let Some(changes) = changes else { continue };
-        n_probes += 1.0;
+        n_measured += 1.0;
         let weights = pixel_weights(&feature.pose);
         matrix.par_iter_mut().enumerate().for_each(|(i, row)| {
             for (j, sum) in row.iter_mut().enumerate() {
@@ -87,10 +97,10 @@ fn measure_sensitivity(model: &FaceModel, features: &[Feature]) -> ErrorSensitiv
             }
         });
     }
-    if n_probes == 0.0 {
+    if n_measured == 0.0 {
         return ErrorSensitivity::from_geometry(features);
     }
-    ErrorSensitivity::from_matrix(&matrix.map(|row| row.map(|v| v / n_probes)))
+    ErrorSensitivity::from_matrix(&matrix.map(|row| row.map(|v| v / n_measured)))
 }
 
 /// Returns the weight of each pixel, `[SIDE][SIDE]`.
@@ -106,9 +116,9 @@ fn pixel_weights(pose: &HeadPose) -> Vec<f64> {
     (0..SIDE * SIDE).map(weight).collect()
 }
 
-/// Returns at most [`N_PROBES`] evenly spaced items.
-fn probes<T>(all: &[T]) -> impl Iterator<Item = &T> {
-    let step = all.len().div_ceil(N_PROBES).max(1);
+/// Returns at most `n` evenly spaced items.
+fn probes<T>(all: &[T], n: usize) -> impl Iterator<Item = &T> {
+    let step = all.len().div_ceil(n).max(1);
     all.iter().skip(step / 2).step_by(step)
 }
 
@@ -133,7 +143,7 @@ mod tests {
             })
             .collect();
         let picture = render(&model, &features[3], 64).unwrap();
-        let profile = profile(&model, &features, &[(&picture, features[3])]).unwrap();
+        let profile = profile(&model, &features, &[(&picture, features[3])], N_PROBES).unwrap();
         // Its picture hardly depends on the feature, so a unit needs only the required minimum.
         let unit = codec::Encoder::new(profile.clone()).push(&features[7], true).unwrap();
         let codec::EncodedUnit { number, unit, .. } = unit;

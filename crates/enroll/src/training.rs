@@ -16,6 +16,7 @@ use crate::observations::Observations;
 use crate::options::{Ablation, EnrollOptions};
 use crate::pixels::{RayCounts, Regions};
 use crate::pose_refinement::PoseRefinement;
+use crate::progress::Stage;
 use crate::schedule::{FRAMES_PER_STEP, learning_rate};
 use crate::trainer::FieldTrainer;
 
@@ -79,7 +80,7 @@ pub(crate) fn train(
         error = Some(smoothed);
         let db = (-10.0 * smoothed.max(1e-10).log10()) as f32;
         let n_steps = u64::from(training.trainer.adam.steps - first_step);
-        if let Err(stop) = clock.report("learning", progress, n_steps, Some(db)) {
+        if let Err(stop) = clock.report(Stage::Learning, progress, n_steps, Some(db)) {
             training.write_checkpoint(progress)?;
             return Err(stop);
         }
@@ -168,6 +169,7 @@ impl<'a> Training<'a> {
             poses: self.poses.state(),
             progress,
             noise: self.noise.state(),
+            runs: self.observations.runs.clone(),
         };
         checkpoint.write(&self.options.part_path(), self.options.key.as_ref())
     }
@@ -291,7 +293,7 @@ fn fingerprint(
     let frames = [observations.train.first(), observations.train.last()];
     let hashes = frames.map(|frame| frame.map_or(0, |frame| hash(frame.frame.rgb())));
     Ok(format!(
-        "state 2 seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {} without {:?}",
+        "state 3 seed {} side {} frames {} {} sums {:08x} {:08x} numbers {} {} without {:?}",
         options.seed,
         observations.side,
         observations.train.len(),
@@ -370,7 +372,15 @@ mod tests {
             })
             .collect();
         let torso = TorsoReference::from_frame(&train[0].frame, None);
-        Observations { train, held_out: Vec::new(), side: SIDE, shape, identity, torso }
+        Observations {
+            train,
+            held_out: Vec::new(),
+            side: SIDE,
+            shape,
+            identity,
+            torso,
+            runs: Vec::new(),
+        }
     }
 
     fn options(steps: u32, name: &str, resume: bool) -> EnrollOptions {

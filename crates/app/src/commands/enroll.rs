@@ -35,7 +35,7 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     let mut progress = ProgressDisplay::new(args.json);
     termination::end_well();
     let result = enroll::enroll(options, &mut |at| {
-        progress.report(at.stage, at.fraction, &at.detail);
+        progress.report(at.stage.name(), at.fraction, &at.detail);
         !termination::is_requested()
     });
     progress.finish();

@@ -57,7 +57,7 @@ impl EnrollmentScreen {
                 enroll::enroll(options, &mut |at| {
                     // If the queue is full, the next report replaces this one.
                     let _ = sender.try_send(Message::Progress {
-                        stage: at.stage.to_owned(),
+                        stage: at.stage.to_string(),
                         fraction: at.fraction,
                         detail: at.detail.clone(),
                     });

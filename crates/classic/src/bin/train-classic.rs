@@ -100,11 +100,11 @@ fn main() -> Result<()> {
         ..EnrollOptions::new(arguments.from, arguments.out)
     };
     let options = ClassicOptions { enroll, sizes, pictures: arguments.pictures };
-    let mut reported = ("", -1);
+    let mut reported = None;
     let mut report = |progress: &EnrollmentProgress| {
         let percent = (progress.fraction * 100.0) as i32;
-        if (progress.stage, percent) != reported {
-            reported = (progress.stage, percent);
+        if reported != Some((progress.stage, percent)) {
+            reported = Some((progress.stage, percent));
             eprintln!("{} {percent} %: {}", progress.stage, progress.detail);
         }
         true
