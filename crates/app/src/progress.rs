@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 use crate::output;
 
@@ -63,6 +64,16 @@ impl ProgressDisplay {
             ),
             Style::None => {}
         }
+    }
+
+    /// Shows a line that stays: `words` for a reader, above the bar, or `object` as a line of JSON.
+    pub(crate) fn note(&mut self, words: &str, object: &impl Serialize) -> anyhow::Result<()> {
+        match &self.style {
+            Style::Bar(bar) => bar.println(words),
+            Style::Json => println!("{}", serde_json::to_string(object)?),
+            Style::None => eprintln!("{words}"),
+        }
+        Ok(())
     }
 
     /// Removes the bar from the terminal.

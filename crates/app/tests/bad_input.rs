@@ -52,6 +52,21 @@ fn wrong_usage_exits_with_two() {
 }
 
 #[test]
+fn a_budget_without_time_for_a_face_is_refused_before_any_question() {
+    for (option, value, says) in [
+        ("--budget", "0", "at least 15 s"),
+        ("--budget", "5s", "at least 15 s"),
+        ("--steps", "0", "1"),
+    ] {
+        let output =
+            feathercall(&["enroll", "--from", "me.mp4", "--out", "me.face", option, value]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.lines().count() == 1 && told.contains(says), "{told}");
+    }
+}
+
+#[test]
 fn a_clip_that_is_none_is_refused() {
     let folder = folder("clips");
     let text = folder.join("notes.mp4");

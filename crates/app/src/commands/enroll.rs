@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use capture::SourceSpec;
-use enroll::{Budget, EnrollOptions, NotMeasured};
+use enroll::{Budget, EnrollOptions, NotMeasured, Warning};
 
+use super::UsageError;
 use crate::cli::Enroll;
 use crate::consent;
 use crate::destination::{self, Destination, Kind};
@@ -14,11 +15,12 @@ use crate::termination::{self, Interrupted};
 
 /// Enrolls a face and prints a summary.
 pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
+    let budget = args.steps.map(Budget::Steps).or(args.budget).unwrap_or_default();
+    budget.check().map_err(|error| UsageError(error.to_string()))?;
     check_places(&args)?;
     let consent = consent::ask(&args.from, args.i_consent)?;
     let own_key = (!args.plain).then(face_files::own_key).transpose()?;
     let (key, key_place) = own_key.unzip();
-    let budget = args.steps.map(Budget::Steps).or(args.budget).unwrap_or_default();
     let options = EnrollOptions {
         side: args.size,
         preset: args.preset,
@@ -34,10 +36,22 @@ pub(super) fn run(args: Enroll) -> anyhow::Result<()> {
     let part = options.part_path();
     let mut progress = ProgressDisplay::new(args.json);
     termination::end_well();
+    let mut n_told = 0;
+    let mut tell = |progress: &mut ProgressDisplay, warnings: &[Warning]| {
+        for warning in &warnings[n_told..] {
+            progress.note(&format!("warning: {warning}. {}", warning.advice()), warning)?;
+        }
+        n_told = warnings.len();
+        anyhow::Ok(())
+    };
     let result = enroll::enroll(options, &mut |at| {
+        let is_told = tell(&mut progress, &at.warnings).is_ok();
         progress.report(at.stage.name(), at.fraction, &at.detail);
-        !termination::is_requested()
+        is_told && !termination::is_requested()
     });
+    if let Ok(report) = &result {
+        tell(&mut progress, &report.warnings)?;
+    }
     progress.finish();
     let report =
         result

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use capture::SourceSpec;
 use face::ConsentForm;
 
+use enroll::{EnrollmentProgress, EnrollmentReport, Warning};
+
 use super::theme;
 use crate::consent;
 use crate::face_files;
@@ -25,10 +27,12 @@ pub(super) struct EnrollmentScreen {
     stage: String,
     fraction: f32,
     detail: String,
+    /// What is wrong with the recording, with what to do about it.
+    warnings: Vec<Warning>,
 }
 
 enum Message {
-    Progress { stage: String, fraction: f32, detail: String },
+    Progress(EnrollmentProgress),
     Done(String),
 }
 
@@ -56,16 +60,12 @@ impl EnrollmentScreen {
                 options.key = Some(key);
                 enroll::enroll(options, &mut |at| {
                     // If the queue is full, the next report replaces this one.
-                    let _ = sender.try_send(Message::Progress {
-                        stage: at.stage.to_string(),
-                        fraction: at.fraction,
-                        detail: at.detail.clone(),
-                    });
+                    let _ = sender.try_send(Message::Progress(at.clone()));
                     !cancel.load(Ordering::Relaxed)
                 })
             });
             let outcome = match result {
-                Ok(report) => format!("Enrolled: {:.1} dB on held-out frames", report.psnr_db),
+                Ok(report) => outcome(&report),
                 Err(error) => format!("{error:#}"),
             };
             let _ = sender.send(Message::Done(outcome));
@@ -77,6 +77,7 @@ impl EnrollmentScreen {
             stage: "starting".to_owned(),
             fraction: 0.0,
             detail: String::new(),
+            warnings: Vec::new(),
         })
     }
 
@@ -85,7 +86,7 @@ impl EnrollmentScreen {
         self.is_cancelled.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + STOP_TIMEOUT;
         while let Some(left) = deadline.checked_duration_since(Instant::now())
-            && let Ok(Message::Progress { .. }) = self.messages.recv_timeout(left)
+            && let Ok(Message::Progress(_)) = self.messages.recv_timeout(left)
         {}
     }
 
@@ -93,8 +94,9 @@ impl EnrollmentScreen {
     pub(super) fn show(&mut self, ui: &mut egui::Ui) -> Option<String> {
         loop {
             match self.messages.try_recv() {
-                Ok(Message::Progress { stage, fraction, detail }) => {
-                    (self.stage, self.fraction, self.detail) = (stage, fraction, detail);
+                Ok(Message::Progress(at)) => {
+                    (self.stage, self.fraction) = (at.stage.to_string(), at.fraction);
+                    (self.detail, self.warnings) = (at.detail, at.warnings);
                 }
                 Ok(Message::Done(outcome)) => return Some(outcome),
                 Err(TryRecvError::Empty) => break,
@@ -111,6 +113,10 @@ impl EnrollmentScreen {
                 ui.label("Look at the camera, speak, turn your head slowly, blink, smile.");
                 ui.add(egui::ProgressBar::new(self.fraction).show_percentage().fill(theme::ACCENT));
                 ui.label(egui::RichText::new(format!("{} {}", self.stage, self.detail)).weak());
+                for warning in &self.warnings {
+                    ui.label(egui::RichText::new(sentence(warning)).color(theme::DANGER));
+                    ui.label(egui::RichText::new(warning.advice()).weak());
+                }
                 if ui.button("Cancel").clicked() {
                     self.is_cancelled.store(true, Ordering::Relaxed);
                 }
@@ -119,4 +125,20 @@ impl EnrollmentScreen {
         ui.ctx().request_repaint_after(Duration::from_millis(100));
         None
     }
+}
+
+/// Returns the result, with everything that was wrong, for the home screen.
+fn outcome(report: &EnrollmentReport) -> String {
+    let mut text = format!("Enrolled: {:.1} dB on held-out frames", report.psnr_db);
+    for warning in &report.warnings {
+        text += &format!("\n{}. {}", sentence(warning), warning.advice());
+    }
+    text
+}
+
+/// Returns a warning with a capital letter.
+fn sentence(warning: &Warning) -> String {
+    let text = warning.to_string();
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
