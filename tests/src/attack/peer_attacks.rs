@@ -392,7 +392,7 @@ async fn answers(arena: &Arena) -> anyhow::Result<Outcome> {
 async fn face_exchange(arena: &Arena) -> anyhow::Result<Outcome> {
     let (mut host, mut peer) = meet(arena, &[], &Answering::default(), b"eve").await?;
     peer.show_face(&arena.face().public_bytes()).await?;
-    host.wait_for(FACE, seconds(5)).await;
+    host.wait_for(FACE, seconds(30)).await.context("the first face is not shown")?;
     sleep(millis(500)).await;
     let before = host.lines().len();
     let other = vec![7; 100_000];
