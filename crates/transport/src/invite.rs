@@ -6,14 +6,13 @@ use std::sync::LazyLock;
 use data_encoding::{BASE64URL_NOPAD, Encoding, Specification};
 use sha2::{Digest, Sha256};
 
-use crate::invite_error::InviteError;
+use crate::invite_error::{InviteError, KEY_CHARACTERS};
 
 /// Size of the secret of a call, in bytes.
 pub const SECRET_BYTES: usize = 16;
 /// Size of the checksum of an invite or a manual answer, in bytes.
 const CHECK_BYTES: usize = 4;
-/// Characters of the part of a link after `#`: secret and checksum in base 32.
-pub(crate) const KEY_CHARACTERS: usize = (SECRET_BYTES + CHECK_BYTES) * 8 / 5;
+const _: () = assert!(KEY_CHARACTERS == (SECRET_BYTES + CHECK_BYTES) * 8 / 5);
 /// Largest size of a link or a manual answer, in bytes: they may contain a sealed offer or answer.
 const MAX_LINK_BYTES: usize = 16 * 1024;
 /// Most addresses of the meeting point of a link.

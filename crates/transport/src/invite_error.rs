@@ -1,6 +1,7 @@
 //! What is wrong with an invite or a manual answer, in words for people.
 
-use crate::invite::KEY_CHARACTERS;
+/// Characters of the part of a link after `#`: secret and checksum in base 32.
+pub(crate) const KEY_CHARACTERS: usize = 32;
 
 /// Why a text is not an invite or a manual answer. The message tells the user what to do.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

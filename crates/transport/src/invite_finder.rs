@@ -5,10 +5,8 @@
 
 use std::str::FromStr as _;
 
-use crate::invite::{
-    ANSWER_SCHEME, Invite, KEY_CHARACTERS, MANUAL_HOST, ManualAnswer, SCHEME, base32,
-};
-use crate::invite_error::InviteError;
+use crate::invite::{ANSWER_SCHEME, Invite, MANUAL_HOST, ManualAnswer, SCHEME, base32};
+use crate::invite_error::{InviteError, KEY_CHARACTERS};
 use crate::pasted_text::readings;
 
 /// Largest text that is searched, in bytes.
