@@ -284,7 +284,7 @@ fn decode_asks_on_a_terminal_before_hours_of_video() {
     for (answer, says) in [("n", "nothing was rendered"), ("y", "unit 0 does not decode")] {
         let mut script = Command::new("script");
         script.args(["-qec", &line, "/dev/null"]).current_dir(&folder);
-        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         script.stdin.as_ref().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
         let output = script.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
