@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::errors::WriteError;
+use crate::explanation::folder_of;
 use crate::part_name::is_unfinished_clip;
-use crate::place::{PREFIX, SUFFIX, Target, folder_of, is_locked, sync_folder};
+use crate::place::{PREFIX, SUFFIX, Target, is_locked, sync_folder};
 use crate::temporary::Temporary;
 
 /// Writes a file atomically: readers see the old contents or all of `bytes`, never a part.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use types::FrameError;
 
 use crate::camera::CameraError;
-use crate::place::explained;
+use crate::explanation::explained;
 
 /// Why a source could not be opened. Nothing was started; show the message to the user.
 #[expect(missing_docs, reason = "the messages name the fields")]

@@ -39,6 +39,7 @@ mod contained;
 mod devices;
 mod edit_list;
 mod errors;
+mod explanation;
 mod ffmpeg;
 mod geometry;
 mod h264_vui;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use same_file::Handle;
 
 use crate::errors::WriteError;
+use crate::explanation::{explained, folder_of};
 use crate::part_name::part_name;
-use crate::place::{Target, explained, folder_of, identity, is_locked, sync_folder};
+use crate::place::{Target, identity, is_locked, sync_folder};
 use crate::temporary::Temporary;
 
 /// Most unfinished clips of one name.

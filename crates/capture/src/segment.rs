@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use types::Frame;
 
 use crate::errors::WriteError;
+use crate::explanation::{explained, folder_of};
 use crate::mp4_encoder::Mp4Encoder;
 use crate::part_file::{PartFile, PartFolder, Unfinished};
 use crate::pictures::encode_png;
-use crate::place::{Target, check_writable, explained, folder_of};
+use crate::place::{Target, check_writable};
 use crate::y4m;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
