@@ -72,8 +72,8 @@ pub enum Event {
         /// The error, unless the clip simply ended.
         error: Option<String>,
     },
-    /// There is no microphone, speaker or sound codec, for the given reason; the call goes on
-    /// without it.
+    /// There is no microphone, speaker or sound codec, or no sound in our clip, for the given reason;
+    /// the call goes on without it.
     NoSound(String),
     /// Host of a manual meeting: the text is not the answer to this invite. Ask for the right one.
     AnswerRefused,

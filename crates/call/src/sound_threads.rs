@@ -110,7 +110,8 @@ fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
     }
 }
 
-/// Starts a thread that passes on the sound of a clip or of the actor. It ends with the source.
+/// Starts a thread that passes on the sound of a clip or of the actor, and says once if there is none. It ends with
+/// the source.
 pub(crate) fn pass_on_sounds(
     mut sounds: PacedSounds,
     inputs: mpsc::Sender<Input>,
@@ -120,6 +121,9 @@ pub(crate) fn pass_on_sounds(
             if inputs.blocking_send(Input::Sounds(sounds)).is_err() {
                 return;
             }
+        }
+        if let Some(error) = sounds.take_error() {
+            let _ = inputs.blocking_send(Input::NoSound(error.to_string()));
         }
     };
     std::thread::Builder::new().name("feathercall-clip".to_owned()).spawn(run)?;

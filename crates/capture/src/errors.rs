@@ -19,20 +19,19 @@ pub enum OpenError {
     /// The file exists but cannot be read.
     #[error("{source}: {}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The format is not supported directly, and no `ffmpeg` program was found.
+    /// The format is not read directly, and the programs `ffmpeg` and `ffprobe` are not on the `PATH`.
     #[error(
-        "not a clip this program reads (MP4 with H.264, Y4M, or a folder of pictures; \
-         other formats need the ffmpeg program on the PATH): {}",
+        "cannot read {}: install ffmpeg (the programs ffmpeg and ffprobe on the PATH), or convert it to \
+         MP4 with H.264",
         path.display()
     )]
-    NotAClip { path: PathBuf },
-    /// The format is not supported directly, and `ffmpeg` cannot read it either.
-    #[error(
-        "not a clip (MP4 with H.264, Y4M, a folder of pictures, or a format that ffmpeg \
-         reads; ffmpeg says: {message}): {}",
-        path.display()
-    )]
+    NoFfmpeg { path: PathBuf },
+    /// The format is not read directly, and `ffmpeg` cannot read it either.
+    #[error("not a clip that can be read: {} (ffmpeg says: {message})", path.display())]
     Ffmpeg { path: PathBuf, message: String },
+    /// Nothing in the file moves: it holds sound alone, perhaps with a cover.
+    #[error("the file holds no video: {}", path.display())]
+    NoVideo { path: PathBuf },
     /// A folder without pictures, perhaps with a clip.
     #[error(
         "there are no pictures (PNG, JPEG, WebP, BMP, GIF or TIFF) in the folder {}{}",
@@ -123,6 +122,15 @@ pub enum ReadError {
     /// The bytes of frame `at` do not decode to a picture.
     #[error("frame {at} of the clip is damaged")]
     Corrupt { at: u64 },
+    /// `ffmpeg` failed, or the file ends before the clip does.
+    #[error("{why}")]
+    CutShort { why: String },
+    /// The clip has pictures only.
+    #[error("the clip has no sound")]
+    NoSound,
+    /// The sound of the clip cannot be decoded, or not to its end.
+    #[error("the sound of the clip cannot be read: {why}")]
+    SoundUnreadable { why: String },
     /// The file, possibly one in a folder of pictures, is damaged or not a picture of a format that is read.
     #[error("not a picture that can be read ({source}): {}", path.display())]
     Picture { path: PathBuf, source: image::ImageError },

@@ -26,6 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod aac_sound;
 mod actor_source;
 mod atomic;
 mod bounded_read;
@@ -41,8 +42,12 @@ mod edit_list;
 mod errors;
 mod explanation;
 mod ffmpeg;
+mod ffmpeg_process;
+mod ffmpeg_sound;
+mod ffprobe;
 mod geometry;
 mod h264_vui;
+mod handoff;
 mod mp4_boxes;
 mod mp4_clip;
 mod mp4_encoder;
@@ -53,17 +58,21 @@ mod mp4_samples;
 mod mp4_timeline;
 mod mp4_track;
 mod mp4_writer;
+mod nut;
 mod own_clip;
 mod paced;
+mod paced_sounds;
 mod part_file;
 mod part_name;
 mod partial;
 mod pictures;
+mod pixel_format;
 mod place;
 mod resample;
 mod scratch;
 mod segment;
 mod sound_device;
+mod sound_line;
 mod source;
 mod temporary;
 #[cfg(test)]
@@ -80,7 +89,8 @@ pub use contained::is_contained;
 pub use devices::{Devices, devices};
 pub use errors::{OpenError, ReadError, UnsupportedVideo, WriteError};
 pub use own_clip::is_own_clip;
-pub use paced::{Paced, PacedSounds};
+pub use paced::Paced;
+pub use paced_sounds::PacedSounds;
 pub use part_file::unfinished_recordings;
 pub use partial::accept_partial_clips;
 pub use pictures::{read_picture, write_picture};

@@ -2,30 +2,30 @@
 
 #![expect(clippy::disallowed_methods, reason = "this module paces sources by the wall clock")]
 
-use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use types::{MediaTime, Sound, SquareFrame};
+use types::SquareFrame;
 
 use crate::errors::ReadError;
-use crate::source::{Source, SourceSound};
+use crate::handoff::Handoff;
+use crate::paced_sounds::{PacedSounds, release_sounds};
+use crate::source::Source;
 
 /// Frames decoded ahead, to hide short delays of decoding.
 const N_AHEAD: usize = 24;
 /// Frames held for a late reader; when another becomes due, the oldest is dropped.
 const MAX_FRAMES: usize = 2;
-/// Sounds held for a late reader: one second. When another becomes due, the oldest is dropped.
-const MAX_SOUNDS: usize = 50;
 
 /// Source paced by the wall clock: each frame becomes available when its media time is due.
 ///
 /// Two threads serve the frames: one decodes ahead, the other waits for due times. At most two due frames
 /// are held: a reader that is one frame late can catch up, and when a third frame becomes due, the
-/// oldest is dropped. The first frame of a clip or of the actor is due as soon as it is decoded,
-/// and the others by their media time after it. The frames of a camera are due when they arrive.
+/// oldest is dropped. A clip or the actor starts when its first frame and its first sound are
+/// decoded: the earlier of them is due at once, all others by their media time after it. The frames
+/// of a camera are due when they arrive.
 ///
 /// A third thread reads the sound and releases it at its own time, so that sound is in time on a machine that
 /// is too slow for the frames: people bear a face that jerks more easily than a voice that does.
@@ -42,56 +42,7 @@ const MAX_SOUNDS: usize = 50;
 pub struct Paced {
     shared: Arc<Handoff>,
     fps: u32,
-    waiters: Vec<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Handoff {
-    state: Mutex<HandoffState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct HandoffState {
-    frames: VecDeque<SquareFrame>,
-    sounds: VecDeque<Sound>,
-    error: Option<ReadError>,
-    /// When the first frame was due, and its media time.
-    start: Option<(Instant, MediaTime)>,
-    /// Media time after the newest frame that was released.
-    end: MediaTime,
-    ended: bool,
-    sound_ended: bool,
-    stopped: bool,
-}
-
-impl Handoff {
-    fn lock(&self) -> MutexGuard<'_, HandoffState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the media time that is due now; `None` before the first frame.
-    fn media_time(&self) -> Option<MediaTime> {
-        let start = self.lock().start;
-        start.map(|(zero, first)| first + zero.elapsed())
-    }
-
-    /// Waits until `due`, or until the source is stopped.
-    fn wait_until<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, HandoffState>,
-        due: Instant,
-    ) -> MutexGuard<'a, HandoffState> {
-        while !state.stopped {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state
-    }
+    pacer: Option<JoinHandle<()>>,
 }
 
 /// What the decoding thread reads: a frame, or why there are no more.
@@ -112,15 +63,16 @@ impl Paced {
             move || decode(source, &shared, &sender)
         });
         let step = Duration::from_secs(1) / fps.max(1);
-        let mut waiters = vec![thread::spawn({
+        let pacer = thread::spawn({
             let shared = Arc::clone(&shared);
             move || release_frames(&receiver, &shared, step, is_live)
-        })];
+        });
         if let Some(sound) = sound {
             let shared = Arc::clone(&shared);
-            waiters.push(thread::spawn(move || release_sounds(sound, &shared)));
+            // Not joined either: it may wait for another program.
+            thread::spawn(move || release_sounds(sound, &shared));
         }
-        Self { shared, fps, waiters }
+        Self { shared, fps, pacer: Some(pacer) }
     }
 
     /// Returns the frame rate of the source, frames per second.
@@ -166,27 +118,9 @@ impl Drop for Paced {
     fn drop(&mut self) {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
-        for waiter in self.waiters.drain(..) {
-            let _ = waiter.join();
+        if let Some(pacer) = self.pacer.take() {
+            let _ = pacer.join();
         }
-    }
-}
-
-/// Sound of a [`Paced`] source.
-pub struct PacedSounds {
-    shared: Arc<Handoff>,
-}
-
-impl PacedSounds {
-    /// Waits for sound and returns what became due since the last call, in order; `None` after the end, and
-    /// once the [`Paced`] was dropped. If more than one second became due, only the last second is returned.
-    pub fn wait(&mut self) -> Option<Vec<Sound>> {
-        let state = self.shared.lock();
-        let waits = |s: &mut HandoffState| s.sounds.is_empty() && !s.sound_ended && !s.stopped;
-        let mut state =
-            self.shared.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
-        let sounds: Vec<Sound> = state.sounds.drain(..).collect();
-        (!sounds.is_empty() && !state.stopped).then_some(sounds)
     }
 }
 
@@ -217,8 +151,13 @@ fn release_frames(items: &Receiver<Decoded>, shared: &Handoff, step: Duration, i
         let mut state = shared.lock();
         match item {
             Ok(frame) => {
-                let (zero, first) =
-                    *state.start.get_or_insert_with(|| (Instant::now(), frame.time()));
+                if state.start.is_none() && !is_live {
+                    state = shared.wait_for_sound(state);
+                }
+                let first = state.first_sound.map_or(frame.time(), |sound| sound.min(frame.time()));
+                let (zero, first) = *state.start.get_or_insert_with(|| (Instant::now(), first));
+                // Whoever waits for the start may go on.
+                shared.changed.notify_all();
                 if !is_live {
                     state = shared.wait_until(state, zero + frame.time().saturating_since(first));
                 }
@@ -240,32 +179,12 @@ fn release_frames(items: &Receiver<Decoded>, shared: &Handoff, step: Duration, i
     shared.changed.notify_all();
 }
 
-/// Releases each sound when it is due. Sound ends with the frames.
-fn release_sounds(mut source: SourceSound, shared: &Handoff) {
-    while let Ok(Some(sound)) = source.next() {
-        let state = shared.lock();
-        let is_early = |s: &mut HandoffState| s.start.is_none() && !s.ended && !s.stopped;
-        let state =
-            shared.changed.wait_while(state, is_early).unwrap_or_else(PoisonError::into_inner);
-        let Some((zero, first)) = state.start else { break };
-        let mut state = shared.wait_until(state, zero + sound.time.saturating_since(first));
-        if state.stopped || (state.ended && sound.time >= state.end) {
-            break;
-        }
-        if state.sounds.len() == MAX_SOUNDS {
-            state.sounds.pop_front();
-        }
-        state.sounds.push_back(sound);
-        drop(state);
-        shared.changed.notify_all();
-    }
-    shared.lock().sound_ended = true;
-    shared.changed.notify_all();
-}
-
 #[cfg(test)]
 mod tests {
+    use types::MediaTime;
+
     use super::*;
+    use crate::source::SourceSound;
     use crate::{ClipWriter, SourceSpec};
 
     /// Records `n` small frames at 100 fps; frame `i` has brightness `10 * i`.
@@ -306,7 +225,7 @@ mod tests {
         drop(sender);
         let shared = Arc::new(Handoff::default());
         release_frames(&items, &shared, Duration::from_millis(40), true);
-        let mut paced = Paced { shared, fps: 25, waiters: Vec::new() };
+        let mut paced = Paced { shared, fps: 25, pacer: None };
         let mut next = || {
             let taken = paced.next(Duration::ZERO).map(|frame| frame.time());
             (taken, paced.is_late())
@@ -344,6 +263,45 @@ mod tests {
         assert!(first.time() >= MediaTime::from_micros(5_000_000), "{:?}", first.time());
         drop(items);
         decoder.join().unwrap();
+    }
+
+    /// Sends frames of 25 per second, of which the first comes at `first` milliseconds.
+    fn frames_from(first: u64, n: u64) -> Receiver<Decoded> {
+        let (sender, items) = sync_channel(n as usize);
+        for i in 0..n {
+            let time = MediaTime::from_micros(1000 * (first + 40 * i));
+            let frame = SquareFrame::new(16, time, vec![0; 16 * 16 * 3]).unwrap();
+            sender.send(Ok(frame)).unwrap();
+        }
+        items
+    }
+
+    #[test]
+    fn a_clip_starts_with_what_comes_first_picture_or_sound() {
+        for (first_sound, first_frame) in [(Some(0), 80), (Some(60), 20), (None, 40)] {
+            let shared = Handoff::default();
+            let sound = first_sound.map(|ms: u64| MediaTime::from_micros(1000 * ms));
+            {
+                let mut state = shared.lock();
+                state.first_sound = sound;
+                state.sound_ended = sound.is_none();
+            }
+            release_frames(&frames_from(first_frame, 1), &shared, Duration::from_millis(40), false);
+            let first = first_sound.unwrap_or(first_frame).min(first_frame);
+            let start = shared.lock().start.map(|(_, time)| time);
+            assert_eq!(start, Some(MediaTime::from_micros(1000 * first)));
+        }
+    }
+
+    #[test]
+    fn a_clip_without_sound_says_so_once() {
+        let path = clip("no-sound", 2);
+        let paced = Paced::start(Source::open(&SourceSpec::Clip(path.clone())).unwrap());
+        let mut sounds = paced.sounds();
+        assert!(sounds.wait().is_none());
+        assert!(matches!(sounds.take_error(), Some(ReadError::NoSound)));
+        assert!(sounds.take_error().is_none());
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

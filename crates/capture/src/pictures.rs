@@ -8,7 +8,7 @@ use image::codecs::png::PngEncoder;
 use image::error::LimitErrorKind;
 use image::metadata::Orientation;
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder as _, ImageError, ImageFormat,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat,
     ImageReader, Limits,
 };
 use types::{Frame, MAX_FRAME_SIDE, MediaTime};
@@ -198,6 +198,28 @@ mod tests {
     use crate::test_clips::{Folder, all_frames, read};
     use crate::{OpenError, Source, SourceSpec};
 
+    /// Encodes a picture in the format of an extension, with EXIF data if there is any.
+    fn encode(picture: &DynamicImage, extension: &str, exif: &[u8]) -> Vec<u8> {
+        fn write(picture: &DynamicImage, mut encoder: impl ImageEncoder, exif: &[u8]) {
+            if !exif.is_empty() {
+                encoder.set_exif_metadata(exif.to_vec()).unwrap();
+            }
+            picture.write_with_encoder(encoder).unwrap();
+        }
+        let mut out = Cursor::new(Vec::new());
+        match extension {
+            "png" => write(picture, PngEncoder::new(&mut out), exif),
+            "jpg" => write(picture, JpegEncoder::new_with_quality(&mut out, 98), exif),
+            "webp" => write(picture, WebPEncoder::new_lossless(&mut out), exif),
+            "bmp" => write(picture, BmpEncoder::new(&mut out), exif),
+            "tif" => write(picture, TiffEncoder::new(&mut out), exif),
+            _ => GifEncoder::new(&mut out)
+                .encode_frame(image::Frame::new(picture.to_rgba8()))
+                .unwrap(),
+        }
+        out.into_inner()
+    }
+
     /// Writes a black PNG picture of 16-bit samples, which takes a few hundred times its length.
     fn write_black(path: &Path, width: u32, height: u32) {
         let mut png = Vec::new();
@@ -251,7 +273,7 @@ mod tests {
     #[test]
     fn photographs_are_turned_as_their_exif_data_says() {
         let folder = Folder::new("exif");
-        let picture = three_colors();
+        let picture = DynamicImage::from(three_colors());
         // What is at the left, top and bottom of the upright picture comes from the 8 orientations.
         for (orientation, size, corners) in [
             (1, (48, 32), "rgrb"),
@@ -263,35 +285,8 @@ mod tests {
             (7, (32, 48), "bgrr"),
             (8, (32, 48), "gbrr"),
         ] {
-            let encoders: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 3] = [
-                (
-                    "jpg",
-                    Box::new(|out| {
-                        let mut encoder = JpegEncoder::new_with_quality(out, 95);
-                        encoder.set_exif_metadata(exif(orientation)).unwrap();
-                        encoder.encode_image(&picture).unwrap();
-                    }),
-                ),
-                (
-                    "png",
-                    Box::new(|out| {
-                        let mut encoder = PngEncoder::new(out);
-                        encoder.set_exif_metadata(exif(orientation)).unwrap();
-                        picture.write_with_encoder(encoder).unwrap();
-                    }),
-                ),
-                (
-                    "webp",
-                    Box::new(|out| {
-                        let mut encoder = WebPEncoder::new_lossless(out);
-                        encoder.set_exif_metadata(exif(orientation)).unwrap();
-                        picture.write_with_encoder(encoder).unwrap();
-                    }),
-                ),
-            ];
-            for (extension, encode) in encoders {
-                let mut bytes = Vec::new();
-                encode(&mut bytes);
+            for extension in ["jpg", "png", "webp"] {
+                let bytes = encode(&picture, extension, &exif(orientation));
                 let path = folder.join(&format!("{orientation}.{extension}"));
                 fs::write(&path, bytes).unwrap();
                 let frame = read_picture(&path).unwrap();
@@ -329,40 +324,24 @@ mod tests {
         let rgb = DynamicImage::from(RgbImage::from_pixel(16, 16, Rgb(color)));
         let wide = Rgb(color.map(|c| u16::from(c) * 257));
         let half = RgbaImage::from_pixel(16, 16, Rgba([255, 255, 255, 128]));
-        type Encode = fn(&DynamicImage, &mut Cursor<Vec<u8>>);
-        let encode: [(&str, Encode); 6] = [
-            ("png", |i, out| i.write_with_encoder(PngEncoder::new(out)).unwrap()),
-            ("jpeg", |i, out| {
-                i.write_with_encoder(JpegEncoder::new_with_quality(out, 99)).unwrap()
-            }),
-            ("webp", |i, out| i.write_with_encoder(WebPEncoder::new_lossless(out)).unwrap()),
-            ("bmp", |i, out| i.write_with_encoder(BmpEncoder::new(out)).unwrap()),
-            ("gif", |i, out| {
-                GifEncoder::new(out).encode_frame(image::Frame::new(i.to_rgba8())).unwrap()
-            }),
-            ("tif", |i, out| i.write_with_encoder(TiffEncoder::new(out)).unwrap()),
-        ];
-        let read = |name: &str, picture: &DynamicImage, encode: Encode| {
-            let mut out = Cursor::new(Vec::new());
-            encode(picture, &mut out);
-            fs::write(folder.join(name), out.into_inner()).unwrap();
+        let read = |name: &str, picture: &DynamicImage, extension: &str| {
+            fs::write(folder.join(name), encode(picture, extension, &[])).unwrap();
             read_picture(&folder.join(name)).unwrap().rgb_at(8, 8)
         };
-        for (extension, encode) in encode {
-            let got = read(&format!("rgb.{extension}"), &rgb, encode);
+        for extension in ["png", "jpg", "webp", "bmp", "gif", "tif"] {
+            let got = read(&format!("rgb.{extension}"), &rgb, extension);
             // JPEG rounds.
             assert!((0..3).all(|c| got[c].abs_diff(color[c]) <= 2), "{extension}: {got:?}");
         }
-        let png = encode[0].1;
         let sixteen = DynamicImage::ImageRgb16(ImageBuffer::from_pixel(16, 16, wide));
-        assert_eq!(read("16.png", &sixteen, png), color);
+        assert_eq!(read("16.png", &sixteen, "png"), color);
         let gray = DynamicImage::ImageLuma8(ImageBuffer::from_pixel(16, 16, Luma([77])));
-        assert_eq!(read("gray.png", &gray, png), [77; 3]);
+        assert_eq!(read("gray.png", &gray, "png"), [77; 3]);
         let faint = DynamicImage::ImageLumaA16(ImageBuffer::from_pixel(16, 16, LumaA([65535, 0])));
-        assert_eq!(read("faint.png", &faint, png), [0; 3]);
-        assert_eq!(read("half.png", &half.into(), png), [128; 3]);
+        assert_eq!(read("faint.png", &faint, "png"), [0; 3]);
+        assert_eq!(read("half.png", &half.into(), "png"), [128; 3]);
         // The name does not matter.
-        assert_eq!(read("really.jpg", &rgb, png), color);
+        assert_eq!(read("really.jpg", &rgb, "png"), color);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use types::{MediaTime, Sound, SquareFrame};
 
+use crate::aac_sound::AacSound;
 use crate::actor_source::{ACTOR_FPS, ActorSource, ActorVoice};
 use crate::camera::Camera;
 use crate::clip_sound::ClipSound;
@@ -86,6 +87,8 @@ enum Kind {
 pub(crate) enum SourceSound {
     Actor(ActorVoice),
     Clip(Box<ClipSound>),
+    /// A clip without sound; whether that was told.
+    Missing(bool),
 }
 
 impl SourceSound {
@@ -94,6 +97,11 @@ impl SourceSound {
         match self {
             Self::Actor(voice) => Ok(Some(voice.next_sound())),
             Self::Clip(sound) => sound.next_sound(),
+            Self::Missing(true) => Ok(None),
+            Self::Missing(is_told) => {
+                *is_told = true;
+                Err(ReadError::NoSound)
+            }
         }
     }
 }
@@ -113,7 +121,8 @@ impl Source {
             }
             SourceSpec::Clip(path) => {
                 let (kind, sound) = open_clip(path)?;
-                (kind, sound.map(Box::new).map(SourceSound::Clip))
+                let sound = sound.map(Box::new).map(SourceSound::Clip);
+                (kind, Some(sound.unwrap_or(SourceSound::Missing(false))))
             }
         };
         Ok(Self { kind, sound, progress: Progress::default() })
@@ -189,14 +198,16 @@ impl Source {
         }
     }
 
-    /// Reads the next 20 ms of sound (960 samples): the actor's voice, or the AAC track of an MP4
-    /// clip. `None` after the end, or if the source has no sound.
+    /// Reads the next 20 ms of sound (960 samples): the actor's voice, or the sound of a clip. `None`
+    /// after the end, and for a camera.
     ///
-    /// Frames and sounds are read independently of each other. The last block of a clip is padded
-    /// with silence.
+    /// Frames and sounds are read independently of each other, and their media times count from the
+    /// same zero. The last block of a clip is padded with silence.
     ///
     /// # Errors
-    /// If the file cannot be read. Damaged sound is replaced by silence.
+    /// Once, if a clip has no sound ([`ReadError::NoSound`]), or if its sound cannot be decoded to its
+    /// end ([`ReadError::SoundUnreadable`], [`ReadError::Io`]); frames are read as before. Damaged AAC
+    /// packets are silence.
     pub fn next_sound(&mut self) -> Result<Option<Sound>, ReadError> {
         self.sound.as_mut().map_or(Ok(None), SourceSound::next)
     }
@@ -267,9 +278,10 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
         }
         Err(IndexError::NotMp4) => return open_with_ffmpeg(path),
     };
-    let sound = tracks.iter().find(|t| !t.is_video).and_then(|track| {
-        let file = File::open(path).ok()?;
-        ClipSound::new(file, track.clone())
+    let sound = tracks.iter().find(|t| !t.is_video).map(|track| {
+        let file = File::open(path).ok();
+        let aac = file.and_then(|file| AacSound::new(file, track.clone()));
+        aac.map_or_else(|| ClipSound::by_ffmpeg(path_of()), ClipSound::of_track)
     });
     match tracks.into_iter().find(|t| t.is_video) {
         Some(track) if !track.samples.is_empty() => match Mp4Clip::new(file, track) {
@@ -281,14 +293,17 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
             }
             Err(reason) => match open_with_ffmpeg(path) {
                 Ok((kind, _)) => Ok((kind, sound)),
-                Err(OpenError::NotAClip { path }) => Err(OpenError::NeedsFfmpeg { path, reason }),
+                Err(OpenError::NoFfmpeg { path }) => Err(OpenError::NeedsFfmpeg { path, reason }),
                 Err(error) => Err(error),
             },
         },
-        _ => Err(OpenError::Empty { path: path_of() }),
+        Some(_) => Err(OpenError::Empty { path: path_of() }),
+        None => Err(OpenError::NoVideo { path: path_of() }),
     }
 }
 
 fn open_with_ffmpeg(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
-    Ok((Kind::Ffmpeg(Box::new(FfmpegClip::open(path)?)), None))
+    let clip = FfmpegClip::open(path)?;
+    let sound = clip.has_sound().then(|| ClipSound::by_ffmpeg(path.to_owned()));
+    Ok((Kind::Ffmpeg(Box::new(clip)), sound))
 }

@@ -417,6 +417,9 @@ impl CallScreen {
             Event::ModelRefused(refusal) => {
                 self.status = ErrorLine::new(&refusal.to_string()).to_string();
             }
+            Event::NoSound(why) => {
+                self.status = ErrorLine::new(&format!("No sound: {why}")).to_string();
+            }
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
         }

@@ -7,3 +7,5 @@ mod colors;
 mod edits;
 mod made;
 mod orientation;
+mod sound;
+mod streams;
