@@ -32,7 +32,7 @@ impl Output {
         }
     }
 
-    /// Checks what the name of an output promises: a name of another kind is a slip.
+    /// Checks that the name of an output has an extension of its kind: another one is a slip.
     fn check(self, path: &Path) -> Result<(), String> {
         let known = self.extensions();
         let extension = path.extension().map(OsStr::to_ascii_lowercase);

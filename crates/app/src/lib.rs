@@ -12,6 +12,7 @@ mod arguments;
 mod cli;
 mod commands;
 mod consent;
+mod date;
 mod destination;
 mod display;
 mod face_files;

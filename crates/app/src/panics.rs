@@ -20,7 +20,7 @@ use std::{env, fs, thread};
 use anyhow::Context as _;
 use etcetera::BaseStrategy as _;
 
-use crate::consent::date;
+use crate::date::date;
 use crate::output;
 use crate::termination;
 

@@ -190,16 +190,16 @@ fn a_full_disk_ends_the_recording_and_not_the_call() {
     let (host, link) = Running::host(&[]);
     let clip = folder.join("call.mp4");
     let mut guest = Command::new("sh");
-    // Writing beyond 300 blocks of 512 bytes fails, as on a full disk.
-    guest.args(["-c", "trap '' XFSZ; ulimit -f 300; exec \"$@\"", "sh"]);
+    // Writing beyond 80 blocks of 512 bytes fails, as on a full disk.
+    guest.args(["-c", "trap '' XFSZ; ulimit -f 80; exec \"$@\"", "sh"]);
     guest.arg(env!("CARGO_BIN_EXE_feathercall")).args(["join", &link, "--headless", "--no-audio"]);
-    guest.args(["--resolution", "512", "--duration", "15s", "--record"]).arg(&clip);
+    guest.args(["--resolution", "256", "--duration", "20s", "--record"]).arg(&clip);
     let output = guest.stdin(Stdio::null()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("cut short"), "{told}");
     assert!(told.contains("the call goes on"), "{told}");
-    assert!(told.contains("15.0 s of call"), "{told}");
+    assert!(told.contains("20.0 s of call"), "{told}");
     assert_eq!(names(&folder), ["call.mp4"], "{told}");
     assert!(n_frames(&clip) >= 10, "{told}");
     drop(host);

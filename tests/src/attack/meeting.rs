@@ -92,11 +92,11 @@ fn path(arena: &Arena, room: &str) -> String {
     format!("/v{}/{room}", arena.protocol().version())
 }
 
-/// Returns address and room of a link.
+/// Returns the first address and the room of a link.
 fn door(link: &str) -> Option<(SocketAddr, String)> {
     let (address, room) =
         link.strip_prefix("feathercall://")?.split('#').next()?.split_once('/')?;
-    Some((address.parse().ok()?, room.to_owned()))
+    Some((address.split(',').next()?.parse().ok()?, room.to_owned()))
 }
 
 async fn enter(arena: &Arena, address: SocketAddr, room: &str) -> anyhow::Result<Socket> {

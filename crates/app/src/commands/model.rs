@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 
 use crate::consent;
+use crate::date::date;
 use crate::destination::{self, Destination, Kind};
 use crate::face_files::{self, StoredFace};
 
@@ -42,7 +43,7 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
                 "content_hash": hash,
                 "encrypted": is_encrypted,
                 "consent": face.consent.map(|given| json!({
-                    "date": consent::date(given.given),
+                    "date": date(given.given),
                     "form": consent::form_name(given.form),
                 })),
             })
@@ -81,7 +82,7 @@ pub(super) fn info(path: &Path, is_json: bool) -> anyhow::Result<()> {
     println!("content hash {hash}");
     println!("{}", if is_encrypted { "encrypted on this computer" } else { "not encrypted" });
     match face.consent {
-        Some(given) => println!("consent given on {} (UTC)", consent::date(given.given)),
+        Some(given) => println!("consent given on {} (UTC)", date(given.given)),
         None => println!("no record of consent"),
     }
     Ok(())

@@ -345,7 +345,7 @@ fn another_guest_is_a_new_peer_of_whom_nothing_old_is_kept() {
         assert_eq!(count(&events, "PeerBack"), 0, "{events:?}");
         assert_eq!(count(&events, "CheckWords"), 1, "{events:?}");
         assert_eq!(host.face, None, "the face of the guest before is forgotten");
-        // Its media time begins anew, and is not compared with that of the guest before.
+        // Its media time starts over, and is not compared with that of the guest before.
         host.features.clear();
         let bytes = face_file(4).public_bytes();
         let (n_bytes, hash) = (bytes.len() as u32, content_hash(&bytes));
