@@ -190,8 +190,8 @@ fn a_full_disk_ends_the_recording_and_not_the_call() {
     let (host, link) = Running::host(&[]);
     let clip = folder.join("call.mp4");
     let mut guest = Command::new("sh");
-    // Writing beyond 80 blocks of 512 bytes fails, as on a full disk.
-    guest.args(["-c", "trap '' XFSZ; ulimit -f 80; exec \"$@\"", "sh"]);
+    // Writing beyond 256 blocks of 512 bytes fails, as on a full disk.
+    guest.args(["-c", "trap '' XFSZ; ulimit -f 256; exec \"$@\"", "sh"]);
     guest.arg(env!("CARGO_BIN_EXE_feathercall")).args(["join", &link, "--headless", "--no-audio"]);
     guest.args(["--resolution", "256", "--duration", "20s", "--record"]).arg(&clip);
     let output = guest.stdin(Stdio::null()).output().unwrap();
