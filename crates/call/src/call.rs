@@ -129,7 +129,7 @@ impl Call {
             Meeting::Embedded { listen } => {
                 let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
                 let listen = listen.or(settings.loopback.then_some(loopback));
-                let start = EmbeddedRendezvous::start(listen, room.clone());
+                let start = async { EmbeddedRendezvous::start(listen, room.clone()) };
                 let embedded = runtime.block_on(start)?;
                 let (nearby, public) = addresses_of(&embedded);
                 (Some(embedded), nearby, public)

@@ -37,7 +37,7 @@ pub(crate) async fn first_success<T, E>(
             if has_more {
                 tokio::time::sleep(ATTEMPT_DELAY).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {
@@ -63,12 +63,11 @@ pub(crate) struct Target {
 /// name alternate between the families. A name that is not found has none.
 pub(crate) async fn resolve(hosts: &[String]) -> Vec<Target> {
     let of_hosts = join_all(hosts.iter().map(|host| async move {
-        let addresses = match literal(host) {
-            Some(addresses) => addresses,
-            None => {
-                let found = tokio::net::lookup_host(host).await;
-                alternate(found.map(Iterator::collect).unwrap_or_default())
-            }
+        let addresses = if let Some(addresses) = literal(host) {
+            addresses
+        } else {
+            let found = tokio::net::lookup_host(host).await;
+            alternate(found.map(Iterator::collect).unwrap_or_default())
         };
         addresses.into_iter().map(|address| Target { host: host.clone(), address })
     }));

@@ -48,6 +48,7 @@ pub(crate) struct Datagram {
 }
 
 /// Decides which datagrams of one link are sent again, and when.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the link")]
 #[derive(Debug, Default)]
 pub(crate) struct SetupRepeater {
     is_client: bool,

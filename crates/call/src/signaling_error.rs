@@ -96,8 +96,7 @@ impl SignalingError {
         let is_name = |host: &String| !host.starts_with('[');
         match errors.into_iter().max_by_key(Self::closeness) {
             None if hosts.iter().any(is_name) => Self::NameNotFound(all()),
-            None => Self::NoRoute(all()),
-            Some(Self::NoRoute(_)) => Self::NoRoute(all()),
+            None | Some(Self::NoRoute(_)) => Self::NoRoute(all()),
             Some(Self::Timeout(_)) => Self::Timeout(all()),
             Some(Self::NotListening(_)) => Self::NotListening(all()),
             Some(error) => error,

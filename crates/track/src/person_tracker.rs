@@ -161,7 +161,7 @@ mod tests {
 
     /// Places a picture in the lower right corner of a gray square of the given side.
     fn in_corner(picture: &SquareFrame, side: u32) -> SquareFrame {
-        let first = side - picture.side() as u32;
+        let first = side - picture.side();
         let pixel =
             |at: u32| match (at % side).checked_sub(first).zip((at / side).checked_sub(first)) {
                 Some((x, y)) => picture.rgb_at(x, y),

@@ -56,15 +56,14 @@ fn decode_entities(text: &str) -> String {
         decoded.push_str(before);
         // The longest name that is known has 14 characters.
         let entity = after.char_indices().take(16).find(|(_, c)| *c == ';').map(|(at, _)| at);
-        match entity.and_then(|at| Some((entity_char(&after[..at])?, &after[at + 1..]))) {
-            Some((character, after)) => {
-                decoded.push(character);
-                rest = after;
-            }
-            None => {
-                decoded.push('&');
-                rest = after;
-            }
+        if let Some((character, after)) =
+            entity.and_then(|at| Some((entity_char(&after[..at])?, &after[at + 1..])))
+        {
+            decoded.push(character);
+            rest = after;
+        } else {
+            decoded.push('&');
+            rest = after;
         }
     }
     decoded + rest
@@ -160,7 +159,8 @@ fn is_invisible(character: char) -> bool {
 /// Returns a text with `label` in place of each `[label](target)` and `<target|label>`; `None` if it
 /// has none.
 fn with_labels(text: &str) -> Option<String> {
-    if !text.contains("](") && !(text.contains('<') && text.contains('|')) {
+    let has_labels = text.contains("](") || text.contains('<') && text.contains('|');
+    if !has_labels {
         return None;
     }
     let mut labels = String::with_capacity(text.len());
@@ -178,15 +178,12 @@ fn with_labels(text: &str) -> Option<String> {
                 Some((label, after))
             }),
         };
-        rest = match parts {
-            Some((label, after)) => {
-                labels.push_str(label);
-                after
-            }
-            None => {
-                labels.push_str(&link[..1]);
-                &link[1..]
-            }
+        rest = if let Some((label, after)) = parts {
+            labels.push_str(label);
+            after
+        } else {
+            labels.push_str(&link[..1]);
+            &link[1..]
         };
     }
     labels.push_str(rest);

@@ -131,7 +131,7 @@ impl EnrollmentScreen {
 fn outcome(report: &EnrollmentReport) -> String {
     let mut text = format!("Enrolled: {:.1} dB on held-out frames", report.psnr_db);
     for warning in &report.warnings {
-        text += &format!("\n{}. {}", sentence(warning), warning.advice());
+        text.extend(["\n", &sentence(warning), ". ", warning.advice()]);
     }
     text
 }

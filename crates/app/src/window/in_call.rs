@@ -52,14 +52,14 @@ pub enum Question {
 impl Question {
     /// Returns the text, and each button with the command that it gives.
     fn parts(&self) -> (String, [(&'static str, Command); 2]) {
-        match self {
-            &Self::Knock(question, ref name) => {
+        match *self {
+            Self::Knock(question, ref name) => {
                 let name = if name.is_empty() { "Somebody" } else { name };
                 let admit = |lets_in| Command::Admit { question, lets_in };
                 let choices = [("Let in", admit(true)), ("Turn away", admit(false))];
                 (format!("{name} asks to join"), choices)
             }
-            &Self::OtherFace(question) => {
+            Self::OtherFace(question) => {
                 let accept = |accepts| Command::AcceptFace { question, accepts };
                 let text = "Your peer offers another face, perhaps of another person".to_owned();
                 (text, [("Show it", accept(true)), ("Keep this one", accept(false))])

@@ -20,15 +20,12 @@ pub(crate) struct EmbeddedRendezvous {
 }
 
 impl EmbeddedRendezvous {
-    /// Starts to serve `room` on the current runtime; without an address, on a free port of every
+    /// Starts to serve `room` on the runtime of the calling task; without an address, on a free port of every
     /// address of this machine. Port 0 chooses a free port.
     ///
     /// # Errors
     /// If the address cannot be listened on.
-    pub(crate) async fn start(
-        address: Option<SocketAddr>,
-        room: String,
-    ) -> Result<Self, ServeError> {
+    pub(crate) fn start(address: Option<SocketAddr>, room: String) -> Result<Self, ServeError> {
         let (listener, address) = address.map_or_else(listen_everywhere, listen)?;
         let is_open = watch::Sender::new(true);
         let service = Service::new(Limits::embedded(), Some(room), Box::new(|_| {}));

@@ -35,7 +35,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A public service on the test's own runtime.
-async fn serve() -> String {
+fn serve() -> String {
     let (listener, address) = listen(LOOPBACK).unwrap();
     let service = Service::new(Limits::public(100), None, Box::new(|_| {}));
     tokio::spawn(async move { service.accept(&listener).await });
@@ -88,7 +88,7 @@ impl Client {
 
 #[tokio::test]
 async fn a_guest_takes_its_seat_from_the_connection_that_died() {
-    let host = serve().await;
+    let host = serve();
     let mut caller = Client::enter(&host, Role::Host).await;
     // This connection stays open, as that of a computer that fell asleep.
     let mut asleep = Client::enter(&host, Role::Guest).await;
@@ -104,7 +104,7 @@ async fn a_guest_takes_its_seat_from_the_connection_that_died() {
 
 #[tokio::test]
 async fn the_largest_message_passes() {
-    let host = serve().await;
+    let host = serve();
     let mut caller = Client::enter(&host, Role::Host).await;
     let mut guest = Client::enter(&host, Role::Guest).await;
     guest.assert_reached_by(&caller, b"first").await;
@@ -133,7 +133,7 @@ async fn close_code(host: &str, prove: impl Fn(&[u8; CHALLENGE_BYTES]) -> Vec<u8
 
 #[tokio::test]
 async fn whoever_knows_only_the_name_of_the_room_gets_no_seat() {
-    let host = serve().await;
+    let host = serve();
     let caller = Client::enter(&host, Role::Host).await;
     let mut guest = Client::enter(&host, Role::Guest).await;
     guest.assert_reached_by(&caller, b"first").await;
@@ -159,7 +159,7 @@ async fn member(host: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
 
 #[tokio::test]
 async fn floods_end_with_a_close_code() {
-    let host = serve().await;
+    let host = serve();
     let ping = Message::Ping(Bytes::new());
     let text = Message::Text("text".into());
     let part = || Frame::message(Bytes::new(), OpCode::Data(Data::Continue), false);
@@ -193,7 +193,7 @@ async fn floods_end_with_a_close_code() {
 
 #[tokio::test]
 async fn whoever_does_not_begin_in_time_is_closed() {
-    let host = serve().await;
+    let host = serve();
     let silent = TcpStream::connect(&host).await.unwrap();
     let mut slow = TcpStream::connect(&host).await.unwrap();
     slow.write_all(b"GET /v2/0123456789abcdef HTTP/1.1\r\nX: ").await.unwrap();
@@ -221,7 +221,7 @@ async fn answer_to(host: &str, request: &str) -> String {
 
 #[tokio::test]
 async fn an_old_client_is_told_to_update_and_counters_are_shown() {
-    let host = serve().await;
+    let host = serve();
     let url = format!("ws://{host}/v1/0123456789abcdef");
     match tokio_tungstenite::connect_async(url).await {
         Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), 426),
@@ -243,7 +243,7 @@ async fn an_old_client_is_told_to_update_and_counters_are_shown() {
 
 #[tokio::test]
 async fn an_address_with_too_many_sockets_is_told_so() {
-    let host = serve().await;
+    let host = serve();
     let mut sockets = Vec::new();
     for _ in 0..64 {
         sockets.push(TcpStream::connect(&host).await.unwrap());
@@ -254,7 +254,7 @@ async fn an_address_with_too_many_sockets_is_told_so() {
 
 #[tokio::test]
 async fn an_embedded_service_closes_and_opens_again_on_its_port() {
-    let service = EmbeddedRendezvous::start(Some(LOOPBACK), key().room()).await.unwrap();
+    let service = EmbeddedRendezvous::start(Some(LOOPBACK), key().room()).unwrap();
     let host = service.address().to_string();
     let mut caller = Client::enter(&host, Role::Host).await;
     let guest = Client::enter(&host, Role::Guest).await;
@@ -275,12 +275,12 @@ async fn an_embedded_service_closes_and_opens_again_on_its_port() {
 
 #[tokio::test]
 async fn a_guest_finds_the_address_that_works_and_takes_one_seat() {
-    let service = EmbeddedRendezvous::start(None, key().room()).await.unwrap();
+    let service = EmbeddedRendezvous::start(None, key().room()).unwrap();
     let port = service.address().port();
     let mut caller = Client::enter(&format!("127.0.0.1:{port}"), Role::Host).await;
     // One address refuses, one never answers, and one has another service.
     let silent = std::net::TcpListener::bind(LOOPBACK).unwrap();
-    let other = EmbeddedRendezvous::start(Some(LOOPBACK), "another-room".into()).await.unwrap();
+    let other = EmbeddedRendezvous::start(Some(LOOPBACK), "another-room".into()).unwrap();
     let mut hosts = vec!["127.0.0.1:1".to_owned()];
     hosts.extend([silent.local_addr().unwrap(), other.address()].map(|a| a.to_string()));
     let refused = soon(SignalingClient::enter(hosts[..1].to_vec(), key(), Role::Guest)).await;
@@ -296,13 +296,13 @@ async fn a_guest_finds_the_address_that_works_and_takes_one_seat() {
 
 #[tokio::test]
 async fn a_service_without_an_address_is_reached_by_both_families() {
-    let service = EmbeddedRendezvous::start(None, key().room()).await.unwrap();
+    let service = EmbeddedRendezvous::start(None, key().room()).unwrap();
     let port = service.address().port();
     TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     if service.address().is_ipv6() {
         TcpStream::connect(("::1", port)).await.unwrap();
     }
-    let taken = EmbeddedRendezvous::start(Some(service.address()), key().room()).await;
+    let taken = EmbeddedRendezvous::start(Some(service.address()), key().room());
     let message = taken.err().expect("the port is taken").to_string();
     assert!(message.ends_with("another program uses this port; choose another one"), "{message}");
 }

@@ -63,7 +63,7 @@ impl Session {
         let is_held = self.guest_heard.is_some_and(|heard| now < heard + PLACE_HELD);
         let is_taken = self.is_waiting() || self.links.is_attempt_open();
         match self.phase {
-            Phase::Meeting => !is_taken && !(is_held && self.seal.is_peer_present()),
+            Phase::Meeting => !(is_taken || is_held && self.seal.is_peer_present()),
             Phase::Lost { .. } => !is_taken && !is_held,
             Phase::Connected { .. } | Phase::Ended => false,
         }
