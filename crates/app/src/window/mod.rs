@@ -205,7 +205,7 @@ impl eframe::App for Window {
         self.leave_call();
     }
 
-    /// Runs also while the window is hidden, when [`Self::ui`] does not.
+    /// Runs also while the window is hidden, when `ui` does not.
     fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
         if termination::is_requested() {
             ctx.send_viewport_cmd(egui::ViewportCommand::Close);
