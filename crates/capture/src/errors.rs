@@ -19,6 +19,9 @@ pub enum OpenError {
     /// The file exists but cannot be read.
     #[error("{source}: {}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// The path leads to a pipe, a socket or a device.
+    #[error("not a file or folder: {}; save the clip to a file first", path.display())]
+    NotAFile { path: PathBuf },
     /// The format is not read directly, and the programs `ffmpeg` and `ffprobe` are not on the `PATH`.
     #[error(
         "cannot read {}: install ffmpeg (the programs ffmpeg and ffprobe on the PATH), or convert it to \

@@ -38,9 +38,12 @@ const FORMATS: [ImageFormat; 6] = [
     ImageFormat::Gif,
     ImageFormat::Tiff,
 ];
-/// Extensions of photographs in formats that are not read. In a folder they are an error, so that no picture is
+/// Extensions of pictures in formats that are not read. In a folder they are an error, so that no picture is
 /// missing without a word.
-const UNREAD: [&str; 9] = ["heic", "heif", "avif", "jxl", "jp2", "dng", "cr2", "nef", "arw"];
+const UNREAD: [&str; 18] = [
+    "heic", "heif", "avif", "jxl", "jp2", "dng", "cr2", "nef", "arw", "tga", "ppm", "pgm", "pbm",
+    "pnm", "psd", "svg", "exr", "hdr",
+];
 /// Extensions of clips, which a folder may hold instead of pictures.
 const CLIPS: [&str; 9] = ["mp4", "mov", "m4v", "mkv", "webm", "avi", "y4m", "ts", "3gp"];
 
@@ -119,6 +122,10 @@ pub fn read_picture(path: &Path) -> Result<Frame, ReadError> {
     }
     let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format()?;
     let is_tiff = reader.format() == Some(ImageFormat::Tiff);
+    if reader.format() == Some(ImageFormat::Jpeg) && !has_end(&bytes) {
+        // The decoder fills what is missing with gray.
+        return Err(wrong(ImageError::IoError(io::ErrorKind::UnexpectedEof.into())));
+    }
     reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
@@ -143,11 +150,35 @@ pub fn read_picture(path: &Path) -> Result<Frame, ReadError> {
     Ok(Frame::new(width, height, MediaTime::ZERO, rgb)?)
 }
 
-/// Returns the name of a format of photographs that is not read, by the first bytes or else the name of a file.
+/// Returns whether a JPEG file has the marker of its end (ITU-T T.81, table B.1) behind its first scan. In
+/// the data of a scan no other marker looks like it.
+fn has_end(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    // Segments before the scan may contain a whole picture of their own: a thumbnail.
+    while let [0xff, marker, high, low, ..] = *rest {
+        if marker == START_OF_SCAN {
+            return rest.windows(2).any(|pair| pair == [0xff, END_OF_IMAGE]);
+        }
+        let n_bytes =
+            if marker == 0xff { 1 } else { 2 + usize::from(u16::from_be_bytes([high, low])) };
+        rest = rest.get(n_bytes..).unwrap_or_default();
+    }
+    false
+}
+
+/// Returns the name of a format of pictures that is not read, by the first bytes or else the name of a file.
 fn unread_format(path: &Path, bytes: &[u8]) -> Option<String> {
     if bytes.get(4..8) == Some(b"ftyp") {
-        let is_avif = bytes.get(8..12) == Some(b"avif");
-        return Some(if is_avif { "AVIF" } else { "HEIC" }.to_owned());
+        match bytes.get(8..12)? {
+            b"avif" | b"avis" => return Some("AVIF".to_owned()),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"mif1" | b"msf1" => {
+                return Some("HEIC".to_owned());
+            }
+            // A clip.
+            _ => {}
+        }
     }
     let is_known = image::guess_format(bytes).is_ok_and(|format| FORMATS.contains(&format));
     let extension = path.extension()?.to_str()?.to_ascii_uppercase();
@@ -345,6 +376,23 @@ mod tests {
     }
 
     #[test]
+    fn a_photograph_that_is_cut_short_is_not_filled_with_gray() {
+        let folder = Folder::new("cut-photograph");
+        let mut jpeg = Vec::new();
+        let samples: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 7 % 251) as u8).collect();
+        image::codecs::jpeg::JpegEncoder::new(&mut jpeg)
+            .encode(&samples, 64, 64, image::ExtendedColorType::Rgb8)
+            .unwrap();
+        let path = folder.join("photo.jpg");
+        fs::write(&path, &jpeg[..jpeg.len() * 9 / 10]).unwrap();
+        let error = read_picture(&path).unwrap_err().to_string();
+        assert!(error.contains("photo.jpg"), "{error}");
+        // What a camera appends is no damage.
+        fs::write(&path, [&jpeg[..], b"trailer"].concat()).unwrap();
+        read_picture(&path).unwrap();
+    }
+
+    #[test]
     fn a_picture_that_cannot_be_read_and_a_folder_without_pictures_name_themselves() {
         let folder = Folder::new("unreadable");
         let error_of = |path: &Path| read_picture(path).unwrap_err().to_string();
@@ -352,6 +400,8 @@ mod tests {
             ("photo.HEIC", &b"\0\0\0\x18ftypheic\0\0\0\0"[..], "HEIC pictures"),
             ("photo.jpg", b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC pictures"),
             ("raw.DNG", b"camera", "DNG pictures"),
+            ("drawn.ppm", b"P6 1 1 255\nrgb", "PPM pictures"),
+            ("film.jpg", b"\0\0\0\x18ftypisom\0\0\0\0", "not a picture"),
             ("photo.png", b"\x89PNG\r\n\x1a\n", "not a picture"),
             ("text.jpg", b"text", "not a picture"),
         ] {

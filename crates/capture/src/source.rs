@@ -251,6 +251,10 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
         }
         return Ok((Kind::Pictures(pictures), None));
     }
+    if !path.metadata().map_err(io)?.is_file() {
+        // Opening a pipe would wait for somebody who writes into it.
+        return Err(OpenError::NotAFile { path: path_of() });
+    }
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     if length == 0 {
@@ -306,4 +310,20 @@ fn open_with_ffmpeg(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError>
     let clip = FfmpegClip::open(path)?;
     let sound = clip.has_sound().then(|| ClipSound::by_ffmpeg(path.to_owned()));
     Ok((Kind::Ffmpeg(Box::new(clip)), sound))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::test_clips::Folder;
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let folder = Folder::new("pipe");
+        let path = folder.join("pipe.mp4");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let error = Source::open(&SourceSpec::Clip(path)).err().unwrap().to_string();
+        assert!(error.contains("not a file") && error.contains("pipe.mp4"), "{error}");
+    }
 }
