@@ -315,12 +315,11 @@ fn open_with_ffmpeg(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError>
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::test_clips::Folder;
 
     #[test]
     fn a_pipe_is_not_waited_for() {
-        let folder = Folder::new("pipe");
-        let path = folder.join("pipe.mp4");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe.mp4");
         let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
         let error = Source::open(&SourceSpec::Clip(path)).err().unwrap().to_string();
