@@ -32,11 +32,11 @@ use crate::settings::{IceServer, LocalMedia, Meeting, Settings};
 use crate::shared::{Shared, lock};
 use crate::signaling_client::SignalingClient;
 use crate::signaling_error::SignalingError;
-use crate::sound::SoundEncoder;
 use crate::sound_threads::PlaybackThread;
 use crate::stats::Stats;
 use crate::wire_meter::WireMeter;
 use thread::spawn;
+use voice::VoiceEncoder;
 
 /// Events that wait to be taken. More are dropped.
 const MAX_EVENTS: usize = 1024;
@@ -373,8 +373,8 @@ impl Setup {
     }
 }
 
-fn sound_encoder(audio: bool, rate: Rate) -> Option<SoundEncoder> {
-    if audio { SoundEncoder::new(rate) } else { None }
+fn sound_encoder(audio: bool, rate: Rate) -> Option<VoiceEncoder> {
+    if audio { VoiceEncoder::new(rate) } else { None }
 }
 
 /// Opens a source, with tracker and encoder if there is a face to send.

@@ -34,8 +34,8 @@ use crate::link_runtime::{LinkRuntime, Repetitions};
 use crate::random::random;
 use crate::session::LinkEvent;
 use crate::settings::IceServer;
-use crate::sound::SoundPacket;
 use crate::wire_meter::WireMeter;
+use voice::VoicePacket;
 
 /// SCTP stream ids. They are fixed, because a channel announced in band loses its reliability on
 /// the answering side.
@@ -235,7 +235,7 @@ impl Connection {
     }
 
     /// Sends a sound packet, if there is a sound track.
-    pub(crate) async fn send_sound(&self, sound: &SoundPacket) {
+    pub(crate) async fn send_sound(&self, sound: &VoicePacket) {
         let Some((track, ssrc)) = &self.sound else { return };
         let header = rtp::Header {
             version: 2,
@@ -369,7 +369,7 @@ async fn read_sound(track: Arc<dyn TrackRemote>, packets: mpsc::Sender<LinkEvent
     while let Some(event) = track.poll().await {
         match event {
             TrackRemoteEvent::OnRtpPacket(packet) => {
-                let _ = packets.try_send(LinkEvent::Sound(SoundPacket {
+                let _ = packets.try_send(LinkEvent::Sound(VoicePacket {
                     sequence: packet.header.sequence_number,
                     timestamp: packet.header.timestamp,
                     opus: packet.payload,

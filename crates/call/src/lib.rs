@@ -55,7 +55,6 @@ mod signaling_client;
 mod signaling_error;
 mod simulated_path;
 mod simulation;
-mod sound;
 mod sound_threads;
 mod stats;
 #[cfg(test)]

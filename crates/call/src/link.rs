@@ -250,12 +250,12 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::sound::SoundPacket;
+    use voice::VoicePacket;
 
     #[test]
     fn control_messages_that_nobody_takes_fail_the_link_and_packets_are_dropped() {
         let (handle, _queues) = LinkHandle::new();
-        let sound = SoundPacket { sequence: 1, timestamp: 2, opus: Bytes::from_static(b"opus") };
+        let sound = VoicePacket { sequence: 1, timestamp: 2, opus: Bytes::from_static(b"opus") };
         for _ in 0..10 * MAX_PACKETS {
             handle.command(LinkCommand::SendFeatures(vec![0; 1000])).unwrap();
             handle.command(LinkCommand::SendSound(sound.clone())).unwrap();

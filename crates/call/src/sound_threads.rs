@@ -12,7 +12,7 @@ use capture::{Microphone, PacedSounds, Speaker};
 use tokio::sync::mpsc;
 
 use crate::session::Input;
-use crate::sound::{SoundDecoder, SoundPacket};
+use voice::{VoiceDecoder, VoicePacket};
 
 /// Packets that wait for the playback thread. More are dropped.
 const MAX_PACKETS: usize = 64;
@@ -21,7 +21,7 @@ const MICROPHONE_WAIT: Duration = Duration::from_millis(100);
 
 /// Thread that decodes the peer's sound and plays it. It decodes even without a speaker.
 pub(crate) struct PlaybackThread {
-    packets: SyncSender<SoundPacket>,
+    packets: SyncSender<VoicePacket>,
     samples: Arc<AtomicU64>,
 }
 
@@ -38,7 +38,7 @@ impl PlaybackThread {
     }
 
     /// Queues a packet, or drops it when the queue is full.
-    pub(crate) fn push(&self, packet: SoundPacket) {
+    pub(crate) fn push(&self, packet: VoicePacket) {
         let _ = self.packets.try_send(packet);
     }
 
@@ -48,8 +48,8 @@ impl PlaybackThread {
     }
 }
 
-fn play(packets: &Receiver<SoundPacket>, samples: &AtomicU64, inputs: &mpsc::Sender<Input>) {
-    let Some(mut decoder) = SoundDecoder::new() else { return };
+fn play(packets: &Receiver<VoicePacket>, samples: &AtomicU64, inputs: &mpsc::Sender<Input>) {
+    let Some(mut decoder) = VoiceDecoder::new() else { return };
     let Ok(first) = packets.recv() else { return };
     let mut speaker = match Speaker::open() {
         Ok(speaker) => Some(speaker),

@@ -11,8 +11,8 @@ use types::{Feature, Rate, Sound, UnitNumber};
 use super::peer_face::{FaceReadJob, ReadFace};
 use crate::event::{Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
-use crate::sound::SoundPacket;
 use crate::stats::Stats;
+use voice::VoicePacket;
 
 /// Number of a link, counted from 1 by the session. Several exist at a time: the one in use, that of
 /// a guest who knocks, and at most two under construction. Events of a link that was closed are ignored.
@@ -54,7 +54,7 @@ pub(crate) enum LinkEvent {
     Features(Bytes),
     /// A message of the reliable channel.
     Control(Bytes),
-    Sound(SoundPacket),
+    Sound(VoicePacket),
     /// A candidate that was found after the description was made: an SDP attribute.
     Candidate(String),
     /// No path was found, or it was lost for good.
@@ -109,7 +109,7 @@ pub(crate) enum Output {
     StartMicrophone,
     /// Links that begin from now on present another DTLS certificate.
     RenewCertificate,
-    PlaySound(SoundPacket),
+    PlaySound(VoicePacket),
     /// Features decoded from a unit that arrived at `arrived`, oldest first.
     Features {
         arrived: Instant,
@@ -141,7 +141,7 @@ pub(crate) enum LinkCommand {
     AddCandidate(String),
     SendFeatures(Vec<u8>),
     SendControl(Vec<u8>),
-    SendSound(SoundPacket),
+    SendSound(VoicePacket),
     /// Deliver what was sent on the reliable channel, then close.
     Close,
 }

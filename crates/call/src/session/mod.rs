@@ -32,7 +32,7 @@ use transport::{Bye, Control, ModelSender, Packetizer, Role, SALT_BYTES, Seal, S
 use crate::description::Fingerprint;
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
-use crate::sound::SoundEncoder;
+use voice::VoiceEncoder;
 
 use admission::AdmissionState;
 use departures::Notices;
@@ -83,7 +83,7 @@ pub(crate) struct SessionConfig {
     /// Whether to start the microphone once the peer is connected.
     pub(crate) wants_microphone: bool,
     /// Encodes [`Input::Sounds`]; without one, no sound is sent.
-    pub(crate) sound_encoder: Option<SoundEncoder>,
+    pub(crate) sound_encoder: Option<VoiceEncoder>,
 }
 
 /// State machine of one end of a call.
@@ -131,7 +131,7 @@ pub(crate) struct Session {
     admission: AdmissionState,
     packetizer: Packetizer,
     receiver: FaceReceiver,
-    sound_encoder: Option<SoundEncoder>,
+    sound_encoder: Option<VoiceEncoder>,
     /// Our face file, if the peer is to see us.
     model_sender: Option<ModelSender>,
     peer_face: PeerFace,

@@ -844,7 +844,7 @@ fn wishes_before_the_connection_reach_the_peer_with_it() {
 #[test]
 fn sound_is_sent_to_a_connected_peer_unless_muted() {
     let mut world = World::new();
-    let sound_encoder = crate::sound::SoundEncoder::new(Rate::Normal);
+    let sound_encoder = voice::VoiceEncoder::new(Rate::Normal);
     world.add(SessionConfig { sound_encoder, ..config(Role::Host, 1) });
     let sound = |i: u64| types::Sound {
         time: types::MediaTime::from_micros(i * 60_000),

@@ -22,8 +22,8 @@ use crate::event::LinkError;
 use crate::link::LinkHandle;
 use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
 use crate::settings::IceServer;
-use crate::sound::SoundPacket;
 use crate::wire_meter::WireMeter;
+use voice::VoicePacket;
 
 /// One end of a link, without a session.
 struct End {
@@ -130,7 +130,7 @@ fn a_link_carries_packets_messages_and_sound_and_counts_them() {
         let [mut a, mut b] = connected().await;
         let before = a.meter.count();
         let large: Vec<u8> = (0..16_000_u32).map(|i| (i % 251) as u8).collect();
-        let sound = SoundPacket { sequence: 9, timestamp: 7, opus: Bytes::from_static(b"opus") };
+        let sound = VoicePacket { sequence: 9, timestamp: 7, opus: Bytes::from_static(b"opus") };
         a.command(LinkCommand::SendControl(large.clone()));
         b.command(LinkCommand::SendControl(b"from b".to_vec()));
         b.command(LinkCommand::SendFeatures(b"packet".to_vec()));

@@ -11,7 +11,7 @@ use super::world::{GUEST, HOST, World, config, face_file, secs};
 use super::{assert_end, assert_features_cross, connected_with_faces, has_event};
 use crate::event::{Command, Event, QuestionId};
 use crate::session::{EncoderCommand, Exchange, Input, SessionConfig};
-use crate::sound::SoundEncoder;
+use voice::VoiceEncoder;
 
 /// A configuration with a face, in which the user is asked.
 pub(super) fn asking(role: Role, salt: u8) -> SessionConfig {
@@ -23,7 +23,7 @@ pub(super) fn asking(role: Role, salt: u8) -> SessionConfig {
 pub(super) fn knocking() -> World {
     let mut world = World::new();
     for (role, salt) in [(Role::Host, 1), (Role::Guest, 2)] {
-        let sound_encoder = SoundEncoder::new(Rate::Normal);
+        let sound_encoder = VoiceEncoder::new(Rate::Normal);
         world.add(SessionConfig { wants_microphone: true, sound_encoder, ..asking(role, salt) });
     }
     world.run_for(secs(2));

@@ -1,104 +1,28 @@
-//! Opus in both directions.
+use opusic_c::{Channels, Decoder, SampleRate};
 
-use bytes::Bytes;
-use opusic_c::{Application, Bitrate, Channels, Decoder, Encoder, InbandFec, SampleRate};
-use types::{Rate, Sound};
+use crate::packet::{MAX_PACKET, VoicePacket};
 
-/// Audio samples per second.
-const SAMPLE_RATE: u32 = 48_000;
-/// Largest Opus packet that is accepted or made, in bytes (RFC 6716, section 3.4).
-const MAX_PACKET: usize = 1275;
 /// Audio samples in the longest Opus packet, 120 ms.
 const MAX_SAMPLES: usize = 5760;
 /// Longest gap that is concealed, in packets. A longer one is an outage.
 const MAX_FILLED: u16 = 5;
 
-/// Payload of one RTP packet, with the header fields that matter.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct SoundPacket {
-    pub(crate) sequence: u16,
-    /// Time of the first audio sample, in samples at 48 kHz, wrapping.
-    pub(crate) timestamp: u32,
-    pub(crate) opus: Bytes,
-}
-
-/// Opus encoder: mono, with in-band forward error correction, and no packets for silence.
-pub(crate) struct SoundEncoder {
-    opus: Encoder,
-    /// Audio samples per packet.
-    frame: usize,
-    pending: Vec<f32>,
-    sequence: u16,
-    timestamp: u32,
-}
-
-impl SoundEncoder {
-    /// Creates an encoder; `None` if libopus cannot be set up.
-    pub(crate) fn new(rate: Rate) -> Option<Self> {
-        let mut opus = Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).ok()?;
-        opus.set_inband_fec(InbandFec::Mode1).ok()?;
-        opus.set_packet_loss(10).ok()?;
-        opus.set_dtx(true).ok()?;
-        opus.set_complexity(6).ok()?;
-        opus.set_bitrate(Bitrate::Value(rate.parameters().opus_bits_per_s)).ok()?;
-        let frame = frame_samples(rate);
-        Some(Self { opus, frame, pending: Vec::new(), sequence: 0, timestamp: 0 })
-    }
-
-    /// Changes frame length and bit rate, from the next packet on.
-    pub(crate) fn set_rate(&mut self, rate: Rate) {
-        let bits_per_s = Bitrate::Value(rate.parameters().opus_bits_per_s);
-        if self.opus.set_bitrate(bits_per_s).is_ok() {
-            self.frame = frame_samples(rate);
-        }
-    }
-
-    /// Appends audio samples and returns the packets that are full. With `is_silent`, time passes
-    /// but nothing is encoded.
-    pub(crate) fn encode(&mut self, sound: &Sound, is_silent: bool) -> Vec<SoundPacket> {
-        self.pending.extend_from_slice(&sound.samples);
-        let mut packets = Vec::new();
-        while self.pending.len() >= self.frame {
-            let frame: Vec<f32> = self.pending.drain(..self.frame).collect();
-            let timestamp = self.timestamp;
-            self.timestamp = timestamp.wrapping_add(self.frame as u32);
-            if is_silent {
-                continue;
-            }
-            let mut out = [0; MAX_PACKET];
-            // Discontinuous transmission: a packet of at most two bytes means silence.
-            if let Ok(length @ 3..) = self.opus.encode_float_to_slice(&frame, &mut out) {
-                let opus = Bytes::copy_from_slice(&out[..length]);
-                packets.push(SoundPacket { sequence: self.sequence, timestamp, opus });
-                self.sequence = self.sequence.wrapping_add(1);
-            }
-        }
-        packets
-    }
-}
-
-/// Returns the audio samples per packet at a rate.
-fn frame_samples(rate: Rate) -> usize {
-    let milliseconds = rate.parameters().opus_frame.as_millis() as usize;
-    milliseconds * (SAMPLE_RATE as usize / 1000)
-}
-
 /// Opus decoder that conceals gaps with the forward error correction of the next packet.
-pub(crate) struct SoundDecoder {
+pub struct VoiceDecoder {
     opus: Decoder,
     /// Sequence number of the last packet.
     last: Option<u16>,
 }
 
-impl SoundDecoder {
+impl VoiceDecoder {
     /// Creates a decoder; `None` if libopus cannot be set up.
-    pub(crate) fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let opus = Decoder::new(Channels::Mono, SampleRate::Hz48000).ok()?;
         Some(Self { opus, last: None })
     }
 
     /// Decodes a packet to mono samples at 48 kHz. A late, repeated or damaged one gives none.
-    pub(crate) fn decode(&mut self, packet: &SoundPacket) -> Vec<f32> {
+    pub fn decode(&mut self, packet: &VoicePacket) -> Vec<f32> {
         if packet.opus.is_empty() || packet.opus.len() > MAX_PACKET {
             return Vec::new();
         }
@@ -128,7 +52,11 @@ impl SoundDecoder {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use types::{Rate, Sound};
+
     use super::*;
+    use crate::VoiceEncoder;
     use types::MediaTime;
 
     /// One second of something like a voice. Its pitch varies; a steady tone would pass for noise.
@@ -146,8 +74,8 @@ mod tests {
             .collect()
     }
 
-    fn packets(rate: Rate) -> Vec<SoundPacket> {
-        let mut encoder = SoundEncoder::new(rate).unwrap();
+    fn packets(rate: Rate) -> Vec<VoicePacket> {
+        let mut encoder = VoiceEncoder::new(rate).unwrap();
         hum().iter().flat_map(|sound| encoder.encode(sound, false)).collect()
     }
 
@@ -156,10 +84,10 @@ mod tests {
         for (rate, n) in [(Rate::Low, 8), (Rate::Normal, 16), (Rate::High, 50)] {
             let packets = packets(rate);
             assert_eq!(packets.len(), n);
-            let mut decoder = SoundDecoder::new().unwrap();
+            let mut decoder = VoiceDecoder::new().unwrap();
             let sound: Vec<f32> =
                 packets.iter().flat_map(|packet| decoder.decode(packet)).collect();
-            assert_eq!(sound.len(), n * frame_samples(rate));
+            assert_eq!(sound.len(), n * rate.parameters().opus_frame.as_millis() as usize * 48);
             let power = |s: &[f32]| s.iter().map(|v| v * v).sum::<f32>() / s.len() as f32;
             let (decoded, original) = (power(&sound[24_000..]), power(&hum()[30].samples));
             assert!((0.3..2.0).contains(&(decoded / original)), "{rate:?}: {decoded}, {original}");
@@ -169,7 +97,7 @@ mod tests {
     #[test]
     fn a_lost_packet_is_concealed_and_a_late_one_ignored() {
         let packets = packets(Rate::Normal);
-        let mut decoder = SoundDecoder::new().unwrap();
+        let mut decoder = VoiceDecoder::new().unwrap();
         decoder.decode(&packets[0]);
         assert_eq!(decoder.decode(&packets[2]).len(), 2 * 2880);
         assert_eq!(decoder.decode(&packets[1]).len(), 0);
@@ -178,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_change_of_rate_changes_the_frames_and_loses_no_sound() {
-        let mut encoder = SoundEncoder::new(Rate::Normal).unwrap();
-        let mut decoder = SoundDecoder::new().unwrap();
+        let mut encoder = VoiceEncoder::new(Rate::Normal).unwrap();
+        let mut decoder = VoiceDecoder::new().unwrap();
         let mut sound = 0;
         for (i, block) in hum().iter().enumerate() {
             if i == 21 {
@@ -197,7 +125,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_while_muted_but_time_goes_on() {
-        let mut encoder = SoundEncoder::new(Rate::Normal).unwrap();
+        let mut encoder = VoiceEncoder::new(Rate::Normal).unwrap();
         let sounds = hum();
         assert!(sounds[..30].iter().all(|sound| encoder.encode(sound, true).is_empty()));
         let packet = sounds.iter().find_map(|sound| encoder.encode(sound, false).pop()).unwrap();
@@ -206,10 +134,10 @@ mod tests {
 
     #[test]
     fn damaged_packets_decode_to_bounded_sound() {
-        let mut decoder = SoundDecoder::new().unwrap();
+        let mut decoder = VoiceDecoder::new().unwrap();
         for opus in [&b""[..], &[0xff; 3], &[0; 1300]] {
             let packet =
-                SoundPacket { sequence: 1, timestamp: 0, opus: Bytes::copy_from_slice(opus) };
+                VoicePacket { sequence: 1, timestamp: 0, opus: Bytes::copy_from_slice(opus) };
             assert!(decoder.decode(&packet).len() <= MAX_SAMPLES);
         }
     }
