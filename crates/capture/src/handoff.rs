@@ -29,6 +29,8 @@ pub(crate) struct HandoffState {
     pub(crate) sound_error: Option<ReadError>,
     /// Media time of the first sound.
     pub(crate) first_sound: Option<MediaTime>,
+    /// From when on a source that is not live may start.
+    pub(crate) begun: Option<Instant>,
     /// When the source started, and the media time that was due then.
     pub(crate) start: Option<(Instant, MediaTime)>,
     /// Media time after the newest frame that was released.
@@ -77,5 +79,14 @@ impl Handoff {
             .wait_timeout_while(state, MAX_WAIT_FOR_SOUND, waits)
             .unwrap_or_else(PoisonError::into_inner)
             .0
+    }
+
+    /// Waits until the source may start, or is stopped.
+    pub(crate) fn wait_for_begin<'a>(
+        &'a self,
+        state: MutexGuard<'a, HandoffState>,
+    ) -> MutexGuard<'a, HandoffState> {
+        let waits = |s: &mut HandoffState| s.begun.is_none() && !s.stopped;
+        self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use types::SquareFrame;
+use types::{MediaTime, SquareFrame};
 
 use crate::errors::ReadError;
 use crate::handoff::Handoff;
@@ -23,9 +23,9 @@ const MAX_FRAMES: usize = 2;
 ///
 /// Two threads serve the frames: one decodes ahead, the other waits for due times. At most two due frames
 /// are held: a reader that is one frame late can catch up, and when a third frame becomes due, the
-/// oldest is dropped. A clip or the actor starts when its first frame and its first sound are
-/// decoded: the earlier of them is due at once, all others by their media time after it. The frames
-/// of a camera are due when they arrive.
+/// oldest is dropped. A clip or the actor starts when it was told to and its first frame and its first
+/// sound are decoded: the earlier of them is due at once, all others by their media time after it. The
+/// frames of a camera are due when they arrive.
 ///
 /// A third thread reads the sound and releases it at its own time, so that sound is in time on a machine that
 /// is too slow for the frames: people bear a face that jerks more easily than a voice that does.
@@ -50,7 +50,15 @@ type Decoded = Result<SquareFrame, ReadError>;
 
 impl Paced {
     /// Starts the source now.
-    pub fn start(mut source: Source) -> Self {
+    pub fn start(source: Source) -> Self {
+        let paced = Self::prepare(source);
+        paced.begin(Instant::now());
+        paced
+    }
+
+    /// Decodes the beginning of a clip or of the actor, which then waits for [`Paced::begin`]. A camera
+    /// does not wait.
+    pub fn prepare(mut source: Source) -> Self {
         let fps = source.fps();
         let is_live = source.is_live();
         let sound = source.take_sound();
@@ -73,6 +81,18 @@ impl Paced {
             thread::spawn(move || release_sounds(sound, &shared));
         }
         Self { shared, fps, pacer: Some(pacer) }
+    }
+
+    /// Starts a prepared source: what comes first is due at `when`, or when it has been decoded.
+    pub fn begin(&self, when: Instant) {
+        self.shared.lock().begun.get_or_insert(when);
+        self.shared.changed.notify_all();
+    }
+
+    /// Returns when the source started, and the media time that was due then; `None` before. A frame of
+    /// a camera is taken to be captured when it arrives.
+    pub fn origin(&self) -> Option<(Instant, MediaTime)> {
+        self.shared.lock().start
     }
 
     /// Returns the frame rate of the source, frames per second.
@@ -151,11 +171,15 @@ fn release_frames(items: &Receiver<Decoded>, shared: &Handoff, step: Duration, i
         let mut state = shared.lock();
         match item {
             Ok(frame) => {
+                let mut ready = Instant::now();
                 if state.start.is_none() && !is_live {
                     state = shared.wait_for_sound(state);
+                    ready = Instant::now();
+                    state = shared.wait_for_begin(state);
                 }
+                let zero = state.begun.filter(|_| !is_live).map_or(ready, |begun| begun.max(ready));
                 let first = state.first_sound.map_or(frame.time(), |sound| sound.min(frame.time()));
-                let (zero, first) = *state.start.get_or_insert_with(|| (Instant::now(), first));
+                let (zero, first) = *state.start.get_or_insert((zero, first));
                 // Whoever waits for the start may go on.
                 shared.changed.notify_all();
                 if !is_live {
@@ -181,8 +205,6 @@ fn release_frames(items: &Receiver<Decoded>, shared: &Handoff, step: Duration, i
 
 #[cfg(test)]
 mod tests {
-    use types::MediaTime;
-
     use super::*;
     use crate::source::SourceSound;
     use crate::{ClipWriter, SourceSpec};
@@ -283,6 +305,7 @@ mod tests {
             let sound = first_sound.map(|ms: u64| MediaTime::from_micros(1000 * ms));
             {
                 let mut state = shared.lock();
+                state.begun = Some(Instant::now());
                 state.first_sound = sound;
                 state.sound_ended = sound.is_none();
             }
@@ -291,6 +314,19 @@ mod tests {
             let start = shared.lock().start.map(|(_, time)| time);
             assert_eq!(start, Some(MediaTime::from_micros(1000 * first)));
         }
+    }
+
+    #[test]
+    fn a_prepared_clip_does_not_start_before_it_is_told_to() {
+        let path = clip("prepared", 3);
+        let mut paced = Paced::prepare(Source::open(&SourceSpec::Clip(path.clone())).unwrap());
+        assert!(paced.next(Duration::from_millis(100)).is_none() && paced.origin().is_none());
+        let when = Instant::now();
+        paced.begin(when);
+        assert!(paced.next(Duration::from_secs(20)).is_some());
+        let (start, first) = paced.origin().unwrap();
+        assert!(start >= when && first == MediaTime::ZERO);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
