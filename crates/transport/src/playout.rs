@@ -18,8 +18,10 @@ const OBSERVATION_DECAY: f64 = 0.98;
 const TRANSIT_WINDOW: f64 = 5.0;
 /// Safety margin of the playout delay, in seconds.
 const MARGIN: f64 = 0.004;
-/// Largest playout delay, in seconds.
+/// Largest playout delay that the network calls for, in seconds.
 const MAX_DELAY: f64 = 0.5;
+/// Longest additional wait for sound, in seconds.
+const MAX_HOLD: f64 = 0.5;
 /// Largest change of the delay per second: slower and faster playout that is not noticed.
 const MAX_GROWTH: f64 = 0.25;
 const MAX_SHRINKAGE: f64 = 0.05;
@@ -64,6 +66,8 @@ pub struct Playout {
     needed: VecDeque<f64>,
     /// Current time minus the media time that is due, in seconds: transit, clock offset and delay.
     offset: f64,
+    /// Least offset that lip sync asks for, in seconds.
+    held_offset: Option<f64>,
     /// When `offset` was last adapted.
     adapted: f64,
     /// Time of the newest feature, if the last played-out feature was extrapolated from it.
@@ -93,6 +97,7 @@ impl Playout {
             window_end: 0.0,
             needed: VecDeque::new(),
             offset: 0.0,
+            held_offset: None,
             adapted: 0.0,
             concealed_after: None,
             transition: None,
@@ -133,7 +138,7 @@ impl Playout {
     pub fn at(&mut self, now: Instant) -> Option<(Feature, PlayoutSource)> {
         let now = self.origin.map(|origin| now.saturating_duration_since(origin).as_secs_f64())?;
         self.adapt(now);
-        let due = MediaTime::from_micros(((now - self.offset).max(0.0) * 1e6) as u64);
+        let due = media_time(now - self.offset);
         let newest = self.newest()?;
         let (feature, source) = self.without_transition(self.timeline.len(), due)?;
         if let Some(last_known) = self.concealed_after
@@ -156,6 +161,32 @@ impl Playout {
     /// shortest recent transit time, to its playout.
     pub fn delay(&self) -> Duration {
         Duration::from_secs_f64((self.offset - self.shortest_transit()).max(0.0))
+    }
+
+    /// Returns the media time that is shown at `now`; `None` before the first unit.
+    pub fn due(&self, now: Instant) -> Option<MediaTime> {
+        let origin = self.origin?;
+        let now = now.saturating_duration_since(origin).as_secs_f64();
+        Some(media_time(now - self.offset))
+    }
+
+    /// Returns the media time that could be shown at `now` if the face waited for the network alone and
+    /// not for sound; `None` before the first unit.
+    pub fn earliest_due(&self, now: Instant) -> Option<MediaTime> {
+        let origin = self.origin?;
+        let now = now.saturating_duration_since(origin).as_secs_f64();
+        Some(media_time(now - self.shortest_transit() - self.target_delay()))
+    }
+
+    /// Makes the face wait for sound: at `now`, nothing later than `latest` should be shown. The playout
+    /// delay follows slowly, and by at most half a second.
+    pub fn hold(&mut self, now: Instant, latest: MediaTime) {
+        self.held_offset = Some(self.seconds(now) - latest.as_secs_f64());
+    }
+
+    /// Ends [`Playout::hold`].
+    pub fn release(&mut self) {
+        self.held_offset = None;
     }
 
     /// Returns the media time of the newest feature.
@@ -220,7 +251,9 @@ impl Playout {
     fn adapt(&mut self, now: f64) {
         let passed = (now - self.adapted).clamp(0.0, 0.1);
         self.adapted = self.adapted.max(now);
-        let missing = self.shortest_transit() + self.target_delay() - self.offset;
+        let earliest = self.shortest_transit() + self.target_delay();
+        let held = self.held_offset.map_or(earliest, |held| held.min(earliest + MAX_HOLD));
+        let missing = earliest.max(held) - self.offset;
         self.offset += missing.clamp(-MAX_SHRINKAGE * passed, MAX_GROWTH * passed);
     }
 
@@ -246,6 +279,11 @@ impl Playout {
         let origin = *self.origin.get_or_insert(now);
         now.saturating_duration_since(origin).as_secs_f64()
     }
+}
+
+/// Returns the media time of `seconds`; zero for negative ones.
+fn media_time(seconds: f64) -> MediaTime {
+    MediaTime::from_micros((seconds.max(0.0) * 1e6) as u64)
 }
 
 impl Default for Playout {
@@ -548,6 +586,59 @@ mod tests {
         let (now, ms, _) = shown.last().unwrap();
         let behind = *now as f32 - ms - 60.0;
         assert!(behind < 85.0, "{behind} ms behind");
+    }
+
+    #[test]
+    fn a_face_that_waits_for_sound_slows_down_and_catches_up_again() {
+        let start = Instant::now();
+        let mut playout = Playout::new();
+        let mut shown: Vec<(u64, f32)> = Vec::new();
+        for now in (0..24_000_u64).step_by(10) {
+            if now % 40 == 0 {
+                playout.push(at(start, now + 20), &[feature(now)]);
+            }
+            let now = now + 20;
+            // Sound is 250 ms late for four seconds.
+            match now {
+                4000..8000 => {
+                    let latest = MediaTime::from_micros((now - 250) * 1000);
+                    playout.hold(at(start, now), latest);
+                }
+                _ => playout.release(),
+            }
+            let free = playout.earliest_due(at(start, now)).unwrap().as_micros() / 1000;
+            if let Some((feature, source)) = playout.at(at(start, now)) {
+                if now > 1000 {
+                    assert_eq!(source, PlayoutSource::Interpolated, "at {now} ms");
+                    assert!((60..=70).contains(&(now - free)), "{free} at {now} ms");
+                }
+                let due = playout.due(at(start, now)).unwrap();
+                assert_eq!(due, feature.time);
+                shown.push((now, feature.code.as_array()[0] * 1000.0));
+            }
+        }
+        let behind = |at: u64| {
+            let (now, ms) = shown.iter().rfind(|(now, _)| *now <= at).unwrap();
+            *now as f32 - ms
+        };
+        assert!((60.0..=70.0).contains(&behind(3900)), "{} ms", behind(3900));
+        assert!((249.0..=251.0).contains(&behind(7900)), "{} ms", behind(7900));
+        assert!((60.0..=70.0).contains(&behind(23_900)), "{} ms", behind(23_900));
+        let settled = shown.iter().skip_while(|(now, _)| *now < 1000).map(|(_, ms)| *ms);
+        assert!(settled.is_sorted_by(|a, b| a < b), "the face moved back");
+    }
+
+    #[test]
+    fn a_face_does_not_wait_for_sound_for_longer_than_half_a_second() {
+        let start = Instant::now();
+        let mut playout = Playout::new();
+        for now in (0..8000).step_by(40) {
+            playout.push(at(start, now + 20), &[feature(now)]);
+            playout.hold(at(start, now + 20), MediaTime::ZERO);
+            playout.at(at(start, now + 20));
+        }
+        let delay = playout.delay().as_millis();
+        assert!((540..=550).contains(&delay), "{delay} ms");
     }
 
     #[test]
