@@ -5,17 +5,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use capture::{Microphone, PacedSounds, Speaker};
 use tokio::sync::mpsc;
 
 use crate::session::Input;
-use voice::{VoiceDecoder, VoicePacket};
+use voice::{SoundKind, VoicePacket, VoiceReceiver};
 
 /// Packets that wait for the playback thread. More are dropped.
 const MAX_PACKETS: usize = 64;
+/// Time between two blocks that the speaker is given.
+const BLOCK_TIME: Duration = Duration::from_millis(10);
+/// How far a busy machine may fall behind before blocks are left out.
+const MAX_BEHIND: Duration = Duration::from_millis(100);
 /// How long the microphone thread waits for sound before it looks whether to stop.
 const MICROPHONE_WAIT: Duration = Duration::from_millis(100);
 
@@ -49,7 +53,7 @@ impl PlaybackThread {
 }
 
 fn play(packets: &Receiver<VoicePacket>, samples: &AtomicU64, inputs: &mpsc::Sender<Input>) {
-    let Some(mut decoder) = VoiceDecoder::new() else { return };
+    let Some(mut receiver) = VoiceReceiver::new() else { return };
     let Ok(first) = packets.recv() else { return };
     let mut speaker = match Speaker::open() {
         Ok(speaker) => Some(speaker),
@@ -58,14 +62,27 @@ fn play(packets: &Receiver<VoicePacket>, samples: &AtomicU64, inputs: &mpsc::Sen
             None
         }
     };
-    let mut next = Some(first);
-    while let Some(packet) = next {
-        let sound = decoder.decode(&packet);
-        samples.fetch_add(sound.len() as u64, Ordering::Relaxed);
-        if let Some(speaker) = &mut speaker {
-            speaker.push(&sound);
+    receiver.insert(Instant::now(), first);
+    let mut next_block = Instant::now();
+    loop {
+        let now = Instant::now();
+        match packets.recv_timeout(next_block.saturating_duration_since(now)) {
+            Ok(packet) => receiver.insert(Instant::now(), packet),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
-        next = packets.recv().ok();
+        let now = Instant::now();
+        if now < next_block {
+            continue;
+        }
+        next_block = (next_block + BLOCK_TIME).max(now - MAX_BEHIND);
+        let block = receiver.pull(now);
+        if block.kind == SoundKind::Decoded {
+            samples.fetch_add(block.samples.len() as u64, Ordering::Relaxed);
+        }
+        if let Some(speaker) = &mut speaker {
+            speaker.push(&block.samples);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use codec::EncodedUnit;
 use transport::{PacketizerSettings, ReceiverReport};
 use types::{Rate, Sound};
+use voice::VoicePacket;
 
 use super::Session;
 use super::io::{EncoderCommand, LinkCommand, Output, TrackedFrame};
@@ -62,11 +63,13 @@ impl Session {
         let (Some(encoder), Some(link)) = (&mut self.sound_encoder, &mut self.links.current) else {
             return;
         };
-        let is_silent = self.media.muted;
-        for packet in sounds.iter().flat_map(|sound| encoder.encode(sound, is_silent)) {
+        let muted = self.media.muted;
+        for voice in sounds.iter().flat_map(|sound| encoder.encode(sound, muted)) {
+            let sequence = self.statistics.sound_packets_out as u16;
             self.statistics.sound_packets_out += 1;
-            self.statistics.sound_bytes_out += packet.opus.len() as u64;
+            self.statistics.sound_bytes_out += voice.opus.len() as u64;
             link.last_sent = now;
+            let packet = VoicePacket { sequence, timestamp: voice.timestamp(), opus: voice.opus };
             self.outputs.push_back(Output::Link(link.id, LinkCommand::SendSound(packet)));
         }
     }
