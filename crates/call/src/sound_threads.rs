@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use capture::{Microphone, PacedSounds, Speaker};
+use capture::{DeviceChange, Microphone, MicrophoneSpec, PacedSounds, Speaker, SpeakerSpec};
 use tokio::sync::mpsc;
+use types::{MediaTime, Sound};
+use voice::{SoundKind, VoicePacket, VoiceReceiver};
 
 use crate::session::Input;
-use voice::{SoundKind, VoicePacket, VoiceReceiver};
 
 /// Packets that wait for the playback thread. More are dropped.
 const MAX_PACKETS: usize = 64;
@@ -20,6 +21,8 @@ const MAX_PACKETS: usize = 64;
 const BLOCK_TIME: Duration = Duration::from_millis(10);
 /// How far a busy machine may fall behind before blocks are left out.
 const MAX_BEHIND: Duration = Duration::from_millis(100);
+/// Audio samples of a block that is sent.
+const SOUND_SAMPLES: usize = 960;
 /// How long the microphone thread waits for sound before it looks whether to stop.
 const MICROPHONE_WAIT: Duration = Duration::from_millis(100);
 
@@ -55,7 +58,7 @@ impl PlaybackThread {
 fn play(packets: &Receiver<VoicePacket>, samples: &AtomicU64, inputs: &mpsc::Sender<Input>) {
     let Some(mut receiver) = VoiceReceiver::new() else { return };
     let Ok(first) = packets.recv() else { return };
-    let mut speaker = match Speaker::open() {
+    let mut speaker = match Speaker::open(&SpeakerSpec::Default) {
         Ok(speaker) => Some(speaker),
         Err(error) => {
             let _ = inputs.blocking_send(Input::NoSound(error.to_string()));
@@ -75,14 +78,22 @@ fn play(packets: &Receiver<VoicePacket>, samples: &AtomicU64, inputs: &mpsc::Sen
         if now < next_block {
             continue;
         }
-        next_block = (next_block + BLOCK_TIME).max(now - MAX_BEHIND);
+        next_block = (next_block + BLOCK_TIME).max(now.checked_sub(MAX_BEHIND).unwrap_or(now));
         let block = receiver.pull(now);
         if block.kind == SoundKind::Decoded {
             samples.fetch_add(block.samples.len() as u64, Ordering::Relaxed);
         }
         if let Some(speaker) = &mut speaker {
-            speaker.push(&block.samples);
+            speaker.play(&block.samples);
+            report(speaker.take_change(), inputs);
         }
+    }
+}
+
+/// Reports that a device cannot be used.
+fn report(change: Option<DeviceChange>, inputs: &mpsc::Sender<Input>) {
+    if let Some(change @ DeviceChange::Lost { .. }) = change {
+        let _ = inputs.blocking_send(Input::NoSound(change.to_string()));
     }
 }
 
@@ -111,18 +122,30 @@ impl Drop for MicrophoneThread {
 }
 
 fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
-    let mut microphone = match Microphone::open() {
+    let mut microphone = match Microphone::open(&MicrophoneSpec::Default) {
         Ok(microphone) => microphone,
         Err(error) => {
             let _ = inputs.blocking_send(Input::NoSound(error.to_string()));
             return;
         }
     };
+    let mut zero = None;
+    let mut sound = Sound { time: MediaTime::ZERO, samples: Vec::new() };
     while !stopped.load(Ordering::Relaxed) {
-        if let Some(sound) = microphone.next_sound(MICROPHONE_WAIT)
-            && inputs.blocking_send(Input::Sounds(vec![sound])).is_err()
-        {
-            return;
+        report(microphone.take_change(), inputs);
+        let Some(block) = microphone.next_block(MICROPHONE_WAIT) else { continue };
+        let zero = *zero.get_or_insert(block.captured);
+        if sound.samples.is_empty() {
+            let since = block.captured.saturating_duration_since(zero);
+            sound.time = MediaTime::from_micros(since.as_micros() as u64);
+        }
+        sound.samples.extend(block.samples);
+        if sound.samples.len() >= SOUND_SAMPLES {
+            let samples = std::mem::take(&mut sound.samples);
+            let whole = Sound { time: sound.time, samples };
+            if inputs.blocking_send(Input::Sounds(vec![whole])).is_err() {
+                return;
+            }
         }
     }
 }

@@ -72,12 +72,14 @@ mod resample;
 mod scratch;
 mod segment;
 mod sound_device;
+mod sound_devices;
 mod sound_line;
 mod source;
 mod temporary;
 #[cfg(test)]
 mod test_clips;
 mod tone;
+mod wav_sound;
 mod y4m;
 
 pub use atomic::{abandoned_files, create_private_folder, open_private, write_file};
@@ -96,7 +98,10 @@ pub use partial::accept_partial_clips;
 pub use pictures::{read_picture, write_picture};
 pub use place::{check_writable, check_writable_folder, is_same_file};
 pub use scratch::ScratchFolder;
-pub use sound_device::{Microphone, SoundError, Speaker};
+pub use sound_devices::{
+    DeviceChange, LossReason, Microphone, MicrophoneSpec, SoundBlock, SoundDevice, SoundError,
+    Speaker, SpeakerSpec,
+};
 pub use source::{Source, SourceSpec};
 pub use temporary::remove_temporary_files;
 

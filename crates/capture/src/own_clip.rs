@@ -12,6 +12,8 @@ const MP4_BRANDS: &[u8] = b"\0\0\0\x24ftypisom\0\0\x02\0isomiso2iso6avc1mp41";
 const GROWING: &[u8] = b"\0\0\0\x10free";
 /// Rest of the first line of a Y4M file of this program, after size and rate.
 const Y4M_FORMAT: &[u8] = b" Ip A1:1 C444 XCOLORRANGE=LIMITED";
+/// Contents of the `LIST` chunk in WAV files of this program: its name as the software.
+pub(crate) const WAV_SOFTWARE: &[u8] = b"INFOISFT\x0c\0\0\0Feathercall\0";
 /// Bytes that are read of a file.
 const START_BYTES: u64 = 4096;
 
@@ -22,7 +24,12 @@ pub fn is_own_clip(path: &Path) -> bool {
     let mut windows = start.windows(HANDLER_NAME.len());
     let is_mp4 = start.starts_with(MP4_BRANDS) && windows.any(|window| window == HANDLER_NAME);
     let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    is_mp4 || (line.starts_with(b"YUV4MPEG2 W") && line.ends_with(Y4M_FORMAT))
+    is_mp4 || is_wav(&start) || (line.starts_with(b"YUV4MPEG2 W") && line.ends_with(Y4M_FORMAT))
+}
+
+fn is_wav(start: &[u8]) -> bool {
+    let mut windows = start.windows(WAV_SOFTWARE.len());
+    start.starts_with(b"RIFF") && windows.any(|window| window == WAV_SOFTWARE)
 }
 
 /// Returns whether a file or folder with a temporary name has the contents of a clip that was not
@@ -38,9 +45,13 @@ pub(crate) fn is_growing_clip(path: &Path) -> bool {
     }
     let is_empty = path.metadata().is_ok_and(|about| about.len() == 0);
     let start = start_of(path);
-    let is_y4m = path.extension().is_some_and(|extension| extension == "y4m");
     let is_growing_mp4 = || start.strip_prefix(MP4_BRANDS).is_some_and(|b| b.starts_with(GROWING));
-    is_empty || if is_y4m { start.starts_with(b"YUV4MPEG2 ") } else { is_growing_mp4() }
+    is_empty
+        || match path.extension().and_then(|extension| extension.to_str()) {
+            Some("y4m") => start.starts_with(b"YUV4MPEG2 "),
+            Some("wav") => is_wav(&start),
+            _ => is_growing_mp4(),
+        }
 }
 
 /// Returns the first bytes of a file; none if it cannot be read.

@@ -23,7 +23,7 @@ pub(crate) fn part_name(path: &Path, number: u32) -> PathBuf {
 pub(crate) fn is_part(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let name = match extension {
-        Some("mp4" | "m4v" | "y4m") => path.file_stem(),
+        Some("mp4" | "m4v" | "y4m" | "wav") => path.file_stem(),
         _ if path.is_dir() => path.file_name(),
         _ => None,
     };
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn temporary_names_are_recognized() {
-        for path in ["call.mp4", "a/b.part.m4v", "call.part-7.y4m"] {
+        for path in ["call.mp4", "a/b.part.m4v", "call.part-7.y4m", "heard.wav"] {
             assert!(!is_part(path.as_ref()) || path.contains(".part"), "{path}");
             for number in [1, 2, 99] {
                 assert!(is_part(&part_name(path.as_ref(), number)), "{path} {number}");

@@ -1,6 +1,6 @@
-//! Microphone and speaker.
+//! Microphones and speakers of the system.
 
-#![expect(clippy::disallowed_methods, reason = "the first captured sample is stamped on arrival")]
+#![expect(clippy::disallowed_methods, reason = "captured samples are stamped on arrival")]
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,40 +11,32 @@ use cpal::{
     Device, ErrorKind, FromSample, Sample, SampleFormat, SizedSample, Stream, StreamConfig,
     SupportedStreamConfig, SupportedStreamConfigRange,
 };
-use types::{MediaTime, Sound};
+use types::Sound;
 
 use crate::SOUND_SAMPLES;
 use crate::resample::Resampler;
+use crate::sound_devices::{DeviceChange, LossReason, SoundBlock, SoundDevice, SoundError};
 
 /// Most samples held for the reader or the speaker: 200 ms. Beyond it the oldest are dropped.
 const MAX_HELD: usize = 10 * SOUND_SAMPLES;
-
-/// Why a sound device cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SoundError {
-    /// No microphone was found. The call can go on without sending sound.
-    #[error("no microphone found: plug one in, or use --no-audio")]
-    NoMicrophone,
-    /// No speaker was found. The call can go on without playing sound.
-    #[error("no speaker found: plug one in, or use --no-audio")]
-    NoSpeaker,
-    /// The device offers only a sample format that is not supported.
-    #[error("the sound device offers only the format {0}")]
-    Format(SampleFormat),
-    /// The sound system reported an error; another program may hold the device.
-    #[error("the sound device does not start: {0}")]
-    Device(#[from] cpal::Error),
-}
+/// Audio samples of one block.
+const BLOCK_SAMPLES: usize = 480;
 
 /// Lists the names of all microphones and of all speakers.
 pub(crate) fn sound_device_names() -> (Vec<String>, Vec<String>) {
     let host = cpal::default_host();
-    let name = |device: Device| device.description().ok().map(|d| d.name().to_owned());
     (
-        host.input_devices().map(|d| d.filter_map(name).collect()).unwrap_or_default(),
-        host.output_devices().map(|d| d.filter_map(name).collect()).unwrap_or_default(),
+        host.input_devices()
+            .map(|d| d.filter_map(|device| name(&device)).collect())
+            .unwrap_or_default(),
+        host.output_devices()
+            .map(|d| d.filter_map(|device| name(&device)).collect())
+            .unwrap_or_default(),
     )
+}
+
+fn name(device: &Device) -> Option<String> {
+    device.description().ok().map(|d| d.name().to_owned())
 }
 
 /// Queue of samples between the device's thread and ours.
@@ -59,6 +51,7 @@ struct Samples {
     queue: VecDeque<f32>,
     /// Number of samples captured before those in the queue.
     n_gone: u64,
+    n_dropped: u64,
     /// When the very first sample was captured.
     zero: Option<Instant>,
 }
@@ -66,6 +59,12 @@ struct Samples {
 impl Held {
     fn lock(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, timeout: Duration, waits: impl Fn(&Samples) -> bool) -> MutexGuard<'_, Samples> {
+        let samples = self.lock();
+        let waited = self.changed.wait_timeout_while(samples, timeout, |s| waits(s));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -75,118 +74,168 @@ impl Samples {
         let n_over = self.queue.len().saturating_sub(MAX_HELD);
         self.queue.drain(..n_over);
         self.n_gone += n_over as u64;
+        self.n_dropped += n_over as u64;
     }
 }
 
-/// Default microphone of the system, as mono sound at 48 kHz.
-pub struct Microphone {
+/// Microphone of the system.
+pub(crate) struct InputDevice {
     held: Arc<Held>,
+    change: Option<DeviceChange>,
     // Keeps the device running.
-    _stream: Stream,
+    _stream: Option<Stream>,
 }
 
-impl Microphone {
-    /// Opens the microphone and starts capturing.
-    ///
-    /// # Errors
-    /// If there is no microphone, or it does not start.
-    pub fn open() -> Result<Self, SoundError> {
-        let device = cpal::default_host().default_input_device();
-        let device = device.ok_or(SoundError::NoMicrophone)?;
-        let all =
-            device.supported_input_configs().map_err(|e| missing(e, SoundError::NoMicrophone))?;
-        let default =
-            device.default_input_config().map_err(|e| missing(e, SoundError::NoMicrophone))?;
-        let config = choose(all.collect(), default);
+impl InputDevice {
+    /// Opens a microphone by its name, or the default one.
+    pub(crate) fn open(wanted: Option<&str>) -> Result<Self, SoundError> {
+        let host = cpal::default_host();
+        let device = match wanted {
+            None => host.default_input_device(),
+            Some(wanted) => {
+                let devices = host.input_devices().map(Iterator::collect).unwrap_or_default();
+                Some(find(SoundDevice::Microphone, wanted, devices)?)
+            }
+        };
         let held = Arc::new(Held::default());
-        let stream = match config.sample_format() {
-            SampleFormat::F32 => listen::<f32>(&device, config.into(), &held),
-            SampleFormat::I16 => listen::<i16>(&device, config.into(), &held),
-            SampleFormat::U16 => listen::<u16>(&device, config.into(), &held),
-            SampleFormat::I32 => listen::<i32>(&device, config.into(), &held),
-            SampleFormat::U8 => listen::<u8>(&device, config.into(), &held),
-            other => return Err(SoundError::Format(other)),
-        }?;
-        stream.play()?;
-        Ok(Self { held, _stream: stream })
+        let opened = start(device, |device| {
+            let config =
+                choose(device.supported_input_configs()?.collect(), device.default_input_config()?);
+            match config.sample_format() {
+                SampleFormat::F32 => listen::<f32>(device, config.into(), &held),
+                SampleFormat::I16 => listen::<i16>(device, config.into(), &held),
+                SampleFormat::U16 => listen::<u16>(device, config.into(), &held),
+                SampleFormat::I32 => listen::<i32>(device, config.into(), &held),
+                SampleFormat::U8 => listen::<u8>(device, config.into(), &held),
+                _ => Err(ErrorKind::UnsupportedConfig.into()),
+            }
+        });
+        let (stream, change) = outcome(SoundDevice::Microphone, opened);
+        Ok(Self { held, change: Some(change), _stream: stream })
     }
 
-    /// Returns the next 20 ms of sound (960 samples), waiting up to `timeout` for it.
-    ///
-    /// Its media time counts from [`Microphone::zero`]. Sound not read within 200 ms is dropped,
-    /// and the media time skips it.
-    pub fn next_sound(&mut self, timeout: Duration) -> Option<Sound> {
-        let samples = self.held.lock();
-        let (mut samples, _) = self
-            .held
-            .changed
-            .wait_timeout_while(samples, timeout, |s| s.queue.len() < SOUND_SAMPLES)
-            .unwrap_or_else(PoisonError::into_inner);
-        if samples.queue.len() < SOUND_SAMPLES {
+    pub(crate) fn next_block(&mut self, timeout: Duration) -> Option<SoundBlock> {
+        let mut samples = self.held.wait(timeout, |s| s.queue.len() < BLOCK_SAMPLES);
+        if samples.queue.len() < BLOCK_SAMPLES {
             return None;
         }
-        let micros = samples.n_gone * 1_000_000 / u64::from(Sound::RATE);
-        samples.n_gone += SOUND_SAMPLES as u64;
-        Some(Sound {
-            time: MediaTime::from_micros(micros),
-            samples: samples.queue.drain(..SOUND_SAMPLES).collect(),
-        })
+        let captured = samples.zero? + duration(samples.n_gone);
+        samples.n_gone += BLOCK_SAMPLES as u64;
+        let block = std::array::from_fn(|_| samples.queue.pop_front().unwrap_or_default());
+        Some(SoundBlock { captured, samples: block })
     }
 
-    /// Returns when the first sample was captured; `None` before that.
-    pub fn zero(&self) -> Option<Instant> {
-        self.held.lock().zero
+    pub(crate) fn n_dropped(&self) -> u64 {
+        self.held.lock().n_dropped / BLOCK_SAMPLES as u64
+    }
+
+    pub(crate) fn take_change(&mut self) -> Option<DeviceChange> {
+        self.change.take()
     }
 }
 
-/// Default speaker of the system, fed with mono sound at 48 kHz.
-pub struct Speaker {
+/// Speaker of the system.
+pub(crate) struct OutputDevice {
     held: Arc<Held>,
     resampler: Resampler,
-    _stream: Stream,
+    rate: u32,
+    change: Option<DeviceChange>,
+    _stream: Option<Stream>,
 }
 
-impl Speaker {
-    /// Opens the speaker, which plays silence until sound is pushed.
-    ///
-    /// # Errors
-    /// If there is no speaker, or it does not start.
-    pub fn open() -> Result<Self, SoundError> {
-        let device = cpal::default_host().default_output_device();
-        let device = device.ok_or(SoundError::NoSpeaker)?;
-        let all =
-            device.supported_output_configs().map_err(|e| missing(e, SoundError::NoSpeaker))?;
-        let default =
-            device.default_output_config().map_err(|e| missing(e, SoundError::NoSpeaker))?;
-        let config = choose(all.collect(), default);
-        let rate = config.sample_rate();
-        let held = Arc::new(Held::default());
-        let stream = match config.sample_format() {
-            SampleFormat::F32 => play::<f32>(&device, config.into(), &held),
-            SampleFormat::I16 => play::<i16>(&device, config.into(), &held),
-            SampleFormat::U16 => play::<u16>(&device, config.into(), &held),
-            SampleFormat::I32 => play::<i32>(&device, config.into(), &held),
-            SampleFormat::U8 => play::<u8>(&device, config.into(), &held),
-            other => return Err(SoundError::Format(other)),
-        }?;
-        stream.play()?;
-        Ok(Self { held, resampler: Resampler::new(Sound::RATE, rate), _stream: stream })
+impl OutputDevice {
+    /// Opens a speaker by its name, or the default one.
+    pub(crate) fn open(wanted: Option<&str>) -> Result<Self, SoundError> {
+        let host = cpal::default_host();
+        let device = match wanted {
+            None => host.default_output_device(),
+            Some(wanted) => {
+                let devices = host.output_devices().map(Iterator::collect).unwrap_or_default();
+                Some(find(SoundDevice::Speaker, wanted, devices)?)
+            }
+        };
+        let (held, mut rate) = (Arc::new(Held::default()), Sound::RATE);
+        let opened = start(device, |device| {
+            let config = choose(
+                device.supported_output_configs()?.collect(),
+                device.default_output_config()?,
+            );
+            rate = config.sample_rate();
+            match config.sample_format() {
+                SampleFormat::F32 => play::<f32>(device, config.into(), &held),
+                SampleFormat::I16 => play::<i16>(device, config.into(), &held),
+                SampleFormat::U16 => play::<u16>(device, config.into(), &held),
+                SampleFormat::I32 => play::<i32>(device, config.into(), &held),
+                SampleFormat::U8 => play::<u8>(device, config.into(), &held),
+                _ => Err(ErrorKind::UnsupportedConfig.into()),
+            }
+        });
+        let (stream, change) = outcome(SoundDevice::Speaker, opened);
+        let resampler = Resampler::new(Sound::RATE, rate);
+        Ok(Self { held, resampler, rate, change: Some(change), _stream: stream })
     }
 
-    /// Appends samples, -1..=1. If more than 9600 samples at the rate of the device are queued (200
-    /// ms at 48 kHz), the oldest are dropped to bound the delay.
-    pub fn push(&mut self, samples: &[f32]) {
+    pub(crate) fn wait_for_room(&mut self, timeout: Duration) -> bool {
+        let n_full = self.rate as usize / 50;
+        self.held.wait(timeout, |s| s.queue.len() >= n_full).queue.len() < n_full
+    }
+
+    pub(crate) fn play(&mut self, samples: &[f32; BLOCK_SAMPLES]) {
         let mut resampled = Vec::new();
         self.resampler.push(samples, &mut resampled);
         self.held.lock().push(&resampled);
     }
+
+    pub(crate) fn queued(&self) -> Duration {
+        Duration::from_secs(1) * self.held.lock().queue.len() as u32 / self.rate
+    }
+
+    pub(crate) fn n_gaps(&self) -> u64 {
+        self.held.lock().n_dropped
+    }
+
+    pub(crate) fn take_change(&mut self) -> Option<DeviceChange> {
+        self.change.take()
+    }
 }
 
-/// Maps "the device is not available" to `none`, the error for having no device.
-fn missing(error: cpal::Error, none: SoundError) -> SoundError {
-    match error.kind() {
-        ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => none,
-        _ => error.into(),
+fn duration(n_samples: u64) -> Duration {
+    Duration::from_micros(n_samples * 1_000_000 / u64::from(Sound::RATE))
+}
+
+/// Finds the device of this name, or the only one whose name contains it.
+fn find(device: SoundDevice, wanted: &str, devices: Vec<Device>) -> Result<Device, SoundError> {
+    let unknown = |names| SoundError::Unknown { device, name: wanted.to_owned(), names };
+    let names: Vec<String> = devices.iter().filter_map(name).collect();
+    let found = devices.into_iter().find(|d| name(d).as_deref() == Some(wanted));
+    found.ok_or_else(|| unknown(names))
+}
+
+fn start(
+    device: Option<Device>,
+    build: impl FnOnce(&Device) -> Result<Stream, cpal::Error>,
+) -> Result<(String, Stream), cpal::Error> {
+    let device = device.ok_or(ErrorKind::DeviceNotAvailable)?;
+    let stream = build(&device)?;
+    stream.play()?;
+    Ok((name(&device).unwrap_or_default(), stream))
+}
+
+fn outcome(
+    device: SoundDevice,
+    opened: Result<(String, Stream), cpal::Error>,
+) -> (Option<Stream>, DeviceChange) {
+    match opened {
+        Ok((name, stream)) => (Some(stream), DeviceChange::Opened { device, name }),
+        Err(error) => {
+            let reason = match error.kind() {
+                ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => LossReason::Missing,
+                ErrorKind::DeviceBusy => LossReason::Busy,
+                ErrorKind::PermissionDenied => LossReason::Denied,
+                _ => LossReason::Failed(error.to_string()),
+            };
+            (None, DeviceChange::Lost { device, name: None, reason })
+        }
     }
 }
 
@@ -213,7 +262,7 @@ fn listen<T: SizedSample>(
     device: &Device,
     config: StreamConfig,
     held: &Arc<Held>,
-) -> Result<Stream, SoundError>
+) -> Result<Stream, cpal::Error>
 where
     f32: FromSample<T>,
 {
@@ -240,14 +289,14 @@ where
         held.changed.notify_all();
     };
     // A lost device falls silent; the call goes on.
-    Ok(device.build_input_stream(config, on_data, |_| {}, None)?)
+    device.build_input_stream(config, on_data, |_| {}, None)
 }
 
 fn play<T: SizedSample + FromSample<f32>>(
     device: &Device,
     config: StreamConfig,
     held: &Arc<Held>,
-) -> Result<Stream, SoundError> {
+) -> Result<Stream, cpal::Error> {
     let n_channels = usize::from(config.channels.max(1));
     let held = Arc::clone(held);
     let on_data = move |data: &mut [T], _: &cpal::OutputCallbackInfo| {
@@ -256,20 +305,8 @@ fn play<T: SizedSample + FromSample<f32>>(
             let sample = samples.queue.pop_front().unwrap_or(0.0);
             channels.fill(T::from_sample(sample));
         }
+        drop(samples);
+        held.changed.notify_all();
     };
-    Ok(device.build_output_stream(config, on_data, |_| {}, None)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_samples_are_dropped_when_nobody_reads() {
-        let mut samples = Samples::default();
-        samples.push(&vec![0.0; MAX_HELD]);
-        samples.push(&[1.0; 3]);
-        assert_eq!((samples.queue.len(), samples.n_gone), (MAX_HELD, 3));
-        assert_eq!(samples.queue.back(), Some(&1.0));
-    }
+    device.build_output_stream(config, on_data, |_| {}, None)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use types::{Frame, MediaTime, SquareFrame};
 
@@ -35,6 +36,12 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Returns any moment, from which a test counts.
+#[expect(clippy::disallowed_methods, reason = "there is no other way to an instant")]
+pub(crate) fn moment() -> Instant {
+    Instant::now()
 }
 
 /// Draws a smooth moving pattern whose brightness increases with `index`.

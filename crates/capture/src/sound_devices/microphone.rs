@@ -1,0 +1,82 @@
+//! The microphone of a call.
+
+#![expect(clippy::disallowed_methods, reason = "a file is paced by the wall clock")]
+
+use std::time::{Duration, Instant};
+
+use super::BLOCK_SAMPLES;
+use super::change::{DeviceChange, SoundError};
+use super::file_microphone::FileMicrophone;
+use super::spec::MicrophoneSpec;
+use crate::sound_device::InputDevice;
+
+/// 10 ms of mono sound at 48 kHz.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoundBlock {
+    /// When the first sample was captured.
+    pub captured: Instant,
+    /// Audio samples in -1..=1.
+    pub samples: [f32; BLOCK_SAMPLES],
+}
+
+/// Microphone, or a file in place of one, as mono sound at 48 kHz.
+///
+/// There is sound for every moment: silence while a device is gone, and after the end of a file.
+pub struct Microphone {
+    input: Input,
+}
+
+enum Input {
+    Device(InputDevice),
+    File(Box<FileMicrophone>),
+}
+
+impl Microphone {
+    /// Opens a microphone and starts capturing.
+    ///
+    /// # Errors
+    /// If no device, or more than one, has the name, or the file cannot be read.
+    pub fn open(spec: &MicrophoneSpec) -> Result<Self, SoundError> {
+        Ok(Self {
+            input: match spec {
+                MicrophoneSpec::Default => Input::Device(InputDevice::open(None)?),
+                MicrophoneSpec::Named(name) => Input::Device(InputDevice::open(Some(name))?),
+                MicrophoneSpec::File(path) => Input::File(Box::new(FileMicrophone::open(path)?)),
+            },
+        })
+    }
+
+    /// Returns the next 10 ms of sound, waiting up to `timeout` for them.
+    ///
+    /// Blocks follow each other without gaps, unless they are not read within 200 ms: the oldest are
+    /// dropped then.
+    pub fn next_block(&mut self, timeout: Duration) -> Option<SoundBlock> {
+        match &mut self.input {
+            Input::Device(device) => device.next_block(timeout),
+            Input::File(file) => {
+                let early = match file.next_block(Instant::now()) {
+                    Ok(block) => return Some(block),
+                    Err(early) => early,
+                };
+                std::thread::sleep(early.min(timeout));
+                file.next_block(Instant::now()).ok()
+            }
+        }
+    }
+
+    /// Returns how many blocks were dropped because they were not read in time.
+    pub fn n_dropped(&self) -> u64 {
+        match &self.input {
+            Input::Device(device) => device.n_dropped(),
+            Input::File(file) => file.n_dropped(),
+        }
+    }
+
+    /// Returns what has happened to the device, in order. Ask after each block.
+    pub fn take_change(&mut self) -> Option<DeviceChange> {
+        match &mut self.input {
+            Input::Device(device) => device.take_change(),
+            Input::File(file) => file.take_change(),
+        }
+    }
+}

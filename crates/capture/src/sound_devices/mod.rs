@@ -1,0 +1,23 @@
+//! Microphones and speakers: devices of the system, files, and a speaker that nobody hears.
+//!
+//! Sound is mono at 48 kHz, in blocks of 10 ms. Devices of other rates and any number of channels are converted.
+
+mod change;
+mod file_microphone;
+mod microphone;
+mod paced_speaker;
+mod speaker;
+mod spec;
+mod wav_writer;
+
+use std::time::Duration;
+
+pub use change::{DeviceChange, LossReason, SoundDevice, SoundError};
+pub use microphone::{Microphone, SoundBlock};
+pub use speaker::Speaker;
+pub use spec::{MicrophoneSpec, SpeakerSpec};
+
+/// Audio samples of one block.
+const BLOCK_SAMPLES: usize = 480;
+/// Duration of one block.
+const BLOCK: Duration = Duration::from_millis(10);
