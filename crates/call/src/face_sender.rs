@@ -377,10 +377,10 @@ mod tests {
         let (mut worker, _command, mut sent) = recorded_worker();
         for (frame, rate) in (0..).zip(Rate::ALL.into_iter().chain(Rate::ALL)) {
             worker.apply(EncoderCommand::SetRate(rate));
-            worker.process_feature(&nod(4 * frame), false);
+            worker.process_feature(&nod(5 * frame), false);
             let Ok(Input::Frame(sent)) = sent.try_recv() else { panic!("unit {frame} is due") };
             let unit = sent.unit.expect("a unit is due");
-            assert_eq!((unit.decoded.is_key, unit.decoded.rate), (frame == 0, rate));
+            assert_eq!((unit.decoded.is_key, unit.decoded.rate), (frame == 0, rate.coded()));
             worker.apply(EncoderCommand::Acknowledge(unit.number));
         }
     }

@@ -254,7 +254,7 @@ mod tests {
         #[test]
         fn a_round_trip_loses_at_most_three_steps(feature in any_feature(), which in 0_usize..3) {
             let profile = Profile::default();
-            let rate = Rate::ALL[which];
+            let rate = Rate::CODED[which];
             let mut encoder = Encoder::new(profile.clone());
             encoder.set_rate(rate);
             let EncodedUnit { number, unit, decoded, .. } = encoder.push(&feature, true).unwrap();
@@ -316,7 +316,7 @@ mod tests {
                     encoder.request_key();
                 }
                 if let Some((_, to)) = rates.iter().find(|(at, _)| *at == now) {
-                    rate = Rate::ALL[*to];
+                    rate = Rate::CODED[*to];
                 }
                 // An intermediate feature that is far from both ends.
                 if now > 0 && has_intermediate[now] {

@@ -66,9 +66,9 @@ pub(crate) fn code_rate(
         Base::Rest => (&KEY_RATE, Rate::Normal),
         Base::Reference { state, .. } => (&DELTA_RATE, state.rate),
     };
-    let difference = (rate.index() + 3 - expected.index()) % 3;
+    let difference = (rate.code() + 3 - expected.code()) % 3;
     let difference = coder.symbol(table, difference)?;
-    Rate::ALL.get((expected.index() + difference) % 3).copied().ok_or(InvalidSymbol)
+    Rate::CODED.get((expected.code() + difference) % 3).copied().ok_or(InvalidSymbol)
 }
 
 /// Quantized residuals of a unit.

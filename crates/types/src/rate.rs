@@ -8,7 +8,10 @@ use std::time::Duration;
 /// rates may follow each other in one stream.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Rate {
-    /// Fewest bytes: 6.25 coarse access units per second.
+    /// The least that a face-to-face call can be: five access units per second, coded as at
+    /// [`Rate::Low`].
+    Satellite,
+    /// Few bytes: 6.25 coarse access units per second.
     Low,
     /// Medium: 12.5 access units per second.
     #[default]
@@ -48,22 +51,14 @@ pub struct RateParameters {
     pub opus_frame: Duration,
     /// Opus bit rate, in bit/s, without packet headers.
     pub opus_bits_per_s: u32,
+    /// Whether feature packets travel in the packets of sound, if both peers have sound.
+    pub features_in_sound: bool,
 }
 
 /// In the order of [`Rate::ALL`].
-const PARAMETERS: [RateParameters; 3] = [
-    RateParameters {
-        half_step: 16,
-        midpoint_step: 52,
-        midpoint_depth: 2,
-        max_correction: 3,
-        lambda: 10,
-        unit_interval: 4,
-        redundancy: 0,
-        repeat_interval: Duration::from_millis(80),
-        opus_frame: Duration::from_millis(120),
-        opus_bits_per_s: 6_000,
-    },
+const PARAMETERS: [RateParameters; 4] = [
+    RateParameters { unit_interval: 5, ..LOW },
+    LOW,
     RateParameters {
         half_step: 11,
         midpoint_step: 32,
@@ -75,6 +70,7 @@ const PARAMETERS: [RateParameters; 3] = [
         repeat_interval: Duration::from_millis(40),
         opus_frame: Duration::from_millis(60),
         opus_bits_per_s: 10_000,
+        features_in_sound: true,
     },
     RateParameters {
         half_step: 5,
@@ -87,8 +83,23 @@ const PARAMETERS: [RateParameters; 3] = [
         repeat_interval: Duration::from_millis(40),
         opus_frame: Duration::from_millis(20),
         opus_bits_per_s: 24_000,
+        features_in_sound: false,
     },
 ];
+
+const LOW: RateParameters = RateParameters {
+    half_step: 16,
+    midpoint_step: 52,
+    midpoint_depth: 2,
+    max_correction: 3,
+    lambda: 10,
+    unit_interval: 4,
+    redundancy: 0,
+    repeat_interval: Duration::from_millis(80),
+    opus_frame: Duration::from_millis(120),
+    opus_bits_per_s: 6_000,
+    features_in_sound: true,
+};
 
 impl RateParameters {
     /// Returns the quantizer step of a feature residual, in parts.
@@ -98,22 +109,33 @@ impl RateParameters {
 }
 
 impl Rate {
-    /// All rates; the position of a rate is its code in an access unit.
-    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+    /// All rates, in the order of their bytes.
+    pub const ALL: [Self; 4] = [Self::Satellite, Self::Low, Self::Normal, Self::High];
+    /// The rates of access units; the position of a rate is its code in one.
+    pub const CODED: [Self; 3] = [Self::Low, Self::Normal, Self::High];
 
-    /// Returns the position of this rate in [`Rate::ALL`].
-    pub const fn index(self) -> usize {
-        self as usize
+    /// Returns the rate that the access units have: [`Rate::Low`] for [`Rate::Satellite`], which differs
+    /// only in how often there is one, and the rate itself for all others.
+    pub const fn coded(self) -> Self {
+        match self {
+            Self::Satellite => Self::Low,
+            rate => rate,
+        }
+    }
+
+    /// Returns the position of [`Rate::coded`] in [`Rate::CODED`].
+    pub const fn code(self) -> usize {
+        self.coded() as usize - 1
     }
 
     /// Returns the parameters of this rate.
     pub const fn parameters(self) -> &'static RateParameters {
-        &PARAMETERS[self.index()]
+        &PARAMETERS[self as usize]
     }
 
     /// Returns the lower-case name, as the command line and the statistics spell it.
     pub const fn name(self) -> &'static str {
-        ["low", "normal", "high"][self.index()]
+        ["satellite", "low", "normal", "high"][self as usize]
     }
 }
 
@@ -125,7 +147,7 @@ impl fmt::Display for Rate {
 
 /// Error for a text that does not name a [`Rate`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("rate is one of low, normal, high")]
+#[error("rate is one of satellite, low, normal, high")]
 pub struct ParseRateError;
 
 impl FromStr for Rate {
@@ -141,12 +163,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_survives_its_index_and_its_name() {
-        for (index, rate) in Rate::ALL.into_iter().enumerate() {
-            assert_eq!(rate.index(), index);
+    fn a_rate_survives_its_name_and_its_code() {
+        for rate in Rate::ALL {
             assert_eq!(rate.to_string().parse(), Ok(rate));
+            assert_eq!(Rate::CODED[rate.code()], rate.coded());
         }
         assert_eq!("loud".parse::<Rate>(), Err(ParseRateError));
+    }
+
+    #[test]
+    fn units_of_the_satellite_rate_decode_as_those_of_the_low_one() {
+        assert_eq!(Rate::Satellite.coded(), Rate::Low);
+        let (satellite, low) = (Rate::Satellite.parameters(), Rate::Low.parameters());
+        assert!(satellite.unit_interval > low.unit_interval);
+        assert_eq!(RateParameters { unit_interval: low.unit_interval, ..*satellite }, *low);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Curves {
             points: Vec::new(),
             missing: Vec::new(),
         };
-        for rate in Rate::ALL {
+        for rate in Rate::CODED {
             let options =
                 EvalOptions { frames: Some(range.clone()), resolutions: SIDES.to_vec(), rate };
             let report = evaluate(clip, face, &options, paint, progress)?;
