@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use capture::ClipWriter;
 use codec::{Encoder, Profile, Reference, Stream};
 use face::{FaceFile, FaceModel, PackedModel, Sizes};
@@ -13,6 +14,7 @@ use tests::actor;
 use transport::{
     Admission, Bye, ContentHash, Control, Invite, ManualAnswer, MeetingPoint, Packetizer,
     PacketizerSettings, RESUME_TOKEN_BYTES, Refusal, ResumeToken, Role, Seal, Secret, Signal,
+    SoundPayload, VERSION,
 };
 use types::{Frame, MediaTime, Rate};
 
@@ -27,14 +29,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("model_offer", Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) }),
         ("model_request", Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 }),
         ("model_chunk", Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] }),
-        ("media", Control::Media { muted: true, camera_off: false }),
+        ("media", Control::Media { muted: true, camera_off: false, has_sound: true }),
         ("chat", Control::Chat("bonjour, ça va ?".into())),
         ("bye", Control::Bye(Bye::HungUp)),
     ] {
         write("control_message", name, &message.to_bytes())?;
     }
     let signals = [
-        ("announce", Signal::Announce(2)),
+        ("announce", Signal::Announce(VERSION)),
         ("offer", Signal::Offer { attempt: 3, sdp: "v=0\r\n".into() }),
         ("answer", Signal::Answer { attempt: 3, sdp: "v=0\r\n".into() }),
         (
@@ -45,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             },
         ),
         ("leave", Signal::Leave),
-        ("refuse_version", Signal::Refuse(Refusal::OtherVersion(2))),
+        ("refuse_version", Signal::Refuse(Refusal::OtherVersion(VERSION))),
         ("refuse_guest", Signal::Refuse(Refusal::AnotherGuest)),
         ("refuse_link", Signal::Refuse(Refusal::LinkClosed)),
     ];
@@ -102,7 +104,7 @@ fn sealed_messages(messages: &[Vec<u8>]) -> std::io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
 fn packets_and_units() -> Result<(), Box<dyn std::error::Error>> {
     let features = actor::features();
-    for rate in Rate::ALL {
+    for rate in Rate::CODED {
         let mut encoder = Encoder::with_reference(actor::profile(), Reference::Previous);
         encoder.set_rate(rate);
         let mut packetizer = Packetizer::new(PacketizerSettings::default());
@@ -128,9 +130,17 @@ fn packets_and_units() -> Result<(), Box<dyn std::error::Error>> {
             write("stream_file", "days", &stream.to_bytes())?;
         }
         write("packet", rate.name(), &length_prefixed(&packets[..6]))?;
+        let payloads = packets[..6].iter().zip([&b"opus"[..], b""].into_iter().cycle());
+        let payloads = payloads.map(|(features, opus)| {
+            let [features, opus] = [&features[..], opus].map(Bytes::copy_from_slice);
+            Ok(SoundPayload { features, opus }.to_bytes()?.to_vec())
+        });
+        let payloads = payloads.collect::<Result<Vec<_>, transport::SoundPayloadError>>()?;
+        write("sound_payload", rate.name(), &length_prefixed(&payloads))?;
     }
-    // The test vector of docs/TRANSPORT.md: a report and two units.
-    let packet = b"\x62\x05\x02\x01\x03\x00\x07\x13\x04\x03\x0c\x0b\x0a\x03new\x78\x01o".to_vec();
+    // The test vector of docs/TRANSPORT.md: a report, the loss of sound, and two units.
+    let packet =
+        b"\x72\x05\x02\x01\x03\x00\x07\x13\x33\x04\x03\x0c\x0b\x0a\x03new\x78\x01o".to_vec();
     Ok(write("packet", "test_vector", &length_prefixed(&[packet]))?)
 }
 

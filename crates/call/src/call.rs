@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use track::PersonTracker;
 use transport::{Invite, InviteError, MeetingPoint, Role, Secret};
-use types::{Feature, Rate, SquareFrame};
+use types::{Feature, SquareFrame};
 
 use crate::addresses::published_addresses;
 use crate::certificate::generate_certificate;
@@ -34,9 +34,9 @@ use crate::signaling_client::SignalingClient;
 use crate::signaling_error::SignalingError;
 use crate::sound_threads::PlaybackThread;
 use crate::stats::Stats;
+use crate::voice_sender::VoiceControl;
 use crate::wire_meter::WireMeter;
 use thread::spawn;
-use voice::VoiceEncoder;
 
 /// Events that wait to be taken. More are dropped.
 const MAX_EVENTS: usize = 1024;
@@ -321,10 +321,12 @@ impl Setup {
             Connection::ManualHost(sender) => (Exchange::Manual(None), None, None, Some(sender)),
             Connection::ManualGuest(offer) => (Exchange::Manual(Some(offer)), None, None, None),
         };
+        let voice_control = VoiceControl::new(media.rate, media.muted);
         let face_sender = match source {
             Some(source) => {
                 let (shared, inputs) = (Arc::clone(&shared), inputs.clone());
-                Some(FaceSender::start(source, media, audio, shared, inputs)?)
+                let voice = audio.then(|| voice_control.clone());
+                Some(FaceSender::start(source, media, voice, shared, inputs)?)
             }
             None => None,
         };
@@ -340,7 +342,7 @@ impl Setup {
             auto_admit: settings.auto_admit,
             keep_link: settings.keep_link,
             wants_microphone: audio && matches!(settings.source, Some(SourceSpec::Camera(_))),
-            sound_encoder: sound_encoder(audio, settings.rate),
+            has_sound: audio,
         };
         let link_settings = LinkSettings {
             ice_servers: settings.ice_servers,
@@ -359,6 +361,7 @@ impl Setup {
                 rendezvous,
                 face_sender,
                 playback,
+                voice_control,
                 shared,
                 meter: WireMeter::new(),
                 events,
@@ -371,10 +374,6 @@ impl Setup {
         let events = Mutex::new(event_receiver);
         Ok(Call { inputs: commands, events, shared: published, thread })
     }
-}
-
-fn sound_encoder(audio: bool, rate: Rate) -> Option<VoiceEncoder> {
-    if audio { VoiceEncoder::new(rate) } else { None }
 }
 
 /// Opens a source, with tracker and encoder if there is a face to send.

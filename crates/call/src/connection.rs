@@ -32,10 +32,9 @@ use crate::description::{name_wildcard, publish_candidate, publish_description};
 use crate::event::LinkError;
 use crate::link_runtime::{LinkRuntime, Repetitions};
 use crate::random::random;
-use crate::session::LinkEvent;
+use crate::session::{LinkEvent, SoundPacket};
 use crate::settings::IceServer;
 use crate::wire_meter::WireMeter;
-use voice::VoicePacket;
 
 /// SCTP stream ids. They are fixed, because a channel announced in band loses its reliability on
 /// the answering side.
@@ -235,7 +234,7 @@ impl Connection {
     }
 
     /// Sends a sound packet, if there is a sound track.
-    pub(crate) async fn send_sound(&self, sound: &VoicePacket) {
+    pub(crate) async fn send_sound(&self, sound: SoundPacket) {
         let Some((track, ssrc)) = &self.sound else { return };
         let header = rtp::Header {
             version: 2,
@@ -245,7 +244,7 @@ impl Connection {
             ssrc: *ssrc,
             ..Default::default()
         };
-        let packet = rtp::Packet { header, payload: sound.opus.clone() };
+        let packet = rtp::Packet { header, payload: sound.payload };
         // Without a connection, sound is lost, as on a bad network.
         let _ = track.write_rtp(packet).await;
     }
@@ -369,10 +368,10 @@ async fn read_sound(track: Arc<dyn TrackRemote>, packets: mpsc::Sender<LinkEvent
     while let Some(event) = track.poll().await {
         match event {
             TrackRemoteEvent::OnRtpPacket(packet) => {
-                let _ = packets.try_send(LinkEvent::Sound(VoicePacket {
+                let _ = packets.try_send(LinkEvent::Sound(SoundPacket {
                     sequence: packet.header.sequence_number,
                     timestamp: packet.header.timestamp,
-                    opus: packet.payload,
+                    payload: packet.payload,
                 }));
             }
             TrackRemoteEvent::OnEnded => return,

@@ -25,6 +25,7 @@ use crate::shared::{Shared, lock};
 use crate::signaling_client::RunningClient;
 use crate::sound_threads::{MicrophoneThread, PlaybackThread};
 use crate::stats::Stats;
+use crate::voice_sender::VoiceControl;
 use crate::wire_meter::WireMeter;
 
 /// Inputs that wait for the session. When the queue is full, threads and links wait.
@@ -42,6 +43,8 @@ pub(crate) struct Driver {
     pub(crate) rendezvous: Option<EmbeddedRendezvous>,
     pub(crate) face_sender: Option<FaceSender>,
     pub(crate) playback: Option<PlaybackThread>,
+    /// What the encoders of our voice are to do.
+    pub(crate) voice_control: VoiceControl,
     pub(crate) shared: Arc<Shared>,
     pub(crate) meter: Arc<WireMeter>,
     pub(crate) events: SyncSender<Event>,
@@ -123,6 +126,7 @@ impl Running {
                         sender.command(command);
                     }
                 }
+                Output::Voice(command) => driver.voice_control.apply(command),
                 Output::RenewCertificate => {
                     // Without a new one the old one stays: the call is then as safe as its invite.
                     if let Ok(certificate) = generate_certificate() {
@@ -131,7 +135,11 @@ impl Running {
                 }
                 Output::StartMicrophone => {
                     // Without a thread there is no sound, as without a microphone.
-                    self.microphone = MicrophoneThread::start(driver.inputs.clone()).ok();
+                    self.microphone = MicrophoneThread::start(
+                        driver.voice_control.clone(),
+                        driver.inputs.clone(),
+                    )
+                    .ok();
                 }
                 Output::PlaySound(packet) => {
                     if let Some(playback) = &driver.playback {

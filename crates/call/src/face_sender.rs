@@ -18,6 +18,7 @@ use crate::session::{EncoderCommand, Input, TrackedFrame};
 use crate::settings::LocalMedia;
 use crate::shared::{Shared, lock};
 use crate::sound_threads::pass_on_sounds;
+use crate::voice_sender::VoiceControl;
 
 /// Longest wait for a frame before commands are looked at.
 const FRAME_WAIT: Duration = Duration::from_millis(60);
@@ -50,11 +51,11 @@ enum ThreadCommand {
 }
 
 impl FaceSender {
-    /// Starts the thread. With `with_sound`, the sound of the source is passed on too.
+    /// Starts the thread. With `voice`, the sound of the source is encoded and passed on too.
     pub(crate) fn start(
         source: FaceSource,
         media: LocalMedia,
-        with_sound: bool,
+        voice: Option<VoiceControl>,
         shared: Arc<Shared>,
         inputs: mpsc::Sender<Input>,
     ) -> std::io::Result<Self> {
@@ -66,7 +67,7 @@ impl FaceSender {
             camera_on: media.sends_face() || matches!(source, FaceSource::Preview(_)),
             shared,
             inputs,
-            with_sound,
+            voice,
             started: false,
         };
         let run = move || {
@@ -134,7 +135,7 @@ struct Worker {
     camera_on: bool,
     shared: Arc<Shared>,
     inputs: mpsc::Sender<Input>,
-    with_sound: bool,
+    voice: Option<VoiceControl>,
     /// Whether the peer was connected.
     started: bool,
 }
@@ -150,8 +151,8 @@ impl Worker {
         let mut load = LoadEstimator::new(source.fps());
         let mut paced = Paced::start(source);
         // A camera has no sound of its own. Without a thread for it, a clip has none either.
-        if self.with_sound && !is_live {
-            let _ = pass_on_sounds(paced.sounds(), self.inputs.clone());
+        if let Some(voice) = self.voice.take().filter(|_| !is_live) {
+            let _ = pass_on_sounds(paced.sounds(), voice, self.inputs.clone());
         }
         while !paced.ended() {
             if !self.handle_commands_until(Instant::now()) {
@@ -302,7 +303,7 @@ mod tests {
             camera_on: true,
             shared: Arc::new(Shared::new(LocalMedia::default())),
             inputs,
-            with_sound: false,
+            voice: None,
             started: true,
         };
         (worker, command, sent)

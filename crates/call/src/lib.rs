@@ -57,6 +57,7 @@ mod simulated_path;
 mod simulation;
 mod sound_threads;
 mod stats;
+mod voice_sender;
 #[cfg(test)]
 mod wall_clock_tests;
 mod web_socket;

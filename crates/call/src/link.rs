@@ -225,7 +225,7 @@ async fn send_packets(connection: Arc<Connection>, mut packets: mpsc::Receiver<L
     while let Some(command) = packets.recv().await {
         match command {
             LinkCommand::SendFeatures(packet) => connection.send_features(&packet).await,
-            LinkCommand::SendSound(packet) => connection.send_sound(&packet).await,
+            LinkCommand::SendSound(packet) => connection.send_sound(packet).await,
             _ => {}
         }
     }
@@ -250,14 +250,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use voice::VoicePacket;
+    use crate::session::SoundPacket;
 
     #[test]
     fn control_messages_that_nobody_takes_fail_the_link_and_packets_are_dropped() {
         let (handle, _queues) = LinkHandle::new();
-        let sound = VoicePacket { sequence: 1, timestamp: 2, opus: Bytes::from_static(b"opus") };
+        let payload = Bytes::from_static(b"\0opus");
+        let sound = SoundPacket { sequence: 1, timestamp: 2, payload };
         for _ in 0..10 * MAX_PACKETS {
-            handle.command(LinkCommand::SendFeatures(vec![0; 1000])).unwrap();
+            handle.command(LinkCommand::SendFeatures(Bytes::from_static(&[0; 1000]))).unwrap();
             handle.command(LinkCommand::SendSound(sound.clone())).unwrap();
         }
         let chunk = || LinkCommand::SendControl(vec![0; 16 * 1024]);

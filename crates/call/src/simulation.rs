@@ -91,7 +91,7 @@ impl<'a> Peer<'a> {
             auto_admit: true,
             keep_link: false,
             wants_microphone: false,
-            sound_encoder: None,
+            has_sound: false,
         };
         let mut encoder = Encoder::new(profile.clone());
         EncoderCommand::SetRate(rate).apply(&mut encoder);
@@ -149,7 +149,9 @@ impl<'a> Peer<'a> {
     fn carry_out_outputs(&mut self, ms: u64, outgoing: &mut SimulatedPath) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Link(_, LinkCommand::SendFeatures(packet)) => outgoing.send(ms, packet),
+                Output::Link(_, LinkCommand::SendFeatures(packet)) => {
+                    outgoing.send(ms, packet.into());
+                }
                 Output::Encoder(command) => command.apply(&mut self.encoder),
                 Output::Features { arrived, features } => {
                     self.playout.push(arrived, &features);

@@ -14,6 +14,7 @@ use types::{MediaTime, Sound};
 use voice::{SoundKind, VoicePacket, VoiceReceiver};
 
 use crate::session::Input;
+use crate::voice_sender::{VoiceControl, VoiceSender};
 
 /// Packets that wait for the playback thread. More are dropped.
 const MAX_PACKETS: usize = 64;
@@ -104,12 +105,15 @@ pub(crate) struct MicrophoneThread {
 
 impl MicrophoneThread {
     /// Starts the thread.
-    pub(crate) fn start(inputs: mpsc::Sender<Input>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        control: VoiceControl,
+        inputs: mpsc::Sender<Input>,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         std::thread::Builder::new()
             .name("feathercall-listen".to_owned())
-            .spawn(move || listen(&stopped, &inputs))?;
+            .spawn(move || listen(&stopped, control, &inputs))?;
         Ok(Self { stop })
     }
 }
@@ -121,7 +125,7 @@ impl Drop for MicrophoneThread {
     }
 }
 
-fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
+fn listen(stopped: &AtomicBool, control: VoiceControl, inputs: &mpsc::Sender<Input>) {
     let mut microphone = match Microphone::open(&MicrophoneSpec::Default) {
         Ok(microphone) => microphone,
         Err(error) => {
@@ -129,6 +133,7 @@ fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
             return;
         }
     };
+    let Some(mut sender) = VoiceSender::new(control, inputs.clone()) else { return };
     let mut zero = None;
     let mut sound = Sound { time: MediaTime::ZERO, samples: Vec::new() };
     while !stopped.load(Ordering::Relaxed) {
@@ -143,7 +148,7 @@ fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
         if sound.samples.len() >= SOUND_SAMPLES {
             let samples = std::mem::take(&mut sound.samples);
             let whole = Sound { time: sound.time, samples };
-            if inputs.blocking_send(Input::Sounds(vec![whole])).is_err() {
+            if !sender.send(&whole) {
                 return;
             }
         }
@@ -154,11 +159,13 @@ fn listen(stopped: &AtomicBool, inputs: &mpsc::Sender<Input>) {
 /// the source.
 pub(crate) fn pass_on_sounds(
     mut sounds: PacedSounds,
+    control: VoiceControl,
     inputs: mpsc::Sender<Input>,
 ) -> std::io::Result<()> {
     let run = move || {
+        let Some(mut sender) = VoiceSender::new(control, inputs.clone()) else { return };
         while let Some(sounds) = sounds.wait() {
-            if inputs.blocking_send(Input::Sounds(sounds)).is_err() {
+            if !sounds.iter().all(|sound| sender.send(sound)) {
                 return;
             }
         }

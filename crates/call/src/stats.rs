@@ -33,9 +33,9 @@ pub struct Stats {
     pub datagrams_out: u64,
     /// Datagrams received on the wire.
     pub datagrams_in: u64,
-    /// Messages sent on the features channel.
+    /// Feature packets sent, over the data channel or with sound.
     pub packets_out: u64,
-    /// Messages received on the features channel.
+    /// Feature packets received.
     pub packets_in: u64,
     /// Frames of the source that were processed.
     pub frames_captured: u64,
@@ -56,7 +56,7 @@ pub struct Stats {
     pub loss_out: f64,
     /// Units that could not be decoded: damaged, or their reference is missing.
     pub decode_errors: u64,
-    /// Messages that were not a valid packet or control message.
+    /// Messages that were not a valid packet, sound packet or control message.
     pub bad_messages: u64,
     /// Reports of the peer that requested a key unit.
     pub key_requests: u64,
@@ -81,10 +81,14 @@ pub struct Stats {
     /// How finely and how often our features are coded.
     #[serde(serialize_with = "by_name")]
     pub rate: Rate,
-    /// Sound packets sent.
+    /// Sound packets sent; those with features alone are not counted.
     pub sound_packets_out: u64,
-    /// Sound packets received.
+    /// Sound packets received; those with features alone are not counted.
     pub sound_packets_in: u64,
+    /// Share of the peer's recent sound packets that were lost, 0..=1.
+    pub sound_loss_in: f64,
+    /// Share of our recent sound packets that were lost, as the peer reports it, 0..=1.
+    pub sound_loss_out: f64,
     /// Audio samples decoded, at 48 kHz.
     pub sound_samples_in: u64,
     /// Opus data sent, kbit/s.

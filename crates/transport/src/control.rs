@@ -4,7 +4,7 @@ use crate::wire::FieldReader;
 
 /// Version of the protocol between connected peers. A call between different versions ends with
 /// [`Bye::OtherVersion`].
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Largest size of a control message, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
 /// Largest size of a peer's name, in bytes of UTF-8.
@@ -101,12 +101,14 @@ pub enum Control {
         /// 1 to [`MAX_CHUNK_BYTES`] bytes.
         bytes: Vec<u8>,
     },
-    /// Which media the sender has switched off.
+    /// Which media the sender has switched off, and whether it takes part in the sound of the call.
     Media {
         /// No sound is sent.
         muted: bool,
         /// No features are sent.
         camera_off: bool,
+        /// The sender has a sound track, over which it also takes feature packets.
+        has_sound: bool,
     },
     /// A chat message.
     Chat(String),
@@ -143,8 +145,8 @@ impl Control {
                 out.extend(offset.to_le_bytes());
                 out.extend(&bytes[..bytes.len().min(MAX_CHUNK_BYTES)]);
             }
-            Self::Media { muted, camera_off } => {
-                out.push(u8::from(*muted) | u8::from(*camera_off) << 1);
+            Self::Media { muted, camera_off, has_sound } => {
+                out.push(u8::from(*muted) | u8::from(*camera_off) << 1 | u8::from(*has_sound) << 2);
             }
             Self::Chat(text) => out.extend(truncated(text, MAX_CHAT_BYTES).as_bytes()),
             Self::Bye(reason) => out.push(match reason {
@@ -214,7 +216,11 @@ impl Control {
                 return Ok(Self::ModelChunk { offset, bytes });
             }
             5 => match reader.u8().ok_or(wrong_length)? {
-                flags @ 0..=3 => Self::Media { muted: flags & 1 != 0, camera_off: flags & 2 != 0 },
+                flags @ 0..=7 => Self::Media {
+                    muted: flags & 1 != 0,
+                    camera_off: flags & 2 != 0,
+                    has_sound: flags & 4 != 0,
+                },
                 _ => return Err(ControlError::BadValue(kind)),
             },
             6 => return Ok(Self::Chat(text(reader.rest(), MAX_CHAT_BYTES)?)),
@@ -274,7 +280,8 @@ mod tests {
             Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) },
             Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 },
             Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] },
-            Control::Media { muted: true, camera_off: false },
+            Control::Media { muted: true, camera_off: false, has_sound: false },
+            Control::Media { muted: false, camera_off: true, has_sound: true },
             Control::Chat("bonjour, ça va ?".into()),
             Control::Bye(Bye::HungUp),
             Control::Admission(Admission::Wait),
@@ -309,6 +316,7 @@ mod tests {
             &hex!("02 00200000 0707070707070707070707070707070707070707070707070707070707070707"),
             &hex!("03 00200000 010203"),
             &hex!("05 01"),
+            &hex!("05 06"),
             "\u{6}bonjour, ça va ?".as_bytes(),
             &hex!("08 00"),
             &hex!("09 00"),

@@ -1,10 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use types::{MediaTime, UnitNumber};
 
-use crate::packet::{Packet, PacketError, ReceiverReport, time_of};
+use crate::loss_meter::LossMeter;
+use crate::packet::{Packet, PacketError, ReceiverReport, UnitReport, time_of};
 use crate::wire::unwrap_near;
 
 /// Largest number of units that wait behind a gap.
@@ -18,8 +19,14 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(60);
 const LONE_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval at which a key request is repeated.
 const KEY_REQUEST_INTERVAL: Duration = Duration::from_millis(150);
-/// Packets over which loss is measured.
+/// Interval of the loss of sound in packets that are sent anyway.
+const SOUND_LOSS_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval of the loss of sound when there is no packet to carry it.
+const LONE_SOUND_LOSS_INTERVAL: Duration = Duration::from_secs(2);
+/// Feature packets over which loss is measured.
 const LOSS_WINDOW: usize = 64;
+/// Sound packets over which loss is measured: 4 s of sound at the lowest rates.
+const SOUND_LOSS_WINDOW: usize = 32;
 /// Largest number of confirmed units that are remembered.
 const MAX_CONFIRMED: usize = 64;
 
@@ -51,13 +58,15 @@ pub struct JitterBufferStats {
     /// Recent packet loss, 0..=1: the fraction of missing numbers in the range of packet numbers
     /// spanned by the last 64 packets that arrived, duplicates included.
     pub loss: f32,
+    /// Recent loss of sound packets, 0..=1, measured likewise over the last 32.
+    pub sound_loss: f32,
 }
 
 /// Jitter buffer for access units.
 ///
 /// Takes packets in any order, returns each unit once and in order, and skips units that do not
 /// arrive in time. It also writes the reports that tell the peer which units were decoded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JitterBuffer {
     waiting: BTreeMap<u64, ReceivedUnit>,
     /// The number to return next; `None` before the first packet.
@@ -66,18 +75,43 @@ pub struct JitterBuffer {
     newest_ticks: u64,
     newest_arrived: Option<Instant>,
     confirmed: BTreeSet<u64>,
-    newest_packet: u64,
-    recent_packets: VecDeque<u64>,
+    packet_loss: LossMeter,
+    sound_loss: LossMeter,
+    /// Whether sound has arrived since its loss was last reported.
+    has_sound_news: bool,
+    /// When the loss of sound was last reported, and what was reported, in 1/255.
+    last_sound_loss: Option<(Instant, u8)>,
     last_report: Option<Instant>,
     has_news: bool,
     key_requested: bool,
     stats: JitterBufferStats,
 }
 
+impl Default for JitterBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl JitterBuffer {
     /// Returns an empty jitter buffer.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            waiting: BTreeMap::new(),
+            next: None,
+            newest: 0,
+            newest_ticks: 0,
+            newest_arrived: None,
+            confirmed: BTreeSet::new(),
+            packet_loss: LossMeter::new(8, LOSS_WINDOW),
+            sound_loss: LossMeter::new(16, SOUND_LOSS_WINDOW),
+            has_sound_news: false,
+            last_sound_loss: None,
+            last_report: None,
+            has_news: false,
+            key_requested: false,
+            stats: JitterBufferStats::default(),
+        }
     }
 
     /// Adds the units of a packet; returns the report it contains, which is for the
@@ -91,11 +125,20 @@ impl JitterBuffer {
         bytes: &[u8],
     ) -> Result<Option<ReceiverReport>, PacketError> {
         let packet = Packet::parse(bytes)?;
-        self.count_packet(packet.number);
+        self.stats.packets += 1;
+        self.packet_loss.count(u64::from(packet.number));
         if !packet.units.is_empty() {
             self.add_units(now, &packet);
         }
-        Ok(packet.report)
+        let has_report = packet.report != ReceiverReport::default();
+        Ok(has_report.then_some(packet.report))
+    }
+
+    /// Counts a sound packet that has arrived, by its sequence number, so that reports contain the loss
+    /// of sound. What it contains is no matter.
+    pub fn count_sound(&mut self, sequence: u16) {
+        self.sound_loss.count(u64::from(sequence));
+        self.has_sound_news = true;
     }
 
     fn add_units(&mut self, now: Instant, packet: &Packet) {
@@ -162,6 +205,13 @@ impl JitterBuffer {
     /// Returns the report to send now, if one is due. `has_packet` says whether a packet with units
     /// is sent anyway; reports are then due more often.
     pub fn poll_report(&mut self, now: Instant, has_packet: bool) -> Option<ReceiverReport> {
+        let units = self.poll_unit_report(now, has_packet);
+        let sound_loss = self.poll_sound_loss(now, has_packet || units.is_some());
+        let report = ReceiverReport { units, sound_loss };
+        (report != ReceiverReport::default()).then_some(report)
+    }
+
+    fn poll_unit_report(&mut self, now: Instant, has_packet: bool) -> Option<UnitReport> {
         let arrived = self.newest_arrived?;
         let interval = match (self.key_requested, has_packet) {
             (true, _) => KEY_REQUEST_INTERVAL,
@@ -181,43 +231,41 @@ impl JitterBuffer {
             })
             .fold(0_u16, |bits, back| bits | 1 << back);
         let held = now.saturating_duration_since(arrived).as_millis() / 4;
-        Some(ReceiverReport {
+        Some(UnitReport {
             newest: self.newest as u16,
             decoded,
             held: held.min(255) as u8,
-            loss: (self.stats.loss * 127.0).round() as u8,
+            loss: (self.packet_loss.loss() * 127.0).round() as u8,
             key_requested: self.key_requested,
         })
     }
 
-    /// Returns the counters.
-    pub fn stats(&self) -> JitterBufferStats {
-        self.stats
+    /// Returns the loss of sound if it is to be reported: in a packet of its own only if it has changed,
+    /// or if there is any, because a report may be lost as well.
+    fn poll_sound_loss(&mut self, now: Instant, has_packet: bool) -> Option<u8> {
+        if !self.has_sound_news {
+            return None;
+        }
+        let loss = (self.sound_loss.loss() * 255.0).round() as u8;
+        let interval = if has_packet { SOUND_LOSS_INTERVAL } else { LONE_SOUND_LOSS_INTERVAL };
+        let (last, reported) = *self.last_sound_loss.get_or_insert((now, 0));
+        let is_news = has_packet || loss != reported || loss > 0;
+        if !is_news || now.saturating_duration_since(last) < interval {
+            return None;
+        }
+        self.last_sound_loss = Some((now, loss));
+        self.has_sound_news = false;
+        Some(loss)
     }
 
-    /// Measures loss by the numbers of the packets.
-    fn count_packet(&mut self, number: u8) {
-        self.stats.packets += 1;
-        let number = if self.recent_packets.is_empty() {
-            u64::from(number) + 256
-        } else {
-            unwrap_near(self.newest_packet, u64::from(number), 8)
-        };
-        if self.recent_packets.is_empty() || number > self.newest_packet {
-            if !self.recent_packets.is_empty() {
-                self.stats.packets_lost += number - self.newest_packet - 1;
-            }
-            self.newest_packet = number;
-        } else {
-            self.stats.packets_lost = self.stats.packets_lost.saturating_sub(1);
+    /// Returns the counters.
+    pub fn stats(&self) -> JitterBufferStats {
+        JitterBufferStats {
+            packets_lost: self.packet_loss.n_lost(),
+            loss: self.packet_loss.loss(),
+            sound_loss: self.sound_loss.loss(),
+            ..self.stats
         }
-        self.recent_packets.push_back(number);
-        if self.recent_packets.len() > LOSS_WINDOW {
-            self.recent_packets.pop_front();
-        }
-        let first = self.recent_packets.iter().min().copied().unwrap_or(number);
-        let span = (self.newest_packet - first + 1) as f32;
-        self.stats.loss = (1.0 - self.recent_packets.len() as f32 / span).clamp(0.0, 1.0);
     }
 }
 
@@ -310,6 +358,26 @@ mod tests {
         jitter_buffer.confirm_decoded(UnitNumber(0));
         assert!(!jitter_buffer.poll_report(at(start, 1200), false).unwrap().key_requested());
         assert_eq!(jitter_buffer.poll_report(at(start, 5000), true), None, "there is no news");
+    }
+
+    #[test]
+    fn the_loss_of_sound_goes_with_other_packets_and_alone_if_there_is_any() {
+        let start = Instant::now();
+        let mut jitter_buffer = JitterBuffer::new();
+        let mut reported = |sequences: &[u16], ms, has_packet| {
+            for sequence in sequences {
+                jitter_buffer.count_sound(*sequence);
+            }
+            let report = jitter_buffer.poll_report(at(start, ms), has_packet);
+            report.and_then(|report| report.sound_loss())
+        };
+        assert_eq!(reported(&[1, 2], 0, true), None, "nothing is known yet");
+        assert_eq!(reported(&[], 500, true), Some(0.0));
+        assert_eq!(reported(&[], 1000, true), None, "there is no news");
+        assert_eq!(reported(&[3, 4], 9000, false), None, "all is well, and no packet is due");
+        assert_eq!(reported(&[9], 9000, false).map(|loss| (loss * 9.0).round()), Some(4.0));
+        assert_eq!(reported(&[10], 10_999, false), None);
+        assert!(reported(&[], 11_000, false).is_some(), "the report before may be lost");
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 //!
 //! - [`Packetizer`] packs access units into packets and repeats earlier ones.
 //! - [`JitterBuffer`] takes packets in any order, returns units in order and writes reports.
+//! - [`SoundPayload`] is what an RTP packet carries: sound, a packet of units, or both.
 //! - [`Playout`] holds decoded features until they are due and conceals losses.
 //! - [`Invite`] is the link with the secret of a call; [`Seal`] protects [`Signal`]s with it.
 //! - [`RoomKey`] proves to a rendezvous service who may take a seat in a room.
@@ -37,6 +38,7 @@ mod invite;
 mod invite_error;
 mod invite_finder;
 mod jitter_buffer;
+mod loss_meter;
 mod model_transfer;
 mod packet;
 mod packetizer;
@@ -46,6 +48,7 @@ mod resume_token;
 mod room_key;
 mod seal;
 mod signal;
+mod sound_payload;
 mod wire;
 
 pub use check_words::CheckWords;
@@ -67,3 +70,4 @@ pub use room_key::{
 };
 pub use seal::{MAX_SEALED_BYTES, OpenError, Role, SALT_BYTES, Seal};
 pub use signal::{Refusal, Signal, SignalError};
+pub use sound_payload::{SoundPayload, SoundPayloadError};

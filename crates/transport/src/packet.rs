@@ -8,12 +8,13 @@ use crate::wire::{FieldReader, MAX_VARINT, put_varint};
 /// Largest size of a packet, in bytes: with all headers it fits the minimum MTU of IPv6.
 pub const MAX_PACKET_BYTES: usize = 1100;
 /// Largest number of units in one packet.
-pub(crate) const MAX_UNITS: usize = 31;
+pub(crate) const MAX_UNITS: usize = 15;
 /// Bits 7 and 6 of a packet's first byte: the version of the format.
 const MARK: u8 = 0b0100_0000;
 const MARK_MASK: u8 = 0b1100_0000;
 const HAS_REPORT: u8 = 0b0010_0000;
-const COUNT_MASK: u8 = 0b0001_1111;
+const HAS_SOUND_LOSS: u8 = 0b0001_0000;
+const COUNT_MASK: u8 = 0b0000_1111;
 
 /// Why bytes are not a packet. Drop and count them; the call goes on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,10 +37,31 @@ pub enum PacketError {
     UnitLength(usize),
 }
 
-/// Receiver report: which of the 16 units up to the newest received one were decoded, the fraction
-/// of packets lost, and whether a key unit is needed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Receiver report: what has become of the units, and how much of the sound was lost.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ReceiverReport {
+    pub(crate) units: Option<UnitReport>,
+    /// Fraction of sound packets lost recently, in 1/255.
+    pub(crate) sound_loss: Option<u8>,
+}
+
+impl ReceiverReport {
+    /// Whether the peer requests a key unit.
+    pub fn key_requested(&self) -> bool {
+        self.units.is_some_and(|units| units.key_requested)
+    }
+
+    /// Returns the fraction of sound packets lost recently, 0..=1; `None` if the report does not contain
+    /// it.
+    pub fn sound_loss(&self) -> Option<f32> {
+        self.sound_loss.map(|loss| f32::from(loss) / 255.0)
+    }
+}
+
+/// Which of the 16 units up to the newest received one were decoded, the fraction of packets lost, and
+/// whether a key unit is needed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct UnitReport {
     /// Low 16 bits of the number of the newest received unit.
     pub(crate) newest: u16,
     /// Bit `i`: unit `newest - i` was decoded.
@@ -52,20 +74,15 @@ pub struct ReceiverReport {
     pub(crate) key_requested: bool,
 }
 
-impl ReceiverReport {
+impl UnitReport {
     /// Returns the time from the arrival of the newest unit to the report.
     pub(crate) fn held(self) -> Duration {
         Duration::from_millis(u64::from(self.held) * 4)
     }
 
     /// Returns the fraction of packets lost recently, 0..=1.
-    pub fn loss(&self) -> f32 {
+    pub(crate) fn loss(self) -> f32 {
         f32::from(self.loss) / 127.0
-    }
-
-    /// Whether the peer requests a key unit.
-    pub fn key_requested(&self) -> bool {
-        self.key_requested
     }
 
     fn put(self, out: &mut Vec<u8>) {
@@ -82,12 +99,12 @@ impl ReceiverReport {
     }
 }
 
-/// One message of the feature channel: units, a report, or both.
+/// One feature packet: units, a report, or both.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Packet {
     /// Low 8 bits of the packet number.
     pub(crate) number: u8,
-    pub(crate) report: Option<ReceiverReport>,
+    pub(crate) report: ReceiverReport,
     /// Low 16 bits of the number of the first unit of `units`.
     pub(crate) newest: u16,
     /// Low 24 bits of the media time of that unit, in ticks.
@@ -99,12 +116,15 @@ pub(crate) struct Packet {
 impl Packet {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
-        let report = if self.report.is_some() { HAS_REPORT } else { 0 };
-        out.push(MARK | report | self.units.len().min(MAX_UNITS) as u8);
+        let ReceiverReport { units, sound_loss } = self.report;
+        let report = if units.is_some() { HAS_REPORT } else { 0 };
+        let loss = if sound_loss.is_some() { HAS_SOUND_LOSS } else { 0 };
+        out.push(MARK | report | loss | self.units.len().min(MAX_UNITS) as u8);
         out.push(self.number);
-        if let Some(report) = &self.report {
+        if let Some(report) = units {
             report.put(&mut out);
         }
+        out.extend(sound_loss);
         if !self.units.is_empty() {
             out.extend(self.newest.to_le_bytes());
             out.extend(&self.newest_ticks.to_le_bytes()[..3]);
@@ -131,7 +151,11 @@ impl Packet {
         let mut packet =
             Self { number: reader.u8().ok_or(PacketError::Truncated)?, ..Self::default() };
         if first & HAS_REPORT != 0 {
-            packet.report = Some(ReceiverReport::read(&mut reader).ok_or(PacketError::Truncated)?);
+            packet.report.units =
+                Some(UnitReport::read(&mut reader).ok_or(PacketError::Truncated)?);
+        }
+        if first & HAS_SOUND_LOSS != 0 {
+            packet.report.sound_loss = Some(reader.u8().ok_or(PacketError::Truncated)?);
         }
         let n_units = usize::from(first & COUNT_MASK);
         if n_units > 0 {
@@ -199,13 +223,16 @@ mod tests {
     fn v1_packet_has_exactly_these_bytes() {
         let packet = Packet {
             number: 5,
-            report: Some(ReceiverReport {
-                newest: 0x0102,
-                decoded: 3,
-                held: 7,
-                loss: 9,
-                key_requested: true,
-            }),
+            report: ReceiverReport {
+                units: Some(UnitReport {
+                    newest: 0x0102,
+                    decoded: 3,
+                    held: 7,
+                    loss: 9,
+                    key_requested: true,
+                }),
+                sound_loss: Some(51),
+            },
             newest: 0x0304,
             newest_ticks: 0x0a_0b0c,
             units: vec![(0, Bytes::from_static(b"new")), (120, Bytes::from_static(b"o"))],
@@ -213,10 +240,11 @@ mod tests {
         assert_eq!(
             packet.to_bytes(),
             hex!(
-                "62"           // version 1, a report, two units
+                "72"           // version 1, a report, loss of sound, two units
                 "05"           // packet number
                 "0201 0300"    // report: newest unit 0x0102, it and the previous one decoded
                 "07 13"        // held 28 ms; 9/127 lost, key unit requested
+                "33"           // 51/255 of the sound packets lost
                 "0403 0c0b0a"  // newest unit 0x0304 at tick 0x0a0b0c
                 "03 6e6577"    // "new"
                 "78 01 6f"     // 120 ticks (40 ms) earlier: "o"
@@ -245,11 +273,12 @@ mod tests {
         fn a_truncated_packet_is_refused(
             units in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..80), 0..8),
             has_report: bool,
+            sound_loss: Option<u8>,
             share in 0.0_f64..1.0,
         ) {
-            let report = ReceiverReport { newest: 7, decoded: 5, held: 1, loss: 9, key_requested: false };
+            let report = UnitReport { newest: 7, decoded: 5, held: 1, loss: 9, key_requested: false };
             let packet = Packet {
-                report: has_report.then_some(report),
+                report: ReceiverReport { units: has_report.then_some(report), sound_loss },
                 units: units.into_iter().map(|unit| (0, Bytes::from(unit))).collect(),
                 ..Packet::default()
             };

@@ -161,6 +161,7 @@ impl Packetizer {
             return None;
         }
         self.packet_number = self.packet_number.wrapping_add(1);
+        let report = report.unwrap_or_default();
         let mut packet = Packet { number: self.packet_number, report, ..Packet::default() };
         if is_due {
             self.fill(now, &mut packet);
@@ -256,6 +257,7 @@ impl Packetizer {
     ///
     /// [`JitterBuffer::handle_packet`]: crate::JitterBuffer::handle_packet
     pub fn handle_report(&mut self, now: Instant, report: &ReceiverReport) {
+        let Some(report) = report.units else { return };
         let Some(last) = self.units.len().checked_sub(1).map(|n| self.first + n as u64) else {
             return;
         };
@@ -309,6 +311,7 @@ impl Packetizer {
 mod tests {
     use super::*;
     use crate::JitterBuffer;
+    use crate::packet::UnitReport;
 
     fn at(start: Instant, ms: u64) -> Instant {
         start + Duration::from_millis(ms)
@@ -371,12 +374,9 @@ mod tests {
             let mut packet = |ms: &u64| packetizer.poll_packet(at(start, *ms), None);
             range.filter(|ms| packet(ms).is_some()).collect()
         };
-        let report = |newest, decoded, loss| ReceiverReport {
-            newest,
-            decoded,
-            held: 0,
-            loss,
-            key_requested: false,
+        let report = |newest, decoded, loss| {
+            let units = UnitReport { newest, decoded, held: 0, loss, key_requested: false };
+            ReceiverReport { units: Some(units), sound_loss: None }
         };
         packetizer.push_unit(start, UnitNumber(0), MediaTime::ZERO, b"a").unwrap();
         assert_eq!(sent_at(&mut packetizer, 0..1000), [0]);
@@ -393,8 +393,9 @@ mod tests {
     fn a_report_about_units_never_sent_is_ignored() {
         let now = Instant::now();
         let mut packetizer = Packetizer::new(PacketizerSettings::default());
-        let report =
-            ReceiverReport { newest: 9, decoded: 0xffff, held: 0, loss: 127, key_requested: false };
+        let units =
+            UnitReport { newest: 9, decoded: 0xffff, held: 0, loss: 127, key_requested: false };
+        let report = ReceiverReport { units: Some(units), sound_loss: None };
         packetizer.handle_report(now, &report);
         packetizer.push_unit(now, UnitNumber(0), MediaTime::ZERO, b"u").unwrap();
         packetizer.handle_report(now, &report);

@@ -116,6 +116,7 @@ impl Rate {
 
     /// Returns the rate that the access units have: [`Rate::Low`] for [`Rate::Satellite`], which differs
     /// only in how often there is one, and the rate itself for all others.
+    #[must_use]
     pub const fn coded(self) -> Self {
         match self {
             Self::Satellite => Self::Low,

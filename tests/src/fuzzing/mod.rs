@@ -13,13 +13,14 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use arbitrary::{Arbitrary, Unstructured};
+use bytes::Bytes;
 use capture::{Source, SourceSpec};
 use codec::{AccessUnit, Decoder, EncodedUnit, Encoder, Profile, Reference, Stream};
 use face::FaceFile;
 use sha2::{Digest, Sha256};
 use transport::{
     Control, Invite, JitterBuffer, ManualAnswer, MeetingPoint, Packetizer, PacketizerSettings,
-    Role, Seal, Secret, Signal, verify_seat_proof,
+    Role, Seal, Secret, Signal, SoundPayload, verify_seat_proof,
 };
 use types::{FeatureTimeline, MediaTime, Rate, UnitNumber};
 
@@ -36,8 +37,9 @@ const MAX_CLIP_FRAMES: usize = 8;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("packet", packet),
+    ("sound_payload", sound_payload),
     ("control_message", control_message),
     ("signal", signal),
     ("sealed_message", sealed_message),
@@ -77,6 +79,28 @@ pub fn packet(bytes: &[u8]) {
             jitter_buffer.confirm_decoded(unit.number);
         }
         while packetizer.poll_confirmed().is_some() {}
+    }
+}
+
+/// Takes payloads of sound packets apart, as they come and with the length of the features corrected.
+///
+/// Input: payloads, each preceded by its length.
+#[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+pub fn sound_payload(bytes: &[u8]) {
+    let (mut jitter_buffer, now) = (JitterBuffer::new(), Instant::now());
+    for (payload, sequence) in length_prefixed(bytes).zip(0_u16..) {
+        let mut bounded = payload.to_vec();
+        if let Some((stated, rest)) = bounded.split_first_mut() {
+            *stated = (*stated).min(u8::try_from(rest.len()).unwrap_or(u8::MAX));
+        }
+        for bytes in [Bytes::copy_from_slice(payload), Bytes::from(bounded)] {
+            jitter_buffer.count_sound(sequence.wrapping_mul(7919));
+            let Ok(parsed) = SoundPayload::parse(&bytes) else { continue };
+            assert_eq!(parsed.to_bytes(), Ok(bytes), "the encoding of a payload is unique");
+            let _ = jitter_buffer.handle_packet(now, &parsed.features);
+        }
+        while jitter_buffer.poll_unit(now).is_some() {}
+        let _ = jitter_buffer.poll_report(now + Duration::from_secs(3), true);
     }
 }
 

@@ -70,7 +70,10 @@ impl Session {
             Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(now, n_bytes, hash),
             Control::ModelRequest { hash, from } => self.handle_model_request(hash, from),
             Control::ModelChunk { offset, bytes } => self.handle_model_chunk(now, offset, &bytes),
-            Control::Media { muted, camera_off } => {
+            Control::Media { muted, camera_off, has_sound } => {
+                if let Some(link) = &mut self.links.current {
+                    link.has_sound = has_sound;
+                }
                 self.emit(Event::PeerMedia { muted, camera_off });
             }
             Control::Chat(text) => self.emit(Event::Chat(ChatText::new(&text))),
@@ -120,7 +123,8 @@ impl Session {
 
     pub(super) fn send_media(&mut self, now: Instant) {
         let (muted, camera_off) = (self.media.muted, !self.media.sends_face());
-        self.send_control(now, &Control::Media { muted, camera_off });
+        let has_sound = self.sound.has_track();
+        self.send_control(now, &Control::Media { muted, camera_off, has_sound });
     }
 
     fn handle_bye(&mut self, now: Instant, id: LinkId, bye: Bye) {

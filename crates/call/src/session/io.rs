@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use codec::{EncodedUnit, Encoder};
 use face::FaceModel;
-use types::{Feature, Rate, Sound, UnitNumber};
+use types::{Feature, Rate, UnitNumber};
 
 use super::peer_face::{FaceReadJob, ReadFace};
 use crate::event::{Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
 use crate::stats::Stats;
-use voice::VoicePacket;
+use voice::{EncodedVoice, VoicePacket};
 
 /// Number of a link, counted from 1 by the session. Several exist at a time: the one in use, that of
 /// a guest who knocks, and at most two under construction. Events of a link that was closed are ignored.
@@ -31,8 +31,8 @@ pub(crate) enum Input {
     Command(Command),
     /// The face sender has processed a frame.
     Frame(Box<TrackedFrame>),
-    /// Audio samples from the microphone or the clip, in order.
-    Sounds(Vec<Sound>),
+    /// Our voice, in order: what the microphone or the clip has given, encoded.
+    Voice(EncodedVoice),
     /// A sound device is missing, for the given reason.
     NoSound(String),
     /// The source has ended, with the error if there was one.
@@ -54,13 +54,25 @@ pub(crate) enum LinkEvent {
     Features(Bytes),
     /// A message of the reliable channel.
     Control(Bytes),
-    Sound(VoicePacket),
+    /// A packet of the sound track.
+    Sound(SoundPacket),
     /// A candidate that was found after the description was made: an SDP attribute.
     Candidate(String),
     /// No path was found, or it was lost for good.
     Failed,
     /// WebRTC refused a description, or could not make one.
     Error(LinkError),
+}
+
+/// A packet of the sound track: what matters of its RTP header, and its payload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SoundPacket {
+    /// Sequence number, wrapping.
+    pub(crate) sequence: u16,
+    /// Capture time of the first audio sample, in samples at 48 kHz, wrapping.
+    pub(crate) timestamp: u32,
+    /// A [`transport::SoundPayload`], not parsed.
+    pub(crate) payload: Bytes,
 }
 
 /// What the rendezvous service delivers.
@@ -106,6 +118,7 @@ pub(crate) enum Output {
     /// The sealed offer that the invite of a manual call contains.
     InviteOffer(Vec<u8>),
     Encoder(EncoderCommand),
+    Voice(VoiceCommand),
     StartMicrophone,
     /// Links that begin from now on present another DTLS certificate.
     RenewCertificate,
@@ -139,9 +152,9 @@ pub(crate) enum LinkCommand {
     Accept(String),
     /// A candidate of the peer.
     AddCandidate(String),
-    SendFeatures(Vec<u8>),
+    SendFeatures(Bytes),
     SendControl(Vec<u8>),
-    SendSound(VoicePacket),
+    SendSound(SoundPacket),
     /// Deliver what was sent on the reliable channel, then close.
     Close,
 }
@@ -157,6 +170,17 @@ pub(crate) enum EncoderCommand {
     /// The peer has decoded this unit, so later ones may reference it.
     Acknowledge(UnitNumber),
     RequestKey,
+}
+
+/// What the encoder of our voice is asked to do. It begins with the state in the
+/// [`Settings`](crate::Settings) of the call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum VoiceCommand {
+    ChangeRate(Rate),
+    /// Whether to encode nothing. The session drops what is encoded nevertheless.
+    Mute(bool),
+    /// The peer misses this share of our sound packets, 0..=1.
+    ExpectLoss(f32),
 }
 
 impl EncoderCommand {

@@ -151,9 +151,13 @@ impl Session {
         {
             let knock = self.links.knock.as_mut().filter(|knock| knock.link.id == id);
             let packetizer = knock.map_or(&mut self.packetizer, |knock| &mut knock.packetizer);
-            let packet = packetizer.empty_packet();
+            let packet = packetizer.empty_packet().into();
             self.statistics.packets_out += 1;
-            self.send_over(now, id, LinkCommand::SendFeatures(packet));
+            if self.links.is_current(id) {
+                self.send_features(now, packet);
+            } else {
+                self.send_over(now, id, LinkCommand::SendFeatures(packet));
+            }
         }
     }
 

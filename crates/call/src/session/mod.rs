@@ -18,6 +18,7 @@ mod peer_face;
 mod phase;
 mod seals;
 mod signaling;
+mod sound;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -32,14 +33,13 @@ use transport::{Bye, Control, ModelSender, Packetizer, Role, SALT_BYTES, Seal, S
 use crate::description::Fingerprint;
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::settings::LocalMedia;
-use voice::VoiceEncoder;
 
 use admission::AdmissionState;
 use departures::Notices;
 pub(crate) use face_receiver::FaceReceiver;
 pub(crate) use io::{
-    EncoderCommand, Input, LinkCommand, LinkEvent, LinkId, Output, SignalingEvent, TrackedFrame,
-    WireCount,
+    EncoderCommand, Input, LinkCommand, LinkEvent, LinkId, Output, SignalingEvent, SoundPacket,
+    TrackedFrame, VoiceCommand, WireCount,
 };
 use links::Links;
 use outgoing::packetizer_settings;
@@ -47,6 +47,7 @@ use peer_face::PeerFace;
 pub(crate) use peer_face::{FaceReadJob, ReadFace};
 use phase::Phase;
 use seals::OtherGuest;
+use sound::OutgoingSound;
 use statistics::Statistics;
 
 /// While connected, a session wants a [`Input::Timeout`] at least this often: reports have no
@@ -63,6 +64,7 @@ pub(crate) enum Exchange {
 }
 
 /// Everything a session needs to know at its start.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(crate) struct SessionConfig {
     pub(crate) role: Role,
     pub(crate) secret: Secret,
@@ -82,8 +84,8 @@ pub(crate) struct SessionConfig {
     pub(crate) keep_link: bool,
     /// Whether to start the microphone once the peer is connected.
     pub(crate) wants_microphone: bool,
-    /// Encodes [`Input::Sounds`]; without one, no sound is sent.
-    pub(crate) sound_encoder: Option<VoiceEncoder>,
+    /// Whether links have a sound track, so that this end sends and receives sound.
+    pub(crate) has_sound: bool,
 }
 
 /// State machine of one end of a call.
@@ -131,7 +133,7 @@ pub(crate) struct Session {
     admission: AdmissionState,
     packetizer: Packetizer,
     receiver: FaceReceiver,
-    sound_encoder: Option<VoiceEncoder>,
+    sound: OutgoingSound,
     /// Our face file, if the peer is to see us.
     model_sender: Option<ModelSender>,
     peer_face: PeerFace,
@@ -194,7 +196,7 @@ impl Session {
             last_step: now,
             admission: AdmissionState::new(config.auto_admit, config.keep_link),
             receiver: FaceReceiver::new(),
-            sound_encoder: config.sound_encoder,
+            sound: OutgoingSound::new(config.has_sound),
             // A file over the limit is not offered; the peer hears but does not see us.
             model_sender: config.face.and_then(|face| ModelSender::new(face).ok()),
             peer_face: PeerFace::default(),
@@ -220,7 +222,7 @@ impl Session {
             Input::Signaling(event) => self.handle_signaling(now, event),
             Input::Command(command) => self.handle_command(now, command),
             Input::Frame(frame) => self.handle_frame(now, *frame),
-            Input::Sounds(sounds) => self.handle_sounds(now, &sounds),
+            Input::Voice(voice) => self.handle_voice(now, voice),
             Input::NoSound(reason) => self.emit(Event::NoSound(reason)),
             Input::SourceEnded(error) => self.emit(Event::SourceEnded { error }),
             Input::FaceRead(read) => self.handle_face_read(now, *read),
@@ -241,7 +243,7 @@ impl Session {
         }
         let mut due = self.next_poll;
         if self.is_admitted() {
-            let timeouts = [self.packetizer.timeout(), self.receiver.jitter_buffer.timeout()];
+            let timeouts = [self.packets_timeout(), self.receiver.jitter_buffer.timeout()];
             due = timeouts.into_iter().flatten().fold(due, Instant::min);
         }
         Some(self.next_deadline().map_or(due, |deadline| deadline.min(due)))
@@ -301,9 +303,7 @@ impl Session {
             }
             LinkEvent::Sound(packet) => {
                 self.record_life(now, id);
-                self.statistics.sound_packets_in += 1;
-                self.statistics.sound_bytes_in += packet.opus.len() as u64;
-                self.outputs.push_back(Output::PlaySound(packet));
+                self.handle_sound(now, packet);
             }
             LinkEvent::Candidate(line) => {
                 if let Some(attempt) = attempt {
@@ -331,6 +331,7 @@ impl Session {
         match command {
             Command::SetMuted(muted) => {
                 self.media.muted = muted;
+                self.outputs.push_back(Output::Voice(VoiceCommand::Mute(muted)));
                 self.apply_media(now);
             }
             Command::SetCameraOn(on) => {
@@ -352,9 +353,7 @@ impl Session {
             Command::SetRate(rate) => {
                 self.media.rate = rate;
                 self.outputs.push_back(Output::Encoder(EncoderCommand::SetRate(rate)));
-                if let Some(encoder) = &mut self.sound_encoder {
-                    encoder.set_rate(rate);
-                }
+                self.outputs.push_back(Output::Voice(VoiceCommand::ChangeRate(rate)));
                 self.outputs.push_back(Output::LocalMedia(self.media));
             }
             Command::SendChat(text) => {
@@ -390,6 +389,7 @@ impl Session {
         let mut stats = self.statistics.stats(now, &self.receiver, &self.packetizer);
         stats.connected = matches!(self.phase, Phase::Connected { .. });
         stats.rate = self.media.rate;
+        stats.sound_loss_out = f64::from(self.sound.loss);
         stats.muted = self.media.muted;
         stats.camera_off = !self.media.sends_face();
         self.outputs.push_back(Output::Stats(Box::new(stats)));

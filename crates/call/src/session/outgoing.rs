@@ -1,14 +1,14 @@
-//! Outgoing features and sound, and what the peer's reports mean for the encoder.
+//! Outgoing features, and what the peer's reports mean for the encoders.
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use codec::EncodedUnit;
 use transport::{PacketizerSettings, ReceiverReport};
-use types::{Rate, Sound};
-use voice::VoicePacket;
+use types::Rate;
 
 use super::Session;
-use super::io::{EncoderCommand, LinkCommand, Output, TrackedFrame};
+use super::io::{EncoderCommand, Output, TrackedFrame};
 
 impl Session {
     pub(super) fn handle_frame(&mut self, now: Instant, frame: TrackedFrame) {
@@ -30,15 +30,29 @@ impl Session {
         }
     }
 
-    /// Sends the packets that are due.
+    /// Sends the packets that are due, unless the next sound packet is to carry them.
     pub(super) fn send_packets(&mut self, now: Instant) {
-        loop {
-            let is_due = self.packetizer.is_due(now);
-            let report = self.receiver.jitter_buffer.poll_report(now, is_due);
-            let Some(packet) = self.packetizer.poll_packet(now, report) else { break };
-            self.statistics.packets_out += 1;
-            self.send_on_link(now, LinkCommand::SendFeatures(packet));
+        if self.voice_expected_until().is_some_and(|until| now < until) {
+            return;
         }
+        while let Some(packet) = self.poll_packet(now) {
+            self.send_features(now, Bytes::from(packet));
+        }
+    }
+
+    /// Returns the packet that is due.
+    pub(super) fn poll_packet(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let is_due = self.packetizer.is_due(now);
+        let report = self.receiver.jitter_buffer.poll_report(now, is_due);
+        let packet = self.packetizer.poll_packet(now, report)?;
+        self.statistics.packets_out += 1;
+        Some(packet)
+    }
+
+    /// Returns when [`Session::send_packets`] has something to send, if nothing else happens.
+    pub(super) fn packets_timeout(&self) -> Option<Instant> {
+        let due = self.packetizer.timeout()?;
+        Some(self.voice_expected_until().map_or(due, |until| due.max(until)))
     }
 
     pub(super) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
@@ -50,27 +64,15 @@ impl Session {
 
     fn handle_report(&mut self, now: Instant, report: ReceiverReport) {
         self.packetizer.handle_report(now, &report);
+        if let Some(loss) = report.sound_loss() {
+            self.handle_sound_loss(loss);
+        }
         if report.key_requested() {
             self.statistics.key_requests += 1;
             self.outputs.push_back(Output::Encoder(EncoderCommand::RequestKey));
         }
         while let Some(number) = self.packetizer.poll_confirmed() {
             self.outputs.push_back(Output::Encoder(EncoderCommand::Acknowledge(number)));
-        }
-    }
-
-    pub(super) fn handle_sounds(&mut self, now: Instant, sounds: &[Sound]) {
-        let (Some(encoder), Some(link)) = (&mut self.sound_encoder, &mut self.links.current) else {
-            return;
-        };
-        let muted = self.media.muted;
-        for voice in sounds.iter().flat_map(|sound| encoder.encode(sound, muted)) {
-            let sequence = self.statistics.sound_packets_out as u16;
-            self.statistics.sound_packets_out += 1;
-            self.statistics.sound_bytes_out += voice.opus.len() as u64;
-            link.last_sent = now;
-            let packet = VoicePacket { sequence, timestamp: voice.timestamp(), opus: voice.opus };
-            self.outputs.push_back(Output::Link(link.id, LinkCommand::SendSound(packet)));
         }
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct LinkState {
     /// Whether its channels are open.
     pub(super) is_open: bool,
     pub(super) hellos: Hellos,
+    /// Whether the peer has said that it has a sound track.
+    pub(super) has_sound: bool,
     /// When something authenticated last arrived over it, once both ends have greeted each other.
     pub(super) last_life: Instant,
     /// When anything but a hello was last sent over it.
@@ -95,6 +97,7 @@ impl LinkState {
             candidates_left: MAX_CANDIDATES,
             is_open: false,
             hellos: Hellos::default(),
+            has_sound: false,
             last_life: began,
             last_sent: began,
             check_words: None,

@@ -175,6 +175,7 @@ impl Statistics {
             features_lost: received.units_lost,
             loss_in: f64::from(received.loss),
             loss_out: f64::from(packetizer.loss()),
+            sound_loss_in: f64::from(received.sound_loss),
             decode_errors: counts.decode_errors,
             bad_messages: self.bad_messages + counts.bad_packets,
             key_requests: self.key_requests,

@@ -6,6 +6,7 @@ mod network;
 mod outages;
 mod path;
 mod soak;
+mod sound;
 mod world;
 
 use std::time::Duration;
@@ -585,7 +586,7 @@ fn a_control_message_before_the_hello_is_counted_and_ignored() {
     let hash = ContentHash([7; 32]);
     for message in [
         Control::Chat("hello?".into()),
-        Control::Media { muted: true, camera_off: true },
+        Control::Media { muted: true, camera_off: true, has_sound: true },
         Control::ModelOffer { n_bytes: 1000, hash },
         Control::ModelRequest { hash, from: 0 },
         Control::ModelChunk { offset: 0, bytes: vec![1] },
@@ -839,34 +840,6 @@ fn wishes_before_the_connection_reach_the_peer_with_it() {
     let events = world.peers[GUEST].take_events();
     assert!(events.contains(&"PeerMedia { muted: true, camera_off: false }".to_owned()));
     assert!(!events.iter().any(|event| event.starts_with("Chat")), "{events:?}");
-}
-
-#[test]
-fn sound_is_sent_to_a_connected_peer_unless_muted() {
-    let mut world = World::new();
-    let sound_encoder = voice::VoiceEncoder::new(Rate::Normal);
-    world.add(SessionConfig { sound_encoder, ..config(Role::Host, 1) });
-    let sound = |i: u64| types::Sound {
-        time: types::MediaTime::from_micros(i * 60_000),
-        samples: (0..2880)
-            .map(|n| ((n as f32) * 0.05).sin() * ((n % 700) as f32 / 900.0))
-            .collect(),
-    };
-    let speak = |world: &mut World| {
-        for i in 0..10 {
-            world.handle(HOST, Input::Sounds(vec![sound(i)]));
-        }
-        world.run_for(millis(1100));
-        world.peers[HOST].stats.sound_packets_out
-    };
-    assert_eq!(speak(&mut world), 0, "nobody is there");
-    world.add(config(Role::Guest, 2));
-    world.run_for(secs(1));
-    let n_sent = speak(&mut world);
-    assert!(n_sent > 5, "{n_sent}");
-    assert_eq!(world.peers[GUEST].stats.sound_packets_in, n_sent);
-    world.command(HOST, Command::SetMuted(true));
-    assert_eq!(speak(&mut world), n_sent);
 }
 
 // The end.

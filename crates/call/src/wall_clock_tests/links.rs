@@ -20,10 +20,9 @@ use crate::certificate::generate_certificate;
 use crate::connection::LinkSettings;
 use crate::event::LinkError;
 use crate::link::LinkHandle;
-use crate::session::{Input, LinkCommand, LinkEvent, LinkId};
+use crate::session::{Input, LinkCommand, LinkEvent, LinkId, SoundPacket};
 use crate::settings::IceServer;
 use crate::wire_meter::WireMeter;
-use voice::VoicePacket;
 
 /// One end of a link, without a session.
 struct End {
@@ -130,10 +129,11 @@ fn a_link_carries_packets_messages_and_sound_and_counts_them() {
         let [mut a, mut b] = connected().await;
         let before = a.meter.count();
         let large: Vec<u8> = (0..16_000_u32).map(|i| (i % 251) as u8).collect();
-        let sound = VoicePacket { sequence: 9, timestamp: 7, opus: Bytes::from_static(b"opus") };
+        let sound =
+            SoundPacket { sequence: 9, timestamp: 7, payload: Bytes::from_static(b"\0opus") };
         a.command(LinkCommand::SendControl(large.clone()));
         b.command(LinkCommand::SendControl(b"from b".to_vec()));
-        b.command(LinkCommand::SendFeatures(b"packet".to_vec()));
+        b.command(LinkCommand::SendFeatures(Bytes::from_static(b"packet")));
         b.command(LinkCommand::SendSound(sound.clone()));
         let is_control = |want: Vec<u8>| move |event: &LinkEvent| matches!(event, LinkEvent::Control(got) if got[..] == want);
         let is_packet =

@@ -5,13 +5,12 @@ use transport::{
     Admission, Bye, ContentHash, Control, RESUME_TOKEN_BYTES, ResumeToken, Role, content_hash,
 };
 
-use types::{MediaTime, PeerName, Rate, Sound};
+use types::PeerName;
 
 use super::world::{GUEST, HOST, World, config, face_file, secs};
 use super::{assert_end, assert_features_cross, connected_with_faces, has_event};
 use crate::event::{Command, Event, QuestionId};
-use crate::session::{EncoderCommand, Exchange, Input, SessionConfig};
-use voice::VoiceEncoder;
+use crate::session::{EncoderCommand, Exchange, SessionConfig};
 
 /// A configuration with a face, in which the user is asked.
 pub(super) fn asking(role: Role, salt: u8) -> SessionConfig {
@@ -23,8 +22,8 @@ pub(super) fn asking(role: Role, salt: u8) -> SessionConfig {
 pub(super) fn knocking() -> World {
     let mut world = World::new();
     for (role, salt) in [(Role::Host, 1), (Role::Guest, 2)] {
-        let sound_encoder = VoiceEncoder::new(Rate::Normal);
-        world.add(SessionConfig { wants_microphone: true, sound_encoder, ..asking(role, salt) });
+        let sound = SessionConfig { wants_microphone: true, has_sound: true, ..asking(role, salt) };
+        world.add(sound);
     }
     world.run_for(secs(2));
     assert_eq!(world.peers[HOST].take_events(), [knock(1)]);
@@ -67,9 +66,7 @@ fn nothing_of_a_person_leaves_either_end_before_the_host_lets_the_guest_in() {
         world.command(index, Command::SetMuted(false));
         world.nod_for(index, 0..100);
         for ms in (0..6000).step_by(60) {
-            let samples = (0..2880).map(|n| (n as f32 * 0.05).sin()).collect();
-            let sound = Sound { time: MediaTime::from_micros(ms * 1000), samples };
-            world.handle(index, Input::Sounds(vec![sound]));
+            world.speak(index, ms);
         }
     }
     // Longer than a lost peer is waited for.
@@ -102,7 +99,7 @@ fn what_arrives_before_admission_is_counted_and_ignored() {
         let before = world.peers[index].control_sent.len();
         for message in [
             Control::Chat("let me in".into()),
-            Control::Media { muted: true, camera_off: true },
+            Control::Media { muted: true, camera_off: true, has_sound: true },
             Control::ModelOffer { n_bytes: 1000, hash: ContentHash([7; 32]) },
             Control::ModelRequest { hash, from: 0 },
             Control::ModelChunk { offset: 0, bytes: vec![1] },

@@ -85,7 +85,8 @@ impl World {
             LinkCommand::Accept(answer) => self.accept(end, &answer),
             LinkCommand::AddCandidate(_) => {}
             LinkCommand::SendFeatures(packet) => {
-                self.send_datagram(end, &LinkEvent::Features(Bytes::from(packet)));
+                peer.n_feature_messages += 1;
+                self.send_datagram(end, &LinkEvent::Features(packet));
             }
             LinkCommand::SendSound(packet) => self.send_datagram(end, &LinkEvent::Sound(packet)),
             LinkCommand::SendControl(message) => {

@@ -10,13 +10,14 @@ use face::{FaceFile, FaceModel, PackedModel, Sizes};
 use numerics::SplitMix64;
 use transport::{Control, Role, Secret};
 use types::{Code, Feature, HeadPose, MediaTime, Rate};
+use voice::{EncodedVoice, VoicePacket};
 
 use super::path::{Arrival, Conditions, Connection};
 use crate::event::{Command, Event, QuestionId};
 use crate::session::phase::Phase;
 use crate::session::{
     EncoderCommand, Exchange, Input, LinkEvent, LinkId, Output, Session, SessionConfig,
-    SignalingEvent, TrackedFrame,
+    SignalingEvent, TrackedFrame, VoiceCommand,
 };
 use crate::settings::LocalMedia;
 use crate::stats::Stats;
@@ -39,6 +40,11 @@ pub(super) struct Peer {
     pub(super) end: Option<String>,
     pub(super) encoder: Encoder,
     pub(super) encoder_commands: Vec<EncoderCommand>,
+    pub(super) voice_commands: Vec<VoiceCommand>,
+    /// What was handed over to be played.
+    pub(super) heard: Vec<VoicePacket>,
+    /// Feature packets sent over the data channel.
+    pub(super) n_feature_messages: usize,
     pub(super) control_sent: Vec<Control>,
     pub(super) n_signals: usize,
     /// How often it has asked for another connection to the service.
@@ -74,6 +80,9 @@ impl Peer {
             end: None,
             encoder: Encoder::new(Profile::default()),
             encoder_commands: Vec::new(),
+            voice_commands: Vec::new(),
+            heard: Vec::new(),
+            n_feature_messages: 0,
             control_sent: Vec::new(),
             n_signals: 0,
             n_reconnects: 0,
@@ -171,7 +180,7 @@ pub(super) fn config(role: Role, salt: u8) -> SessionConfig {
         auto_admit: true,
         keep_link: false,
         wants_microphone: false,
-        sound_encoder: None,
+        has_sound: false,
     }
 }
 
@@ -362,6 +371,13 @@ impl World {
         self.handle(index, Input::Frame(Box::new(frame)));
     }
 
+    /// Hands the session a packet of voice that was captured `ms` after the beginning.
+    pub(super) fn speak(&mut self, index: usize, ms: u64) {
+        let time = MediaTime::from_micros(ms * 1000);
+        let opus = Bytes::from_static(&[7; 60]);
+        self.handle(index, Input::Voice(EncodedVoice { time, opus }));
+    }
+
     /// Sends frames of a nod at 25 per second while time passes.
     pub(super) fn nod_for(&mut self, index: usize, frames: std::ops::Range<u64>) {
         for frame in frames {
@@ -443,8 +459,9 @@ impl World {
                     peer.encoder_commands.push(command);
                 }
                 Output::RenewCertificate => peer.n_certificates += 1,
+                Output::Voice(command) => peer.voice_commands.push(command),
                 Output::StartMicrophone => peer.microphone_started = true,
-                Output::PlaySound(_) => {}
+                Output::PlaySound(packet) => peer.heard.push(packet),
                 Output::Features { features, .. } => peer.features.extend(features),
                 Output::ReadFace(job) => {
                     peer.n_reading += 1;

@@ -1,0 +1,124 @@
+//! The sound of a call, and the feature packets that travel in its packets.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use transport::SoundPayload;
+use voice::{EncodedVoice, VoicePacket};
+
+use super::Session;
+use super::io::{LinkCommand, Output, SoundPacket, VoiceCommand};
+
+/// How much later than the last sound packet and its duration the next one may come before features
+/// stop waiting for it.
+const VOICE_PATIENCE: Duration = Duration::from_millis(20);
+
+/// State of the sound that this end sends.
+#[derive(Debug, Default)]
+pub(super) struct OutgoingSound {
+    /// Whether this end has a sound track.
+    has_track: bool,
+    /// Sequence number of the next packet.
+    sequence: u16,
+    /// RTP timestamp of the last packet with sound.
+    timestamp: u32,
+    /// When sound was last sent.
+    last_voice: Option<Instant>,
+    /// Loss of our sound that the peer reported last, 0..=1.
+    pub(super) loss: f32,
+}
+
+impl OutgoingSound {
+    pub(super) fn new(has_track: bool) -> Self {
+        Self { has_track, ..Self::default() }
+    }
+
+    pub(super) fn has_track(&self) -> bool {
+        self.has_track
+    }
+}
+
+impl Session {
+    /// Sends sound to the peer that was let in, together with the feature packet that is due.
+    pub(super) fn handle_voice(&mut self, now: Instant, voice: EncodedVoice) {
+        if self.media.muted || !self.sound.has_track || !self.is_admitted() {
+            return;
+        }
+        self.sound.timestamp = voice.timestamp();
+        self.sound.last_voice = Some(now);
+        let packet = if self.sends_features_in_sound() { self.poll_packet(now) } else { None };
+        let mut payload =
+            SoundPayload { features: packet.unwrap_or_default().into(), opus: voice.opus };
+        if !payload.features.is_empty() && !payload.fits() {
+            // Together they are too long for one packet.
+            let features = std::mem::take(&mut payload.features);
+            self.send_features(now, features);
+        }
+        if self.send_payload(now, &payload) {
+            self.statistics.sound_packets_out += 1;
+            self.statistics.sound_bytes_out += payload.opus.len() as u64;
+        }
+    }
+
+    /// Sends a feature packet by itself: in a packet of sound if the peer takes it there, because that
+    /// has fewer headers and no acknowledgement, else over the data channel.
+    pub(super) fn send_features(&mut self, now: Instant, packet: Bytes) {
+        let payload = SoundPayload { features: packet, opus: Bytes::new() };
+        if !(self.sends_features_in_sound() && self.send_payload(now, &payload)) {
+            self.send_on_link(now, LinkCommand::SendFeatures(payload.features));
+        }
+    }
+
+    /// Sends a payload over the sound track. Returns whether it fits into a packet.
+    fn send_payload(&mut self, now: Instant, payload: &SoundPayload) -> bool {
+        let Ok(payload) = payload.to_bytes() else { return false };
+        let OutgoingSound { sequence, timestamp, .. } = self.sound;
+        self.sound.sequence = sequence.wrapping_add(1);
+        let packet = SoundPacket { sequence, timestamp, payload };
+        self.send_on_link(now, LinkCommand::SendSound(packet));
+        true
+    }
+
+    /// Returns whether feature packets travel in sound packets: at rates that want it, if both ends have
+    /// a sound track.
+    fn sends_features_in_sound(&self) -> bool {
+        self.media.rate.parameters().features_in_sound
+            && self.sound.has_track
+            && self.links.current.as_ref().is_some_and(|link| link.has_sound)
+    }
+
+    /// Returns until when feature packets wait for the next sound packet; `None` in a pause of speech,
+    /// or if they travel by themselves.
+    pub(super) fn voice_expected_until(&self) -> Option<Instant> {
+        let last = self.sound.last_voice.filter(|_| self.sends_features_in_sound())?;
+        Some(last + self.media.rate.parameters().opus_frame + VOICE_PATIENCE)
+    }
+
+    /// Takes a packet of the peer's sound apart. A payload that violates the format is counted and
+    /// dropped.
+    pub(super) fn handle_sound(&mut self, now: Instant, packet: SoundPacket) {
+        let SoundPacket { sequence, timestamp, payload } = packet;
+        let Ok(SoundPayload { features, opus }) = SoundPayload::parse(&payload) else {
+            self.statistics.bad_messages += 1;
+            return;
+        };
+        self.receiver.jitter_buffer.count_sound(sequence);
+        if !features.is_empty() {
+            self.handle_packet(now, &features);
+        }
+        if !opus.is_empty() {
+            self.statistics.sound_packets_in += 1;
+            self.statistics.sound_bytes_in += opus.len() as u64;
+        }
+        // One without sound still tells the receiver of the voice that nothing was lost.
+        self.outputs.push_back(Output::PlaySound(VoicePacket { sequence, timestamp, opus }));
+    }
+
+    /// Tells the encoder of our voice how much of it is lost, if that has changed.
+    pub(super) fn handle_sound_loss(&mut self, loss: f32) {
+        if loss.to_bits() != self.sound.loss.to_bits() {
+            self.sound.loss = loss;
+            self.outputs.push_back(Output::Voice(VoiceCommand::ExpectLoss(loss)));
+        }
+    }
+}
