@@ -1,56 +1,87 @@
+use opusic_c::dred::Dred;
 use opusic_c::{Channels, Decoder, SampleRate};
 
-use crate::packet::MAX_PACKET;
+use crate::opus_packet::OpusPacket;
 
-/// Audio samples in the longest Opus packet, 120 ms.
-const MAX_SAMPLES: usize = 5760;
-/// Granularity of what libopus conceals, 2.5 ms.
-pub(crate) const CONCEALMENT_STEP: usize = 120;
+/// Granularity of what libopus conceals, in samples at 48 kHz (2.5 ms).
+const CONCEALMENT_STEP: usize = 120;
+
+/// How much work the decoder does for a better sound.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DecoderEffort {
+    /// Concealment by signal processing, no enhancement.
+    Least,
+    /// Concealment by a network.
+    Less,
+    /// Also enhancement of speech by a small network (LACE).
+    Medium,
+    /// Enhancement by a larger one (NoLACE).
+    #[default]
+    Most,
+}
 
 /// Opus decoder for a sequence of packets with gaps.
 pub(crate) struct VoiceDecoder {
-    opus: Decoder,
+    opus: Dred,
 }
 
 impl VoiceDecoder {
     /// Creates a decoder; `None` if libopus cannot be set up.
-    pub(crate) fn new() -> Option<Self> {
+    pub(crate) fn new(effort: DecoderEffort) -> Option<Self> {
         let opus = Decoder::new(Channels::Mono, SampleRate::Hz48000).ok()?;
-        Some(Self { opus })
+        let mut decoder = Self { opus: Dred::new(opus).ok()? };
+        decoder.set_effort(effort);
+        Some(decoder)
     }
 
-    /// Returns the audio samples that a packet claims to hold, at most 120 ms; `None` if it is
-    /// damaged.
-    pub(crate) fn samples(&self, opus: &[u8]) -> Option<usize> {
-        if opus.is_empty() || opus.len() > MAX_PACKET {
-            return None;
-        }
-        self.opus.get_nb_samples(opus).ok().filter(|n| (1..=MAX_SAMPLES).contains(n))
+    pub(crate) fn set_effort(&mut self, effort: DecoderEffort) {
+        let complexity = match effort {
+            DecoderEffort::Least => 0,
+            DecoderEffort::Less => 5,
+            DecoderEffort::Medium => 6,
+            DecoderEffort::Most => 7,
+        };
+        let _ = self.opus.decoder_mut().set_complexity(complexity);
+    }
+
+    /// Forgets everything, for a sender that starts anew.
+    pub(crate) fn reset(&mut self) {
+        let _ = self.opus.reset();
     }
 
     /// Decodes a packet; `None` if it is damaged.
     pub(crate) fn decode(&mut self, opus: &[u8]) -> Option<Vec<f32>> {
-        let mut out = vec![0.0; self.samples(opus)?];
-        let n = self.opus.decode_float_to_slice(opus, &mut out, false).ok()?;
+        let mut out = vec![0.0; OpusPacket::parse(opus)?.samples()];
+        let n = self.opus.decoder_mut().decode_float_to_slice(opus, &mut out, false).ok()?;
         out.truncate(n);
         Some(out)
     }
 
-    /// Recovers the `n` samples before the packet `next` from what it repeats of them. The part
-    /// that it does not repeat is concealed.
-    pub(crate) fn recover(&mut self, next: &[u8], n: usize) -> Vec<f32> {
-        self.fill(next, n, true)
+    /// Recovers the `n` samples before the packet `next` from what it repeats of them, and says
+    /// whether it repeats anything. The rest is concealed.
+    pub(crate) fn recover(&mut self, next: &[u8], n: usize) -> (Vec<f32>, bool) {
+        let Some(packet) = OpusPacket::parse(next) else { return (self.conceal(n), false) };
+        let sound = if packet.history().is_some() {
+            self.fill(n, |opus, out| opus.decode_float_to_slice(next, out))
+        } else {
+            self.fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(next, out, true))
+        };
+        (sound, packet.history().is_some() || packet.has_in_band_correction())
     }
 
     /// Invents the next `n` samples.
     pub(crate) fn conceal(&mut self, n: usize) -> Vec<f32> {
-        self.fill(&[], n, false)
+        self.fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(&[], out, false))
     }
 
-    fn fill(&mut self, next: &[u8], n: usize, is_recovery: bool) -> Vec<f32> {
+    /// Decodes `n` samples. libopus takes whole steps only: the odd rest is silent.
+    fn fill<E>(
+        &mut self,
+        n: usize,
+        decode: impl FnOnce(&mut Dred, &mut [f32]) -> Result<usize, E>,
+    ) -> Vec<f32> {
         let mut out = vec![0.0; n - n % CONCEALMENT_STEP];
-        if !out.is_empty() && self.opus.decode_float_to_slice(next, &mut out, is_recovery).is_err()
-        {
+        if !out.is_empty() && decode(&mut self.opus, &mut out).is_err() {
             out.fill(0.0);
         }
         out.resize(n, 0.0);

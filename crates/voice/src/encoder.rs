@@ -1,9 +1,12 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
-use opusic_c::{Application, Bitrate, Channels, Encoder, InbandFec, SampleRate};
+use opusic_c::{Application, Bandwidth, Bitrate, Channels, Encoder, InbandFec, SampleRate, Signal};
 use types::{Rate, Sound};
 
+use crate::history::{History, HistoryEncoder, HistoryQuality};
+use crate::opus_packet::OpusPacket;
 use crate::packet::{EncodedVoice, MAX_PACKET, samples_of, time_of};
 
 /// Largest difference between the capture clock and the count of samples that is corrected
@@ -11,12 +14,63 @@ use crate::packet::{EncodedVoice, MAX_PACKET, samples_of, time_of};
 const MAX_SMOOTH_DRIFT: i64 = 1920;
 /// Difference from which a smooth correction is made, in samples at 48 kHz (5 ms).
 const MIN_CORRECTION: f64 = 240.0;
+/// Fraction of lost packets from which rate high repeats each packet in the next one.
+const CORRECTION_FROM: f32 = 0.01;
+/// Audio samples of the longest frame that libopus encodes in one piece, 60 ms.
+const MAX_OPUS_FRAME: usize = 2880;
 /// Weight of one block in the smoothed difference of the two clocks.
 const DRIFT_WEIGHT: f64 = 0.02;
+
+/// How a voice is encoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EncoderSettings {
+    /// Duration of a packet.
+    pub frame: Duration,
+    /// Bit rate of Opus without redundancy, in bit/s.
+    pub bits_per_s: u32,
+    /// Redundancy by description of the past, in each packet.
+    pub history: Option<History>,
+    /// In-band forward error correction: each packet repeats the one before, more coarsely.
+    pub in_band_correction: bool,
+    /// Highest audio frequency: 8 kHz if set, else libopus chooses.
+    pub is_wideband: bool,
+}
+
+impl EncoderSettings {
+    /// Returns the settings of a rate while a fraction `loss` (0..=1) of the packets is lost.
+    pub fn new(rate: Rate, loss: f32) -> Self {
+        let parameters = rate.parameters();
+        let settings = Self {
+            frame: parameters.opus_frame,
+            bits_per_s: parameters.opus_bits_per_s,
+            history: None,
+            in_band_correction: false,
+            is_wideband: false,
+        };
+        match rate {
+            Rate::Normal => Self {
+                history: Some(History { tens_of_ms: 50, quality: HistoryQuality::Coarse }),
+                is_wideband: true,
+                ..settings
+            },
+            Rate::High => Self { in_band_correction: loss >= CORRECTION_FROM, ..settings },
+            _ => settings,
+        }
+    }
+
+    fn samples(&self) -> usize {
+        self.frame.as_millis() as usize * (Sound::RATE as usize / 1000)
+    }
+}
 
 /// Opus encoder: mono, with redundancy against loss, and no packets in silence.
 pub struct VoiceEncoder {
     opus: Encoder,
+    history: Option<HistoryEncoder>,
+    settings: EncoderSettings,
+    rate: Rate,
+    /// Fraction of packets that is expected to be lost.
+    loss: f32,
     /// Audio samples per packet.
     frame: usize,
     pending: VecDeque<f32>,
@@ -32,34 +86,67 @@ impl VoiceEncoder {
     /// Creates an encoder; `None` if libopus cannot be set up.
     pub fn new(rate: Rate) -> Option<Self> {
         let mut opus = Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).ok()?;
-        opus.set_inband_fec(InbandFec::Mode1).ok()?;
-        opus.set_packet_loss(10).ok()?;
         opus.set_dtx(true).ok()?;
-        opus.set_complexity(6).ok()?;
-        opus.set_bitrate(Bitrate::Value(rate.parameters().opus_bits_per_s)).ok()?;
-        Some(Self {
+        opus.set_signal(Signal::Voice).ok()?;
+        opus.set_complexity(9).ok()?;
+        let settings = EncoderSettings::new(rate, 0.0);
+        let mut encoder = Self {
             opus,
-            frame: frame_samples(rate),
+            history: None,
+            settings,
+            rate,
+            loss: 0.0,
+            frame: settings.samples(),
             pending: VecDeque::new(),
             n_spoken: 0,
             position: None,
             drift: 0.0,
-        })
+        };
+        encoder.configure(settings)?;
+        Some(encoder)
     }
 
-    /// Changes frame length and bit rate, from the next packet on.
+    /// Changes the rate, from the next packet on.
     pub fn set_rate(&mut self, rate: Rate) {
-        let bits_per_s = Bitrate::Value(rate.parameters().opus_bits_per_s);
-        if self.opus.set_bitrate(bits_per_s).is_ok() {
-            self.frame = frame_samples(rate);
+        self.rate = rate;
+        self.set(EncoderSettings::new(rate, self.loss));
+    }
+
+    /// Changes the settings in detail, until the rate or the expected loss changes.
+    pub fn set(&mut self, settings: EncoderSettings) {
+        if settings != self.settings {
+            // What libopus refuses stays as it was; every value here is within its limits.
+            let _ = self.configure(settings);
         }
+    }
+
+    fn configure(&mut self, settings: EncoderSettings) -> Option<()> {
+        self.opus.set_bitrate(Bitrate::Value(settings.bits_per_s)).ok()?;
+        let bandwidth = if settings.is_wideband { Bandwidth::Wide } else { Bandwidth::Auto };
+        self.opus.set_bandwidth(bandwidth).ok()?;
+        let correction =
+            if settings.in_band_correction { InbandFec::Mode1 } else { InbandFec::Off };
+        self.opus.set_inband_fec(correction).ok()?;
+        let percent = if settings.in_band_correction {
+            (self.loss.clamp(0.0, 1.0) * 100.0).round().max(5.0) as u8
+        } else {
+            0
+        };
+        self.opus.set_packet_loss(percent).ok()?;
+        match (&mut self.history, settings.history) {
+            (Some(encoder), Some(history)) => encoder.set(history),
+            (encoder, history) => *encoder = history.and_then(HistoryEncoder::new),
+        }
+        self.frame = settings.samples();
+        self.settings = settings;
+        Some(())
     }
 
     /// Sets the fraction of packets that the network is expected to lose, in 0..=1. More
     /// redundancy is sent when more is lost.
     pub fn set_expected_loss(&mut self, fraction: f32) {
-        let percent = (fraction.clamp(0.0, 1.0) * 100.0).round() as u8;
-        let _ = self.opus.set_packet_loss(percent);
+        self.loss = fraction;
+        self.set(EncoderSettings::new(self.rate, fraction));
     }
 
     /// Appends audio samples and returns the packets that are full. While `muted`, time passes
@@ -77,7 +164,7 @@ impl VoiceEncoder {
             self.n_spoken = self.pending.len();
         }
         while self.pending.len() >= self.frame {
-            packets.extend(self.encode_frame());
+            packets.extend(self.encode_packet());
         }
         packets
     }
@@ -93,7 +180,7 @@ impl VoiceEncoder {
         if difference.abs() > MAX_SMOOTH_DRIFT {
             self.pending.resize(self.pending.len().next_multiple_of(self.frame), 0.0);
             while !self.pending.is_empty() {
-                packets.extend(self.encode_frame());
+                packets.extend(self.encode_packet());
             }
             self.position = Some(captured);
             self.drift = 0.0;
@@ -106,28 +193,49 @@ impl VoiceEncoder {
         }
     }
 
-    /// Encodes the first frame of the pending samples; `None` in silence.
-    fn encode_frame(&mut self) -> Option<EncodedVoice> {
-        let frame: Vec<f32> = self.pending.drain(..self.frame).collect();
-        let position = self.position?;
+    /// Encodes the first packet of the pending samples: usually one `EncodedVoice`, none in
+    /// silence.
+    fn encode_packet(&mut self) -> Vec<EncodedVoice> {
+        let samples: Vec<f32> = self.pending.drain(..self.frame).collect();
+        let Some(position) = self.position else { return Vec::new() };
         self.position = Some(position + self.frame as u64);
         let is_spoken = self.n_spoken > 0;
         self.n_spoken = self.n_spoken.saturating_sub(self.frame);
         if !is_spoken {
-            return None;
+            return Vec::new();
         }
-        let mut out = [0; MAX_PACKET];
+        // libopus falls back to narrow-band when it is asked for more than 60 ms at a low rate.
+        let n_parts = self.frame.div_ceil(MAX_OPUS_FRAME);
+        let length = self.frame / n_parts;
+        let history: Vec<_> = samples
+            .chunks_exact(length)
+            .map(|part| self.history.as_mut().and_then(|encoder| encoder.encode(part)))
+            .collect();
+        let history = history.first().and_then(Option::as_deref);
+        let parts: Vec<Vec<u8>> =
+            samples.chunks_exact(length).filter_map(|part| encode(&mut self.opus, part)).collect();
         // Discontinuous transmission: a packet of at most two bytes means silence.
-        let length = self.opus.encode_float_to_slice(&frame, &mut out).ok().filter(|n| *n > 2)?;
-        let opus = Bytes::copy_from_slice(&out[..length]);
-        Some(EncodedVoice { time: time_of(position), opus })
+        if parts.iter().all(|part| part.len() <= 2) {
+            return Vec::new();
+        }
+        let parts: Vec<OpusPacket<'_>> =
+            parts.iter().filter_map(|part| OpusPacket::parse(part)).collect();
+        let joined = parts.iter().cloned().map(Some).reduce(|a, b| a?.join(b?)).flatten();
+        let packets = joined.map_or(parts, |joined| vec![joined]);
+        let voice = |(i, packet): (usize, OpusPacket<'_>)| {
+            let history = history.filter(|_| i == 0);
+            let opus = Bytes::from(packet.bytes(history).or_else(|| packet.bytes(None))?);
+            Some(EncodedVoice { time: time_of(position + (i * length) as u64), opus })
+        };
+        packets.into_iter().enumerate().filter_map(voice).collect()
     }
 }
 
-/// Returns the audio samples per packet at a rate.
-fn frame_samples(rate: Rate) -> usize {
-    let milliseconds = rate.parameters().opus_frame.as_millis() as usize;
-    milliseconds * (Sound::RATE as usize / 1000)
+/// Encodes one Opus packet; `None` if libopus cannot.
+fn encode(opus: &mut Encoder, samples: &[f32]) -> Option<Vec<u8>> {
+    let mut out = [0; MAX_PACKET];
+    let length = opus.encode_float_to_slice(samples, &mut out).ok()?;
+    Some(out[..length].to_vec())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use sonora_agc2::vad_wrapper::VoiceActivityDetectorWrapper;
 use types::Sound;
 
-use crate::receiver::BLOCK;
+use crate::played::BLOCK;
 
 /// Level of silence, the lowest that is reported.
 const SILENCE_DBFS: f32 = -100.0;

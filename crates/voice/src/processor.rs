@@ -9,7 +9,7 @@ use sonora::config::{
 use sonora::{AudioProcessing, Config, StreamConfig};
 use types::Sound;
 
-use crate::receiver::BLOCK;
+use crate::played::BLOCK;
 
 /// What is done with the sound of a microphone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -1,85 +1,43 @@
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use types::MediaTime;
-
-use crate::decoder::VoiceDecoder;
-use crate::delay::DelayEstimator;
+use crate::arrivals::{Arrival, Arrivals};
+use crate::decoder::{DecoderEffort, VoiceDecoder};
+use crate::noise::ComfortNoise;
+use crate::opus_packet::OpusPacket;
 use crate::packet::{VoicePacket, time_of};
+use crate::played::{BLOCK, PlayedVoice, SoundKind, VoiceStats};
+use crate::sequence::Sequence;
+use crate::sound_queue::SoundQueue;
+use crate::stretch;
 
-/// Audio samples in a block of played sound, 10 ms at 48 kHz.
-pub const BLOCK: usize = 480;
-/// Packets that wait to be decoded. A sender cannot make the receiver hold more.
-const MAX_PACKETS: usize = 200;
-/// Packets of another timeline, in a row, after which that timeline is followed.
-const RESTART_PACKETS: usize = 3;
-/// Difference from the usual time in the network that makes a timestamp wild, in samples (2 s).
-const MAX_TRANSIT_CHANGE: i64 = 96_000;
-/// Gap between two packets that is no gap: the sender corrected its clock, in samples (10 ms).
+/// Largest gap or overlap of two packets that is none: the sender corrected its clock. In samples
+/// at 48 kHz (10 ms), as all lengths here.
 const MAX_CORRECTION: i64 = 480;
-/// Longest gap that is recovered from a later packet, in samples (1 s).
+/// Longest gap that is recovered from a later packet (1 s).
 const MAX_RECOVERY: i64 = 48_000;
-/// How long lost sound is concealed before only comfort noise is left, in samples (100 ms).
+/// How long lost speech is concealed before only comfort noise is left (100 ms).
 const MAX_CONCEALMENT: i64 = 4800;
-
-/// How a block of played sound came to be.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum SoundKind {
-    /// Decoded from its packet.
-    Decoded,
-    /// Its packet was lost; recovered from what a later one repeated.
-    Recovered,
-    /// Invented to continue the sound before it.
-    Concealed,
-    /// Background noise, while the peer is silent or after a longer loss.
-    ComfortNoise,
-    /// Nothing has been heard yet.
-    #[default]
-    Silence,
-}
-
-/// 10 ms of sound to be played.
-#[derive(Clone, Debug)]
-pub struct PlayedVoice {
-    /// Mono at 48 kHz, in -1..=1.
-    pub samples: [f32; BLOCK],
-    /// The sender's capture time of the first sample, unwrapped near the newest packet; `None`
-    /// before any sound.
-    pub time: Option<MediaTime>,
-    /// How the first sample came to be.
-    pub kind: SoundKind,
-}
-
-/// Counts since the receiver was created, and its delay now.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct VoiceStats {
-    /// Packets received, with empty and damaged ones, without duplicates.
-    pub received: u64,
-    /// Packets of the sequence that had not arrived when they were due.
-    pub lost: u64,
-    /// Packets that arrived after they were due.
-    pub late: u64,
-    /// Packets that arrived twice or were replayed.
-    pub duplicate: u64,
-    /// Packets that are not Opus or whose timestamp belongs nowhere.
-    pub damaged: u64,
-    /// Blocks played, by [`SoundKind`].
-    pub decoded_blocks: u64,
-    /// Blocks recovered from later packets.
-    pub recovered_blocks: u64,
-    /// Blocks invented.
-    pub concealed_blocks: u64,
-    /// Blocks of comfort noise.
-    pub noise_blocks: u64,
-    /// How much later sound is played than the fastest packet of late could have been.
-    pub delay: Duration,
-    /// The delay that the receiver aims at.
-    pub target_delay: Duration,
-}
+/// Most of a late packet that is played anyway, after what was invented in its place (120 ms).
+const MAX_LATENESS: i64 = 5760;
+/// Difference between delay and target from which sound is stretched (10 ms).
+const STRETCH_FROM: i64 = 480;
+/// Difference from which it is stretched at the cost of artefacts (60 ms).
+const URGENT: i64 = 2880;
+/// Difference from which sound is left out: the machine slept (0.5 s).
+const SKIP_FROM: i64 = 24_000;
+/// Similarity of two pitch periods from which one may replace both.
+const SIMILARITY: f32 = 0.85;
+/// The same, if it is urgent.
+const URGENT_SIMILARITY: f32 = 0.5;
+/// Weight of one block in the smoothed delay: about 0.2 s.
+const DELAY_WEIGHT: f64 = 0.05;
 
 /// Jitter buffer and decoder of the peer's voice: takes RTP packets as they arrive, gives sound
-/// in blocks of 10 ms.
+/// in blocks of 10 ms as it is due.
+///
+/// Sound is delayed as much as packets arrive unevenly; pitch periods are removed or repeated to
+/// reach that delay. What is lost is recovered from what later packets repeat, else concealed
+/// for 100 ms; then, as in pauses of speech, comfort noise is heard.
 ///
 /// # Examples
 /// ```
@@ -100,124 +58,55 @@ pub struct VoiceStats {
 /// ```
 pub struct VoiceReceiver {
     decoder: VoiceDecoder,
-    delay: DelayEstimator,
-    /// When the first packet arrived: zero of the local clock in samples.
+    arrivals: Arrivals,
+    sequence: Sequence,
+    noise: ComfortNoise,
+    queue: SoundQueue,
+    /// When the first packet arrived or block was pulled: zero of the local clock.
     start: Option<Instant>,
-    /// By unwrapped timestamp.
-    waiting: BTreeMap<i64, Waiting>,
-    /// Newest unwrapped timestamp.
-    newest: i64,
-    /// Sequence number up to which packets were played or given up.
-    played: Option<u16>,
-    /// Packets since then that carried no sound.
-    n_empty: u16,
-    /// Latest packets of a timeline that is not ours: arrival minus timestamp.
-    strangers: Vec<i64>,
-    /// Decoded sound that has not been played.
-    sound: VecDeque<f32>,
-    /// How the samples in `sound` came to be: counts and kinds, in order.
-    kinds: VecDeque<(usize, SoundKind)>,
-    /// Media time at the end of `sound`, in samples; `None` before the first sound is due.
+    /// Media time at the end of `queue`; `None` before the first sound is due.
     position: Option<i64>,
+    /// Local clock minus media time of what is played, smoothed; `None` in pauses.
+    delay: Option<f64>,
     /// Samples invented since the last real sound.
     invented: i64,
+    /// Whether the last sound at the end of `queue` is comfort noise.
+    is_noise: bool,
+    /// Whether somebody spoke in the last decoded packet.
+    is_speech: bool,
+    /// Samples to be played before sound is stretched again.
+    unstretched: usize,
     stats: VoiceStats,
-}
-
-struct Waiting {
-    sequence: u16,
-    samples: i64,
-    opus: Bytes,
 }
 
 impl VoiceReceiver {
     /// Creates a receiver; `None` if libopus cannot be set up.
     pub fn new() -> Option<Self> {
         Some(Self {
-            decoder: VoiceDecoder::new()?,
-            delay: DelayEstimator::default(),
+            decoder: VoiceDecoder::new(DecoderEffort::default())?,
+            arrivals: Arrivals::default(),
+            sequence: Sequence::default(),
+            noise: ComfortNoise::default(),
+            queue: SoundQueue::default(),
             start: None,
-            waiting: BTreeMap::new(),
-            newest: 0,
-            played: None,
-            n_empty: 0,
-            strangers: Vec::new(),
-            sound: VecDeque::new(),
-            kinds: VecDeque::new(),
             position: None,
+            delay: None,
             invented: 0,
+            is_noise: false,
+            is_speech: true,
+            unstretched: 0,
             stats: VoiceStats::default(),
         })
     }
 
-    /// Takes a packet that arrived at `now`.
-    pub fn insert(&mut self, now: Instant, packet: VoicePacket) {
-        let arrival = self.local(now);
-        self.stats.received += 1;
-        if packet.opus.is_empty() {
-            self.n_empty = self.n_empty.saturating_add(1);
-            return;
-        }
-        let Some(samples) = self.decoder.samples(&packet.opus) else {
-            self.stats.damaged += 1;
-            return;
-        };
-        let Some(timestamp) = self.place(arrival, packet.timestamp) else {
-            self.stats.damaged += 1;
-            return;
-        };
-        self.delay.insert(arrival - timestamp);
-        self.newest = self.newest.max(timestamp);
-        if self.waiting.contains_key(&timestamp) {
-            self.stats.duplicate += 1;
-            self.stats.received -= 1;
-        } else if self.position.is_some_and(|position| timestamp + samples as i64 <= position) {
-            self.stats.late += 1;
-        } else {
-            if self.waiting.len() == MAX_PACKETS {
-                self.waiting.pop_first();
-            }
-            let VoicePacket { sequence, opus, .. } = packet;
-            self.waiting.insert(timestamp, Waiting { sequence, samples: samples as i64, opus });
-        }
+    /// Sets how much work the decoder does for a better sound.
+    pub fn set_effort(&mut self, effort: DecoderEffort) {
+        self.decoder.set_effort(effort);
     }
 
-    /// Returns the next 10 ms of sound.
-    pub fn pull(&mut self, now: Instant) -> PlayedVoice {
-        let now = self.local(now);
-        let due = now - self.delay.playout();
-        if self.position.is_none() {
-            let first = self.waiting.first_key_value().map(|(timestamp, _)| *timestamp);
-            if first.is_none_or(|timestamp| timestamp > due) {
-                return PlayedVoice { samples: [0.0; BLOCK], time: None, kind: SoundKind::Silence };
-            }
-            self.position = first;
-        }
-        let mut position = self.position.unwrap_or(due);
-        while self.sound.len() < BLOCK {
-            self.produce(&mut position);
-        }
-        let time = position - self.sound.len() as i64;
-        self.position = Some(position);
-        let kind = self.take_kind();
-        let mut samples = [0.0; BLOCK];
-        for (sample, decoded) in samples.iter_mut().zip(self.sound.drain(..BLOCK)) {
-            *sample = decoded.clamp(-1.0, 1.0);
-        }
-        match kind {
-            SoundKind::Decoded => self.stats.decoded_blocks += 1,
-            SoundKind::Recovered => self.stats.recovered_blocks += 1,
-            SoundKind::Concealed => self.stats.concealed_blocks += 1,
-            SoundKind::ComfortNoise | SoundKind::Silence => self.stats.noise_blocks += 1,
-        }
-        self.stats.delay = duration_of(now - time - self.delay.fastest());
-        self.stats.target_delay = duration_of(self.delay.playout() - self.delay.fastest());
-        PlayedVoice { samples, time: Some(time_of(time.max(0) as u64)), kind }
-    }
-
-    /// Sets the least delay above the fastest packet of late, for lip sync.
+    /// Sets the least delay above the fastest packet of late, for lip sync; at most 1 s.
     pub fn set_min_delay(&mut self, delay: Duration) {
-        self.delay.set_min(samples_in(delay));
+        self.arrivals.delay_mut().set_min(samples_in(delay));
     }
 
     /// Returns counts and delays.
@@ -225,116 +114,213 @@ impl VoiceReceiver {
         self.stats
     }
 
-    /// Appends sound at `position`, and moves it to the end of that sound.
-    fn produce(&mut self, position: &mut i64) {
-        let Some((&timestamp, packet)) = self.waiting.first_key_value() else {
-            let (n, kind) = if self.invented < MAX_CONCEALMENT {
-                (self.decoder.conceal(BLOCK), SoundKind::Concealed)
-            } else {
-                (vec![0.0; BLOCK], SoundKind::ComfortNoise)
-            };
-            self.invented += BLOCK as i64;
-            *position += BLOCK as i64;
-            self.append(&n, kind);
+    /// Takes a packet that arrived at `now`.
+    pub fn insert(&mut self, now: Instant, packet: VoicePacket) {
+        let arrival = self.local(now);
+        self.stats.received += 1;
+        if packet.opus.is_empty() {
+            self.sequence.note_silent(packet.sequence);
+            self.arrivals.note_silent(packet.sequence);
             return;
+        }
+        // Sound that was invented may still be replaced by what was meant to be there.
+        let played = self.position.map(|position| position - self.replaceable());
+        match self.arrivals.insert(arrival, packet, played) {
+            Arrival::Waits => {}
+            Arrival::Repeated => {
+                self.stats.received -= 1;
+                self.stats.repeated += 1;
+            }
+            Arrival::Late => self.stats.late += 1,
+            Arrival::Damaged => self.stats.damaged += 1,
+            Arrival::Restart => {
+                self.sequence = Sequence::default();
+                self.decoder.reset();
+                self.position = None;
+                self.delay = None;
+            }
+        }
+    }
+
+    /// Returns the next 10 ms of sound.
+    pub fn pull(&mut self, now: Instant) -> PlayedVoice {
+        let now = self.local(now);
+        let due = now - self.arrivals.delay().playout();
+        if self.position.is_none() {
+            let first = self.arrivals.first().map(|(timestamp, _)| timestamp);
+            if first.is_none_or(|timestamp| timestamp > due) && self.queue.len() == 0 {
+                return PlayedVoice { samples: [0.0; BLOCK], time: None, kind: SoundKind::Silence };
+            }
+            self.position = first;
+            self.invented = 0;
+        }
+        let mut position = self.position.unwrap_or(due);
+        self.control_delay(now, due, &mut position);
+        while self.queue.len() < BLOCK {
+            self.produce(due, &mut position);
+        }
+        self.position = Some(position);
+        let time = position - self.queue.len() as i64;
+        self.stats.delay = duration_of(now - time - self.arrivals.delay().fastest());
+        self.stats.target_delay = duration_of(now - due - self.arrivals.delay().fastest());
+        let (samples, kind) = self.queue.take_block();
+        self.unstretched = self.unstretched.saturating_sub(BLOCK);
+        self.stats.count_block(kind);
+        PlayedVoice { samples, time: Some(time_of(time.max(0) as u64)), kind }
+    }
+
+    /// Brings the delay nearer to its target: stretches sound, or leaves out what is far too old.
+    fn control_delay(&mut self, now: i64, due: i64, position: &mut i64) {
+        if self.is_noise {
+            // Pauses take the time they need.
+            self.delay = None;
+            return;
+        }
+        let delay = now - (*position - self.queue.len() as i64);
+        let smoothed = self.delay.get_or_insert(delay as f64);
+        *smoothed += DELAY_WEIGHT * (delay as f64 - *smoothed);
+        let excess = *smoothed as i64 - (now - due);
+        if delay - (now - due) > SKIP_FROM {
+            self.queue.clear();
+            self.arrivals.skip_to(due);
+            *position = due;
+            self.delay = None;
+            return;
+        }
+        if excess.abs() <= STRETCH_FROM || self.unstretched > 0 {
+            return;
+        }
+        while self.queue.len() < stretch::WINDOW && self.next_is_there(*position) {
+            self.produce(due, position);
+        }
+        let similarity = if excess.abs() > URGENT { URGENT_SIMILARITY } else { SIMILARITY };
+        let n = if excess > 0 {
+            let n = self.queue.stretch(|sound| stretch::shorten(sound, similarity));
+            self.stats.removed_samples += n as u64;
+            -(n as i64)
+        } else {
+            let n = self.queue.stretch(|sound| stretch::lengthen(sound, similarity));
+            self.stats.added_samples += n as u64;
+            n as i64
+        };
+        if let Some(smoothed) = &mut self.delay {
+            *smoothed += n as f64;
+        }
+        if n != 0 {
+            self.unstretched = stretch::WINDOW;
+        }
+    }
+
+    /// Returns whether the packet that continues the sound has arrived.
+    fn next_is_there(&self, position: i64) -> bool {
+        self.arrivals.first().is_some_and(|(timestamp, _)| timestamp <= position + MAX_CORRECTION)
+    }
+
+    /// Returns how much of the sound before the end of the queue was invented because nothing
+    /// had arrived, as far as late packets may replace it.
+    fn replaceable(&self) -> i64 {
+        self.invented.min(MAX_LATENESS)
+    }
+
+    /// Appends sound at `position`, and moves it to the end of that sound. `due` is the media
+    /// time that should be played now.
+    fn produce(&mut self, due: i64, position: &mut i64) {
+        let Some((timestamp, packet)) = self.arrivals.first() else {
+            return self.produce_without_packet(due, position);
         };
         let gap = timestamp - *position;
-        if gap > MAX_CORRECTION {
-            let n_missing = self.played.map_or(0, |played| {
-                packet.sequence.wrapping_sub(played).wrapping_sub(1).wrapping_sub(self.n_empty)
-            });
-            let is_loss = (1..u16::MAX / 2).contains(&n_missing);
-            if is_loss && gap <= MAX_RECOVERY {
-                let opus = packet.opus.clone();
-                let recovered = self.decoder.recover(&opus, gap as usize);
-                self.append(&recovered, SoundKind::Recovered);
-                *position = timestamp;
-                self.invented = 0;
-            } else {
-                let n = gap.min(BLOCK as i64);
-                self.append(&vec![0.0; n as usize], SoundKind::ComfortNoise);
-                *position += n;
-            }
-            return;
+        let is_due = timestamp <= due + BLOCK as i64;
+        let is_loss = self.sequence.missing_before(packet.sequence) > 0;
+        let is_pause = self.is_noise && !self.is_speech;
+        if gap > MAX_CORRECTION && is_loss && gap <= MAX_RECOVERY && !is_pause {
+            let packet = packet.opus.clone();
+            return self.recover(&packet, gap, position);
         }
-        let Some((timestamp, packet)) = self.waiting.pop_first() else { return };
-        let n_missing = self.played.map_or(0, |played| {
-            packet.sequence.wrapping_sub(played).wrapping_sub(1).wrapping_sub(self.n_empty)
-        });
-        if n_missing < u16::MAX / 2 {
-            self.stats.lost += u64::from(n_missing);
+        if (gap > MAX_CORRECTION || self.is_noise) && !is_due {
+            return self.produce_without_packet(due.min(timestamp - BLOCK as i64), position);
         }
-        self.played = Some(packet.sequence);
-        self.n_empty = 0;
-        let Some(decoded) = self.decoder.decode(&packet.opus) else {
+        self.decode_first(position);
+    }
+
+    /// Fills the `gap` before a packet from what that packet repeats.
+    fn recover(&mut self, next: &[u8], gap: i64, position: &mut i64) {
+        let (mut sound, is_known) = self.decoder.recover(next, gap as usize);
+        if self.is_noise {
+            fade_in(&mut sound, &self.noise.next_block());
+        }
+        let kind = if is_known { SoundKind::Recovered } else { SoundKind::Concealed };
+        self.queue.append(&sound, kind);
+        *position += gap;
+        self.invented = 0;
+        self.is_noise = false;
+    }
+
+    /// Decodes the first packet that waits.
+    fn decode_first(&mut self, position: &mut i64) {
+        let Some((timestamp, packet)) = self.arrivals.take_first() else { return };
+        let n_missing = self.sequence.missing_before(packet.sequence);
+        let Some(mut sound) = self.decoder.decode(&packet.opus) else {
             self.stats.damaged += 1;
             return;
         };
-        let overlap = (*position - timestamp - MAX_CORRECTION).clamp(0, decoded.len() as i64);
-        self.append(&decoded[overlap as usize..], SoundKind::Decoded);
-        *position = (timestamp + packet.samples).max(*position - MAX_CORRECTION);
+        self.stats.lost += u64::from(n_missing);
+        self.sequence.take(packet.sequence);
+        self.is_speech = OpusPacket::parse(&packet.opus).is_none_or(|packet| packet.is_speech());
+        if !self.is_speech {
+            self.noise.learn(&sound);
+        }
+        // What is behind `position` was invented, is played all the same and delays the rest;
+        // or it was decoded from another packet and is left out.
+        let overlap = *position - timestamp;
+        let stale = if overlap > MAX_CORRECTION { overlap - self.replaceable() } else { 0 };
+        let stale = stale.clamp(0, sound.len() as i64) as usize;
+        sound.drain(..stale);
+        if self.is_noise {
+            fade_in(&mut sound, &self.noise.next_block());
+        }
+        self.queue.append(&sound, SoundKind::Decoded);
+        *position = timestamp + packet.samples as i64;
         self.invented = 0;
+        self.is_noise = false;
     }
 
-    fn append(&mut self, samples: &[f32], kind: SoundKind) {
-        self.sound.extend(samples);
-        match self.kinds.back_mut() {
-            Some((n, last)) if *last == kind => *n += samples.len(),
-            _ => self.kinds.push_back((samples.len(), kind)),
+    /// Conceals the next 10 ms, or fills them with comfort noise in a pause.
+    fn produce_without_packet(&mut self, due: i64, position: &mut i64) {
+        if self.is_speech && self.invented < MAX_CONCEALMENT && !self.is_noise {
+            let sound = self.decoder.conceal(BLOCK);
+            self.queue.append(&sound, SoundKind::Concealed);
+            self.invented += BLOCK as i64;
+            *position += BLOCK as i64;
+            return;
         }
-    }
-
-    /// Removes one block from `kinds` and returns the kind of its first sample.
-    fn take_kind(&mut self) -> SoundKind {
-        let mut first = None;
-        let mut left = BLOCK;
-        while left > 0
-            && let Some((n, kind)) = self.kinds.front_mut()
-        {
-            if *n > 0 {
-                first.get_or_insert(*kind);
-            }
-            let taken = left.min(*n);
-            *n -= taken;
-            left -= taken;
-            if *n == 0 {
-                self.kinds.pop_front();
-            }
+        let mut noise = self.noise.next_block();
+        if !self.is_noise {
+            let mut fading = self.decoder.conceal(BLOCK);
+            fading.reverse();
+            noise.reverse();
+            fade_in(&mut fading, &noise);
+            fading.reverse();
+            noise.copy_from_slice(&fading);
+            self.is_noise = true;
         }
-        first.unwrap_or_default()
-    }
-
-    /// Unwraps a timestamp; `None` if it is on another timeline than the packets so far. A few
-    /// packets in a row on one other timeline make it ours.
-    fn place(&mut self, arrival: i64, timestamp: u32) -> Option<i64> {
-        let unwrapped =
-            self.newest + i64::from(timestamp.wrapping_sub(self.newest as u32).cast_signed());
-        let transit = arrival - unwrapped;
-        if self.delay.is_empty() || (transit - self.delay.fastest()).abs() <= MAX_TRANSIT_CHANGE {
-            self.strangers.clear();
-            return Some(unwrapped);
-        }
-        if self.strangers.first().is_some_and(|first| (first - transit).abs() > MAX_TRANSIT_CHANGE)
-        {
-            self.strangers.clear();
-        }
-        self.strangers.push(transit);
-        if self.strangers.len() < RESTART_PACKETS {
-            return None;
-        }
-        self.strangers.clear();
-        self.waiting.clear();
-        self.delay.clear();
-        self.position = None;
-        self.played = None;
-        self.newest = unwrapped;
-        Some(unwrapped)
+        self.queue.append(&noise, SoundKind::ComfortNoise);
+        self.invented += BLOCK as i64;
+        *position = (*position).max(due + BLOCK as i64);
     }
 
     /// Converts a moment of the local clock to samples since the first one.
     fn local(&mut self, now: Instant) -> i64 {
         let start = *self.start.get_or_insert(now);
         samples_in(now.saturating_duration_since(start))
+    }
+}
+
+/// Fades `sound` in while `before` fades out.
+fn fade_in(sound: &mut [f32], before: &[f32]) {
+    let n = sound.len().min(before.len());
+    for (i, (sample, before)) in sound.iter_mut().zip(before).enumerate() {
+        let weight = (i as f32 + 0.5) / n as f32;
+        *sample = weight * *sample + (1.0 - weight) * before;
     }
 }
 
@@ -347,124 +333,4 @@ fn duration_of(samples: i64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use types::Rate;
-
-    use super::*;
-    use crate::VoiceEncoder;
-    use crate::speech::{power, speech};
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// Packets of `seconds` of speech, each with the time at which it can be sent.
-    fn packets(rate: Rate, seconds: usize) -> Vec<(Duration, VoicePacket)> {
-        let mut encoder = VoiceEncoder::new(rate).unwrap();
-        let voices =
-            speech(seconds).iter().flat_map(|s| encoder.encode(s, false)).collect::<Vec<_>>();
-        let frame = rate.parameters().opus_frame;
-        (0..)
-            .zip(voices)
-            .map(|(sequence, voice)| {
-                let sent = Duration::from_micros(voice.time.as_micros()) + frame;
-                let timestamp = voice.timestamp();
-                (sent, VoicePacket { sequence, timestamp, opus: voice.opus })
-            })
-            .collect()
-    }
-
-    /// Plays packets that arrive at given times, for `seconds`.
-    fn play(
-        receiver: &mut VoiceReceiver,
-        mut arrivals: Vec<(Duration, VoicePacket)>,
-        seconds: usize,
-    ) -> Vec<PlayedVoice> {
-        let start = Instant::now();
-        arrivals.sort_by_key(|(arrival, _)| *arrival);
-        let mut arrivals = arrivals.into_iter().peekable();
-        (0..100 * seconds as u32)
-            .map(|block| {
-                let now = block * Duration::from_millis(10);
-                while let Some((_, packet)) = arrivals.next_if(|(arrival, _)| *arrival <= now) {
-                    receiver.insert(start + now, packet);
-                }
-                receiver.pull(start + now)
-            })
-            .collect()
-    }
-
-    fn count(played: &[PlayedVoice], kind: SoundKind) -> usize {
-        played.iter().filter(|block| block.kind == kind).count()
-    }
-
-    #[test]
-    fn speech_on_a_good_line_is_played_whole_at_every_rate() {
-        for rate in Rate::ALL {
-            let mut receiver = VoiceReceiver::new().unwrap();
-            let played = play(&mut receiver, packets(rate, 3), 3);
-            assert_eq!(count(&played, SoundKind::Concealed), 0, "{rate}");
-            let heard: Vec<f32> = played.iter().flat_map(|block| block.samples).collect();
-            let spoken: Vec<f32> = speech(3).into_iter().flat_map(|s| s.samples).collect();
-            let ratio = power(&heard[48_000..]) / power(&spoken[48_000..]);
-            assert!((0.3..2.0).contains(&ratio), "{rate}: {ratio}");
-            assert!(
-                receiver.stats().delay < Duration::from_millis(60),
-                "{rate}: {:?}",
-                receiver.stats()
-            );
-        }
-    }
-
-    #[test]
-    fn a_block_has_the_capture_time_of_its_first_sample() {
-        let mut receiver = VoiceReceiver::new().unwrap();
-        let played = play(&mut receiver, packets(Rate::Normal, 2), 2);
-        for pair in played.windows(2) {
-            if let (Some(first), Some(second)) = (pair[0].time, pair[1].time) {
-                let step = second.saturating_since(first).as_micros();
-                assert!((9_000..=11_000).contains(&step), "{step}");
-            }
-        }
-        assert!(played[50].time.is_some());
-    }
-
-    #[test]
-    fn repeated_and_reordered_packets_change_nothing() {
-        let mut arrivals = packets(Rate::High, 2);
-        let mut again = arrivals.clone();
-        again.iter_mut().for_each(|(arrival, _)| *arrival += Duration::from_millis(5));
-        arrivals.extend(again);
-        for pair in arrivals.chunks_exact_mut(2).skip(2) {
-            pair[0].0 = pair[1].0;
-        }
-        let mut receiver = VoiceReceiver::new().unwrap();
-        let played = play(&mut receiver, arrivals, 2);
-        assert_eq!(count(&played, SoundKind::Concealed), 0);
-        assert_eq!(receiver.stats().lost, 0);
-    }
-
-    #[test]
-    fn a_sender_that_restarts_is_heard_again_within_a_second() {
-        let mut arrivals = packets(Rate::Low, 2);
-        let restarted = packets(Rate::Low, 2);
-        arrivals.extend(restarted.into_iter().map(|(sent, mut packet)| {
-            packet.timestamp = packet.timestamp.wrapping_add(3_000_000_000);
-            packet.sequence = packet.sequence.wrapping_add(40_000);
-            (sent + 2 * SECOND, packet)
-        }));
-        let mut receiver = VoiceReceiver::new().unwrap();
-        let played = play(&mut receiver, arrivals, 4);
-        assert!(count(&played[300..], SoundKind::Decoded) > 90);
-    }
-
-    #[test]
-    fn damaged_packets_are_counted_and_skipped() {
-        let mut receiver = VoiceReceiver::new().unwrap();
-        let now = Instant::now();
-        for (sequence, opus) in [&[0xff_u8; 3][..], &[0; 1300], &[3]].into_iter().enumerate() {
-            let opus = Bytes::copy_from_slice(opus);
-            receiver.insert(now, VoicePacket { sequence: sequence as u16, timestamp: 0, opus });
-        }
-        assert_eq!(receiver.stats().damaged, 3);
-        assert_eq!(receiver.pull(now + SECOND).kind, SoundKind::Silence);
-    }
-}
+mod tests;

@@ -1,0 +1,73 @@
+use opusic_c::{Application, Bandwidth, Bitrate, Channels, Encoder, InbandFec, SampleRate};
+
+use crate::opus_packet::OpusPacket;
+use crate::packet::MAX_PACKET;
+
+/// Describes the sound before each packet in a few bytes: deep redundancy (DRED), from which a
+/// receiver synthesizes what was lost.
+///
+/// libopus adds DRED to its own packets only above 12 kbit/s and chooses the amount by rules of
+/// its own. So a second encoder, whose speech is thrown away, makes it for the packets of the
+/// first. It costs little: the speech is encoded at the lowest complexity.
+pub(crate) struct HistoryEncoder {
+    opus: Encoder,
+}
+
+/// How much of the past each packet describes, and how finely.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct History {
+    /// Duration in steps of 10 ms, at most 104.
+    pub tens_of_ms: u8,
+    /// How finely the newest part is described; older parts are coarser.
+    pub quality: HistoryQuality,
+}
+
+/// Precision of the newest part of a [`History`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HistoryQuality {
+    /// Quantizer 15 of 0..=15: about 0.2 kbit/s.
+    Coarse,
+    /// Quantizer 12.
+    Medium,
+    /// Quantizer 9.
+    Fine,
+    /// Quantizer 6: about 1 kbit/s.
+    Finest,
+}
+
+impl HistoryEncoder {
+    /// Creates an encoder; `None` if libopus cannot be set up.
+    pub(crate) fn new(history: History) -> Option<Self> {
+        let mut opus = Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).ok()?;
+        opus.set_inband_fec(InbandFec::Off).ok()?;
+        opus.set_bandwidth(Bandwidth::Wide).ok()?;
+        // Its rules give most to redundancy when everything is lost.
+        opus.set_packet_loss(100).ok()?;
+        opus.set_complexity(0).ok()?;
+        let mut encoder = Self { opus };
+        encoder.set(history);
+        Some(encoder)
+    }
+
+    /// Changes what the next packets describe.
+    pub(crate) fn set(&mut self, history: History) {
+        // The quantizer follows from the logarithm of what exceeds 12 kbit/s
+        // (`compute_dred_bitrate` in libopus).
+        let bits_per_s = 12_000
+            + match history.quality {
+                HistoryQuality::Coarse => 4095,
+                HistoryQuality::Medium => 8191,
+                HistoryQuality::Fine => 16_383,
+                HistoryQuality::Finest => 32_767,
+            };
+        let _ = self.opus.set_bitrate(Bitrate::Value(bits_per_s));
+        let _ = self.opus.set_dred_duration(history.tens_of_ms.min(104));
+    }
+
+    /// Returns the description of the sound before this frame; `None` in silence.
+    pub(crate) fn encode(&mut self, frame: &[f32]) -> Option<Vec<u8>> {
+        let mut out = [0; MAX_PACKET];
+        let length = self.opus.encode_float_to_slice(frame, &mut out).ok()?;
+        Some(OpusPacket::parse(&out[..length])?.history()?.to_vec())
+    }
+}
