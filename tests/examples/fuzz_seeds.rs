@@ -29,7 +29,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("model_offer", Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) }),
         ("model_request", Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 }),
         ("model_chunk", Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] }),
-        ("media", Control::Media { muted: true, camera_off: false, has_sound: true }),
+        (
+            "media",
+            Control::Media { muted: true, camera_off: false, has_sound: true, has_face: true },
+        ),
         ("chat", Control::Chat("bonjour, ça va ?".into())),
         ("bye", Control::Bye(Bye::HungUp)),
     ] {

@@ -6,7 +6,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use capture::SourceSpec;
+use call::SoundSource;
+use capture::{MicrophoneSpec, SourceSpec, SpeakerSpec};
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use face::Background;
@@ -70,6 +71,26 @@ pub(crate) fn source_parser() -> impl TypedValueParser<Value = SourceSpec> {
     OsStringValueParser::new().map(|text: OsString| match SourceSpec::from(&*text) {
         SourceSpec::Clip(path) => SourceSpec::Clip(in_home(path)),
         source => source,
+    })
+}
+
+/// Parses what is heard of us: `none`, `source`, or a microphone; see [`MicrophoneSpec`].
+pub(crate) fn microphone_parser() -> impl TypedValueParser<Value = SoundSource> {
+    OsStringValueParser::new().map(|text: OsString| match text.to_str() {
+        Some("none") => SoundSource::None,
+        Some("source") => SoundSource::Source,
+        _ => SoundSource::Microphone(match MicrophoneSpec::from(&*text) {
+            MicrophoneSpec::File(path) => MicrophoneSpec::File(in_home(path)),
+            microphone => microphone,
+        }),
+    })
+}
+
+/// Parses a speaker; see [`SpeakerSpec`].
+pub(crate) fn speaker_parser() -> impl TypedValueParser<Value = SpeakerSpec> {
+    OsStringValueParser::new().map(|text: OsString| match SpeakerSpec::from(&*text) {
+        SpeakerSpec::File(path) => SpeakerSpec::File(in_home(path)),
+        speaker => speaker,
     })
 }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use capture::SourceSpec;
+use call::{SoundSource, VoiceProcessing};
+use capture::{SourceSpec, SpeakerSpec};
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_lex::OsStrExt as _;
@@ -15,7 +16,8 @@ use face::Background;
 use types::{ParseRateError, Rate};
 
 use crate::arguments::{
-    Output, background_parser, output_parser, parse_background, path_parser, source_parser,
+    Output, background_parser, microphone_parser, output_parser, parse_background, path_parser,
+    source_parser, speaker_parser,
 };
 
 /// Face-to-face calls in the bandwidth of a phone call. Without a command, opens the window.
@@ -300,7 +302,7 @@ pub(crate) const DEFAULT_MAX_FPS: u32 = 60;
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
-    /// Your face file; without it your peer only hears you
+    /// Your face file; without it your peer hears you and sees your name
     #[arg(long, value_parser = path_parser())]
     pub(crate) face: Option<PathBuf>,
     /// What animates your face: camera, camera:NAME, actor, a clip, or a .fcs stream made by `encode`
@@ -343,6 +345,17 @@ pub(crate) struct Peer {
     /// guest waits to be let in
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) wait: Option<Duration>,
+    /// What your peer hears: default, the name of a microphone, a sound file, source (the sound of
+    /// --source), or none [default: source for a clip with --source, else default]
+    #[arg(long, value_name = "WHAT", value_parser = microphone_parser(), conflicts_with = "no_audio")]
+    pub(crate) microphone: Option<SoundSource>,
+    /// Where you hear your peer: default, the name of a speaker, a .wav file to write, or none
+    #[arg(long, value_name = "WHERE", value_parser = speaker_parser(), conflicts_with = "no_audio")]
+    pub(crate) speaker: Option<SpeakerSpec>,
+    /// What is done with the sound of the microphone: echo, noise, gain, separated by commas, or none
+    /// [default: all three for a device, none for a file]
+    #[arg(long, value_name = "WHAT", value_parser = parse_voice_processing, conflicts_with = "no_audio")]
+    pub(crate) voice_processing: Option<VoiceProcessing>,
     /// Neither send nor play sound
     #[arg(long)]
     pub(crate) no_audio: bool,
@@ -518,6 +531,8 @@ fn parse_scripted(text: &OsStr) -> Result<Scripted, String> {
         ("rate", rate) => UserAction::Call(call::Command::SetRate(parse_rate(rate)?)),
         ("mute", "") => UserAction::Call(call::Command::SetMuted(true)),
         ("unmute", "") => UserAction::Call(call::Command::SetMuted(false)),
+        ("talk", "") => UserAction::Call(call::Command::Talk(true)),
+        ("stop-talking", "") => UserAction::Call(call::Command::Talk(false)),
         ("camera-off", "") => UserAction::Call(call::Command::SetCameraOn(false)),
         ("camera-on", "") => UserAction::Call(call::Command::SetCameraOn(true)),
         ("show-face", "") => UserAction::Call(call::Command::ShowFace(true)),
@@ -525,12 +540,27 @@ fn parse_scripted(text: &OsStr) -> Result<Scripted, String> {
         ("hang-up", "") => UserAction::Call(call::Command::HangUp),
         _ => {
             return Err(
-                    "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, camera-off, camera-on, show-face, hide-face, hang-up"
+                    "actions are resolution:SIDE, background:WHAT, rate:RATE, mute, unmute, talk, stop-talking, camera-off, camera-on, show-face, hide-face, hang-up"
                         .into(),
                 );
         }
     };
     Ok(Scripted { at, action })
+}
+
+/// Parses `none`, or `echo`, `noise` and `gain` separated by commas.
+fn parse_voice_processing(text: &str) -> Result<VoiceProcessing, String> {
+    let mut processing = VoiceProcessing::OFF;
+    for word in text.split(',') {
+        match word {
+            "none" if text == "none" => {}
+            "echo" => processing.echo_cancellation = true,
+            "noise" => processing.noise_suppression = true,
+            "gain" => processing.gain_control = true,
+            _ => return Err("voice processing is none, or some of echo, noise, gain".to_owned()),
+        }
+    }
+    Ok(processing)
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -615,6 +645,17 @@ mod tests {
             "4s=mute:1",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn voice_processing_is_switched_part_by_part() {
+        assert_eq!(parse_voice_processing("none"), Ok(VoiceProcessing::OFF));
+        assert_eq!(parse_voice_processing("gain,echo,noise"), Ok(VoiceProcessing::ON));
+        let echo = VoiceProcessing { echo_cancellation: true, ..VoiceProcessing::OFF };
+        assert_eq!(parse_voice_processing("echo"), Ok(echo));
+        for text in ["", "none,echo", "echo,", "reverb"] {
+            assert!(parse_voice_processing(text).is_err(), "{text}");
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Recording,
     /// Statistics of a call.
     Statistics,
+    /// Sound of a call.
+    Sound,
     /// An archive of landmarks.
     Landmarks,
     /// A folder with a report.
@@ -138,7 +140,7 @@ impl Kind {
             Self::PublicFace => FaceFile::is_face(&start) && !has_private_part(path),
             Self::TrainingState => is_training_state(&start),
             Self::Stream => StreamDecoder::is_stream(&start),
-            Self::Clip | Self::Recording => capture::is_own_clip(path),
+            Self::Clip | Self::Recording | Self::Sound => capture::is_own_clip(path),
             Self::Statistics => start.starts_with(b"{\"call_s\":"),
             Self::Landmarks => ClipLandmarks::is_archive(&start),
             Self::Report | Self::Curves => false,
@@ -152,6 +154,7 @@ impl Kind {
             Self::PublicFace => "the public part of a face",
             Self::TrainingState => "training state of an enrollment",
             Self::Stream => "a stream of this program",
+            Self::Sound => "sound that this program recorded",
             Self::Clip | Self::Recording => "a clip that this program made",
             Self::Statistics => "statistics of a call",
             Self::Landmarks => "an archive of landmarks",

@@ -115,6 +115,24 @@ fn a_question_shows_who_asks_and_each_button_answers() {
 }
 
 #[test]
+fn a_peer_without_a_face_is_shown_by_its_name() {
+    for (name, shown) in [("ada", "ada"), ("", "Your peer")] {
+        let view = CallView {
+            status: "Connected".into(),
+            sound_only: Some(name.into()),
+            ..CallView::default()
+        };
+        let mut harness = Harness::builder().with_size([900.0, 700.0]).build_ui_state(
+            |ui, (view, all): &mut (CallView, Vec<UserAction>)| all.extend(show_call(ui, view).0),
+            (view, Vec::new()),
+        );
+        harness.run_steps(2);
+        harness.get_by_label(shown);
+        harness.get_by_label("sound only");
+    }
+}
+
+#[test]
 fn the_area_of_the_peer_picture_is_measured_in_physical_pixels() {
     let area_px = |pixels_per_point| {
         let mut harness = Harness::builder()

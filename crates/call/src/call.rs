@@ -8,19 +8,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use capture::{Source, SourceSpec};
+use capture::{Microphone, MicrophoneSpec, SoundError, Source, SourceSpec, Speaker, SpeakerSpec};
 use codec::{Encoder, Profile};
 use face::{FaceFile, FaceModel};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use track::PersonTracker;
 use transport::{Invite, InviteError, MeetingPoint, Role, Secret};
-use types::{Feature, SquareFrame};
+use types::{Feature, Sound, SquareFrame};
 
 use crate::addresses::published_addresses;
+use crate::call_clock::CallClock;
 use crate::certificate::generate_certificate;
 use crate::connection::LinkSettings;
-use crate::driver::{Driver, MAX_INPUTS};
+use crate::driver::{Driver, MAX_INPUTS, SoundSetup};
 use crate::event::{CallFailure, Command, End, Event, LinkError};
 use crate::face_encoder::FaceEncoder;
 use crate::face_sender::{FaceSender, FaceSource};
@@ -28,13 +29,12 @@ use crate::offline::{DecodeStreamError, StreamDecoder};
 use crate::random::random;
 use crate::rendezvous::{EmbeddedRendezvous, ServeError};
 use crate::session::{Exchange, Input, SessionConfig};
-use crate::settings::{IceServer, LocalMedia, Meeting, Settings};
+use crate::settings::{IceServer, LocalMedia, Meeting, Settings, SoundLevels, SoundSource};
 use crate::shared::{Shared, lock};
 use crate::signaling_client::SignalingClient;
 use crate::signaling_error::SignalingError;
-use crate::sound_threads::PlaybackThread;
+use crate::sound::{Listened, PlayedOn, Sounding};
 use crate::stats::Stats;
-use crate::voice_sender::VoiceControl;
 use crate::wire_meter::WireMeter;
 use thread::spawn;
 
@@ -60,6 +60,9 @@ pub enum StartError {
     /// The camera or clip cannot be opened.
     #[error(transparent)]
     Source(#[from] capture::OpenError),
+    /// The microphone or speaker cannot be used as it was named.
+    #[error(transparent)]
+    Sound(#[from] SoundError),
     /// The file is not a recorded stream, or belongs to another face.
     #[error("cannot send the stream {}: {reason}", path.display())]
     Recorded {
@@ -227,6 +230,11 @@ impl Call {
         *lock(&self.shared.media)
     }
 
+    /// Returns how loud both ends are now, for meters.
+    pub fn sound_levels(&self) -> SoundLevels {
+        lock(&self.shared.sound).levels
+    }
+
     /// Returns statistics as of the last full second, or of the end.
     pub fn stats(&self) -> Stats {
         lock(&self.shared.stats).clone()
@@ -241,6 +249,13 @@ impl Call {
     /// with the next call, belong to another, whose clock has another beginning.
     pub fn take_received(&self) -> (Vec<Feature>, bool) {
         lock(&self.shared.received).take()
+    }
+
+    /// Removes and returns what was heard and said since the last call, mixed, in blocks of 10 ms with
+    /// the peer's media time, oldest first. Sound is kept from the first call on, for at most a minute.
+    /// It is ready half a second after it was heard.
+    pub fn take_sound(&self) -> Vec<Sound> {
+        lock(&self.shared.mixer).take()
     }
 
     /// Waits for the end of a call that could not be set up, and returns why.
@@ -284,10 +299,11 @@ struct Setup {
     settings: Settings,
     face: Option<Bytes>,
     source: Option<FaceSource>,
+    speaker: PlayedOn,
 }
 
 impl Setup {
-    /// Opens the source and prepares tracker and encoder.
+    /// Opens the source and prepares tracker and encoder. Checks the names of microphone and speaker.
     fn new(settings: &Settings, role: Role, secret: Secret) -> Result<Self, StartError> {
         if settings.relay_only && !settings.ice_servers.iter().any(IceServer::is_relay) {
             return Err(StartError::RelayWithoutServer);
@@ -298,17 +314,20 @@ impl Setup {
         let face = face.map(|face| Bytes::from(face.public_bytes()));
         // The bytes suffice from here on.
         let settings = Settings { face: None, ..settings.clone() };
-        Ok(Self { role, secret, settings, face, source })
+        let speaker = check_sound(&settings)?;
+        Ok(Self { role, secret, settings, face, source, speaker })
     }
 
     /// Starts the threads and the session.
     fn start(self, runtime: Runtime, connection: Connection) -> Result<Call, StartError> {
-        let Self { role, secret, settings, face, source } = self;
+        let Self { role, secret, settings, face, source, speaker } = self;
         let (inputs, receiver) = mpsc::channel(MAX_INPUTS);
         let (events, event_receiver) = sync_channel(MAX_EVENTS);
         let audio = settings.audio;
+        let sends_sound = audio && settings.sound_source != SoundSource::None;
         let media = LocalMedia {
-            muted: !audio,
+            muted: !sends_sound,
+            talks: false,
             camera_on: face.is_some(),
             shows_face: settings.show_face,
             rate: settings.rate,
@@ -321,16 +340,22 @@ impl Setup {
             Connection::ManualHost(sender) => (Exchange::Manual(None), None, None, Some(sender)),
             Connection::ManualGuest(offer) => (Exchange::Manual(Some(offer)), None, None, None),
         };
-        let voice_control = VoiceControl::new(media.rate, media.muted);
-        let face_sender = match source {
-            Some(source) => {
-                let (shared, inputs) = (Arc::clone(&shared), inputs.clone());
-                let voice = audio.then(|| voice_control.clone());
-                Some(FaceSender::start(source, media, voice, shared, inputs)?)
-            }
+        let clock = CallClock::default();
+        let sounding = Sounding::new(clock.clone(), Arc::clone(&shared), inputs.clone());
+        let mut face_sender = match source {
+            Some(source) => Some(FaceSender::start(source, media, sounding.clone())?),
             None => None,
         };
-        let playback = if audio { Some(PlaybackThread::start(inputs.clone())?) } else { None };
+        let listened = match settings.sound_source {
+            SoundSource::Microphone(spec) if audio => {
+                Some(Listened::Microphone(spec, settings.voice_processing))
+            }
+            SoundSource::Source if audio => {
+                face_sender.as_mut().and_then(FaceSender::take_sounds).map(Listened::Source)
+            }
+            _ => None,
+        };
+        let sound = audio.then_some(SoundSetup { listened, speaker, sounding });
         let config = SessionConfig {
             role,
             secret,
@@ -341,7 +366,7 @@ impl Setup {
             face,
             auto_admit: settings.auto_admit,
             keep_link: settings.keep_link,
-            wants_microphone: audio && matches!(settings.source, Some(SourceSpec::Camera(_))),
+            sends_sound,
             has_sound: audio,
         };
         let link_settings = LinkSettings {
@@ -360,8 +385,8 @@ impl Setup {
                 signaling,
                 rendezvous,
                 face_sender,
-                playback,
-                voice_control,
+                sound,
+                clock,
                 shared,
                 meter: WireMeter::new(),
                 events,
@@ -373,6 +398,29 @@ impl Setup {
         let thread = Some(spawn(runtime, Arc::clone(&published), work)?);
         let events = Mutex::new(event_receiver);
         Ok(Call { inputs: commands, events, shared: published, thread })
+    }
+}
+
+/// Checks the microphone and opens the speaker, as far as that is done before there is a peer: a file or
+/// a name that nobody can use is better known now.
+fn check_sound(settings: &Settings) -> Result<PlayedOn, SoundError> {
+    let spec = &settings.speaker;
+    if settings.audio
+        && let SoundSource::Microphone(spec) = &settings.sound_source
+        && *spec != MicrophoneSpec::Default
+    {
+        drop(Microphone::open(spec)?);
+    }
+    match spec {
+        _ if !settings.audio => Ok(PlayedOn::Device(SpeakerSpec::Silent)),
+        SpeakerSpec::File(_) | SpeakerSpec::Silent => {
+            Ok(PlayedOn::Open(Box::new(Speaker::open(spec)?)))
+        }
+        SpeakerSpec::Named(_) => {
+            drop(Speaker::open(spec)?);
+            Ok(PlayedOn::Device(spec.clone()))
+        }
+        SpeakerSpec::Default => Ok(PlayedOn::Device(spec.clone())),
     }
 }
 
@@ -402,7 +450,8 @@ fn open(source: &SourceSpec, face: Option<&FaceFile>) -> Result<FaceSource, Star
     Ok(FaceSource::Tracked(Source::open(source)?, Box::new(encoder)))
 }
 
-fn is_stream(path: &Path) -> bool {
+/// Returns whether a path is that of a recorded stream, which has no sound.
+pub fn is_stream(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("fcs"))
 }
 

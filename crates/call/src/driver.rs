@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use transport::Playout;
 
+use crate::call_clock::CallClock;
 use crate::certificate::generate_certificate;
 use crate::connection::LinkSettings;
 use crate::event::{End, Event};
@@ -19,13 +20,13 @@ use crate::face_sender::FaceSender;
 use crate::link::LinkHandle;
 use crate::rendezvous::EmbeddedRendezvous;
 use crate::session::{
-    FaceReadJob, Input, LinkCommand, LinkEvent, LinkId, Output, ReadFace, Session, SessionConfig,
+    EncoderCommand, FaceReadJob, Input, LinkCommand, LinkEvent, LinkId, Output, ReadFace, Session,
+    SessionConfig,
 };
 use crate::shared::{Shared, lock};
 use crate::signaling_client::RunningClient;
-use crate::sound_threads::{MicrophoneThread, PlaybackThread};
+use crate::sound::{ListenThread, Listened, PlayThread, PlayedOn, Sounding, Wanted};
 use crate::stats::Stats;
-use crate::voice_sender::VoiceControl;
 use crate::wire_meter::WireMeter;
 
 /// Inputs that wait for the session. When the queue is full, threads and links wait.
@@ -42,9 +43,10 @@ pub(crate) struct Driver {
     /// Service inside this host, at which the peers meet.
     pub(crate) rendezvous: Option<EmbeddedRendezvous>,
     pub(crate) face_sender: Option<FaceSender>,
-    pub(crate) playback: Option<PlaybackThread>,
-    /// What the encoders of our voice are to do.
-    pub(crate) voice_control: VoiceControl,
+    /// What the threads of sound need, until they start.
+    pub(crate) sound: Option<SoundSetup>,
+    /// Starts when the peers are connected.
+    pub(crate) clock: CallClock,
     pub(crate) shared: Arc<Shared>,
     pub(crate) meter: Arc<WireMeter>,
     pub(crate) events: SyncSender<Event>,
@@ -52,6 +54,14 @@ pub(crate) struct Driver {
     pub(crate) inputs: mpsc::Sender<Input>,
     /// Receives the sealed offer for the invite of a manual call.
     pub(crate) invite_offer: Option<oneshot::Sender<Vec<u8>>>,
+}
+
+/// What the threads of sound start with.
+pub(crate) struct SoundSetup {
+    /// What is listened to; `None` if no sound is sent.
+    pub(crate) listened: Option<Listened>,
+    pub(crate) speaker: PlayedOn,
+    pub(crate) sounding: Sounding,
 }
 
 /// A driver with its session and what it has started.
@@ -62,7 +72,8 @@ struct Running {
     links: HashMap<LinkId, LinkHandle>,
     /// Tasks of all links, those that are closing included.
     link_tasks: Vec<JoinHandle<()>>,
-    microphone: Option<MicrophoneThread>,
+    listening: Option<ListenThread>,
+    playing: Option<PlayThread>,
 }
 
 impl Driver {
@@ -73,7 +84,8 @@ impl Driver {
             driver: self,
             links: HashMap::new(),
             link_tasks: Vec::new(),
-            microphone: None,
+            listening: None,
+            playing: None,
         };
         loop {
             if let Some(end) = running.carry_out_outputs() {
@@ -122,31 +134,34 @@ impl Running {
                     }
                 }
                 Output::Encoder(command) => {
+                    if command == EncoderCommand::Start {
+                        driver.clock.start(Instant::now());
+                    }
                     if let Some(sender) = &driver.face_sender {
                         sender.command(command);
                     }
                 }
-                Output::Voice(command) => driver.voice_control.apply(command),
                 Output::RenewCertificate => {
                     // Without a new one the old one stays: the call is then as safe as its invite.
                     if let Ok(certificate) = generate_certificate() {
                         driver.link_settings.certificate = certificate;
                     }
                 }
-                Output::StartMicrophone => {
-                    // Without a thread there is no sound, as without a microphone.
-                    self.microphone = MicrophoneThread::start(
-                        driver.voice_control.clone(),
-                        driver.inputs.clone(),
-                    )
-                    .ok();
-                }
-                Output::PlaySound(packet) => {
-                    if let Some(playback) = &driver.playback {
-                        playback.push(packet);
+                Output::StartSound => self.start_sound(),
+                Output::Voice(command) => {
+                    if let Some(listening) = &self.listening {
+                        listening.update(|wanted| command.apply(wanted));
                     }
                 }
-                Output::Features { arrived, features } => {
+                Output::PlaySound { arrived, packet } => {
+                    if let Some(playing) = &self.playing {
+                        playing.push(arrived, packet);
+                    }
+                }
+                Output::Features { arrived, features, clock_shift } => {
+                    if let Some(playing) = &self.playing {
+                        playing.set_clock_shift(clock_shift);
+                    }
                     lock(&driver.shared.playout).push(arrived, &features);
                     lock(&driver.shared.received).extend(features);
                 }
@@ -162,9 +177,13 @@ impl Running {
                     lock(&driver.shared.received).end_peer();
                     *lock(&driver.shared.model) = None;
                     *lock(&driver.shared.playout) = Playout::new();
+                    lock(&driver.shared.mixer).forget_peer();
+                    if let Some(playing) = &self.playing {
+                        playing.forget_peer();
+                    }
                 }
                 Output::LocalMedia(media) => *lock(&driver.shared.media) = media,
-                Output::Stats(stats) => driver.publish(*stats),
+                Output::Stats(stats) => self.publish(*stats),
                 Output::Event(event) => driver.emit(event),
                 Output::End(end) => return Some(end),
             }
@@ -193,13 +212,46 @@ impl Running {
         }
     }
 
+    /// Starts the threads of sound. Without one of them there is no sound, as without its device.
+    fn start_sound(&mut self) {
+        let Some(SoundSetup { listened, speaker, sounding }) = self.driver.sound.take() else {
+            return;
+        };
+        let media = *lock(&self.driver.shared.media);
+        let wanted =
+            Wanted { is_muted: !media.sends_sound(), rate: media.rate, expected_loss: None };
+        self.listening = listened
+            .and_then(|listened| ListenThread::start(listened, wanted, sounding.clone()).ok());
+        self.playing = PlayThread::start(speaker, sounding).ok();
+    }
+
+    /// Publishes statistics, completed by what the session does not know.
+    fn publish(&self, mut stats: Stats) {
+        let shared = &self.driver.shared;
+        let delay = lock(&shared.playout).delay();
+        stats.playout_delay_ms = delay.as_secs_f64() * 1000.0;
+        if let Some(playing) = &self.playing {
+            playing.figures().complete(&mut stats);
+        }
+        let sound = *lock(&shared.sound);
+        stats.microphone_delay_ms = sound.microphone_delay.as_secs_f64() * 1000.0;
+        stats.microphone_gaps = sound.n_dropped;
+        *lock(&shared.stats) = stats;
+    }
+
     async fn close(self, end: End) {
-        let Self { mut driver, links, link_tasks, microphone, .. } = self;
-        drop((links, microphone, driver.face_sender.take()));
+        let Self { mut driver, links, link_tasks, listening, playing, .. } = self;
+        // Joining a thread takes a moment. It must not hold up the goodbye.
+        drop((links, listening));
+        let threads = tokio::task::spawn_blocking({
+            let face_sender = driver.face_sender.take();
+            move || drop((face_sender, playing))
+        });
         let all_closed = async {
             for task in link_tasks {
                 let _ = task.await;
             }
+            let _ = threads.await;
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, all_closed).await;
         if let Some(signaling) = driver.signaling.take() {
@@ -219,14 +271,6 @@ fn run_on_one_thread(job: FaceReadJob) -> ReadFace {
 }
 
 impl Driver {
-    /// Publishes statistics, completed by what the session does not know.
-    fn publish(&self, mut stats: Stats) {
-        let delay = lock(&self.shared.playout).delay();
-        stats.playout_delay_ms = delay.as_secs_f64() * 1000.0;
-        stats.sound_samples_in = self.playback.as_ref().map_or(0, PlaybackThread::samples);
-        *lock(&self.shared.stats) = stats;
-    }
-
     /// Opens the embedded rendezvous service, and takes our seat again.
     fn reconnect_signaling(&self) {
         if let Some(rendezvous) = &self.rendezvous {

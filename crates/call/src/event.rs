@@ -1,5 +1,6 @@
 use std::fmt;
 
+use capture::DeviceChange;
 use types::{ChatText, PeerName, Rate};
 
 /// Number of a question of a call. An answer to a question that is not open any more does nothing.
@@ -65,6 +66,8 @@ pub enum Event {
         /// Whether the peer sends no features.
         camera_off: bool,
     },
+    /// The peer has no face to show: it is heard only. Show its name in place of a picture.
+    SoundOnly,
     /// A chat message of the peer.
     Chat(ChatText),
     /// Our clip has ended, or the camera was lost; the call goes on.
@@ -72,9 +75,11 @@ pub enum Event {
         /// The error, unless the clip simply ended.
         error: Option<String>,
     },
-    /// There is no microphone, speaker or sound codec, or no sound in our clip, for the given reason;
-    /// the call goes on without it.
+    /// There is no sound codec, no sound in our clip, or a microphone or speaker cannot be used as it was
+    /// named, for the given reason; the call goes on without it.
     NoSound(String),
+    /// A microphone or speaker was opened, lost, or came back; the call goes on.
+    SoundDevice(DeviceChange),
     /// Host of a manual meeting: the text is not the answer to this invite. Ask for the right one.
     AnswerRefused,
     /// Host: a guest did not get as far as to be let in, for this reason; the call still waits. The
@@ -210,8 +215,10 @@ pub enum ModelRefusal {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Stop (`true`) or resume sending sound.
+    /// Stop (`true`) or resume sending sound. After ten seconds the microphone is closed.
     SetMuted(bool),
+    /// Send sound although it is off, as long as a key is held (push to talk).
+    Talk(bool),
     /// Host: answer to [`Event::Knock`].
     Admit {
         /// Number of the question.

@@ -1,14 +1,12 @@
 //! The thread that turns the source's frames into access units: frame, tracker, encoder.
 #![expect(clippy::disallowed_methods, reason = "this thread runs on the wall clock")]
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use capture::{Paced, Source};
+use capture::{Paced, PacedSounds, Source};
 use codec::{EncodedUnit, Encoder};
-use tokio::sync::mpsc;
 use types::{Feature, SquareFrame};
 
 use crate::face_encoder::FaceEncoder;
@@ -16,9 +14,8 @@ use crate::load_estimator::LoadEstimator;
 use crate::offline::{DecodeStreamError, StreamDecoder};
 use crate::session::{EncoderCommand, Input, TrackedFrame};
 use crate::settings::LocalMedia;
-use crate::shared::{Shared, lock};
-use crate::sound_threads::pass_on_sounds;
-use crate::voice_sender::VoiceControl;
+use crate::shared::lock;
+use crate::sound::{Sounding, lower_priority};
 
 /// Longest wait for a frame before commands are looked at.
 const FRAME_WAIT: Duration = Duration::from_millis(60);
@@ -41,6 +38,8 @@ pub(crate) enum FaceSource {
 /// Handle of the running thread. Dropping it stops the thread and waits for it.
 pub(crate) struct FaceSender {
     commands: SyncSender<ThreadCommand>,
+    /// Sound of a clip or of the actor.
+    sounds: Option<PacedSounds>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,13 +50,11 @@ enum ThreadCommand {
 }
 
 impl FaceSender {
-    /// Starts the thread. With `voice`, the sound of the source is encoded and passed on too.
+    /// Starts the thread.
     pub(crate) fn start(
         source: FaceSource,
         media: LocalMedia,
-        voice: Option<VoiceControl>,
-        shared: Arc<Shared>,
-        inputs: mpsc::Sender<Input>,
+        sounding: Sounding,
     ) -> std::io::Result<Self> {
         let (commands, receiver) = sync_channel(MAX_COMMANDS);
         let mut worker = Worker {
@@ -65,34 +62,42 @@ impl FaceSender {
             encoder: FrameEncoder::None,
             // A preview needs no face.
             camera_on: media.sends_face() || matches!(source, FaceSource::Preview(_)),
-            shared,
-            inputs,
-            voice,
+            sounding,
             started: false,
         };
+        let (frames, features) = match source {
+            FaceSource::Preview(source) => (Some(source), None),
+            FaceSource::Tracked(source, encoder) => {
+                worker.encoder = FrameEncoder::Tracking(encoder);
+                (Some(source), None)
+            }
+            FaceSource::Recorded(features, encoder) => {
+                worker.encoder = FrameEncoder::Recorded(encoder);
+                (None, Some(features))
+            }
+        };
+        let frames = frames.map(|source| (source.is_live(), Paced::prepare(source)));
+        // A camera has no sound of its own.
+        let sounds = frames.as_ref().filter(|(is_live, _)| !is_live);
+        let sounds = sounds.map(|(_, paced)| paced.sounds());
         let run = move || {
-            let (frames, features) = match source {
-                FaceSource::Preview(source) => (Some(source), None),
-                FaceSource::Tracked(source, encoder) => {
-                    worker.encoder = FrameEncoder::Tracking(encoder);
-                    (Some(source), None)
-                }
-                FaceSource::Recorded(features, encoder) => {
-                    worker.encoder = FrameEncoder::Recorded(encoder);
-                    (None, Some(features))
-                }
-            };
+            lower_priority();
             worker.apply(EncoderCommand::SetRate(media.rate));
-            if let Some(source) = frames {
-                worker.run(source);
+            if let Some((is_live, paced)) = frames {
+                worker.run(paced, is_live);
             } else if let Some(features) = features
-                && worker.wait_for_start()
+                && let Some(start) = worker.wait_for_start()
             {
-                worker.play_recorded(features, Instant::now());
+                worker.play_recorded(features, start);
             }
         };
         let thread = std::thread::Builder::new().name("feathercall-send".to_owned()).spawn(run)?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { commands, sounds, thread: Some(thread) })
+    }
+
+    /// Returns the sound of a clip or of the actor, the first time.
+    pub(crate) fn take_sounds(&mut self) -> Option<PacedSounds> {
+        self.sounds.take()
     }
 
     /// Queues a command, or drops it when the queue is full. A lost acknowledgement makes later
@@ -133,33 +138,31 @@ struct Worker {
     commands: Receiver<ThreadCommand>,
     encoder: FrameEncoder,
     camera_on: bool,
-    shared: Arc<Shared>,
-    inputs: mpsc::Sender<Input>,
-    voice: Option<VoiceControl>,
+    sounding: Sounding,
     /// Whether the peer was connected.
     started: bool,
 }
 
 impl Worker {
     /// Processes the frames of a camera, the actor or a clip until the source or the call ends.
-    fn run(&mut self, source: Source) {
+    fn run(&mut self, mut paced: Paced, is_live: bool) {
         // A clip waits for the peer, so that nothing of it is missed. A camera is seen at once.
-        let is_live = source.is_live();
-        if !is_live && !self.wait_for_start() {
-            return;
+        if !is_live {
+            let Some(start) = self.wait_for_start() else { return };
+            paced.begin(start);
         }
-        let mut load = LoadEstimator::new(source.fps());
-        let mut paced = Paced::start(source);
-        // A camera has no sound of its own. Without a thread for it, a clip has none either.
-        if let Some(voice) = self.voice.take().filter(|_| !is_live) {
-            let _ = pass_on_sounds(paced.sounds(), voice, self.inputs.clone());
-        }
+        let mut load = LoadEstimator::new(paced.fps());
         while !paced.ended() {
             if !self.handle_commands_until(Instant::now()) {
                 return;
             }
             if let Some(frame) = paced.next(FRAME_WAIT)
-                && let Some(took) = self.process_frame(&frame, &load, paced.is_late())
+                && let Some(origin) = paced.origin()
+                && let Some(took) = self.process_frame(
+                    &frame.clone().at(self.sounding.clock.of_source(origin, frame.time())),
+                    &load,
+                    paced.is_late(),
+                )
             {
                 load.add(took);
             }
@@ -185,7 +188,10 @@ impl Worker {
                     break;
                 }
             };
-            let due = start + feature.time.saturating_since(*first.get_or_insert(feature.time));
+            let first = *first.get_or_insert(feature.time);
+            let due = start + feature.time.saturating_since(first);
+            let time = self.sounding.clock.of_source((start, first), feature.time);
+            let feature = Feature { time, ..feature };
             if !self.handle_commands_until(due) {
                 return;
             }
@@ -197,15 +203,16 @@ impl Worker {
         self.finish(error);
     }
 
-    /// Handles commands until the peer is connected. Returns whether to go on.
-    fn wait_for_start(&mut self) -> bool {
+    /// Handles commands until the peer is connected. Returns when that was, which is time 0 of the call;
+    /// `None` if the thread is to end.
+    fn wait_for_start(&mut self) -> Option<Instant> {
         while !self.started {
             match self.commands.recv() {
                 Ok(ThreadCommand::Encoder(command)) => self.apply(command),
-                Ok(ThreadCommand::Stop) | Err(_) => return false,
+                Ok(ThreadCommand::Stop) | Err(_) => return None,
             }
         }
-        true
+        Some(self.sounding.clock.zero().unwrap_or_else(Instant::now))
     }
 
     /// Handles the commands that come before `time`, or at least those that wait already. Returns
@@ -223,7 +230,7 @@ impl Worker {
 
     /// Reports the end of the source, then waits for the end of the call.
     fn finish(&mut self, error: Option<String>) {
-        let _ = self.inputs.blocking_send(Input::SourceEnded(error));
+        let _ = self.sounding.inputs.blocking_send(Input::SourceEnded(error));
         while let Ok(ThreadCommand::Encoder(_)) = self.commands.recv() {}
     }
 
@@ -238,7 +245,7 @@ impl Worker {
             EncoderCommand::Start => self.started = true,
             EncoderCommand::SetCameraOn(on) => {
                 self.camera_on = on;
-                *lock(&self.shared.preview) = None;
+                *lock(&self.sounding.shared.preview) = None;
             }
             EncoderCommand::SetRate(_)
             | EncoderCommand::Acknowledge(_)
@@ -257,7 +264,7 @@ impl Worker {
         if !self.camera_on {
             return None;
         }
-        *lock(&self.shared.preview) = Some(frame.clone());
+        *lock(&self.sounding.shared.preview) = Some(frame.clone());
         if !self.started {
             return None;
         }
@@ -283,16 +290,21 @@ impl Worker {
 
     fn send(&self, face_found: bool, unit: Option<EncodedUnit>, took: Duration) {
         let frame = TrackedFrame { face_found, unit, took };
-        let _ = self.inputs.blocking_send(Input::Frame(Box::new(frame)));
+        let _ = self.sounding.inputs.blocking_send(Input::Frame(Box::new(frame)));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use codec::Profile;
+    use tokio::sync::mpsc;
     use types::{Code, HeadPose, MediaTime, Rate};
 
     use super::*;
+    use crate::call_clock::CallClock;
+    use crate::shared::Shared;
 
     /// A worker that sends recorded features, its commands, and its outputs.
     fn recorded_worker() -> (Worker, SyncSender<ThreadCommand>, mpsc::Receiver<Input>) {
@@ -301,9 +313,11 @@ mod tests {
             commands,
             encoder: FrameEncoder::Recorded(Box::new(Encoder::new(Profile::default()))),
             camera_on: true,
-            shared: Arc::new(Shared::new(LocalMedia::default())),
-            inputs,
-            voice: None,
+            sounding: Sounding::new(
+                CallClock::default(),
+                Arc::new(Shared::new(LocalMedia::default())),
+                inputs,
+            ),
             started: true,
         };
         (worker, command, sent)

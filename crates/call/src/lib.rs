@@ -31,6 +31,7 @@
 
 mod addresses;
 mod call;
+mod call_clock;
 mod certificate;
 mod connection;
 mod description;
@@ -41,6 +42,7 @@ mod face_sender;
 mod happy_eyeballs;
 mod link;
 mod link_runtime;
+mod lip_sync;
 mod load_estimator;
 mod offline;
 mod pasted;
@@ -55,23 +57,23 @@ mod signaling_client;
 mod signaling_error;
 mod simulated_path;
 mod simulation;
-mod sound_threads;
+mod sound;
 mod stats;
-mod voice_sender;
 #[cfg(test)]
 mod wall_clock_tests;
 mod web_socket;
 mod wire_meter;
 
-pub use call::{Call, StartError};
+pub use call::{Call, StartError, is_stream};
 pub use event::{CallFailure, Command, End, Event, LinkError, ModelRefusal, QuestionId};
 pub use offline::{DecodeStreamError, EncodeStreamError, StreamDecoder, encode_stream};
 pub use pasted::{check_answer, check_invite};
 pub use rendezvous::{RendezvousService, ServeError};
 pub use rendezvous_address::{RendezvousAddress, RendezvousAddressError};
-pub use settings::{IceServer, LocalMedia, Meeting, Settings};
+pub use settings::{IceServer, LocalMedia, Meeting, Settings, SoundLevels, SoundSource};
 pub use signaling_error::SignalingError;
 pub use simulated_path::{Loss, Path, PathStats, SimulatedPath};
 pub use simulation::{SimulationReport, simulate};
 pub use stats::Stats;
 pub use transport::InviteError;
+pub use voice::{Level, VoiceProcessing};

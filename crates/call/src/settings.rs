@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use capture::SourceSpec;
+use capture::{MicrophoneSpec, SourceSpec, SpeakerSpec};
 use face::FaceFile;
 use types::Rate;
+use voice::{Level, VoiceProcessing};
 
 use crate::rendezvous_address::RendezvousAddress;
 
@@ -49,11 +50,30 @@ impl IceServer {
     }
 }
 
+/// Where the sound that this end sends comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SoundSource {
+    /// No sound is sent.
+    None,
+    /// The sound of [`Settings::source`]: of a clip, or the actor's voice.
+    Source,
+    /// A microphone, or a file in place of one.
+    Microphone(MicrophoneSpec),
+}
+
+impl Default for SoundSource {
+    fn default() -> Self {
+        Self::Microphone(MicrophoneSpec::Default)
+    }
+}
+
 /// State of this end's microphone and camera, and its rate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LocalMedia {
     /// Whether our sound is off.
     pub muted: bool,
+    /// Whether sound is sent although it is off: the push-to-talk key is held.
+    pub talks: bool,
     /// Whether our face is sent while it is shown.
     pub camera_on: bool,
     /// Whether the peer may see our face: without this neither the face file nor features are sent.
@@ -63,10 +83,24 @@ pub struct LocalMedia {
 }
 
 impl LocalMedia {
+    /// Returns whether sound is sent.
+    pub fn sends_sound(&self) -> bool {
+        !self.muted || self.talks
+    }
+
     /// Returns whether features of our face are sent.
     pub fn sends_face(&self) -> bool {
         self.camera_on && self.shows_face
     }
+}
+
+/// How loud both ends are now, and whether somebody speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SoundLevels {
+    /// Of what is sent; `None` while no sound is sent.
+    pub own: Option<Level>,
+    /// Of what is heard; `None` before the speaker is open.
+    pub peer: Option<Level>,
 }
 
 /// Everything a call needs to know at its start.
@@ -74,14 +108,19 @@ impl LocalMedia {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Our face file, with its private part. Without one, no face is sent, but the source still
-    /// gives the preview and the sound. Without a source, this end only receives.
+    /// gives the preview, and sound is sent.
     pub face: Option<FaceFile>,
     /// What drives the face: a camera, the actor, a clip, or a stream that was encoded before
     /// (`.fcs`).
     pub source: Option<SourceSpec>,
-    /// Whether sound is sent and played. With a camera the sound comes from the microphone, else
-    /// from the source itself.
+    /// Whether there is a sound track at all.
     pub audio: bool,
+    /// What sound is sent. It needs neither a face nor a source.
+    pub sound_source: SoundSource,
+    /// What is done with the sound of a microphone.
+    pub voice_processing: VoiceProcessing,
+    /// Where the peer's sound is played.
+    pub speaker: SpeakerSpec,
     /// Whether our face is sent.
     pub video: bool,
     /// Whether the peer gets our face file once it is connected; otherwise after
@@ -113,13 +152,16 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Returns settings with no face, no source, sound and face on, the embedded rendezvous
-    /// service and no servers. Guests are let in after a question, one per invite.
+    /// Returns settings with no face, no source, the default microphone and speaker, the embedded
+    /// rendezvous service and no servers. Guests are let in after a question, one per invite.
     fn default() -> Self {
         Self {
             face: None,
             source: None,
             audio: true,
+            sound_source: SoundSource::default(),
+            voice_processing: VoiceProcessing::default(),
+            speaker: SpeakerSpec::default(),
             video: true,
             show_face: true,
             auto_admit: false,

@@ -1,11 +1,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use face::FaceModel;
 use transport::Playout;
 use types::{Feature, FeatureTimeline, SquareFrame};
 
 use crate::event::End;
-use crate::settings::LocalMedia;
+use crate::settings::{LocalMedia, SoundLevels};
+use crate::sound::Mixer;
 use crate::stats::Stats;
 
 /// Decoded features kept for a recording that takes them late: over five minutes at 25 per second.
@@ -16,11 +18,14 @@ const MAX_RECEIVED: usize = 8192;
 pub(crate) struct Shared {
     pub(crate) playout: Mutex<Playout>,
     pub(crate) received: Mutex<Received>,
+    /// What was said and heard, for a recording.
+    pub(crate) mixer: Mutex<Mixer>,
     /// The peer's face with the layers read so far.
     pub(crate) model: Mutex<Option<Arc<FaceModel>>>,
     /// The newest frame of our source.
     pub(crate) preview: Mutex<Option<SquareFrame>>,
     pub(crate) media: Mutex<LocalMedia>,
+    pub(crate) sound: Mutex<SoundState>,
     pub(crate) stats: Mutex<Stats>,
     /// How the call ended. It does not travel in the queue of events, which may be full.
     pub(crate) end: Mutex<Option<End>>,
@@ -32,13 +37,25 @@ impl Shared {
         Self {
             playout: Mutex::default(),
             received: Mutex::default(),
+            mixer: Mutex::default(),
             model: Mutex::default(),
             preview: Mutex::default(),
             media: Mutex::new(media),
+            sound: Mutex::default(),
             stats: Mutex::default(),
             end: Mutex::default(),
         }
     }
+}
+
+/// What is known about the sound of both ends now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SoundState {
+    pub(crate) levels: SoundLevels,
+    /// Age of our sound when it is encoded.
+    pub(crate) microphone_delay: Duration,
+    /// Blocks of our sound that were lost because the machine was too busy to take them.
+    pub(crate) n_dropped: u64,
 }
 
 /// Features decoded and not yet taken.

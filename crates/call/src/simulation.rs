@@ -86,11 +86,17 @@ impl<'a> Peer<'a> {
             // Nobody meets again: the simulation has no signaling.
             exchange: Exchange::Manual(None),
             name: String::new(),
-            media: LocalMedia { muted: true, camera_on: true, shows_face: true, rate },
+            media: LocalMedia {
+                muted: true,
+                talks: false,
+                camera_on: true,
+                shows_face: true,
+                rate,
+            },
             face: None,
             auto_admit: true,
             keep_link: false,
-            wants_microphone: false,
+            sends_sound: false,
             has_sound: false,
         };
         let mut encoder = Encoder::new(profile.clone());
@@ -153,7 +159,7 @@ impl<'a> Peer<'a> {
                     outgoing.send(ms, packet.into());
                 }
                 Output::Encoder(command) => command.apply(&mut self.encoder),
-                Output::Features { arrived, features } => {
+                Output::Features { arrived, features, .. } => {
                     self.playout.push(arrived, &features);
                     self.received.extend(features);
                 }

@@ -89,8 +89,31 @@ pub struct Stats {
     pub sound_loss_in: f64,
     /// Share of our recent sound packets that were lost, as the peer reports it, 0..=1.
     pub sound_loss_out: f64,
-    /// Audio samples decoded, at 48 kHz.
+    /// Audio samples played that were decoded from their packets, at 48 kHz.
     pub sound_samples_in: u64,
+    /// Audio samples played that were recovered from later packets.
+    pub sound_samples_recovered: u64,
+    /// Audio samples played that were invented in place of lost ones.
+    pub sound_samples_concealed: u64,
+    /// Time from the capture of our sound until it is encoded, without the wait for a full packet,
+    /// milliseconds.
+    pub microphone_delay_ms: f64,
+    /// Blocks of 10 ms of our sound that were lost because this machine was too busy to take them.
+    pub microphone_gaps: u64,
+    /// How long the peer's sound is held beyond the shortest time in the network, milliseconds. The wait
+    /// for a full packet at the peer is part of it.
+    pub sound_delay_ms: f64,
+    /// Time from there until the speaker plays it, milliseconds.
+    pub speaker_delay_ms: f64,
+    /// How many times the speaker had nothing to play.
+    pub speaker_gaps: u64,
+    /// How much later the peer's sound is heard than its face is shown, milliseconds: median of the last
+    /// minute of voice; negative if sound is early. None without a voice and a face.
+    pub lip_sync_ms: Option<f64>,
+    /// The same, 5th percentile.
+    pub lip_sync_p5_ms: Option<f64>,
+    /// The same, 95th percentile.
+    pub lip_sync_p95_ms: Option<f64>,
     /// Opus data sent, kbit/s.
     pub sound_kbps_out: f64,
     /// Opus data received, kbit/s.

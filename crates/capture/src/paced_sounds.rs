@@ -1,8 +1,9 @@
 //! Sound of a source in real time.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
-use types::Sound;
+use types::{MediaTime, Sound};
 
 use crate::errors::ReadError;
 use crate::handoff::{Handoff, HandoffState};
@@ -26,6 +27,11 @@ impl PacedSounds {
             self.shared.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
         let sounds: Vec<Sound> = state.sounds.drain(..).collect();
         (!sounds.is_empty() && !state.stopped).then_some(sounds)
+    }
+
+    /// Returns when the source started, and the media time that was due then; `None` before.
+    pub fn origin(&self) -> Option<(Instant, MediaTime)> {
+        self.shared.lock().start
     }
 
     /// Returns why there is no sound, or no more of it, unless it simply ended; only the first call returns it.

@@ -109,6 +109,8 @@ pub enum Control {
         camera_off: bool,
         /// The sender has a sound track, over which it also takes feature packets.
         has_sound: bool,
+        /// The sender has a face to show, though perhaps not yet or not now.
+        has_face: bool,
     },
     /// A chat message.
     Chat(String),
@@ -145,8 +147,11 @@ impl Control {
                 out.extend(offset.to_le_bytes());
                 out.extend(&bytes[..bytes.len().min(MAX_CHUNK_BYTES)]);
             }
-            Self::Media { muted, camera_off, has_sound } => {
-                out.push(u8::from(*muted) | u8::from(*camera_off) << 1 | u8::from(*has_sound) << 2);
+            Self::Media { muted, camera_off, has_sound, has_face } => {
+                let flags = [*muted, *camera_off, *has_sound, *has_face];
+                out.push(
+                    (0..).zip(flags).fold(0, |byte, (bit, flag)| byte | u8::from(flag) << bit),
+                );
             }
             Self::Chat(text) => out.extend(truncated(text, MAX_CHAT_BYTES).as_bytes()),
             Self::Bye(reason) => out.push(match reason {
@@ -216,10 +221,11 @@ impl Control {
                 return Ok(Self::ModelChunk { offset, bytes });
             }
             5 => match reader.u8().ok_or(wrong_length)? {
-                flags @ 0..=7 => Self::Media {
+                flags @ 0..=15 => Self::Media {
                     muted: flags & 1 != 0,
                     camera_off: flags & 2 != 0,
                     has_sound: flags & 4 != 0,
+                    has_face: flags & 8 != 0,
                 },
                 _ => return Err(ControlError::BadValue(kind)),
             },
@@ -280,8 +286,8 @@ mod tests {
             Control::ModelOffer { n_bytes: 200_000, hash: ContentHash([7; 32]) },
             Control::ModelRequest { hash: ContentHash([7; 32]), from: 8192 },
             Control::ModelChunk { offset: 8192, bytes: vec![1, 2, 3] },
-            Control::Media { muted: true, camera_off: false, has_sound: false },
-            Control::Media { muted: false, camera_off: true, has_sound: true },
+            Control::Media { muted: true, camera_off: false, has_sound: false, has_face: false },
+            Control::Media { muted: false, camera_off: true, has_sound: true, has_face: true },
             Control::Chat("bonjour, ça va ?".into()),
             Control::Bye(Bye::HungUp),
             Control::Admission(Admission::Wait),
@@ -316,7 +322,7 @@ mod tests {
             &hex!("02 00200000 0707070707070707070707070707070707070707070707070707070707070707"),
             &hex!("03 00200000 010203"),
             &hex!("05 01"),
-            &hex!("05 06"),
+            &hex!("05 0e"),
             "\u{6}bonjour, ça va ?".as_bytes(),
             &hex!("08 00"),
             &hex!("09 00"),

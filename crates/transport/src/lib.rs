@@ -61,7 +61,7 @@ pub use invite::{Invite, ManualAnswer, MeetingPoint, SECRET_BYTES, Secret};
 pub use invite_error::InviteError;
 pub use jitter_buffer::{JitterBuffer, JitterBufferStats, ReceivedUnit};
 pub use model_transfer::{MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError};
-pub use packet::{MAX_PACKET_BYTES, PacketError, ReceiverReport};
+pub use packet::{MAX_PACKET_BYTES, MEDIA_TIME_PERIOD, PacketError, ReceiverReport};
 pub use packetizer::{Packetizer, PacketizerSettings, UnitError};
 pub use playout::{Playout, PlayoutSource};
 pub use resume_token::{RESUME_TOKEN_BYTES, ResumeToken};

@@ -184,6 +184,9 @@ pub(crate) fn packed_len(length: usize) -> usize {
     length + 2 + 3
 }
 
+/// Time after which the media time in a packet begins again at zero.
+pub const MEDIA_TIME_PERIOD: Duration = Duration::from_micros((1 << 24) * 1000 / 3);
+
 /// Converts a media time to ticks of 1/3000 s, to the nearest.
 ///
 /// Exact at 24, 25, 30, 50 and 60 frames per second, where one frame back takes a single byte.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use call::{Call, End, Event, Meeting, RendezvousService, Settings};
-use capture::SourceSpec;
+use call::{Call, End, Event, Meeting, RendezvousService, Settings, SoundSource, VoiceProcessing};
+use capture::{MicrophoneSpec, SourceSpec, SpeakerSpec};
 use types::ErrorLine;
 
 use super::questions::Questions;
@@ -123,6 +123,9 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
         face,
         source: peer.source.clone(),
         audio: !peer.no_audio,
+        sound_source: sound_source(peer)?,
+        voice_processing: voice_processing(peer),
+        speaker: peer.speaker.clone().unwrap_or_default(),
         video: !peer.no_video,
         show_face: !peer.hide_face,
         auto_admit: peer.auto_admit,
@@ -150,17 +153,58 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
     Ok((settings, options))
 }
 
+/// Returns what the peer hears. A clip brings its own sound, unless another one is named; the actor's
+/// voice is never taken for a person's by itself.
+fn sound_source(peer: &Peer) -> anyhow::Result<SoundSource> {
+    let has_sound = match &peer.source {
+        Some(SourceSpec::Clip(path)) => !call::is_stream(path),
+        Some(SourceSpec::Actor) => true,
+        _ => false,
+    };
+    match &peer.microphone {
+        Some(SoundSource::Source) if !has_sound => {
+            anyhow::bail!("--microphone source needs --source: a clip, or actor")
+        }
+        Some(source) => Ok(source.clone()),
+        None if has_sound && peer.source != Some(SourceSpec::Actor) => Ok(SoundSource::Source),
+        None => Ok(SoundSource::default()),
+    }
+}
+
+/// Returns what is done with our sound. That of a file needs nothing: there is no room around it.
+fn voice_processing(peer: &Peer) -> VoiceProcessing {
+    let is_file = matches!(peer.microphone, Some(SoundSource::Microphone(MicrophoneSpec::File(_))));
+    let usual = if is_file { VoiceProcessing::OFF } else { VoiceProcessing::ON };
+    peer.voice_processing.unwrap_or(usual)
+}
+
 /// Checks where a call writes.
 fn check_places(peer: &Peer) -> anyhow::Result<()> {
     let stats = |path| Destination { option: "--stats", path, kind: Kind::Statistics };
     let record = peer.record.as_deref().map(recorded_to);
-    let destinations: Vec<_> = record.into_iter().chain(peer.stats.as_deref().map(stats)).collect();
+    let sound = |path| Destination { option: "--speaker", path, kind: Kind::Sound };
+    let speaker = match &peer.speaker {
+        Some(SpeakerSpec::File(path)) => Some(sound(path.as_path())),
+        _ => None,
+    };
+    let destinations: Vec<_> =
+        record.into_iter().chain(peer.stats.as_deref().map(stats)).chain(speaker).collect();
+    let microphone = match &peer.microphone {
+        Some(SoundSource::Microphone(MicrophoneSpec::File(path))) => Some(path),
+        _ => None,
+    };
     let clip = match &peer.source {
         Some(SourceSpec::Clip(clip)) => Some(clip),
         _ => None,
     };
-    let inputs: Vec<&Path> =
-        peer.face.iter().chain(clip).chain(&peer.ice_servers_from).map(PathBuf::as_path).collect();
+    let inputs: Vec<&Path> = peer
+        .face
+        .iter()
+        .chain(clip)
+        .chain(microphone)
+        .chain(&peer.ice_servers_from)
+        .map(PathBuf::as_path)
+        .collect();
     destination::check(&destinations, &inputs, peer.overwrite.force)
 }
 
@@ -234,6 +278,8 @@ fn print_event(event: &Event) -> anyhow::Result<()> {
         Event::SourceEnded { error: Some(error) } => {
             eprintln!("no more pictures: {}", ErrorLine::new(error));
         }
+        Event::SoundOnly => eprintln!("the peer has no face to show: sound only"),
+        Event::SoundDevice(change) => eprintln!("{}", ErrorLine::new(&change.to_string())),
         Event::NoSound(why) => eprintln!("no sound: {}", ErrorLine::new(why)),
         Event::NoHostYet => eprintln!("no host here yet, waiting"),
         Event::PeerLost => eprintln!("connection lost, waiting for the peer"),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use call::{Call, Settings};
-use capture::SourceSpec;
+use call::{Call, Settings, SoundSource};
+use capture::{SourceSpec, SpeakerSpec};
 
 use super::calls::{self, recorded_to};
 use super::questions::Questions;
@@ -22,18 +22,25 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     let record = args.record.clone().or_else(|| (!has_window).then(|| PathBuf::from("demo.mp4")));
     let recording = record.as_deref().map(recorded_to);
     destination::check(recording.as_slice(), &[], args.overwrite.force)?;
-    // No sound without a window.
-    let audio = has_window;
+    // The actor speaks. Without a window only the recording hears it.
+    let speaker = if has_window { SpeakerSpec::Default } else { SpeakerSpec::Silent };
     let ours = Settings {
         face: Some(face_files::read_or_demo(None)?),
         source: Some(SourceSpec::Actor),
         loopback: true,
         name: "Actor".to_owned(),
-        audio,
+        sound_source: SoundSource::Source,
+        speaker: SpeakerSpec::Silent,
         auto_admit: true,
         ..Settings::default()
     };
-    let theirs = Settings { loopback: true, audio, auto_admit: true, ..Settings::default() };
+    let theirs = Settings {
+        loopback: true,
+        sound_source: SoundSource::None,
+        speaker,
+        auto_admit: true,
+        ..Settings::default()
+    };
     let (host, link) = Call::host(ours)?;
     let guest = Call::join(&link, theirs)?;
     let duration = Duration::from_secs(args.seconds);

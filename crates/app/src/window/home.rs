@@ -9,7 +9,7 @@ use super::theme;
 pub struct Home {
     /// Face files enrolled on this computer.
     pub faces: Vec<PathBuf>,
-    /// Index into `faces`; `None` for the built-in actor.
+    /// Index into `faces`; `None` to call with sound only.
     pub face: Option<usize>,
     /// Names of the cameras.
     pub cameras: Vec<String>,
@@ -97,7 +97,7 @@ pub fn show(ui: &mut egui::Ui, home: &mut Home) -> Option<HomeAction> {
 fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
     let name_of = |face: Option<usize>| match face.and_then(|i| home.faces.get(i)) {
         Some(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        None => "built-in actor (no camera)".to_owned(),
+        None => "No face: sound only".to_owned(),
     };
     let mut chosen = home.face;
     egui::ComboBox::from_label("Your face").selected_text(name_of(home.face)).show_ui(ui, |ui| {
@@ -107,11 +107,9 @@ fn face_choice(ui: &mut egui::Ui, home: &mut Home) {
     });
     home.face = chosen;
     let camera = match (home.face, home.cameras.first()) {
-        (None, _) => "Your peer sees a synthetic person.".to_owned(),
+        (None, _) => "Your peer hears you and sees no picture.".to_owned(),
         (Some(_), Some(camera)) => format!("Animated by the camera {camera}"),
-        (Some(_), None) => {
-            "No camera found: connect one, or call as the built-in actor.".to_owned()
-        }
+        (Some(_), None) => "No camera found: connect one, or call with sound only.".to_owned(),
     };
     ui.label(egui::RichText::new(camera).weak());
 }

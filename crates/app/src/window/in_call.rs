@@ -38,6 +38,8 @@ pub struct CallView {
     pub question: Option<Question>,
     /// Words to compare with the peer, once connected.
     pub check_words: Option<String>,
+    /// Name of a peer that has no face to show, which may be empty.
+    pub sound_only: Option<String>,
 }
 
 /// Question of a call, answered by one of two buttons.
@@ -175,7 +177,7 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
     });
     ui.add_space(6.0);
     ui.label("Send").on_hover_text("Less data, or more detail and less delay");
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().button_padding.x = 10.0;
         ui.spacing_mut().item_spacing.x = 4.0;
         for choice in Rate::ALL {
@@ -212,6 +214,10 @@ fn figures(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) {
 fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) -> f32 {
     let side = ui.available_size().min_elem().max(1.0);
     let Some(remote) = &view.remote else {
+        if let Some(name) = &view.sound_only {
+            placeholder(ui, side, name, &view.status);
+            return side;
+        }
         ui.vertical_centered(|ui| {
             ui.add_space(side * 0.3);
             ui.spinner();
@@ -241,4 +247,26 @@ fn stage(ui: &mut egui::Ui, view: &CallView, actions: &mut Vec<UserAction>) -> f
     ui.painter().rect_filled(text.expand2(egui::vec2(8.0, 4.0)), 8, Color32::from_black_alpha(120));
     ui.painter().galley(text.min, galley, Color32::WHITE);
     side
+}
+
+/// Shows a peer that is heard only: a disk with the first letter of its name, and its name.
+fn placeholder(ui: &mut egui::Ui, side: f32, name: &str, status: &str) {
+    let name = if name.is_empty() { "Your peer" } else { name };
+    ui.vertical_centered(|ui| {
+        ui.add_space(side * 0.25);
+        let size = Vec2::splat((side * 0.3).max(64.0));
+        let (place, _) = ui.allocate_exact_size(size, egui::Sense::hover());
+        let fill = ui.visuals().widgets.inactive.bg_fill;
+        ui.painter().circle_filled(place.center(), size.x / 2.0, fill);
+        let initial: String = name.chars().take(1).flat_map(char::to_uppercase).collect();
+        let font = egui::FontId::proportional(size.x * 0.5);
+        let color = ui.visuals().text_color();
+        ui.painter().text(place.center(), Align2::CENTER_CENTER, initial, font, color);
+        ui.add_space(16.0);
+        ui.label(egui::RichText::new(name).size(24.0));
+        ui.label(egui::RichText::new("sound only").weak());
+        if status != "Connected" {
+            ui.label(egui::RichText::new(status).size(18.0));
+        }
+    });
 }

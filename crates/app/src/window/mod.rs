@@ -7,7 +7,6 @@ mod in_call;
 mod peer_renderer;
 mod theme;
 
-use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -118,6 +117,10 @@ struct CallScreen {
     renderer: Option<PeerRenderer>,
     preview: Option<egui::TextureHandle>,
     preview_time: Option<types::MediaTime>,
+    /// Name of the peer; may be empty.
+    peer_name: String,
+    /// Name of a peer that has no face to show.
+    sound_only: Option<String>,
     /// Names and values of the live statistics, updated every second.
     figures: Vec<(&'static str, String)>,
     next_figures: Instant,
@@ -171,9 +174,9 @@ impl Window {
     /// Returns the settings selected on the home screen.
     fn settings(&self) -> anyhow::Result<Settings> {
         let path = self.home.face.and_then(|index| self.home.faces.get(index));
-        let source = if path.is_some() { SourceSpec::Camera(None) } else { SourceSpec::Actor };
-        let face = Some(face_files::read_or_demo(path.map(PathBuf::as_path))?);
-        Ok(Settings { face, source: Some(source), ..Settings::default() })
+        let face = path.map(|path| face_files::read(path)).transpose()?;
+        let source = face.is_some().then_some(SourceSpec::Camera(None));
+        Ok(Settings { face, source, ..Settings::default() })
     }
 
     fn handle_home(&mut self, action: HomeAction) -> anyhow::Result<()> {
@@ -304,6 +307,8 @@ impl CallScreen {
             knock: None,
             other_face: None,
             check_words: None,
+            peer_name: String::new(),
+            sound_only: None,
             renderer: None,
             preview: None,
             preview_time: None,
@@ -345,6 +350,7 @@ impl CallScreen {
             figures: self.figures.clone(),
             question: self.knock.as_ref().or(self.other_face.as_ref()).cloned(),
             check_words: self.check_words.clone(),
+            sound_only: self.sound_only.clone(),
         };
         let (actions, area_px) = in_call::show(ui, &view);
         self.live.set_area(area_px);
@@ -393,9 +399,10 @@ impl CallScreen {
                 self.forget_peer();
                 "Your guest has left, waiting for the next one".clone_into(&mut self.status);
             }
-            Event::Connected { .. } => {
+            Event::Connected { peer_name } => {
                 self.forget_peer();
                 self.link = None;
+                self.peer_name = peer_name.to_string();
                 "Connected, receiving your peer's face".clone_into(&mut self.status);
             }
             Event::ModelProgress(share) => {
@@ -411,6 +418,13 @@ impl CallScreen {
             Event::NoHostYet => {
                 "Your peer is not here yet, waiting".clone_into(&mut self.status);
             }
+            Event::SoundOnly => {
+                "Connected".clone_into(&mut self.status);
+                self.sound_only = Some(self.peer_name.clone());
+            }
+            Event::SoundDevice(change) => {
+                self.trouble = Some(ErrorLine::new(&change.to_string()).to_string());
+            }
             Event::PeerLost => {
                 "Connection lost, waiting for your peer".clone_into(&mut self.status);
             }
@@ -418,7 +432,7 @@ impl CallScreen {
                 self.status = ErrorLine::new(&refusal.to_string()).to_string();
             }
             Event::NoSound(why) => {
-                self.status = ErrorLine::new(&format!("No sound: {why}")).to_string();
+                self.trouble = Some(ErrorLine::new(&format!("No sound: {why}")).to_string());
             }
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
@@ -429,6 +443,8 @@ impl CallScreen {
         self.check_words = None;
         self.other_face = None;
         self.renderer = None;
+        self.sound_only = None;
+        self.peer_name.clear();
     }
 
     /// Renders the peer picture if it is due.

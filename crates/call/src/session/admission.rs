@@ -258,6 +258,7 @@ impl Session {
         let peer_name = link.hellos.name.clone();
         if is_new {
             self.statistics.connected_at = Some(now);
+            self.is_sound_only = false;
             self.emit(Event::Connected { peer_name });
         } else if let Phase::Lost { .. } = self.phase {
             self.emit(Event::PeerBack);
@@ -268,8 +269,8 @@ impl Session {
         self.show_check_words();
         self.introduce(now);
         self.outputs.push_back(Output::Encoder(EncoderCommand::Start));
-        if std::mem::replace(&mut self.wants_microphone, false) {
-            self.outputs.push_back(Output::StartMicrophone);
+        if !std::mem::replace(&mut self.is_sound_started, true) {
+            self.outputs.push_back(Output::StartSound);
         }
     }
 

@@ -70,9 +70,12 @@ impl Session {
             Control::ModelOffer { n_bytes, hash } => self.handle_model_offer(now, n_bytes, hash),
             Control::ModelRequest { hash, from } => self.handle_model_request(hash, from),
             Control::ModelChunk { offset, bytes } => self.handle_model_chunk(now, offset, &bytes),
-            Control::Media { muted, camera_off, has_sound } => {
+            Control::Media { muted, camera_off, has_sound, has_face } => {
                 if let Some(link) = &mut self.links.current {
                     link.has_sound = has_sound;
+                }
+                if !has_face && !std::mem::replace(&mut self.is_sound_only, true) {
+                    self.emit(Event::SoundOnly);
                 }
                 self.emit(Event::PeerMedia { muted, camera_off });
             }
@@ -122,9 +125,10 @@ impl Session {
     }
 
     pub(super) fn send_media(&mut self, now: Instant) {
-        let (muted, camera_off) = (self.media.muted, !self.media.sends_face());
+        let (muted, camera_off) = (!self.media.sends_sound(), !self.media.sends_face());
         let has_sound = self.sound.has_track();
-        self.send_control(now, &Control::Media { muted, camera_off, has_sound });
+        let has_face = self.model_sender.is_some();
+        self.send_control(now, &Control::Media { muted, camera_off, has_sound, has_face });
     }
 
     fn handle_bye(&mut self, now: Instant, id: LinkId, bye: Bye) {

@@ -80,6 +80,11 @@ impl FaceReceiver {
         self.previous = None;
     }
 
+    /// Returns what is added to the peer's media time, microseconds.
+    pub(crate) fn clock_shift(&self) -> i64 {
+        self.clock.shift()
+    }
+
     /// Stores the units of a packet and returns the report in it. Anything else than a packet is
     /// counted and dropped.
     pub(crate) fn handle_packet(&mut self, now: Instant, bytes: &[u8]) -> Option<ReceiverReport> {

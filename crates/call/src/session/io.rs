@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use capture::DeviceChange;
 use codec::{EncodedUnit, Encoder};
 use face::FaceModel;
 use types::{Feature, Rate, UnitNumber};
@@ -33,8 +34,10 @@ pub(crate) enum Input {
     Frame(Box<TrackedFrame>),
     /// Our voice, in order: what the microphone or the clip has given, encoded.
     Voice(EncodedVoice),
-    /// A sound device is missing, for the given reason.
+    /// There is no sound, for the given reason.
     NoSound(String),
+    /// A sound device was opened, lost, or came back.
+    SoundDevice(DeviceChange),
     /// The source has ended, with the error if there was one.
     SourceEnded(Option<String>),
     /// A [`Output::ReadFace`] job has finished.
@@ -119,14 +122,21 @@ pub(crate) enum Output {
     InviteOffer(Vec<u8>),
     Encoder(EncoderCommand),
     Voice(VoiceCommand),
-    StartMicrophone,
+    /// The peers are connected for the first time: start to listen and to play.
+    StartSound,
     /// Links that begin from now on present another DTLS certificate.
     RenewCertificate,
-    PlaySound(VoicePacket),
+    /// Sound that has arrived at `arrived`.
+    PlaySound {
+        arrived: Instant,
+        packet: VoicePacket,
+    },
     /// Features decoded from a unit that arrived at `arrived`, oldest first.
     Features {
         arrived: Instant,
         features: Vec<Feature>,
+        /// What was added to the peer's media time, microseconds.
+        clock_shift: i64,
     },
     /// Run the job on another thread; its result is an [`Input::FaceRead`].
     ReadFace(FaceReadJob),

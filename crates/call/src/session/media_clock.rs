@@ -52,6 +52,11 @@ impl MediaClock {
         Self { is_new_link: true, refused_since: None, ..self }
     }
 
+    /// Returns what is added to the peer's media time, microseconds.
+    pub(crate) fn shift(&self) -> i64 {
+        self.shift
+    }
+
     /// Returns the media time of a unit on the timeline of the call; `None` if it is too far ahead,
     /// and the unit has to be dropped.
     pub(crate) fn place(&mut self, arrived: Instant, time: MediaTime) -> Option<MediaTime> {

@@ -82,8 +82,8 @@ pub(crate) struct SessionConfig {
     pub(crate) auto_admit: bool,
     /// Host: whether to wait for another guest after one has left.
     pub(crate) keep_link: bool,
-    /// Whether to start the microphone once the peer is connected.
-    pub(crate) wants_microphone: bool,
+    /// Whether this end has sound to send.
+    pub(crate) sends_sound: bool,
     /// Whether links have a sound track, so that this end sends and receives sound.
     pub(crate) has_sound: bool,
 }
@@ -95,7 +95,11 @@ pub(crate) struct Session {
     fresh_salt: Box<dyn FnMut() -> [u8; SALT_BYTES] + Send>,
     exchange: Exchange,
     name: String,
-    wants_microphone: bool,
+    sends_sound: bool,
+    /// Whether the threads of sound were started.
+    is_sound_started: bool,
+    /// Whether it is known that the peer has no face to show.
+    is_sound_only: bool,
     media: LocalMedia,
     /// Seals the signals for whoever they are exchanged with.
     seal: Seal,
@@ -176,7 +180,9 @@ impl Session {
             fresh_salt,
             exchange: config.exchange,
             name: config.name,
-            wants_microphone: config.wants_microphone,
+            sends_sound: config.sends_sound,
+            is_sound_started: false,
+            is_sound_only: false,
             packetizer: Packetizer::new(packetizer_settings(media.rate)),
             media,
             phase: Phase::Meeting,
@@ -224,6 +230,7 @@ impl Session {
             Input::Frame(frame) => self.handle_frame(now, *frame),
             Input::Voice(voice) => self.handle_voice(now, voice),
             Input::NoSound(reason) => self.emit(Event::NoSound(reason)),
+            Input::SoundDevice(change) => self.emit(Event::SoundDevice(change)),
             Input::SourceEnded(error) => self.emit(Event::SourceEnded { error }),
             Input::FaceRead(read) => self.handle_face_read(now, *read),
             Input::Wire(count) => self.statistics.wire = count,
@@ -257,7 +264,8 @@ impl Session {
     fn decode(&mut self, now: Instant) {
         while let Some(unit) = self.receiver.poll_decoded(now) {
             let (arrived, features) = (unit.arrived, unit.features);
-            self.outputs.push_back(Output::Features { arrived, features });
+            let clock_shift = self.receiver.clock_shift();
+            self.outputs.push_back(Output::Features { arrived, features, clock_shift });
         }
     }
 
@@ -330,9 +338,13 @@ impl Session {
     fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::SetMuted(muted) => {
-                self.media.muted = muted;
-                self.outputs.push_back(Output::Voice(VoiceCommand::Mute(muted)));
-                self.apply_media(now);
+                // Without a microphone there is nothing to say.
+                self.media.muted = muted || !self.sends_sound;
+                self.apply_mute(now);
+            }
+            Command::Talk(talks) => {
+                self.media.talks = talks && self.sends_sound;
+                self.apply_mute(now);
             }
             Command::SetCameraOn(on) => {
                 self.media.camera_on = on;
@@ -373,6 +385,13 @@ impl Session {
         self.apply_media(now);
     }
 
+    /// Starts or stops sending sound.
+    fn apply_mute(&mut self, now: Instant) {
+        let is_muted = !self.media.sends_sound();
+        self.outputs.push_back(Output::Voice(VoiceCommand::Mute(is_muted)));
+        self.apply_media(now);
+    }
+
     /// Makes a change of microphone or camera known to the application and to the peer.
     fn apply_media(&mut self, now: Instant) {
         self.outputs.push_back(Output::LocalMedia(self.media));
@@ -390,7 +409,7 @@ impl Session {
         stats.connected = matches!(self.phase, Phase::Connected { .. });
         stats.rate = self.media.rate;
         stats.sound_loss_out = f64::from(self.sound.loss);
-        stats.muted = self.media.muted;
+        stats.muted = !self.media.sends_sound();
         stats.camera_off = !self.media.sends_face();
         self.outputs.push_back(Output::Stats(Box::new(stats)));
     }

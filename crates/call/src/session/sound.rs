@@ -41,7 +41,7 @@ impl OutgoingSound {
 impl Session {
     /// Sends sound to the peer that was let in, together with the feature packet that is due.
     pub(super) fn handle_voice(&mut self, now: Instant, voice: EncodedVoice) {
-        if self.media.muted || !self.sound.has_track || !self.is_admitted() {
+        if !self.media.sends_sound() || !self.sound.has_track || !self.is_admitted() {
             return;
         }
         self.sound.timestamp = voice.timestamp();
@@ -111,7 +111,10 @@ impl Session {
             self.statistics.sound_bytes_in += opus.len() as u64;
         }
         // One without sound still tells the receiver of the voice that nothing was lost.
-        self.outputs.push_back(Output::PlaySound(VoicePacket { sequence, timestamp, opus }));
+        self.outputs.push_back(Output::PlaySound {
+            arrived: now,
+            packet: VoicePacket { sequence, timestamp, opus },
+        });
     }
 
     /// Tells the encoder of our voice how much of it is lost, if that has changed.

@@ -84,18 +84,49 @@ fn two_peers_meet_with_two_hellos_each() {
 }
 
 #[test]
-fn the_microphone_starts_once_when_the_peer_is_connected() {
+fn sound_starts_once_when_the_peer_is_connected() {
     let mut world = World::new();
-    world.add(SessionConfig { wants_microphone: true, ..config(Role::Host, 1) });
+    world.add(config(Role::Host, 1));
     world.run_for(secs(1));
-    assert!(!world.peers[HOST].microphone_started);
+    assert!(!world.peers[HOST].sound_started);
     world.add(config(Role::Guest, 2));
     world.run_for(secs(1));
-    assert!(std::mem::replace(&mut world.peers[HOST].microphone_started, false));
+    assert!(std::mem::replace(&mut world.peers[HOST].sound_started, false));
     world.break_links();
     world.run_for(secs(15));
     assert!(has_event(&world.peers[HOST], "PeerBack"));
-    assert!(!world.peers[HOST].microphone_started);
+    assert!(!world.peers[HOST].sound_started);
+}
+
+#[test]
+fn a_peer_without_a_face_is_named_as_such_once() {
+    let mut world = World::new();
+    world.add(config(Role::Host, 1));
+    let face = Some(Bytes::from(face_file(2).public_bytes()));
+    world.add(SessionConfig { face, ..config(Role::Guest, 2) });
+    world.run_for(secs(1));
+    world.command(HOST, Command::SetMuted(true));
+    world.run_for(secs(1));
+    assert!(!has_event(&world.peers[HOST], "SoundOnly"));
+    let events = world.peers[GUEST].take_events();
+    assert_eq!(events.iter().filter(|event| *event == "SoundOnly").count(), 1, "{events:?}");
+}
+
+#[test]
+fn sound_is_sent_while_the_key_of_push_to_talk_is_held() {
+    let mut world = World::of_two();
+    world.run_for(secs(1));
+    world.command(HOST, Command::SetMuted(true));
+    world.command(HOST, Command::Talk(true));
+    world.run_for(secs(1));
+    world.command(HOST, Command::Talk(false));
+    world.run_for(secs(1));
+    let commands = &world.peers[HOST].voice_commands;
+    let muted = |muted| VoiceCommand::Mute(muted);
+    assert_eq!(commands[..], [muted(true), muted(false), muted(true)]);
+    let heard: Vec<_> = world.peers[GUEST].take_events();
+    let mutes: Vec<_> = heard.iter().filter(|event| event.contains("muted: true")).collect();
+    assert_eq!(mutes.len(), 2, "{heard:?}");
 }
 
 #[test]
@@ -586,7 +617,7 @@ fn a_control_message_before_the_hello_is_counted_and_ignored() {
     let hash = ContentHash([7; 32]);
     for message in [
         Control::Chat("hello?".into()),
-        Control::Media { muted: true, camera_off: true, has_sound: true },
+        Control::Media { muted: true, camera_off: true, has_sound: true, has_face: true },
         Control::ModelOffer { n_bytes: 1000, hash },
         Control::ModelRequest { hash, from: 0 },
         Control::ModelChunk { offset: 0, bytes: vec![1] },
@@ -826,7 +857,13 @@ fn mute_camera_and_rate_reach_encoder_peer_and_statistics() {
     assert!(host.encoder_commands.ends_with(&want), "{:?}", host.encoder_commands);
     assert_eq!(
         host.media,
-        LocalMedia { muted: true, camera_on: true, shows_face: true, rate: Rate::Low }
+        LocalMedia {
+            muted: true,
+            talks: false,
+            camera_on: true,
+            shows_face: true,
+            rate: Rate::Low
+        }
     );
     assert!(host.stats.muted && !host.stats.camera_off && host.stats.rate == Rate::Low);
 }

@@ -22,7 +22,7 @@ pub(super) fn asking(role: Role, salt: u8) -> SessionConfig {
 pub(super) fn knocking() -> World {
     let mut world = World::new();
     for (role, salt) in [(Role::Host, 1), (Role::Guest, 2)] {
-        let sound = SessionConfig { wants_microphone: true, has_sound: true, ..asking(role, salt) };
+        let sound = SessionConfig { has_sound: true, ..asking(role, salt) };
         world.add(sound);
     }
     world.run_for(secs(2));
@@ -78,7 +78,7 @@ fn nothing_of_a_person_leaves_either_end_before_the_host_lets_the_guest_in() {
         assert!(peer.control_sent.iter().all(is_greeting), "{:?}", peer.control_sent);
         let stats = &peer.stats;
         assert_eq!((stats.payload_bytes_out, stats.sound_packets_out), (0, 0));
-        assert!(!stats.connected && !peer.microphone_started && peer.features.is_empty());
+        assert!(!stats.connected && !peer.sound_started && peer.features.is_empty());
         assert!(!peer.encoder_commands.contains(&EncoderCommand::Start));
         assert!(peer.take_events().is_empty() && peer.end.is_none() && peer.n_links == 1);
     }
@@ -86,7 +86,7 @@ fn nothing_of_a_person_leaves_either_end_before_the_host_lets_the_guest_in() {
     world.run_for(secs(2));
     for peer in &world.peers {
         assert!(peer.events[0].starts_with("Connected"), "{:?}", peer.events);
-        assert!(peer.face.is_some() && peer.microphone_started);
+        assert!(peer.face.is_some() && peer.sound_started);
     }
     assert_features_cross(&mut world, 100..200);
 }
@@ -99,7 +99,7 @@ fn what_arrives_before_admission_is_counted_and_ignored() {
         let before = world.peers[index].control_sent.len();
         for message in [
             Control::Chat("let me in".into()),
-            Control::Media { muted: true, camera_off: true, has_sound: true },
+            Control::Media { muted: true, camera_off: true, has_sound: true, has_face: true },
             Control::ModelOffer { n_bytes: 1000, hash: ContentHash([7; 32]) },
             Control::ModelRequest { hash, from: 0 },
             Control::ModelChunk { offset: 0, bytes: vec![1] },

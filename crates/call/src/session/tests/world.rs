@@ -55,7 +55,7 @@ pub(super) struct Peer {
     pub(super) features: Vec<Feature>,
     pub(super) face: Option<FaceModel>,
     pub(super) media: LocalMedia,
-    pub(super) microphone_started: bool,
+    pub(super) sound_started: bool,
     pub(super) stats: Stats,
     pub(super) invite_offer: Option<Vec<u8>>,
     /// Links that it has made and not closed.
@@ -91,7 +91,7 @@ impl Peer {
             features: Vec::new(),
             face: None,
             media,
-            microphone_started: false,
+            sound_started: false,
             stats: Stats::default(),
             invite_offer: None,
             is_running: true,
@@ -175,11 +175,17 @@ pub(super) fn config(role: Role, salt: u8) -> SessionConfig {
         fresh_salt: Box::new(move || salts.next().expect("a test needs few salts")),
         exchange: Exchange::Rendezvous,
         name: if role == Role::Host { "Ada" } else { "Bob" }.into(),
-        media: LocalMedia { muted: false, camera_on: true, shows_face: true, rate: Rate::Normal },
+        media: LocalMedia {
+            muted: false,
+            talks: false,
+            camera_on: true,
+            shows_face: true,
+            rate: Rate::Normal,
+        },
         face: None,
         auto_admit: true,
         keep_link: false,
-        wants_microphone: false,
+        sends_sound: true,
         has_sound: false,
     }
 }
@@ -460,8 +466,8 @@ impl World {
                 }
                 Output::RenewCertificate => peer.n_certificates += 1,
                 Output::Voice(command) => peer.voice_commands.push(command),
-                Output::StartMicrophone => peer.microphone_started = true,
-                Output::PlaySound(packet) => peer.heard.push(packet),
+                Output::StartSound => peer.sound_started = true,
+                Output::PlaySound { packet, .. } => peer.heard.push(packet),
                 Output::Features { features, .. } => peer.features.extend(features),
                 Output::ReadFace(job) => {
                     peer.n_reading += 1;

@@ -1,0 +1,278 @@
+#![expect(clippy::disallowed_methods, reason = "the playing thread starts here, on the wall clock")]
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use capture::{Speaker, SpeakerSpec};
+use transport::MEDIA_TIME_PERIOD;
+use types::MediaTime;
+use voice::{LevelMeter, PlayedVoice, SoundKind, VoicePacket, VoiceReceiver, VoiceStats};
+
+use super::Sounding;
+use crate::lip_sync::{Heard, LipSync, Skew};
+use crate::session::Input;
+use crate::shared::lock;
+use crate::stats::Stats;
+
+/// Packets that wait for the thread. More are dropped.
+const MAX_PACKETS: usize = 64;
+/// How long the thread waits for the speaker before it looks for packets.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Where sound is played.
+pub(crate) enum PlayedOn {
+    /// A speaker that is open already: a file, or none.
+    Open(Box<Speaker>),
+    /// A device, opened when the thread starts.
+    Device(SpeakerSpec),
+}
+
+/// Figures of the thread, for the statistics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlayFigures {
+    pub(crate) voice: VoiceStats,
+    pub(crate) skew: Option<Skew>,
+    /// How long it takes until what is played now is heard.
+    pub(crate) queued: Duration,
+    /// How many times the speaker had nothing to play.
+    pub(crate) n_gaps: u64,
+}
+
+impl PlayFigures {
+    /// Adds the figures to the statistics of a call.
+    pub(crate) fn complete(&self, stats: &mut Stats) {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        let VoiceStats { decoded_blocks, recovered_blocks, concealed_blocks, .. } = self.voice;
+        stats.sound_samples_in = decoded_blocks * super::BLOCK_SAMPLES as u64;
+        stats.sound_samples_recovered = recovered_blocks * super::BLOCK_SAMPLES as u64;
+        stats.sound_samples_concealed = concealed_blocks * super::BLOCK_SAMPLES as u64;
+        stats.sound_delay_ms = ms(self.voice.delay);
+        stats.speaker_delay_ms = ms(self.queued);
+        stats.speaker_gaps = self.n_gaps;
+        stats.lip_sync_ms = self.skew.map(|skew| skew.median);
+        stats.lip_sync_p5_ms = self.skew.map(|skew| skew.p5);
+        stats.lip_sync_p95_ms = self.skew.map(|skew| skew.p95);
+    }
+}
+
+/// Thread that puts the peer's sound in order and plays it, at the pace of the speaker. Dropping it stops
+/// the thread and waits until a file in place of a speaker is complete.
+pub(crate) struct PlayThread {
+    items: Option<SyncSender<Item>>,
+    figures: Arc<Mutex<PlayFigures>>,
+    clock_shift: Arc<AtomicI64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Item {
+    Packet(Instant, VoicePacket),
+    /// What comes from now on is another peer's.
+    NewPeer,
+}
+
+impl PlayThread {
+    /// Starts the thread.
+    pub(crate) fn start(played_on: PlayedOn, sounding: Sounding) -> std::io::Result<Self> {
+        let (items, receiver) = sync_channel(MAX_PACKETS);
+        let figures = Arc::new(Mutex::default());
+        let clock_shift = Arc::new(AtomicI64::new(0));
+        let player = Player {
+            items: receiver,
+            figures: Arc::clone(&figures),
+            clock_shift: Arc::clone(&clock_shift),
+            sounding,
+        };
+        let run = move || {
+            super::raise_priority();
+            player.run(played_on);
+        };
+        let thread = std::thread::Builder::new().name("feathercall-play".to_owned()).spawn(run)?;
+        Ok(Self { items: Some(items), figures, clock_shift, thread: Some(thread) })
+    }
+
+    /// Queues a packet that has arrived at `now`, or drops it when the queue is full.
+    pub(crate) fn push(&self, now: Instant, packet: VoicePacket) {
+        self.send(Item::Packet(now, packet));
+    }
+
+    /// Forgets the peer, whose place another one takes.
+    pub(crate) fn forget_peer(&self) {
+        self.send(Item::NewPeer);
+    }
+
+    /// Sets what is added to the peer's clock to get the media time of its features, microseconds.
+    pub(crate) fn set_clock_shift(&self, micros: i64) {
+        self.clock_shift.store(micros, Ordering::Relaxed);
+    }
+
+    /// Returns figures as of the last full second.
+    pub(crate) fn figures(&self) -> PlayFigures {
+        *lock(&self.figures)
+    }
+
+    fn send(&self, item: Item) {
+        if let Some(items) = &self.items {
+            let _ = items.try_send(item);
+        }
+    }
+}
+
+impl Drop for PlayThread {
+    fn drop(&mut self) {
+        self.items = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// State of the thread.
+struct Player {
+    items: Receiver<Item>,
+    figures: Arc<Mutex<PlayFigures>>,
+    clock_shift: Arc<AtomicI64>,
+    sounding: Sounding,
+}
+
+/// What the thread knows about the peer.
+struct Peer {
+    receiver: VoiceReceiver,
+    lip_sync: LipSync,
+    meter: LevelMeter,
+}
+
+impl Peer {
+    fn new() -> Option<Self> {
+        Some(Self {
+            receiver: VoiceReceiver::new()?,
+            lip_sync: LipSync::default(),
+            meter: LevelMeter::new(),
+        })
+    }
+}
+
+impl Player {
+    fn run(self, played_on: PlayedOn) {
+        let Some(mut peer) = Peer::new() else { return };
+        let Some(mut speaker) = self.open(played_on) else { return };
+        let mut next_figures = Instant::now();
+        loop {
+            let is_wanted = speaker.wait_for_room(WAIT);
+            if !self.take_items(&mut peer) {
+                break;
+            }
+            while let Some(change) = speaker.take_change() {
+                self.sounding.report(Input::SoundDevice(change));
+            }
+            let now = Instant::now();
+            if is_wanted {
+                let played = peer.receiver.pull(now);
+                let heard_at = now + speaker.queued();
+                self.note(&mut peer, heard_at, &played);
+                self.sounding.played.push(&played.samples, speaker.queued());
+                speaker.play(&played.samples);
+            }
+            if now >= next_figures {
+                next_figures = now + Duration::from_millis(200);
+                *lock(&self.figures) = PlayFigures {
+                    voice: peer.receiver.stats(),
+                    skew: peer.lip_sync.skew(),
+                    queued: speaker.queued(),
+                    n_gaps: speaker.n_gaps(),
+                };
+            }
+        }
+        if let Err(error) = speaker.finish() {
+            self.sounding.report(Input::NoSound(error.to_string()));
+        }
+    }
+
+    /// Opens the speaker. Without one, sound is received in silence.
+    fn open(&self, played_on: PlayedOn) -> Option<Speaker> {
+        match played_on {
+            PlayedOn::Open(speaker) => Some(*speaker),
+            PlayedOn::Device(spec) => match Speaker::open(&spec) {
+                Ok(speaker) => Some(speaker),
+                Err(error) => {
+                    self.sounding.report(Input::NoSound(error.to_string()));
+                    Speaker::open(&SpeakerSpec::Silent).ok()
+                }
+            },
+        }
+    }
+
+    /// Takes what has come. Returns whether to go on.
+    fn take_items(&self, peer: &mut Peer) -> bool {
+        loop {
+            match self.items.try_recv() {
+                Ok(Item::Packet(arrived, packet)) => peer.receiver.insert(arrived, packet),
+                Ok(Item::NewPeer) => {
+                    if let Some(new) = Peer::new() {
+                        *peer = new;
+                    }
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Keeps sound and face together, and notes what is heard from `at` on.
+    fn note(&self, peer: &mut Peer, at: Instant, played: &PlayedVoice) {
+        let shift = self.clock_shift.load(Ordering::Relaxed);
+        let is_voice =
+            matches!(played.kind, SoundKind::Decoded | SoundKind::Recovered | SoundKind::Concealed);
+        let shared = &self.sounding.shared;
+        let time = {
+            let mut playout = lock(&shared.playout);
+            let shown = playout.due(at);
+            if let Some(time) = played.time {
+                let time = on_clock_of_features(time, shift, shown);
+                let delay = peer.receiver.stats().delay;
+                let heard = Heard { at, time, is_voice, delay };
+                let min_delay = peer.lip_sync.step(&heard, &mut playout);
+                peer.receiver.set_min_delay(min_delay);
+                Some(time)
+            } else {
+                shown
+            }
+        };
+        // Before anything has arrived, our own clock says how long the call has lasted.
+        let time = time.unwrap_or_else(|| self.sounding.clock.at(at));
+        let level = peer.meter.push(&played.samples);
+        lock(&shared.mixer).heard(at, time, &played.samples);
+        lock(&shared.sound).levels.peer = Some(level);
+    }
+}
+
+/// Converts a capture time of sound to the clock of the features, which is shifted by `shift` microseconds
+/// and may have begun again at zero several times: they are taken to be near `shown`.
+fn on_clock_of_features(time: MediaTime, shift: i64, shown: Option<MediaTime>) -> MediaTime {
+    let micros = time.as_micros().saturating_add_signed(shift);
+    let Some(shown) = shown else { return MediaTime::from_micros(micros) };
+    let period = MEDIA_TIME_PERIOD.as_micros() as u64;
+    let half = period / 2;
+    let ahead = shown.as_micros().saturating_add(half).saturating_sub(micros) / period;
+    let behind = micros.saturating_add(half).saturating_sub(shown.as_micros()) / period;
+    MediaTime::from_micros(micros.saturating_add(ahead * period).saturating_sub(behind * period))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_is_put_on_the_clock_of_the_features() {
+        let s = |s: u64| MediaTime::from_micros(s * 1_000_000);
+        let period = MEDIA_TIME_PERIOD;
+        assert_eq!(on_clock_of_features(s(100), 0, None), s(100));
+        assert_eq!(on_clock_of_features(s(100), 5_000_000, Some(s(104))), s(105));
+        assert_eq!(on_clock_of_features(s(100), -5_000_000, Some(s(104))), s(95));
+        // A guest that came after two periods of the features' clock.
+        assert_eq!(on_clock_of_features(s(100) + 2 * period, 0, Some(s(101))), s(100));
+        assert_eq!(on_clock_of_features(s(100), 0, Some(s(101) + 2 * period)), s(100) + 2 * period);
+    }
+}
