@@ -71,7 +71,6 @@ mod place;
 mod resample;
 mod scratch;
 mod segment;
-mod sound_device;
 mod sound_devices;
 mod sound_line;
 mod source;

@@ -1,14 +1,14 @@
 //! The microphone of a call.
 
-#![expect(clippy::disallowed_methods, reason = "a file is paced by the wall clock")]
+#![expect(clippy::disallowed_methods, reason = "sound is paced by the wall clock")]
 
 use std::time::{Duration, Instant};
 
 use super::BLOCK_SAMPLES;
 use super::change::{DeviceChange, SoundError};
 use super::file_microphone::FileMicrophone;
+use super::input_device::InputDevice;
 use super::spec::MicrophoneSpec;
-use crate::sound_device::InputDevice;
 
 /// 10 ms of mono sound at 48 kHz.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Microphone {
 }
 
 enum Input {
-    Device(InputDevice),
+    Device(Box<InputDevice>),
     File(Box<FileMicrophone>),
 }
 
@@ -39,8 +39,10 @@ impl Microphone {
     pub fn open(spec: &MicrophoneSpec) -> Result<Self, SoundError> {
         Ok(Self {
             input: match spec {
-                MicrophoneSpec::Default => Input::Device(InputDevice::open(None)?),
-                MicrophoneSpec::Named(name) => Input::Device(InputDevice::open(Some(name))?),
+                MicrophoneSpec::Default => Input::Device(Box::new(InputDevice::open(None)?)),
+                MicrophoneSpec::Named(name) => {
+                    Input::Device(Box::new(InputDevice::open(Some(name))?))
+                }
                 MicrophoneSpec::File(path) => Input::File(Box::new(FileMicrophone::open(path)?)),
             },
         })
@@ -51,15 +53,21 @@ impl Microphone {
     /// Blocks follow each other without gaps, unless they are not read within 200 ms: the oldest are
     /// dropped then.
     pub fn next_block(&mut self, timeout: Duration) -> Option<SoundBlock> {
-        match &mut self.input {
-            Input::Device(device) => device.next_block(timeout),
-            Input::File(file) => {
-                let early = match file.next_block(Instant::now()) {
-                    Ok(block) => return Some(block),
-                    Err(early) => early,
-                };
-                std::thread::sleep(early.min(timeout));
-                file.next_block(Instant::now()).ok()
+        let deadline = Instant::now() + timeout;
+        loop {
+            let now = Instant::now();
+            let next = match &mut self.input {
+                Input::Device(device) => device.next_block(now),
+                Input::File(file) => file.next_block(now),
+            };
+            let wait = match next {
+                Ok(block) => return Some(block),
+                Err(_) if now >= deadline => return None,
+                Err(wait) => wait.min(deadline - now),
+            };
+            match &self.input {
+                Input::Device(device) => device.wait(wait),
+                Input::File(_) => std::thread::sleep(wait),
             }
         }
     }

@@ -3,16 +3,24 @@
 //! Sound is mono at 48 kHz, in blocks of 10 ms. Devices of other rates and any number of channels are converted.
 
 mod change;
+mod device_host;
 mod file_microphone;
+mod follower;
+mod input_device;
+mod input_line;
 mod microphone;
+mod output_device;
+mod output_line;
 mod paced_speaker;
 mod speaker;
 mod spec;
+mod waker;
 mod wav_writer;
 
 use std::time::Duration;
 
 pub use change::{DeviceChange, LossReason, SoundDevice, SoundError};
+pub(crate) use device_host::sound_device_names;
 pub use microphone::{Microphone, SoundBlock};
 pub use speaker::Speaker;
 pub use spec::{MicrophoneSpec, SpeakerSpec};

@@ -1,15 +1,15 @@
 //! The speaker of a call.
 
-#![expect(clippy::disallowed_methods, reason = "a file is paced by the wall clock")]
+#![expect(clippy::disallowed_methods, reason = "sound is paced by the wall clock")]
 
 use std::time::{Duration, Instant};
 
 use super::BLOCK_SAMPLES;
 use super::change::{DeviceChange, SoundError};
+use super::output_device::OutputDevice;
 use super::paced_speaker::PacedSpeaker;
 use super::spec::SpeakerSpec;
 use crate::errors::WriteError;
-use crate::sound_device::OutputDevice;
 
 /// Speaker, or a file in place of one, fed with mono sound at 48 kHz.
 ///
@@ -20,8 +20,8 @@ pub struct Speaker {
 }
 
 enum Output {
-    Device(OutputDevice),
-    Paced(PacedSpeaker),
+    Device(Box<OutputDevice>),
+    Paced(Box<PacedSpeaker>),
 }
 
 impl Speaker {
@@ -32,22 +32,32 @@ impl Speaker {
     pub fn open(spec: &SpeakerSpec) -> Result<Self, SoundError> {
         Ok(Self {
             output: match spec {
-                SpeakerSpec::Default => Output::Device(OutputDevice::open(None)?),
-                SpeakerSpec::Named(name) => Output::Device(OutputDevice::open(Some(name))?),
-                SpeakerSpec::File(path) => Output::Paced(PacedSpeaker::to_file(path)?),
-                SpeakerSpec::Silent => Output::Paced(PacedSpeaker::silent()),
+                SpeakerSpec::Default => Output::Device(Box::new(OutputDevice::open(None)?)),
+                SpeakerSpec::Named(name) => {
+                    Output::Device(Box::new(OutputDevice::open(Some(name))?))
+                }
+                SpeakerSpec::File(path) => Output::Paced(Box::new(PacedSpeaker::to_file(path)?)),
+                SpeakerSpec::Silent => Output::Paced(Box::new(PacedSpeaker::silent())),
             },
         })
     }
 
     /// Waits up to `timeout` until another block is wanted, and returns whether one is.
     pub fn wait_for_room(&mut self, timeout: Duration) -> bool {
-        match &mut self.output {
-            Output::Device(device) => device.wait_for_room(timeout),
-            Output::Paced(paced) => {
-                let early = paced.room_in(Instant::now());
-                std::thread::sleep(early.min(timeout));
-                early <= timeout
+        let deadline = Instant::now() + timeout;
+        loop {
+            let now = Instant::now();
+            let wait = match &mut self.output {
+                Output::Device(device) => device.room_in(now),
+                Output::Paced(paced) => paced.room_in(now),
+            };
+            if wait.is_zero() || now >= deadline {
+                return wait.is_zero();
+            }
+            let wait = wait.min(deadline - now);
+            match &self.output {
+                Output::Device(device) => device.wait(wait),
+                Output::Paced(_) => std::thread::sleep(wait),
             }
         }
     }
@@ -55,7 +65,7 @@ impl Speaker {
     /// Appends 10 ms of sound, -1..=1. What a device has no room for is dropped.
     pub fn play(&mut self, samples: &[f32; BLOCK_SAMPLES]) {
         match &mut self.output {
-            Output::Device(device) => device.play(samples),
+            Output::Device(device) => device.play(Instant::now(), samples),
             Output::Paced(paced) => paced.play(Instant::now(), samples),
         }
     }
@@ -63,7 +73,7 @@ impl Speaker {
     /// Returns how long it takes until what is given now is heard.
     pub fn queued(&self) -> Duration {
         match &self.output {
-            Output::Device(device) => device.queued(),
+            Output::Device(device) => device.queued(Instant::now()),
             Output::Paced(paced) => paced.queued(Instant::now()),
         }
     }
