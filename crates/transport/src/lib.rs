@@ -8,7 +8,8 @@
 //! - [`JitterBuffer`] takes packets in any order, returns units in order and writes reports.
 //! - [`SoundPayload`] is what an RTP packet carries: sound, a packet of units, or both.
 //! - [`Playout`] holds decoded features until they are due and conceals losses.
-//! - [`Invite`] is the link with the secret of a call; [`Seal`] protects [`Signal`]s with it.
+//! - [`Invite`] is the link with the secret of a call; [`Seal`] protects [`Signal`]s with it, and
+//!   [`PeerSeal`] those of peers who have been connected.
 //! - [`RoomKey`] proves to a rendezvous service who may take a seat in a room.
 //! - [`Control`] is a message of the reliable channel; [`ModelSender`] and [`ModelReceiver`]
 //!   transfer the face model over it.
@@ -43,6 +44,7 @@ mod model_transfer;
 mod packet;
 mod packetizer;
 mod pasted_text;
+mod peer_seal;
 mod playout;
 mod resume_token;
 mod room_key;
@@ -63,6 +65,7 @@ pub use jitter_buffer::{JitterBuffer, JitterBufferStats, ReceivedUnit};
 pub use model_transfer::{MAX_MODEL_BYTES, ModelReceiver, ModelSender, TransferError};
 pub use packet::{MAX_PACKET_BYTES, MEDIA_TIME_PERIOD, PacketError, ReceiverReport};
 pub use packetizer::{Packetizer, PacketizerSettings, UnitError};
+pub use peer_seal::PeerSeal;
 pub use playout::{Playout, PlayoutSource};
 pub use resume_token::{RESUME_TOKEN_BYTES, ResumeToken};
 pub use room_key::{

@@ -12,8 +12,8 @@ pub const SALT_BYTES: usize = 16;
 /// Largest size of a sealed message, in bytes.
 pub const MAX_SEALED_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: usize = 2 + SALT_BYTES + 4;
-const TAG_BYTES: usize = 16;
-const VERSION: u8 = 1;
+pub(crate) const TAG_BYTES: usize = 16;
+pub(crate) const VERSION: u8 = 1;
 /// Header flag: the key is derived from the salts of both peers.
 const BOUND: u8 = 1;
 /// Forgotten peers whose salts are remembered.
@@ -220,7 +220,8 @@ impl Seal {
     }
 }
 
-fn nonce(counter: u32) -> Nonce {
+/// Returns the nonce of a message with this counter.
+pub(crate) fn nonce(counter: u32) -> Nonce {
     let mut nonce = Nonce::default();
     nonce[..4].copy_from_slice(&counter.to_le_bytes());
     nonce
