@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::stats::Stats;
 
 /// Decoded features kept for a recording that takes them late: over five minutes at 25 per second.
 const MAX_RECEIVED: usize = 8192;
+/// Peers that have left whose features are kept until they are taken.
+const MAX_LEFT: usize = 4;
 
 /// State that the driver publishes for the holder of the [`Call`](crate::Call). Each lock is held
 /// for microseconds, and never two at once.
@@ -60,14 +63,14 @@ pub(crate) struct SoundState {
 
 /// Features decoded and not yet taken.
 pub(crate) struct Received {
-    /// Those of the peer before, which has left.
-    before: Option<FeatureTimeline>,
+    /// Those of peers that have left, in the order in which they came.
+    left: VecDeque<FeatureTimeline>,
     now: FeatureTimeline,
 }
 
 impl Default for Received {
     fn default() -> Self {
-        Self { before: None, now: FeatureTimeline::with_capacity(MAX_RECEIVED) }
+        Self { left: VecDeque::new(), now: FeatureTimeline::with_capacity(MAX_RECEIVED) }
     }
 }
 
@@ -76,16 +79,19 @@ impl Received {
         self.now.extend(features);
     }
 
-    /// Keeps the features of a peer that has left apart from those of the next one. If nobody has
-    /// taken those of the one before it, they are dropped.
+    /// Keeps the features of a peer that has left apart from those of the next one. If those of
+    /// [`MAX_LEFT`] peers before it wait to be taken, they are dropped.
     pub(crate) fn end_peer(&mut self) {
-        self.before = Some(std::mem::take(self).now);
+        let now = std::mem::replace(&mut self.now, FeatureTimeline::with_capacity(MAX_RECEIVED));
+        if self.left.len() < MAX_LEFT {
+            self.left.push_back(now);
+        }
     }
 
-    /// Removes and returns all features of one peer, and whether it has left.
+    /// Removes and returns all features of the peer that came first, and whether it has left.
     pub(crate) fn take(&mut self) -> (Vec<Feature>, bool) {
-        match self.before.take() {
-            Some(mut before) => (before.drain(), true),
+        match self.left.pop_front() {
+            Some(mut left) => (left.drain(), true),
             None => (self.now.drain(), false),
         }
     }
@@ -94,4 +100,34 @@ impl Received {
 /// Locks a mutex. A thread that panicked leaves a value that is still usable.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{Code, HeadPose, MediaTime};
+
+    use super::*;
+
+    fn feature(ms: u64) -> Feature {
+        let time = MediaTime::from_micros(ms * 1000);
+        let pose = HeadPose::from_array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
+        Feature { time, pose, code: Code::NEUTRAL }
+    }
+
+    #[test]
+    fn features_of_two_peers_are_never_taken_for_those_of_one() {
+        let mut received = Received::default();
+        let n_peers = 2 * MAX_LEFT as u64;
+        // Nobody has taken anything while one peer after the other has come and left.
+        for peer in 0..n_peers {
+            received.extend(vec![feature(peer), feature(peer + 1000)]);
+            received.end_peer();
+        }
+        received.extend(vec![feature(n_peers)]);
+        for peer in 0..MAX_LEFT as u64 {
+            assert_eq!(received.take(), (vec![feature(peer), feature(peer + 1000)], true));
+        }
+        assert_eq!(received.take(), (vec![feature(n_peers)], false), "those between are dropped");
+        assert_eq!(received.take(), (vec![], false));
+    }
 }
