@@ -21,6 +21,10 @@ pub(super) struct Questions {
     answer: Option<Paste>,
     /// Who asks to join, and the number of that question.
     knock: Option<(QuestionId, String)>,
+    /// Whether a question was withdrawn, whose answer may still come.
+    is_withdrawn: bool,
+    /// Whether somebody was let in, so that the call is worth more than the next guest.
+    has_met: bool,
     /// Whether the call answers by itself.
     auto_admit: bool,
     /// Whether a person types the answers; a program may write them ahead.
@@ -51,14 +55,19 @@ impl Questions {
                 self.knock = Some((*question, name.to_owned()));
                 if self.is_terminal {
                     self.input.ignore_until(Instant::now() + READING_TIME);
+                } else if std::mem::take(&mut self.is_withdrawn) {
+                    // What a program has written for the question before does not answer this one.
+                    self.input.ignore_until(Instant::now());
                 }
             }
+            Event::Connected { .. } => self.has_met = true,
             Event::PeerFaceReplaced { .. } if self.auto_admit => {
                 eprintln!("the peer shows another face now");
             }
             Event::KnockWithdrawn { question } => {
                 if let Some((_, name)) = self.knock.take_if(|(asked, _)| asked == question) {
                     eprintln!("{name} does not ask any more");
+                    self.is_withdrawn = true;
                 }
             }
             Event::AnswerRefused => {
@@ -79,8 +88,10 @@ impl Questions {
     /// Returns what the next line of standard input decides, if a question is open and the line is
     /// here.
     ///
+    /// Once somebody was let in, a guest whom nobody can be asked about is turned away.
+    ///
     /// # Errors
-    /// If standard input has ended and a question is open.
+    /// If standard input has ended and a question is open before anybody was let in.
     pub(super) fn poll(&mut self) -> anyhow::Result<Option<Command>> {
         if let Some(answer) = &mut self.answer {
             let command = poll_answer(answer, &mut self.input, Instant::now())?;
@@ -89,21 +100,21 @@ impl Questions {
             }
             return Ok(command);
         }
-        if self.knock.is_none() {
-            return Ok(None);
-        }
-        let line = match self.input.poll() {
-            Line::Text(line) => line,
-            Line::NotYet => return Ok(None),
-            Line::End => {
-                let name = self.knock.as_ref().map_or("", |(_, name)| name);
-                anyhow::bail!(
-                    "{name} asks to join, but standard input has ended; --auto-admit lets in \
-                     whoever has the link"
-                )
+        let Some((question, name)) = &self.knock else { return Ok(None) };
+        match self.input.poll() {
+            Line::Text(line) => Ok(self.decide(&line)),
+            Line::NotYet => Ok(None),
+            Line::End if self.has_met => {
+                eprintln!("{name} is turned away, because standard input has ended");
+                let command = Command::Admit { question: *question, lets_in: false };
+                self.knock = None;
+                Ok(Some(command))
             }
-        };
-        Ok(self.decide(&line))
+            Line::End => anyhow::bail!(
+                "{name} asks to join, but standard input has ended; --auto-admit lets in whoever \
+                 has the link"
+            ),
+        }
     }
 
     fn decide(&mut self, line: &str) -> Option<Command> {
@@ -213,6 +224,48 @@ mod tests {
             }
             let answer = Command::Admit { question: QuestionId(7), lets_in: true };
             assert_eq!(questions.poll().unwrap(), Some(answer), "{is_terminal}");
+        }
+    }
+
+    #[test]
+    fn a_piped_line_for_a_question_that_was_withdrawn_does_not_answer_the_next_one() {
+        let (sender, lines) = std::sync::mpsc::channel();
+        let mut questions = Questions { input: StandardInput::of(lines), ..Questions::default() };
+        questions.note(&knock(1));
+        questions.note(&Event::KnockWithdrawn { question: QuestionId(1) });
+        sender.send((Instant::now(), "y".to_owned())).unwrap();
+        questions.note(&knock(2));
+        assert_eq!(questions.poll().unwrap(), None);
+        sender.send((Instant::now(), "n".to_owned())).unwrap();
+        let answer = Command::Admit { question: QuestionId(2), lets_in: false };
+        assert_eq!(questions.poll().unwrap(), Some(answer));
+        // A question that was answered leaves nothing behind.
+        sender.send((Instant::now(), "y".to_owned())).unwrap();
+        questions.note(&knock(3));
+        let answer = Command::Admit { question: QuestionId(3), lets_in: true };
+        assert_eq!(questions.poll().unwrap(), Some(answer));
+    }
+
+    #[test]
+    fn the_end_of_standard_input_ends_a_call_only_before_somebody_was_let_in() {
+        for has_met in [false, true] {
+            let (_, lines) = std::sync::mpsc::channel();
+            let mut questions =
+                Questions { input: StandardInput::of(lines), ..Questions::default() };
+            if has_met {
+                questions.note(&Event::Connected { peer_name: PeerName::new("Ada") });
+            }
+            for n in 1..3 {
+                questions.note(&knock(n));
+                match questions.poll() {
+                    Ok(command) => {
+                        let question = QuestionId(n);
+                        assert_eq!(command, Some(Command::Admit { question, lets_in: false }));
+                        assert!(has_met);
+                    }
+                    Err(error) => assert!(!has_met && error.to_string().contains("Bob asks")),
+                }
+            }
         }
     }
 
