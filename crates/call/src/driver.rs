@@ -166,10 +166,11 @@ impl Running {
                     lock(&driver.shared.received).extend(features);
                 }
                 Output::ReadFace(job) => {
-                    let inputs = driver.inputs.clone();
-                    tokio::task::spawn_blocking(move || {
-                        let _ =
-                            inputs.blocking_send(Input::FaceRead(Box::new(run_on_one_thread(job))));
+                    let (inputs, broken_off) = (driver.inputs.clone(), job.broken_off());
+                    let reading = tokio::task::spawn_blocking(move || run_on_one_thread(job));
+                    tokio::spawn(async move {
+                        let read = reading.await.unwrap_or(broken_off);
+                        let _ = inputs.send(Input::FaceRead(Box::new(read))).await;
                     });
                 }
                 Output::PeerFace(model) => *lock(&driver.shared.model) = Some(model),
@@ -262,9 +263,10 @@ impl Running {
 }
 
 /// Reads a face on one thread: in the pool of all threads it would be before the tracker of our own
-/// face.
+/// face. The thread has the name of those that run tasks of the network, whose panics end no call.
 fn run_on_one_thread(job: FaceReadJob) -> ReadFace {
-    match ThreadPoolBuilder::new().num_threads(1).build() {
+    let name = |_| "feathercall-net".to_owned();
+    match ThreadPoolBuilder::new().num_threads(1).thread_name(name).build() {
         Ok(pool) => pool.install(|| job.run()),
         Err(_) => job.run(),
     }

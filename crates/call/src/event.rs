@@ -209,6 +209,9 @@ pub enum ModelRefusal {
     /// Its codec profile is damaged.
     #[error("the peer's face model: {0}")]
     Profile(#[from] codec::ProfileError),
+    /// Its reading has panicked.
+    #[error("the peer's face cannot be shown because of an error in Feathercall")]
+    Crashed,
 }
 
 /// Instruction to a call, from a button or a script; see [`Call::command`](crate::Call::command).

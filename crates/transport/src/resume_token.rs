@@ -5,7 +5,8 @@ pub const RESUME_TOKEN_BYTES: usize = 16;
 
 /// Proof of a guest that the host has admitted it on an earlier link of the same call. Whoever has
 /// it, and the certificate with which it was given, joins without a question. It travels only over
-/// links with the certificates of both peers.
+/// links with the certificates of both peers, and those whose signals were sealed with it
+/// ([`PeerSeal`](crate::PeerSeal)).
 ///
 /// The bytes must come from a cryptographically secure random source. Comparison takes the same
 /// time wherever two tokens differ.

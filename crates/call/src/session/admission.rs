@@ -6,13 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use transport::{Admission, CheckWords, Control, Packetizer, ResumeToken, Role, Seal};
+use transport::{Admission, CheckWords, Control, Packetizer, ResumeToken, Role};
 
 use super::Session;
 use super::io::{EncoderCommand, LinkCommand, LinkId, Output};
 use super::outgoing::packetizer_settings;
 use super::peer_face::PeerFace;
 use super::phase::{LinkState, Phase};
+use super::seals::Party;
 use crate::event::{CallFailure, End, Event, QuestionId};
 
 /// Shortest time from one question about a guest to the next: six a minute, whoever knocks.
@@ -40,12 +41,12 @@ pub(super) struct AdmissionState {
 pub(super) struct Knock {
     /// The link over which both ends have greeted each other.
     pub(super) link: LinkState,
+    /// When it began.
+    began: Instant,
     /// Makes the keep-alives. Its count goes on when the guest is let in.
     pub(super) packetizer: Packetizer,
     /// Host: what the user is asked; none while another question was asked a moment ago.
     pub(super) question: Option<QuestionId>,
-    /// Host: seal of the guest, while signals are exchanged with the peer that was let in.
-    pub(super) seal: Option<Seal>,
     /// Guest: whether the host has said that its user is asked.
     pub(super) is_pending: bool,
 }
@@ -82,6 +83,12 @@ impl Session {
         is_asked || matches!(self.phase, Phase::Meeting)
     }
 
+    /// Returns for how long a guest who is asked about, or will be, has waited.
+    pub(super) fn knocking_for(&self, now: Instant) -> Duration {
+        let began = self.links.knock.as_ref().map(|knock| knock.began);
+        began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+    }
+
     /// Returns a number for a question, which no other question of this call has.
     pub(super) fn next_question(&mut self) -> QuestionId {
         self.admission.n_questions += 1;
@@ -93,38 +100,43 @@ impl Session {
     pub(super) fn receive_guest(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
         let token = link.hellos.token;
-        let is_known = token.is_some()
+        let has_token = token.is_some()
             && token == self.admission.token
             && self.admission.knows(link.check_words);
-        if is_known {
+        if link.party == Party::Peer || has_token {
             self.admit(now, id, false);
-        } else if matches!(self.phase, Phase::Connected { .. }) || self.links.knock.is_some() {
-            // The peer is here, or another guest waits.
+        } else if self.links.knock.is_some() {
+            // Another guest waits.
             self.close_attempt(id);
-        } else if self.admission.auto_admit {
+        } else if self.admission.auto_admit && !self.has_peer() {
             self.admit(now, id, true);
         } else {
             self.begin_knock(now, id);
         }
     }
 
-    /// Makes a link that of a guest who knocks, and gives up all others that are under construction.
+    /// Makes a link that of a guest who knocks, and gives up the others that are under construction;
+    /// those with the peer only for a link of the peer.
     fn begin_knock(&mut self, now: Instant, id: LinkId) {
         let Some(mut link) = self.links.take_attempt(id) else { return };
-        self.close_attempts();
+        if link.party == Party::Peer {
+            self.close_attempts();
+        } else {
+            let others = self.links.take_attempts(Party::Newcomer);
+            self.close_links(others);
+        }
         link.last_life = now;
         let earlier = self.links.knock.replace(Knock {
             link,
+            began: now,
             packetizer: Packetizer::new(packetizer_settings(self.media.rate)),
             question: None,
-            seal: None,
             is_pending: false,
         });
         self.close_links(earlier.map(|knock| knock.link.id));
         if self.role == Role::Host {
-            let parked = self.resume_signals_with_peer();
-            if let Some(knock) = &mut self.links.knock {
-                knock.seal = parked;
+            if self.has_peer() {
+                self.signals.addressee = Party::Peer;
             }
             self.send_control_over(now, id, &Control::Admission(Admission::Wait));
             self.ask_if_due(now);
@@ -134,7 +146,8 @@ impl Session {
     /// Host: when the user is asked about the guest who knocks, if that is to come.
     pub(super) fn question_deadline(&self) -> Option<Instant> {
         let knock = self.links.knock.as_ref()?;
-        let is_unasked = self.role == Role::Host && knock.question.is_none();
+        let is_unasked =
+            self.role == Role::Host && !self.admission.auto_admit && knock.question.is_none();
         let due = self.admission.asked.map_or(self.last_step, |asked| asked + QUESTION_INTERVAL);
         is_unasked.then_some(due)
     }
@@ -169,20 +182,15 @@ impl Session {
 
     /// Host: lets the guest of a link in, who is another person than the peer before (`is_new`), or
     /// the peer itself.
-    fn admit(&mut self, now: Instant, id: LinkId, is_new: bool) {
+    pub(super) fn admit(&mut self, now: Instant, id: LinkId, is_new: bool) {
         if is_new {
             if self.admission.token.is_some() {
                 self.forget_person();
             }
             self.admission.forget_peer();
-            if let Some(seal) = self.links.knock.as_mut().and_then(|knock| knock.seal.take()) {
-                self.seal = seal;
-            }
         }
-        // Whoever is let in is the one with whom signals are exchanged from now on.
-        self.peer_seal = None;
         let token = self.admission.token.unwrap_or_else(|| ResumeToken((self.fresh_salt)()));
-        self.admission.token = Some(token);
+        self.know_peer(token);
         self.use_link(now, id);
         self.send_control(now, &Control::Admission(Admission::Admitted(token)));
         self.connect(now, is_new);
@@ -207,19 +215,32 @@ impl Session {
                 self.emit(Event::AdmissionPending);
             }
             Admission::Admitted(token) => {
-                self.admission.token = Some(token);
+                // Only the peer knows the token that it has given us.
+                let is_new = self.admission.token != Some(token);
+                if is_new && self.has_peer() {
+                    self.forget_person();
+                }
+                self.know_peer(token);
                 self.use_link(now, id);
-                self.connect(now, matches!(self.phase, Phase::Meeting));
+                self.connect(now, is_new);
+            }
+            Admission::TurnedAway if self.can_do_without(id) => {
+                self.signals.ignores_newcomers = true;
+                self.end_knock(now);
             }
             Admission::TurnedAway => self.fail(now, CallFailure::TurnedAway),
         }
     }
 
     /// Guest: knocks over the link on which the host sends more than hellos: it has chosen that
-    /// one. Without this rule, each end could choose another of two links.
+    /// one. Without this rule, each end could choose another of two links. A host that has let us in
+    /// comes first.
     pub(super) fn follow_host(&mut self, now: Instant, id: LinkId) {
         let is_attempt = !self.links.is_current(id) && !self.links.is_knocking(id);
-        if self.role == Role::Guest && is_attempt {
+        let is_peers = |link: &LinkState| link.party == Party::Peer;
+        let is_second = self.links.knock.as_ref().is_some_and(|knock| is_peers(&knock.link))
+            && !self.links.get(id).is_some_and(is_peers);
+        if self.role == Role::Guest && is_attempt && !is_second {
             self.begin_knock(now, id);
         }
     }
@@ -237,6 +258,9 @@ impl Session {
         self.close_attempts();
         link.last_life = now;
         link.last_sent = now;
+        link.party = Party::Peer;
+        let newest = &mut self.signals.of_mut(Party::Peer).newest_attempt;
+        *newest = link.attempt.or(*newest);
         let replaced = self.links.current.replace(link);
         self.close_links(replaced.map(|link| link.id));
         self.packetizer = packetizer;
@@ -266,6 +290,8 @@ impl Session {
         self.phase = Phase::Connected { since: now };
         self.links.reset_patience();
         self.other_guest = None;
+        self.signals.addressee = Party::Peer;
+        self.signals.ignores_newcomers = false;
         self.show_check_words();
         self.introduce(now);
         self.outputs.push_back(Output::Encoder(EncoderCommand::Start));

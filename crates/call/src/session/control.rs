@@ -8,6 +8,7 @@ use types::{ChatText, PeerName};
 use super::Session;
 use super::io::{LinkCommand, LinkId, Output};
 use super::liveness::HELLO_INTERVAL;
+use super::seals::Party;
 use crate::event::{CallFailure, End, Event};
 
 impl Session {
@@ -24,7 +25,7 @@ impl Session {
         let heard = link.hellos.is_received;
         // The token is for the peer that gave it: over a link with other certificates somebody else
         // could take it and be let in with it.
-        let is_same_peer = self.admission.knows(link.check_words);
+        let is_same_peer = link.party == Party::Peer || self.admission.knows(link.check_words);
         let token = self.admission.token.filter(|_| self.role == Role::Guest && is_same_peer);
         let hello = Control::Hello { heard, token, name: self.name.clone() };
         self.outputs.push_back(Output::Link(id, LinkCommand::SendControl(hello.to_bytes())));

@@ -1,6 +1,7 @@
 //! How guests and the peer go: who was not let in is forgotten and never ends the call of a host
 //! that can wait for another guest; the peer may come back, or makes room for the next one.
 
+use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, Instant};
 
 use transport::{Admission, Bye, Control, Role};
@@ -9,24 +10,36 @@ use super::Session;
 use super::io::{LinkCommand, LinkId, Output};
 use super::peer_face::PeerFace;
 use super::phase::Phase;
-use crate::event::{CallFailure, End, Event};
+use super::seals::Party;
+use crate::event::{CallFailure, End, Event, LinkError};
 
 /// In this time the user is told the same about a guest who did not get in at most once.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(30);
 /// Most notices of different kinds in that time.
 const MAX_NOTICES: usize = 4;
 
+/// A kind of failure, whatever versions or texts it names: a guest may choose those.
+type Kind = (Discriminant<CallFailure>, Option<Discriminant<LinkError>>);
+
 /// What the user was told lately about guests who did not get in.
 #[derive(Debug, Default)]
-pub(super) struct Notices(Vec<(Instant, String)>);
+pub(super) struct Notices(Vec<(Instant, Kind)>);
 
 impl Notices {
-    /// Returns whether the user is to be told this now.
-    fn admit(&mut self, now: Instant, text: String) -> bool {
+    /// Returns whether the user is to be told this now. That somebody may be in between is told
+    /// whatever else was.
+    fn admit(&mut self, now: Instant, failure: &CallFailure) -> bool {
         self.0.retain(|(at, _)| now < *at + NOTICE_INTERVAL);
-        let is_new = self.0.len() < MAX_NOTICES && self.0.iter().all(|(_, told)| *told != text);
+        let error = match failure {
+            CallFailure::Link(error) => Some(error),
+            _ => None,
+        };
+        let kind = (discriminant(failure), error.map(discriminant));
+        let is_warning = matches!(error, Some(LinkError::WrongCertificate));
+        let has_room = self.0.len() < MAX_NOTICES || is_warning;
+        let is_new = has_room && self.0.iter().all(|(_, told)| *told != kind);
         if is_new {
-            self.0.push((now, text));
+            self.0.push((now, kind));
         }
         is_new
     }
@@ -38,17 +51,26 @@ impl Session {
         self.role == Role::Host && self.has_rendezvous()
     }
 
+    /// Returns whether the call goes on without whoever is at the other end of a link: a host waits
+    /// for another guest, and a guest whose host is lost for that host.
+    pub(super) fn can_do_without(&self, id: LinkId) -> bool {
+        let is_newcomers = self.links.get(id).is_none_or(|link| link.party == Party::Newcomer);
+        !self.links.is_current(id)
+            && (self.can_wait_for_another()
+                || self.has_rendezvous() && self.has_peer() && is_newcomers)
+    }
+
     /// Host: tells the user why a guest did not get in, now and then.
     pub(super) fn tell_of_guest(&mut self, now: Instant, failure: CallFailure) {
-        if self.notices.admit(now, failure.to_string()) {
+        if self.notices.admit(now, &failure) {
             self.emit(Event::GuestFailed(failure));
         }
     }
 
-    /// Handles that a link has failed for good. Unless it is that of the peer, a host gives up the
-    /// guest who made it, and waits for another.
+    /// Handles that a link has failed for good. If the call goes on without whoever made it, that
+    /// one is given up.
     pub(super) fn reject_link(&mut self, now: Instant, id: LinkId, failure: CallFailure) {
-        if !self.can_wait_for_another() || self.links.is_current(id) {
+        if !self.can_do_without(id) {
             self.fail(now, failure);
             return;
         }
@@ -57,16 +79,18 @@ impl Session {
             self.outputs.push_back(Output::Link(id, bye));
         }
         self.dismiss_link(now, id);
-        self.forget_guest();
+        self.forget_newcomer();
         self.links.shorten_patience();
-        self.tell_of_guest(now, failure);
+        if self.role == Role::Host {
+            self.tell_of_guest(now, failure);
+        }
     }
 
     /// Gives up the first contact: WebRTC refused the descriptions, or found no path.
     pub(super) fn give_up_path(&mut self, now: Instant) {
         if self.can_wait_for_another() {
             let failure = self.no_path();
-            self.forget_guest();
+            self.forget_newcomer();
             self.links.shorten_patience();
             self.tell_of_guest(now, failure);
         } else {
@@ -85,27 +109,23 @@ impl Session {
 
     /// Gives up a knock: the guest was turned away, or an end has vanished or left.
     pub(super) fn end_knock(&mut self, now: Instant) {
-        let was_waiting = self.is_waiting();
+        self.resume_absence(now);
         let Some(knock) = self.links.knock.take() else { return };
         self.close_links([knock.link.id]);
-        // The peer had no seat at the rendezvous service while another guest had it.
-        if let Phase::Lost { .. } = self.phase
-            && was_waiting
-        {
-            self.phase = Phase::Lost { since: now };
-        }
         if !self.has_rendezvous() {
             // The invite contains the offer of the only link there is.
             self.end(now, End::PeerVanished);
             return;
         }
         match (self.role, self.phase) {
-            (Role::Host, Phase::Meeting) => self.forget_guest(),
+            (Role::Host, Phase::Meeting) => self.forget_newcomer(),
             // The host may be the same: then it believes to have let us in, and this did not arrive.
             (Role::Guest, Phase::Meeting | Phase::Lost { .. }) => {
                 self.announced = None;
-                self.newest_offer = None;
-                self.drop_attempts();
+                self.drop_attempts(knock.link.party);
+                if knock.link.party == Party::Newcomer {
+                    self.signals.of_mut(Party::Newcomer).newest_attempt = None;
+                }
             }
             _ => {}
         }
@@ -142,20 +162,21 @@ impl Session {
     /// Host: handles that the guest who sent the last signal has left. Returns whether the call goes
     /// on, because that guest was not let in.
     pub(super) fn dismiss_guest(&mut self, now: Instant) -> bool {
-        if !self.can_wait_for_another() || self.exchanges_signals_with_peer() {
+        if !self.can_wait_for_another() {
             return false;
         }
         if self.links.knock.is_some() {
             self.lose_knock(now);
         } else {
-            self.forget_guest();
+            self.forget_newcomer();
         }
         true
     }
 
-    /// Host: gives up a link over which nobody was let in. Returns whether it is one.
+    /// Gives up a link over which nobody was let in, if the call goes on without whoever made it.
+    /// Returns whether it does.
     pub(super) fn dismiss_link(&mut self, now: Instant, id: LinkId) -> bool {
-        if !self.can_wait_for_another() || self.links.is_current(id) {
+        if !self.can_do_without(id) {
             return false;
         }
         if self.links.is_knocking(id) {
@@ -178,7 +199,7 @@ impl Session {
     }
 
     /// Host: waits for another guest, and knows nothing of the last one.
-    pub(super) fn wait_for_next_guest(&mut self) {
+    pub(super) fn wait_for_next_guest(&mut self, now: Instant) {
         let current = self.links.current.take().map(|link| link.id);
         self.close_links(current);
         self.admission.forget_peer();
@@ -188,6 +209,18 @@ impl Session {
         // The service may have been closed for the time of the call.
         self.reconnect_signaling();
         self.emit(Event::GuestLeft);
+        self.admit_waiting(now);
+    }
+
+    /// Host that asks nobody: lets in the guest who has waited for the place of the peer. Returns
+    /// whether there is one.
+    pub(super) fn admit_waiting(&mut self, now: Instant) -> bool {
+        let knock = self.links.knock.as_ref().filter(|_| self.admission.auto_admit);
+        let id = knock.map(|knock| knock.link.id).filter(|_| self.role == Role::Host);
+        if let Some(id) = id {
+            self.admit(now, id, true);
+        }
+        id.is_some()
     }
 
     /// Forgets what the peer has shown: whoever comes next is another person.

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use super::admission::Knock;
 use super::io::LinkId;
 use super::phase::LinkState;
+use super::seals::Party;
 
-/// Most links under construction at a time. A further attempt replaces the oldest that is not open.
+/// Most links under construction at a time. A further attempt replaces the oldest of the same party,
+/// or the oldest if there is none, but rather one that is not open.
 const MAX_ATTEMPTS: usize = 2;
 /// Times from the beginning of one attempt to that of the next, in order; the last one repeats.
 ///
@@ -19,6 +21,8 @@ const PATIENCE: [Duration; 5] = [
     Duration::from_secs(14),
     Duration::from_secs(20),
 ];
+/// Shortest time from the beginning of one attempt to that of the next, whatever has happened.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// A link that is not ready this long after it was begun is given up.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -44,17 +48,18 @@ impl Links {
     pub(super) fn begin(
         &mut self,
         now: Instant,
+        party: Party,
         attempt: u8,
         offer: Option<String>,
     ) -> (LinkId, Option<LinkId>) {
         self.n_made += 1;
         let id = LinkId(self.n_made);
         let given_up = (self.attempts.len() == MAX_ATTEMPTS).then(|| {
-            // The oldest, but rather one that has not come as far as to be open.
-            let at = self.attempts.iter().position(|link| !link.is_open).unwrap_or(0);
+            let rank = |at: &usize| (self.attempts[*at].party != party, self.attempts[*at].is_open);
+            let at = (0..MAX_ATTEMPTS).min_by_key(rank).unwrap_or(0);
             self.attempts.remove(at).id
         });
-        self.attempts.push(LinkState::new(id, attempt, now, offer));
+        self.attempts.push(LinkState::new(id, party, attempt, now, offer));
         self.began = Some(now);
         self.n_begun += 1;
         (id, given_up)
@@ -62,11 +67,15 @@ impl Links {
 
     /// Returns when the next attempt may begin; `None` if at once.
     pub(super) fn next_attempt(&self) -> Option<Instant> {
-        let patience = PATIENCE[self.n_begun.checked_sub(1)?.min(PATIENCE.len() - 1)];
+        let patience = match self.n_begun.checked_sub(1) {
+            Some(n) => PATIENCE[n.min(PATIENCE.len() - 1)],
+            None => SHORTEST_PAUSE,
+        };
         self.began.map(|began| began + patience)
     }
 
-    /// Lets the next attempt begin at once, and those after it with the shortest intervals.
+    /// Lets the next attempt begin after the shortest pause, and those after it with the shortest
+    /// intervals.
     pub(super) fn reset_patience(&mut self) {
         self.n_begun = 0;
     }
@@ -74,12 +83,7 @@ impl Links {
     /// Lets the next attempt begin after the shortest interval, but not at once: the last one was
     /// given up for a fault of the guest, who may begin again.
     pub(super) fn shorten_patience(&mut self) {
-        self.n_begun = self.n_begun.min(1);
-    }
-
-    /// Returns when the newest attempt began, if one is under construction.
-    pub(super) fn newest_began(&self) -> Option<Instant> {
-        self.attempts.last().map(|link| link.began)
+        self.n_begun = 1;
     }
 
     /// Returns when the oldest attempt is given up.
@@ -92,9 +96,10 @@ impl Links {
         (!self.attempts.is_empty()).then(|| self.attempts.remove(0).id)
     }
 
-    /// Removes all attempts and returns their numbers.
-    pub(super) fn take_attempts(&mut self) -> Vec<LinkId> {
-        self.attempts.drain(..).map(|link| link.id).collect()
+    /// Removes all attempts with a party and returns their numbers.
+    pub(super) fn take_attempts(&mut self, party: Party) -> Vec<LinkId> {
+        let taken = self.attempts.extract_if(.., |link| link.party == party);
+        taken.map(|link| link.id).collect()
     }
 
     /// Removes an attempt and returns it.
@@ -103,9 +108,14 @@ impl Links {
         Some(self.attempts.remove(at))
     }
 
-    /// Returns the attempt that began last.
-    pub(super) fn newest_attempt(&self) -> Option<&LinkState> {
-        self.attempts.last()
+    /// Returns the attempt with a party that began last.
+    pub(super) fn newest_attempt(&self, party: Party) -> Option<&LinkState> {
+        self.attempts.iter().rfind(|link| link.party == party)
+    }
+
+    /// Returns whether a link is under construction.
+    pub(super) fn has_attempts(&self) -> bool {
+        !self.attempts.is_empty()
     }
 
     /// Returns all links, the one in use last.
@@ -127,14 +137,15 @@ impl Links {
         self.iter_mut().find(|link| link.id == id)
     }
 
-    /// Returns the link of an attempt, by the number that both ends know.
-    pub(super) fn of_attempt(&mut self, attempt: u8) -> Option<&mut LinkState> {
-        self.iter_mut().find(|link| link.attempt == Some(attempt))
+    /// Returns the link of an attempt with a party, by the number that both ends know.
+    pub(super) fn of_attempt(&mut self, party: Party, attempt: u8) -> Option<&mut LinkState> {
+        self.iter_mut().find(|link| link.party == party && link.attempt == Some(attempt))
     }
 
-    /// Lets another peer count its attempts from the start.
-    pub(super) fn forget_attempt_numbers(&mut self) {
-        self.iter_mut().for_each(|link| link.attempt = None);
+    /// Lets another one in the place of a party count its attempts from the start.
+    pub(super) fn forget_attempt_numbers(&mut self, party: Party) {
+        let links = self.iter_mut().filter(|link| link.party == party);
+        links.for_each(|link| link.attempt = None);
     }
 
     pub(super) fn is_current(&self, id: LinkId) -> bool {
@@ -143,6 +154,11 @@ impl Links {
 
     pub(super) fn is_knocking(&self, id: LinkId) -> bool {
         self.knock.as_ref().is_some_and(|knock| knock.link.id == id)
+    }
+
+    /// Returns whether somebody knocks, or we knock, over a link that is not the peer's.
+    pub(super) fn is_newcomer_knocking(&self) -> bool {
+        self.knock.as_ref().is_some_and(|knock| knock.link.party == Party::Newcomer)
     }
 
     /// Returns whether the channels of a link under construction are open.

@@ -8,12 +8,15 @@ use transport::Role;
 use super::Session;
 use super::io::{LinkCommand, LinkId, Output};
 use super::phase::Phase;
+use super::seals::Party;
 use crate::event::{End, Event};
 
 /// A peer from which nothing authenticated has arrived for this long is lost.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(5);
 /// A call whose peer was not connected for this long ends.
 const VANISHED_AFTER: Duration = Duration::from_mins(1);
+/// The same for a guest who knocks at another host meanwhile, as long as that lasts.
+const VANISHED_AT_ANOTHER_AFTER: Duration = Duration::from_mins(5);
 /// Interval at which a guest announces itself until it has an offer.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which a guest with an offer announces itself until it is connected.
@@ -63,7 +66,7 @@ impl Session {
             self.phase = Phase::Connected { since: now };
             self.withdraw_knock();
             if self.role == Role::Host {
-                self.forget_guest();
+                self.forget_newcomer();
             }
             self.close_attempts();
             self.links.reset_patience();
@@ -96,7 +99,7 @@ impl Session {
             self.knock_deadline(),
             self.question_deadline(),
             self.phase_deadline(),
-            self.forget_guest_deadline(),
+            self.forget_newcomer_deadline(),
             self.attempt_deadline(),
             self.seat_deadline(),
             self.announce_deadline(),
@@ -121,8 +124,8 @@ impl Session {
             return;
         }
         self.ask_if_due(now);
-        if is_due(self.forget_guest_deadline()) {
-            self.forget_guest();
+        if is_due(self.forget_newcomer_deadline()) {
+            self.forget_newcomer();
         }
         while is_due(self.attempt_deadline()) {
             let expired = self.links.remove_oldest_attempt();
@@ -170,7 +173,8 @@ impl Session {
     /// When the phase ends if nothing changes.
     fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Meeting | Phase::Lost { .. } if self.is_waiting() => None,
+            Phase::Meeting if self.is_waiting() => None,
+            Phase::Lost { .. } if self.pauses_absence() => None,
             Phase::Meeting => {
                 let is_open = self.links.is_attempt_open();
                 let patience = if is_open { HELLO_TIMEOUT } else { PATH_TIMEOUT };
@@ -179,8 +183,27 @@ impl Session {
             Phase::Connected { .. } => {
                 self.links.current.as_ref().map(|link| link.last_life + LOST_AFTER)
             }
+            Phase::Lost { since } if self.is_waiting() && self.role == Role::Guest => {
+                Some(since + VANISHED_AT_ANOTHER_AFTER)
+            }
             Phase::Lost { since } => Some(since + VANISHED_AFTER),
             Phase::Ended => None,
+        }
+    }
+
+    /// Host: whether a guest whom the user is asked about is waited for in place of the lost peer,
+    /// which may have no seat at the rendezvous service meanwhile.
+    fn pauses_absence(&self) -> bool {
+        self.role == Role::Host && self.links.knock.is_some() && !self.admission.auto_admit
+    }
+
+    /// Lets the time of absence go on after a pause.
+    pub(super) fn resume_absence(&mut self, now: Instant) {
+        if let Phase::Lost { since } = self.phase
+            && self.pauses_absence()
+        {
+            let pause = self.knocking_for(now).min(now.saturating_duration_since(since));
+            self.phase = Phase::Lost { since: since + pause };
         }
     }
 
@@ -191,7 +214,11 @@ impl Session {
                 let last_life = self.links.current.as_ref().map(|link| link.last_life);
                 self.lose_peer(last_life.unwrap_or(now));
             }
-            Phase::Lost { .. } => self.end(now, End::PeerVanished),
+            Phase::Lost { .. } => {
+                if !self.admit_waiting(now) {
+                    self.end(now, End::PeerVanished);
+                }
+            }
             Phase::Ended => {}
         }
     }
@@ -200,7 +227,7 @@ impl Session {
         self.phase = Phase::Lost { since };
         self.announced = None;
         // Attempts that are running already, because the peer did not hear us, have their time.
-        if self.links.newest_attempt().is_none() {
+        if !self.links.has_attempts() {
             self.links.reset_patience();
         }
         self.emit(Event::PeerLost);
@@ -209,10 +236,12 @@ impl Session {
     }
 
     /// Host: when a guest is forgotten that has announced itself and then vanished.
-    fn forget_guest_deadline(&self) -> Option<Instant> {
-        let is_meeting = matches!(self.phase, Phase::Meeting) && self.first_answer.is_none();
-        let is_wanted = is_meeting || self.peer_seal.is_some();
-        self.guest_heard.filter(|_| is_wanted).map(|at| at + FORGET_GUEST_AFTER)
+    fn forget_newcomer_deadline(&self) -> Option<Instant> {
+        let is_addressed = self.role == Role::Host && self.signals.addressee == Party::Newcomer;
+        let is_meeting = matches!(self.phase, Phase::Meeting);
+        let is_wanted = is_addressed && (!is_meeting || self.first_answer.is_none());
+        let heard = self.signals.of(Party::Newcomer).heard.filter(|_| is_wanted);
+        heard.map(|at| at + FORGET_GUEST_AFTER)
     }
 
     /// When the oldest link under construction is given up. Without a service it is the only one
@@ -223,24 +252,31 @@ impl Session {
 
     /// Host: when it takes its seat back.
     fn seat_deadline(&self) -> Option<Instant> {
-        let is_wanted = self.role == Role::Host && matches!(self.phase, Phase::Meeting);
+        let is_wanted =
+            self.role == Role::Host && matches!(self.phase, Phase::Meeting | Phase::Lost { .. });
         self.replaced.filter(|_| is_wanted).map(|at| at + SEAT_PAUSE)
     }
 
     /// Guest: when it announces itself.
     fn announce_deadline(&self) -> Option<Instant> {
-        let is_wanted = matches!(self.phase, Phase::Meeting | Phase::Lost { .. });
-        if self.role != Role::Guest || !self.has_rendezvous() || !is_wanted || self.is_waiting() {
+        // While it knocks at another host than the one it has lost, that one is not forgotten.
+        let is_wanted = match self.phase {
+            Phase::Meeting => !self.is_waiting(),
+            Phase::Lost { .. } => true,
+            Phase::Connected { .. } | Phase::Ended => false,
+        };
+        if self.role != Role::Guest || !self.has_rendezvous() || !is_wanted {
             return None;
         }
         let Some(announced) = self.announced else { return Some(self.last_step) };
-        let has_offer = self.links.newest_attempt().is_some();
+        let has_offer = self.links.has_attempts() || self.is_waiting();
         Some(announced + if has_offer { REPEAT_INTERVAL } else { ANNOUNCE_INTERVAL })
     }
 
     /// Guest: when it says that no host has made an offer.
     fn no_host_deadline(&self) -> Option<Instant> {
-        let is_alone = matches!(self.phase, Phase::Meeting) && self.newest_offer.is_none();
+        let newest_offer = self.signals.of(Party::Newcomer).newest_attempt;
+        let is_alone = matches!(self.phase, Phase::Meeting) && newest_offer.is_none();
         self.alone_since.filter(|_| is_alone).map(|since| since + NO_HOST_AFTER)
     }
 
@@ -258,9 +294,9 @@ impl Session {
             Phase::Meeting if is_waiting => None,
             // A lost peer may hear an offer although it is not heard, unless another guest has its
             // seat at the service.
-            Phase::Lost { .. } if !is_waiting && self.peer_seal.is_none() => Some(due),
+            Phase::Lost { .. } if !is_waiting && self.signals.addressee == Party::Peer => Some(due),
             Phase::Meeting | Phase::Lost { .. } => {
-                let heard = self.guest_heard?;
+                let heard = self.signals.of(self.signals.addressee).heard?;
                 (due <= heard + HEARD_RECENTLY).then_some(due)
             }
             Phase::Connected { .. } | Phase::Ended => None,
@@ -328,7 +364,9 @@ impl Session {
     }
 
     pub(super) fn close_attempts(&mut self) {
-        let attempts = self.links.take_attempts();
-        self.close_links(attempts);
+        for party in [Party::Peer, Party::Newcomer] {
+            let attempts = self.links.take_attempts(party);
+            self.close_links(attempts);
+        }
     }
 }

@@ -46,7 +46,7 @@ use outgoing::packetizer_settings;
 use peer_face::PeerFace;
 pub(crate) use peer_face::{FaceReadJob, ReadFace};
 use phase::Phase;
-use seals::OtherGuest;
+use seals::{OtherGuest, Party, Signals};
 use sound::OutgoingSound;
 use statistics::Statistics;
 
@@ -101,14 +101,9 @@ pub(crate) struct Session {
     /// Whether it is known that the peer has no face to show.
     is_sound_only: bool,
     media: LocalMedia,
-    /// Seals the signals for whoever they are exchanged with.
-    seal: Seal,
-    /// Host: seal of the peer that was let in, while signals are exchanged with another guest.
-    peer_seal: Option<Seal>,
+    signals: Signals,
     phase: Phase,
     links: Links,
-    /// Number of the newest connection attempt: of the last offer, made or answered.
-    newest_offer: Option<u8>,
     /// Guest: fingerprint of the certificate in the offer that was answered last.
     host_fingerprint: Option<Fingerprint>,
     /// Guest: when it last announced itself.
@@ -116,8 +111,6 @@ pub(crate) struct Session {
     /// Guest at a rendezvous service: when it began to wait for an offer; none once it has said that
     /// there is none.
     alone_since: Option<Instant>,
-    /// Host: when a signal of the guest last arrived.
-    guest_heard: Option<Instant>,
     /// When the first answer of the first contact was given or accepted.
     first_answer: Option<Instant>,
     /// Why WebRTC refused the last description that it refused.
@@ -161,7 +154,7 @@ impl Session {
     /// simulation of the connected phase alone.
     pub(crate) fn connected(config: SessionConfig, peer_profile: Profile, now: Instant) -> Self {
         let mut session = Self::waiting(config, now);
-        let (id, _) = session.links.begin(now, 0, None);
+        let (id, _) = session.links.begin(now, Party::Peer, 0, None);
         session.links.current = session.links.take_attempt(id);
         session.receiver.set_profile(peer_profile);
         session.phase = Phase::Connected { since: now };
@@ -173,8 +166,7 @@ impl Session {
         let is_lonely = role == Role::Guest && matches!(config.exchange, Exchange::Rendezvous);
         let alone_since = is_lonely.then_some(now);
         Self {
-            seal: Seal::new(secret.clone(), role, fresh_salt()),
-            peer_seal: None,
+            signals: Signals::new(Seal::new(secret.clone(), role, fresh_salt())),
             role,
             secret,
             fresh_salt,
@@ -187,11 +179,9 @@ impl Session {
             media,
             phase: Phase::Meeting,
             links: Links::default(),
-            newest_offer: None,
             host_fingerprint: None,
             announced: None,
             alone_since,
-            guest_heard: None,
             first_answer: None,
             link_error: None,
             other_guest: None,
@@ -287,7 +277,7 @@ impl Session {
 
     fn handle_link(&mut self, now: Instant, id: LinkId, event: LinkEvent) {
         let Some(link) = self.links.get(id) else { return };
-        let attempt = link.attempt;
+        let (attempt, party) = (link.attempt, link.party);
         if matches!(event, LinkEvent::Features(_) | LinkEvent::Sound(_)) && link.hellos.is_received
         {
             self.follow_host(now, id);
@@ -315,7 +305,7 @@ impl Session {
             }
             LinkEvent::Candidate(line) => {
                 if let Some(attempt) = attempt {
-                    self.send_signal(&Signal::Candidate { attempt, line });
+                    self.send_signal(party, &Signal::Candidate { attempt, line });
                 }
             }
             LinkEvent::Failed => self.handle_link_failure(now, id, None),
@@ -421,7 +411,7 @@ impl Session {
     /// Says goodbye, over every open link and over the rendezvous service, and ends the session.
     fn end(&mut self, now: Instant, end: End) {
         if self.keeps_link_after(&end) {
-            self.wait_for_next_guest();
+            self.wait_for_next_guest(now);
             return;
         }
         let bye = match &end {
@@ -434,7 +424,10 @@ impl Session {
             let bye = LinkCommand::SendControl(Control::Bye(bye).to_bytes());
             let open = self.links.iter().filter(|link| link.is_open);
             self.outputs.extend(open.map(|link| Output::Link(link.id, bye.clone())));
-            self.send_signal(&Signal::Leave);
+            self.send_signal(Party::Peer, &Signal::Leave);
+            if !matches!(self.phase, Phase::Connected { .. }) {
+                self.send_signal(Party::Newcomer, &Signal::Leave);
+            }
         }
         self.emit_stats(now);
         let knocking = self.links.knock.take().map(|knock| knock.link.id);

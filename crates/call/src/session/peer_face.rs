@@ -61,7 +61,12 @@ impl FaceReadJob {
         let face = FaceFile::parse(&self.bytes)
             .map_err(ModelRefusal::from)
             .and_then(|file| Ok((Profile::parse(&file.codec_profile)?, Arc::new(file.model))));
-        let Self { hash, layers, total_layers, .. } = self;
-        ReadFace { hash, layers, total_layers, face }
+        ReadFace { face, ..self.broken_off() }
+    }
+
+    /// Returns the result of a job that has panicked.
+    pub(crate) fn broken_off(&self) -> ReadFace {
+        let &Self { hash, layers, total_layers, .. } = self;
+        ReadFace { hash, layers, total_layers, face: Err(ModelRefusal::Crashed) }
     }
 }

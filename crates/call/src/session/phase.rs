@@ -4,6 +4,7 @@ use transport::{CheckWords, ResumeToken};
 use types::PeerName;
 
 use super::io::LinkId;
+use super::seals::Party;
 use crate::description::MAX_CANDIDATES;
 
 /// Phase of a call.
@@ -39,6 +40,8 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct LinkState {
     pub(super) id: LinkId,
+    /// Whose link it is. That over which somebody is let in becomes the peer's.
+    pub(super) party: Party,
     /// Number of the connection attempt that made it, the same at both ends; none once the peer
     /// was replaced by another one.
     pub(super) attempt: Option<u8>,
@@ -86,9 +89,16 @@ pub(super) struct Hellos {
 }
 
 impl LinkState {
-    pub(super) fn new(id: LinkId, attempt: u8, began: Instant, offer: Option<String>) -> Self {
+    pub(super) fn new(
+        id: LinkId,
+        party: Party,
+        attempt: u8,
+        began: Instant,
+        offer: Option<String>,
+    ) -> Self {
         Self {
             id,
+            party,
             attempt: Some(attempt),
             began,
             offer,

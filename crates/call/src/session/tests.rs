@@ -7,6 +7,7 @@ mod outages;
 mod path;
 mod soak;
 mod sound;
+mod strangers;
 mod world;
 
 use std::time::Duration;
@@ -490,7 +491,7 @@ fn a_peer_that_never_comes_back_ends_the_call_after_a_minute() {
         let silent_for = world.seconds() - since;
         assert!((58.0..=60.1).contains(&silent_for), "{silent_for}");
         let asked = (world.peers[left].n_links, world.peers[left].n_signals);
-        assert!(asked.0 <= 6 && asked.1 <= 35, "links, signals: {asked:?}");
+        assert!(asked.0 <= 6 && asked.1 <= 65, "links, signals: {asked:?}");
         assert_eq!(world.peers[left].session.poll_timeout(), None);
     }
 }
@@ -504,7 +505,7 @@ fn a_restarted_guest_takes_its_old_place_once_that_is_silent() {
     let again = world.add(SessionConfig { face, ..config(Role::Guest, 3) });
     world.run_for(secs(2));
     assert!(world.peers[HOST].events.is_empty(), "the old guest may still be there");
-    world.run_for(secs(5));
+    world.run_for(secs(60));
     let events = world.peers[HOST].take_events();
     assert_eq!(events[..2], ["PeerLost", r#"Connected { peer_name: "Bob" }"#], "{events:?}");
     assert!(events.contains(&"ModelReady { layers: 3, of: 3 }".to_owned()), "{events:?}");

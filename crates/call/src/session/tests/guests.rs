@@ -19,7 +19,7 @@ fn waiting_host(keep_link: bool) -> World {
 
 /// A host that has lost the guest whom it had let in, because neither its link nor the service
 /// carries anything, and another guest who comes meanwhile.
-fn another_while_the_peer_is_lost(keep_link: bool) -> (World, usize) {
+pub(super) fn another_while_the_peer_is_lost(keep_link: bool) -> (World, usize) {
     let mut world = waiting_host(keep_link);
     world.add(asking(Role::Guest, 2));
     world.run_for(secs(2));
@@ -202,21 +202,24 @@ fn a_guest_who_leaves_while_the_peer_is_lost_does_not_end_the_call() {
 }
 
 #[test]
-fn a_guest_who_greets_over_a_new_link_while_the_peer_is_here_is_not_asked_about() {
+fn nobody_but_the_peer_gets_another_link_while_it_is_here() {
     let mut world = admitted();
-    // The guest does not hear the host, so the host makes another link; somebody without the token
-    // greets over it.
-    let sealed =
-        world.peers[GUEST].session.seal.seal_unbound(&Signal::Announce(VERSION).to_bytes());
     world.run_for(secs(6));
-    world.handle(HOST, Input::Signaling(SignalingEvent::Sealed(Bytes::from(sealed))));
-    let id = LinkId(world.peers[HOST].n_links as u32);
-    assert_eq!(id, LinkId(2));
-    let hello = Control::Hello { heard: true, token: None, name: "Eve".into() }.to_bytes();
-    world.handle(HOST, Input::Link(id, LinkEvent::Control(Bytes::from(hello))));
-    world.run_for(secs(3));
-    assert!(world.peers[HOST].events.is_empty() && world.peers[HOST].is_connected());
-    assert_eq!(world.peers[HOST].links, [LinkId(1)]);
+    let announcement = Signal::Announce(VERSION).to_bytes();
+    let signals = &mut world.peers[GUEST].session.signals;
+    // What anybody with the link can seal, even with the salt of the peer, and what the peer alone
+    // can seal: it does not hear the host, so the host makes another link.
+    let forged = signals.seal.seal_unbound(&announcement);
+    let own = signals.peer_seal.as_mut().unwrap().seal(&announcement);
+    for (sealed, n_links) in [(forged, 1), (own, 2)] {
+        let event = SignalingEvent::Sealed(Bytes::from(sealed));
+        world.handle(HOST, Input::Signaling(event));
+        world.run_for(secs(3));
+        assert_eq!(world.peers[HOST].n_links, n_links);
+        assert!(world.peers[HOST].is_connected());
+        let events = world.peers[HOST].take_events();
+        assert_eq!(count(&events, "PeerMedia"), events.len(), "{events:?}");
+    }
 }
 
 // Questions.
@@ -336,7 +339,7 @@ fn another_guest_is_a_new_peer_of_whom_nothing_old_is_kept() {
         other.name = "Eve".into();
         other.face = None;
         let other = world.add(other);
-        world.run_for(secs(8));
+        world.run_for(secs(if auto_admit { 60 } else { 8 }));
         world.admit(HOST, true);
         world.run_for(secs(2));
         let host = &mut world.peers[HOST];

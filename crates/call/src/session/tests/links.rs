@@ -191,7 +191,7 @@ fn a_second_answer_and_answers_of_other_attempts_change_nothing() {
     // The guest itself repeats itself and names attempts that never were.
     for attempt in 0..=255 {
         let signal = Signal::Answer { attempt, sdp: "damaged".into() };
-        let sealed = world.peers[GUEST].session.seal.seal(&signal.to_bytes());
+        let sealed = world.peers[GUEST].session.signals.seal.seal(&signal.to_bytes());
         let event = SignalingEvent::Sealed(Bytes::from(sealed));
         world.handle(HOST, Input::Signaling(event));
     }
@@ -207,7 +207,7 @@ fn answers_that_webrtc_refuses_end_their_attempts_only() {
     let mut world = World::of_two();
     world.run_for(millis(80));
     let signal = Signal::Answer { attempt: 0, sdp: "damaged".into() };
-    let sealed = world.peers[GUEST].session.seal.seal(&signal.to_bytes());
+    let sealed = world.peers[GUEST].session.signals.seal.seal(&signal.to_bytes());
     world.handle(HOST, Input::Signaling(SignalingEvent::Sealed(Bytes::from(sealed))));
     assert_eq!(world.peers[HOST].end, None);
     world.run_for(secs(6));

@@ -142,6 +142,8 @@ pub(super) struct World {
     pub(super) has_path: bool,
     /// A peer that does not reach the rendezvous service.
     pub(super) unserved: Option<usize>,
+    /// Whether the reading of faces panics.
+    pub(super) reading_breaks_off: bool,
     /// A peer that no datagram reaches, although it can send.
     pub(super) deaf: Option<usize>,
     pub(super) tamper: Tamper,
@@ -221,6 +223,7 @@ impl World {
             network_is_up: true,
             has_path: true,
             unserved: None,
+            reading_breaks_off: false,
             deaf: None,
             tamper: Box::new(|_, message| vec![message]),
             sealed: Vec::new(),
@@ -471,7 +474,8 @@ impl World {
                 Output::Features { features, .. } => peer.features.extend(features),
                 Output::ReadFace(job) => {
                     peer.n_reading += 1;
-                    let read = Input::FaceRead(Box::new(job.run()));
+                    let read = if self.reading_breaks_off { job.broken_off() } else { job.run() };
+                    let read = Input::FaceRead(Box::new(read));
                     self.deliver(index, millis(10), read);
                 }
                 Output::PeerFace(model) => peer.face = Some((*model).clone()),
