@@ -19,6 +19,8 @@ pub(super) mod kind {
     pub(in crate::attack) const ANSWER: u8 = 2;
     /// A further candidate.
     pub(in crate::attack) const CANDIDATE: u8 = 3;
+    /// The sender leaves.
+    pub(in crate::attack) const LEAVE: u8 = 4;
 }
 
 /// A signal with its body taken apart as far as the attacks need it.

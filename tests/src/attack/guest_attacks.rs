@@ -1,4 +1,4 @@
-//! Attacks by guests with the link who were not let in.
+//! Attacks by others with the link: guests who were not let in, and whoever plays an end of the call.
 
 use std::time::Duration;
 
@@ -6,9 +6,12 @@ use anyhow::Context;
 use tokio::time::{Instant, sleep};
 use transport::Role;
 
-use super::arena::{BACK, CONNECTED, LOST};
+use super::arena::{BACK, CONNECTED, LOST, State, words};
+use super::network::time_until_back;
 use super::peer::{Answering, control};
-use super::{Arena, Attack, HostilePeer, Outcome, Process, Switchboard};
+use super::{
+    Arena, Attack, Conditions, HostilePeer, LossyCall, Meddling, Outcome, Process, Switchboard,
+};
 
 pub(super) fn attacks() -> Vec<Attack> {
     vec![
@@ -41,6 +44,18 @@ pub(super) fn attacks() -> Vec<Attack> {
             what: "another guest gets in while the peer is silent: the host says who came",
             before: "told that the peer is back",
             run: |arena| Box::pin(another_guest(arena)),
+        },
+        Attack {
+            name: "forged-leave",
+            what: "goodbyes in the name of both ends for 5 s: the call goes on, and comes back after an outage",
+            before: "[Ended, Ended]",
+            run: |arena| Box::pin(forged_leave(arena)),
+        },
+        Attack {
+            name: "false-host",
+            what: "another host in the seat of the lost one says goodbye: the guest waits, both come back",
+            before: "[Up, Ended]",
+            run: |arena| Box::pin(false_host(arena)),
         },
     ]
 }
@@ -116,7 +131,7 @@ async fn uninvited(arena: &Arena) -> anyhow::Result<Outcome> {
     let switchboard = first.release().context("no switchboard")?;
     let mut second = HostilePeer::answer(switchboard, &link, &Answering::default()).await?;
     second.wait_open().await?;
-    second.send(&[control::HELLO, 3, 0, 0, b'e', b'v', b'e']).await?;
+    second.send(&[control::HELLO, 99, 0, 0, b'e', b'v', b'e']).await?;
     let told_version = host.wait_for("another version", seconds(5)).await.is_some();
     let switchboard = second.release().context("no switchboard")?;
     let third = HostilePeer::join(switchboard, &link, &Answering::default(), b"bob").await;
@@ -173,9 +188,12 @@ async fn lost_peer(arena: &Arena) -> anyhow::Result<Outcome> {
 
 async fn another_guest(arena: &Arena) -> anyhow::Result<Outcome> {
     let switchboard = Switchboard::open(Role::Host).await?;
-    let (mut host, link) = arena.host(Some(switchboard.address()), &[]).await?;
+    let (mut host, link) = arena.host_asking(Some(switchboard.address()), false, &[]).await?;
+    host.write_line("y");
     let (_peer, switchboard) = silent_peer(&mut host, switchboard, &link).await?;
-    let _guest = HostilePeer::join(switchboard, &link, &Answering::default(), b"mallory").await?;
+    let _guest = knock(switchboard, &link, b"mallory").await?;
+    host.wait_for("mallory asks to join", seconds(10)).await.context("nobody is asked")?;
+    host.write_line("y");
     let is_named = host.wait_for("connected to mallory", seconds(5)).await.is_some();
     let n_back = host.count(BACK);
     let figure = format!(
@@ -183,4 +201,46 @@ async fn another_guest(arena: &Arena) -> anyhow::Result<Outcome> {
         if is_named { "told who came" } else { "not told who came" }
     );
     Ok(Outcome::new(is_named && n_back == 0, figure))
+}
+
+/// A call between two processes that the attacker has made possible.
+async fn connected_call(arena: &Arena) -> anyhow::Result<LossyCall> {
+    let options = words("--no-video");
+    let conditions = Conditions::clean(Duration::from_millis(40));
+    let mut call = arena.call(conditions, 5, &options, &options).await?;
+    call.connected(seconds(20)).await.context("not connected")?;
+    Ok(call)
+}
+
+/// Ends an outage and says how the call came back.
+async fn end_outage(call: &mut LossyCall) -> Outcome {
+    call.path.set(Conditions::clean(Duration::from_millis(40)));
+    match time_until_back(call, seconds(25)).await {
+        Some(time) => Outcome::new(true, format!("back after {:.1} s", time.as_secs_f64())),
+        None => Outcome::new(false, format!("{:?}", call.states())),
+    }
+}
+
+async fn forged_leave(arena: &Arena) -> anyhow::Result<Outcome> {
+    let mut call = connected_call(arena).await?;
+    call.path.meddle(Meddling::ForgesLeaves);
+    sleep(seconds(5)).await;
+    let states = call.states();
+    if states != [State::Up; 2] {
+        return Ok(Outcome::new(false, format!("{states:?}")));
+    }
+    call.path.set(Conditions { loss: 1.0, ..Conditions::clean(Duration::from_millis(40)) });
+    sleep(seconds(9)).await;
+    call.path.meddle(Meddling::No);
+    Ok(end_outage(&mut call).await)
+}
+
+async fn false_host(arena: &Arena) -> anyhow::Result<Outcome> {
+    let mut call = connected_call(arena).await?;
+    call.path.meddle(Meddling::PlaysHost);
+    call.path.set(Conditions { loss: 1.0, ..Conditions::clean(Duration::from_millis(40)) });
+    call.guest.wait_for(LOST, seconds(10)).await.context("the host is not lost")?;
+    sleep(seconds(6)).await;
+    call.path.meddle(Meddling::No);
+    Ok(end_outage(&mut call).await)
 }

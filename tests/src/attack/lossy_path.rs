@@ -3,7 +3,8 @@
 //!
 //! The path sits where the attacker with the link sits. It opens the signals, replaces the
 //! candidates by sockets of its own, seals the signals again, and passes datagrams on as the
-//! conditions of the moment say. It needs no privileges.
+//! conditions of the moment say. It needs no privileges. What only two ends that have been connected
+//! can seal it cannot open, and drops: they know each other again by the token in the hello.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use transport::{Role, Secret};
 
-use super::envelope::{self, Envelope, kind};
+use super::envelope::{self, Envelope, Signal, kind};
 use super::switchboard::{SeatSender, Switchboard};
 
 /// Largest datagram, in bytes.
@@ -50,6 +51,17 @@ impl Conditions {
         let jitter = Duration::ZERO;
         Self { loss: 0.0, round_trip, jitter, duplicates: 0.0, outage: false, deaf: None }
     }
+}
+
+/// What the attacker on the path does with signals.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Meddling {
+    /// Nothing but to read them and to replace addresses.
+    No,
+    /// It tells each end twice a second, in the name of the other, that the other leaves.
+    ForgesLeaves,
+    /// It has the seat of the host, and tells the guest that this other host leaves.
+    PlaysHost,
 }
 
 /// Datagrams that the two ends have sent, lost ones included.
@@ -85,6 +97,7 @@ pub struct LossyPath {
     traffic: Arc<Traffic>,
     junk: watch::Sender<bool>,
     secret: watch::Sender<Option<Secret>>,
+    meddling: watch::Sender<Meddling>,
     _tasks: JoinSet<()>,
 }
 
@@ -99,11 +112,12 @@ impl LossyPath {
         let (conditions, watched) = watch::channel(conditions);
         let (junk, junk_watched) = watch::channel(false);
         let (secret, secret_watched) = watch::channel(None);
+        let (meddling, meddling_watched) = watch::channel(Meddling::No);
         let network = Network::new(watched, junk_watched, seed);
         let traffic = Arc::clone(&network.traffic);
         let mut tasks = JoinSet::new();
-        tasks.spawn(relay(switchboard, secret_watched, network));
-        Ok(Self { address, conditions, traffic, junk, secret, _tasks: tasks })
+        tasks.spawn(relay(switchboard, secret_watched, meddling_watched, network));
+        Ok(Self { address, conditions, traffic, junk, secret, meddling, _tasks: tasks })
     }
 
     /// Returns the address for `--rendezvous`.
@@ -130,6 +144,11 @@ impl LossyPath {
     /// that they know.
     pub fn set_junk(&self, junk: bool) {
         self.junk.send_replace(junk);
+    }
+
+    /// Changes what happens to signals from now on.
+    pub fn meddle(&self, meddling: Meddling) {
+        self.meddling.send_replace(meddling);
     }
 
     /// Returns what the two ends have sent.
@@ -259,6 +278,7 @@ fn index(role: Role) -> usize {
 async fn relay(
     mut switchboard: Switchboard,
     mut secret: watch::Receiver<Option<Secret>>,
+    meddling: watch::Receiver<Meddling>,
     network: Arc<Network>,
 ) {
     let Ok(secret) = secret.wait_for(Option::is_some).await.map(|secret| secret.clone()) else {
@@ -266,8 +286,7 @@ async fn relay(
     };
     let Some(secret) = secret else { return };
     let mut tasks = JoinSet::new();
-    let mut envelopes =
-        [Envelope::new(secret.clone(), Role::Guest), Envelope::new(secret, Role::Host)];
+    let mut envelopes = [Role::Guest, Role::Host].map(|role| Envelope::new(secret.clone(), role));
     let to_ends = [Role::Host, Role::Guest].map(|role| {
         let (sender, receiver) = mpsc::channel(MAX_SIGNALS);
         tasks.spawn(delay_signals(receiver, switchboard.sender(role), Arc::clone(&network)));
@@ -275,9 +294,32 @@ async fn relay(
     });
     let mut attempts: HashMap<String, Attempt> = HashMap::new();
     let mut newest_offer: HashMap<u8, String> = HashMap::new();
-    while let Some((from, sealed)) = switchboard.next().await {
+    let leave = Signal { kind: kind::LEAVE, attempt: 0, body: Vec::new() };
+    let mut forgeries = tokio::time::interval(Duration::from_millis(500));
+    loop {
         let protocol = switchboard.protocol();
+        let (from, sealed) = tokio::select! {
+            next = switchboard.next() => match next {
+                Some(next) => next,
+                None => return,
+            },
+            _ = forgeries.tick() => {
+                if *meddling.borrow() == Meddling::ForgesLeaves {
+                    for (envelope, to) in envelopes.iter_mut().zip(&to_ends) {
+                        let _ = to.send((Instant::now(), envelope.seal(&leave, protocol))).await;
+                    }
+                }
+                continue;
+            }
+        };
         let (from, to) = (index(from), 1 - index(from));
+        if *meddling.borrow() == Meddling::PlaysHost {
+            let mut host = Envelope::new(secret.clone(), Role::Host);
+            if from == index(Role::Guest) && host.open(&sealed, protocol).is_some() {
+                let _ = to_ends[from].send((Instant::now(), host.seal(&leave, protocol))).await;
+            }
+            continue;
+        }
         let Some((mut signal, has_restarted)) = envelopes[from].open(&sealed, protocol) else {
             continue;
         };

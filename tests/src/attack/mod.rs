@@ -28,7 +28,7 @@ mod switchboard;
 use std::pin::Pin;
 
 pub use arena::{Arena, LossyCall, State};
-pub use lossy_path::{Conditions, LossyPath, Traffic};
+pub use lossy_path::{Conditions, LossyPath, Meddling, Traffic};
 pub use peer::{Arrivals, HostilePeer};
 pub use process::{Line, Process, Resources};
 pub use switchboard::{Protocol, Switchboard};
