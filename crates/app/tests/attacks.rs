@@ -50,6 +50,16 @@ fn another_guest_is_not_taken_for_the_peer_that_was_lost() {
 }
 
 #[test]
+fn goodbyes_in_the_name_of_the_ends_do_not_end_their_call() {
+    assert_held("forged-leave");
+}
+
+#[test]
+fn another_host_in_the_seat_of_a_lost_one_does_not_end_the_call_of_its_guest() {
+    assert_held("false-host");
+}
+
+#[test]
 fn damaged_and_second_answers_end_no_call() {
     assert_held("answers");
 }

@@ -131,7 +131,7 @@ impl Arena {
 
     /// Returns the version of the protocol that the program speaks.
     pub fn protocol(&self) -> Protocol {
-        if self.has_option("--relay-only") { Protocol::V2 } else { Protocol::V1 }
+        if self.has_option("--relay-only") { Protocol::V3 } else { Protocol::V1 }
     }
 
     /// Starts the program.

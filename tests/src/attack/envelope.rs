@@ -41,7 +41,7 @@ impl Signal {
     }
 
     fn has_attempt(kind: u8, protocol: Protocol) -> bool {
-        protocol == Protocol::V2 && matches!(kind, kind::OFFER | kind::ANSWER | kind::CANDIDATE)
+        protocol == Protocol::V3 && matches!(kind, kind::OFFER | kind::ANSWER | kind::CANDIDATE)
     }
 
     fn parse(bytes: &[u8], protocol: Protocol) -> Option<Self> {

@@ -47,7 +47,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         },
         Attack {
             name: "forged-leave",
-            what: "goodbyes in the name of both ends for 5 s: the call goes on, and comes back after an outage",
+            what: "goodbyes in the name of both ends: the call goes on, and comes back after an outage",
             before: "[Ended, Ended]",
             run: |arena| Box::pin(forged_leave(arena)),
         },
@@ -224,13 +224,14 @@ async fn end_outage(call: &mut LossyCall) -> Outcome {
 async fn forged_leave(arena: &Arena) -> anyhow::Result<Outcome> {
     let mut call = connected_call(arena).await?;
     call.path.meddle(Meddling::ForgesLeaves);
-    sleep(seconds(5)).await;
+    sleep(seconds(3)).await;
     let states = call.states();
     if states != [State::Up; 2] {
         return Ok(Outcome::new(false, format!("{states:?}")));
     }
     call.path.set(Conditions { loss: 1.0, ..Conditions::clean(Duration::from_millis(40)) });
-    sleep(seconds(9)).await;
+    call.guest.wait_for(LOST, seconds(10)).await.context("nobody is lost")?;
+    sleep(seconds(3)).await;
     call.path.meddle(Meddling::No);
     Ok(end_outage(&mut call).await)
 }
@@ -240,7 +241,7 @@ async fn false_host(arena: &Arena) -> anyhow::Result<Outcome> {
     call.path.meddle(Meddling::PlaysHost);
     call.path.set(Conditions { loss: 1.0, ..Conditions::clean(Duration::from_millis(40)) });
     call.guest.wait_for(LOST, seconds(10)).await.context("the host is not lost")?;
-    sleep(seconds(6)).await;
+    sleep(seconds(4)).await;
     call.path.meddle(Meddling::No);
     Ok(end_outage(&mut call).await)
 }

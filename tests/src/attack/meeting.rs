@@ -87,11 +87,6 @@ async fn connect_as_stranger(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(timeout(seconds(2), socket.connect(address)).await??)
 }
 
-/// Returns the path of a room for the version of the program.
-fn path(arena: &Arena, room: &str) -> String {
-    format!("/v{}/{room}", arena.protocol().version())
-}
-
 /// Returns the first address and the room of a link.
 fn door(link: &str) -> Option<(SocketAddr, String)> {
     let (address, room) =
@@ -100,7 +95,7 @@ fn door(link: &str) -> Option<(SocketAddr, String)> {
 }
 
 async fn enter(arena: &Arena, address: SocketAddr, room: &str) -> anyhow::Result<Socket> {
-    let url = format!("ws://{address}{}", path(arena, room));
+    let url = format!("ws://{address}{}", arena.protocol().path(room));
     let stream = connect_as_stranger(address).await?;
     Ok(timeout(seconds(5), client_async(url, stream)).await??.0)
 }
@@ -197,7 +192,7 @@ async fn ping_flood(arena: &Arena) -> anyhow::Result<Outcome> {
     // A member like any other: only in version 1 was that possible without a secret.
     let secret = transport::Secret::new([3; transport::SECRET_BYTES]);
     let mut socket = enter(arena, address, &secret.room()).await?;
-    if arena.protocol() == Protocol::V2 {
+    if arena.protocol() == Protocol::V3 {
         let challenge = socket.next().await.context("no challenge")??.into_data();
         let proof = secret.room_key().prove_seat(Role::Guest, challenge[..].try_into()?);
         socket.send(Message::Binary(Bytes::copy_from_slice(&proof))).await?;

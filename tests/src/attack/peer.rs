@@ -196,7 +196,7 @@ impl HostilePeer {
     }
 
     /// Meets the host behind `switchboard` and gets as far as a guest gets: channels open, greeted
-    /// as `name` and, in version 2, let in.
+    /// as `name` and, from version 2 on, let in.
     ///
     /// # Errors
     /// If the host does not do its part in time.
@@ -211,7 +211,7 @@ impl HostilePeer {
         peer.send_hello(name, false).await?;
         peer.wait_for(control::HELLO, CONNECT_LIMIT).await.context("the victim says no hello")?;
         peer.send_hello(name, true).await?;
-        if peer.protocol == Protocol::V2 {
+        if peer.protocol == Protocol::V3 {
             let admission = peer.wait_for(control::ADMISSION, CONNECT_LIMIT).await;
             let mut admission = admission.context("the victim says nothing about admission")?;
             while admission.get(1) == Some(&0) {
@@ -262,14 +262,14 @@ impl HostilePeer {
         &self.answer
     }
 
-    /// Sends a hello; `heard` says, in version 2, that the victim's has arrived.
+    /// Sends a hello; `heard` says, from version 2 on, that the victim's has arrived.
     ///
     /// # Errors
     /// If the channel is closed.
     pub async fn send_hello(&self, name: &[u8], heard: bool) -> anyhow::Result<()> {
         let mut bytes = vec![control::HELLO];
         bytes.extend(self.protocol.version().to_le_bytes());
-        if self.protocol == Protocol::V2 {
+        if self.protocol == Protocol::V3 {
             bytes.push(u8::from(heard));
         }
         bytes.extend(name);

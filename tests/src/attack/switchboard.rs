@@ -19,13 +19,14 @@ const MAX_MESSAGES: usize = 256;
 /// How long a member may take to enter.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Version of the protocol that the program under attack speaks, as its path at the service says.
+/// Version of the protocol that the program under attack speaks, as its path at the service says:
+/// that of version 2 is still the one of version 3.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// Version 1: no attempt numbers, no admission.
     V1,
-    /// Version 2.
-    V2,
+    /// Version 3.
+    V3,
 }
 
 impl Protocol {
@@ -33,7 +34,15 @@ impl Protocol {
     pub fn version(self) -> u16 {
         match self {
             Self::V1 => 1,
-            Self::V2 => 2,
+            Self::V3 => 3,
+        }
+    }
+
+    /// Returns the path of a room at a rendezvous service.
+    pub(super) fn path(self, room: &str) -> String {
+        match self {
+            Self::V1 => format!("/v1/{room}"),
+            Self::V3 => format!("/v2/{room}"),
         }
     }
 }
@@ -92,9 +101,9 @@ impl Switchboard {
         self.address
     }
 
-    /// Returns the version of the first client; version 2 before there was one.
+    /// Returns the version of the first client; version 3 before there was one.
     pub fn protocol(&self) -> Protocol {
-        self.protocol.get().copied().unwrap_or(Protocol::V2)
+        self.protocol.get().copied().unwrap_or(Protocol::V3)
     }
 
     /// Returns the next message and who sent it; `None` only after the service was closed.
@@ -149,7 +158,7 @@ async fn serve(
     #[expect(clippy::result_large_err, reason = "the type is that of the library")]
     let note_path = |request: &Request, response: Response| {
         if request.uri().path().starts_with("/v2/") {
-            version = Protocol::V2;
+            version = Protocol::V3;
         }
         Ok(response)
     };
@@ -163,7 +172,7 @@ async fn serve(
             if is_taken { first.other() } else { first }
         }
         // The proof is not checked: this service works for the attacker.
-        Protocol::V2 => {
+        Protocol::V3 => {
             socket.send(Message::Binary(Bytes::from_static(&[7; 32]))).await.ok()?;
             let proof = tokio::time::timeout(ENTER_TIMEOUT, socket.next()).await.ok()??.ok()?;
             if proof.into_data().first() == Some(&0) { Role::Host } else { Role::Guest }
