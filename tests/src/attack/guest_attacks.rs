@@ -54,7 +54,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         Attack {
             name: "false-host",
             what: "another host in the seat of the lost one says goodbye: the guest waits, both come back",
-            before: "[Up, Ended]",
+            before: "[Lost, Ended]",
             run: |arena| Box::pin(false_host(arena)),
         },
     ]
