@@ -23,7 +23,7 @@ impl Drop for Peer {
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
     folder
 }
 
@@ -55,12 +55,12 @@ fn write_wav(path: &Path, samples: &[f32]) {
     bytes.extend(b"\x02\0\x10\0data");
     bytes.extend(n_bytes.to_le_bytes());
     bytes.extend(samples.iter().flat_map(|s| ((s * 32_767.0) as i16).to_le_bytes()));
-    std::fs::write(path, bytes).unwrap();
+    std::fs::write(path, bytes).expect("the file can be written");
 }
 
 /// Reads a speaker file: 16 bits, mono, 48 kHz.
 fn read_wav(path: &Path) -> Vec<f32> {
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = std::fs::read(path).expect("there is a speaker file");
     let start = bytes.windows(4).position(|four| four == b"data").expect("it has samples") + 8;
     let samples = bytes[start..].chunks_exact(2);
     samples.map(|s| f32::from(i16::from_le_bytes([s[0], s[1]])) / 32_768.0).collect()

@@ -33,7 +33,7 @@ use crate::settings::{IceServer, LocalMedia, Meeting, Settings, SoundLevels, Sou
 use crate::shared::{Shared, lock};
 use crate::signaling_client::SignalingClient;
 use crate::signaling_error::SignalingError;
-use crate::sound::{Listened, PlayedOn, Sounding};
+use crate::sound::{Listened, PlayedOn, Sounding, raise_priority};
 use crate::stats::Stats;
 use crate::wire_meter::WireMeter;
 use thread::spawn;
@@ -459,6 +459,7 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("feathercall-net")
+        .on_thread_start(raise_priority)
         .enable_all()
         .build()
 }

@@ -25,7 +25,9 @@ use crate::session::{
 };
 use crate::shared::{Shared, lock};
 use crate::signaling_client::RunningClient;
-use crate::sound::{ListenThread, Listened, PlayThread, PlayedOn, Sounding, Wanted};
+use crate::sound::{
+    ListenThread, Listened, PlayThread, PlayedOn, Sounding, Wanted, lower_priority,
+};
 use crate::stats::Stats;
 use crate::wire_meter::WireMeter;
 
@@ -262,11 +264,15 @@ impl Running {
     }
 }
 
-/// Reads a face on one thread: in the pool of all threads it would be before the tracker of our own
-/// face. The thread has the name of those that run tasks of the network, whose panics end no call.
+/// Reads a face on one thread, behind everything that is urgent: in the pool of all threads it would be
+/// before the tracker of our own face. The thread has the name of those that run tasks of the network,
+/// whose panics end no call.
 fn run_on_one_thread(job: FaceReadJob) -> ReadFace {
-    let name = |_| "feathercall-net".to_owned();
-    match ThreadPoolBuilder::new().num_threads(1).thread_name(name).build() {
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(1)
+        .thread_name(|_| "feathercall-net".to_owned())
+        .start_handler(|_| lower_priority());
+    match pool.build() {
         Ok(pool) => pool.install(|| job.run()),
         Err(_) => job.run(),
     }

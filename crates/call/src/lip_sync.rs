@@ -8,12 +8,19 @@ use types::MediaTime;
 
 /// How far sound may be ahead of the face before it waits, and behind the face before the face waits.
 /// People notice 45 ms of one and 125 ms of the other (ITU-R BT.1359).
-const EARLY: f64 = 0.020;
+const EARLY: f64 = 0.028;
 const LATE: f64 = 0.025;
-/// Longest wait of sound for the face. [`Playout::hold`] limits that of the face for sound.
-const MAX_WAIT: f64 = 0.5;
-/// How much slower the wait of sound gets shorter than longer, in seconds per second.
+/// Longest time beyond the shortest one in the network that sound is held for the face. A face that is
+/// further behind comes from a machine that cannot keep up: it is not waited for, because people can do
+/// without lip sync, but not talk with half a second of delay. [`Playout::hold`] limits the wait of the
+/// face for sound.
+const MAX_WAIT: f64 = 0.4;
+/// How slowly the wait of sound gets shorter, in seconds per second: with the need for it, and when it
+/// is given up.
 const DECAY: f64 = 0.02;
+const GIVE_UP: f64 = 0.1;
+/// Deviation from its mean lag from which sound has started again.
+const RESTART: f64 = 0.5;
 /// Time constant of the mean lag of sound, in seconds.
 const SMOOTHING: f64 = 0.25;
 /// How long the last feature may be overdue before there is no face to wait for.
@@ -75,7 +82,7 @@ impl LipSync {
         let lag = now - heard.time.as_secs_f64();
         let mean = *self.lag.get_or_insert(lag);
         // A restart of the sound is no noise around a mean.
-        let share = if (lag - mean).abs() > MAX_WAIT { 1.0 } else { passed / SMOOTHING };
+        let share = if (lag - mean).abs() > RESTART { 1.0 } else { passed / SMOOTHING };
         let mean = mean + (lag - mean) * share.min(1.0);
         self.lag = Some(mean);
         let shown = playout.due(heard.at).zip(playout.earliest_due(heard.at));
@@ -101,8 +108,9 @@ impl LipSync {
         }
         let shortest = mean - heard.delay.as_secs_f64();
         let face = now - earliest.as_secs_f64();
-        let wanted = (face - EARLY - shortest).clamp(0.0, MAX_WAIT);
-        self.min_delay = wanted.max(self.min_delay - DECAY * passed);
+        let wanted = (face - EARLY - shortest).max(0.0);
+        let (wanted, decay) = if wanted > MAX_WAIT { (0.0, GIVE_UP) } else { (wanted, DECAY) };
+        self.min_delay = wanted.max(self.min_delay - decay * passed);
         Duration::from_secs_f64(self.min_delay)
     }
 
@@ -214,6 +222,13 @@ mod tests {
         let way = Way { rate: Rate::High, transit: 40, jitter: 5, loss: 0, tracking: 30 };
         let (_, sound, face) = way.call(20);
         assert!(sound < 60.0 && face < ms(110), "sound {sound} ms, face {face:?}");
+    }
+
+    #[test]
+    fn a_face_that_is_far_behind_is_not_waited_for() {
+        let way = Way { rate: Rate::Normal, transit: 40, jitter: 5, loss: 0, tracking: 700 };
+        let (_, sound, _) = way.call(20);
+        assert!(sound < 20.0, "{sound} ms");
     }
 
     #[test]

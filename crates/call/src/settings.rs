@@ -68,6 +68,7 @@ impl Default for SoundSource {
 }
 
 /// State of this end's microphone and camera, and its rate.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LocalMedia {
     /// Whether our sound is off.

@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::event::{CallFailure, End};
 use crate::shared::{Shared, lock};
+use crate::sound::raise_priority;
 
 /// How long the runtime may take to stop after a call.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(200);
@@ -19,6 +20,7 @@ pub(super) fn spawn(
     work: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     let run = move || {
+        raise_priority();
         // Nothing but the published state outlives a panic, and each part of it is whole.
         let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
         if ended.is_err() {

@@ -89,6 +89,7 @@ pub(crate) struct SessionConfig {
 }
 
 /// State machine of one end of a call.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Session {
     role: Role,
     secret: Secret,

@@ -4,8 +4,8 @@ use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
 /// Of 99; on Linux nice -16. Systems give it to programs that may have it.
 const SOUND: u8 = 90;
-/// On Linux nice 8.
-const FACE: u8 = 30;
+/// On Linux nice 4.
+const FACE: u8 = 40;
 
 /// Raises the priority of this thread, if the system allows it.
 pub(crate) fn raise_priority() {
