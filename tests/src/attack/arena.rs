@@ -170,7 +170,8 @@ impl Arena {
         auto_admit: bool,
         options: &[OsString],
     ) -> anyhow::Result<(Process, String)> {
-        let mut arguments = words("call --headless --no-audio");
+        let mut arguments = words("call --headless");
+        arguments.extend(sound_options(options));
         if let Some(address) = rendezvous {
             arguments.extend(words(&format!("--rendezvous {address}")));
         }
@@ -193,7 +194,8 @@ impl Arena {
     pub fn guest(&self, link: &str, options: &[OsString]) -> anyhow::Result<Process> {
         let mut arguments = words("join");
         arguments.push(link.into());
-        arguments.extend(words("--headless --no-audio"));
+        arguments.extend(words("--headless"));
+        arguments.extend(sound_options(options));
         arguments.extend_from_slice(options);
         self.start(&arguments)
     }
@@ -221,6 +223,12 @@ impl Arena {
         let guest = self.guest(&link, guest_options)?;
         Ok(LossyCall { path, host, guest, link })
     }
+}
+
+/// Returns what switches sound off, unless a process is told what to say.
+fn sound_options(options: &[OsString]) -> Vec<OsString> {
+    let has_sound = options.iter().any(|option| option == "--microphone");
+    if has_sound { Vec::new() } else { words("--no-audio") }
 }
 
 /// A call between two processes over a network of ours.

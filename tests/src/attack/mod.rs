@@ -22,6 +22,8 @@ mod network;
 mod peer;
 mod peer_attacks;
 mod process;
+pub mod sound;
+mod sound_file;
 pub mod studies;
 mod switchboard;
 

@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep};
 
 use super::arena::{State, words};
 use super::network::time_until_back;
-use super::{Arena, Conditions, Outcome, Process, Resources};
+use super::{Arena, Conditions, Outcome, Resources, sound_file};
 
 /// Calls that run at the same time. They wait most of the time.
 const CALLS_AT_ONCE: usize = 8;
 /// Time in which the datagrams of a new call are counted.
 const COUNTED: Duration = Duration::from_secs(30);
 /// Longest time to wait for a call to be connected.
-const SETUP_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const SETUP_LIMIT: Duration = Duration::from_mins(1);
 /// Longest time to wait after an outage: a lost call ends after 60 s.
 const BACK_LIMIT: Duration = Duration::from_secs(75);
 /// Shares of datagrams lost.
@@ -201,14 +201,18 @@ async fn interrupt(
 /// If the program does not start.
 pub async fn soak(arena: &Arena, minutes: u64) -> anyhow::Result<Outcome> {
     let stream = arena.long_stream(minutes + 1)?;
-    let showing = arena.showing(&stream);
+    let mut options = words("--speaker none --microphone");
+    let voice = arena.path("soak.wav");
+    sound_file::write(&voice, &sound_file::voice(120.0, 60 * (minutes as usize + 1)))?;
+    options.push(voice.into());
+    options.extend(arena.showing(&stream));
     let conditions = Conditions {
         loss: 0.02,
         jitter: Duration::from_millis(15),
         duplicates: 0.01,
         ..Conditions::clean(Duration::from_millis(60))
     };
-    let mut call = arena.call(conditions, 9, &showing, &showing).await?;
+    let mut call = arena.call(conditions, 9, &options, &options).await?;
     if call.connected(SETUP_LIMIT).await.is_none() {
         return Ok(Outcome { passed: false, figure: "not connected".to_owned() });
     }
@@ -248,44 +252,8 @@ fn held(resources: &Resources) -> String {
     )
 }
 
-/// Runs a call of two tracking processes beside four busy loops.
-///
-/// # Errors
-/// If the program does not start.
-pub async fn overload(arena: &Arena) -> anyhow::Result<Outcome> {
-    let stats = arena.path("overload.jsonl");
-    let mut options = words("--source actor --stats");
-    options.push(stats.clone().into());
-    let mut call = arena
-        .call(Conditions::clean(Duration::from_millis(20)), 10, &words("--source actor"), &options)
-        .await?;
-    let mut busy = Vec::new();
-    for _ in 0..4 {
-        let shell = std::path::Path::new("/bin/sh");
-        let home = std::path::Path::new("/tmp");
-        busy.push(Process::start(shell, home, ["-c", "while :; do :; done"], false)?);
-    }
-    if call.connected(SETUP_LIMIT).await.is_none() {
-        return Ok(Outcome { passed: false, figure: "not connected".to_owned() });
-    }
-    sleep(Duration::from_secs(40)).await;
-    drop(busy);
-    let rows = std::fs::read_to_string(&stats)?;
-    let features: Vec<u64> = rows.lines().filter_map(|row| number(row, "features_in")).collect();
-    let still = features.windows(2).filter(|pair| pair[0] == pair[1]).count();
-    let per_second = match (features.get(10), features.last()) {
-        (Some(first), Some(last)) => (last - first) as f64 / (features.len() - 11).max(1) as f64,
-        _ => 0.0,
-    };
-    let figure = format!(
-        "{per_second:.1} features received a second, {still} of {} seconds without one",
-        features.len()
-    );
-    Ok(Outcome { passed: per_second >= 6.0 && still <= 3, figure })
-}
-
 /// Returns an integer of a line of JSON.
-fn number(row: &str, name: &str) -> Option<u64> {
+pub(super) fn number(row: &str, name: &str) -> Option<u64> {
     let rest = row.split_once(&format!("\"{name}\":"))?.1;
     let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()

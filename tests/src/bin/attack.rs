@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use tests::attack::{Arena, Attack, Outcome, attacks, studies};
+use tests::attack::{Arena, Attack, Outcome, attacks, sound, studies};
 
 const USAGE: &str = "usage: attack --binary PATH [--full] [--calls N] [--minutes N] [NAME...]
 
   NAME          attacks to run (all of the table unless named), or a study:
-                study-setup, study-outages, overload, soak
+                study-setup, study-outages, overload, lip-sync, soak
   --full        run the studies too
   --calls N     calls of a study at each combination of conditions (10 and 2 unless given)
   --minutes N   length of the soak (15)
@@ -24,7 +24,7 @@ struct Options {
     minutes: u64,
 }
 
-const STUDIES: [&str; 4] = ["study-setup", "study-outages", "overload", "soak"];
+const STUDIES: [&str; 5] = ["study-setup", "study-outages", "overload", "lip-sync", "soak"];
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -101,7 +101,8 @@ async fn run(options: &Options) -> anyhow::Result<bool> {
         let outcome = match name {
             "study-setup" => studies::setup(&arena, options.calls.unwrap_or(10)).await?,
             "study-outages" => studies::outages(&arena, options.calls.unwrap_or(2)).await?,
-            "overload" => studies::overload(&arena).await?,
+            "overload" => sound::overload(&arena).await?,
+            "lip-sync" => sound::lip_sync(&arena).await?,
             _ => studies::soak(&arena, options.minutes).await?,
         };
         passed &= outcome.passed;
