@@ -195,26 +195,6 @@ fn a_knock_pauses_the_absence_of_the_peer_and_does_not_start_it_again() {
     assert!((35.0..50.0).contains(&left), "{left} s were left, of which 13 had passed before");
 }
 
-/// The handshake of a slow peer outlasts the time for which a place is held.
-#[test]
-fn a_slow_peer_comes_back_although_another_guest_announces_itself_meanwhile() {
-    let mut world = admitted();
-    world.break_links();
-    world.run_for(secs(6));
-    world.conditions.latency = millis(900);
-    let is_answered = |world: &World| world.connections.len() > 1;
-    world.run_until(secs(20), is_answered);
-    // The other guest has its seat now.
-    world.unserved = Some(GUEST);
-    for n in 0..40 {
-        let mut other = Seal::new(Secret::new([9; 16]), Role::Guest, [100 + n; 16]);
-        let sealed = other.seal_unbound(&Signal::Announce(VERSION).to_bytes());
-        send_sealed(&mut world, HOST, sealed);
-        world.run_for(millis(500));
-    }
-    assert!(world.peers.iter().all(Peer::is_connected), "{:?}", world.peers[HOST].events);
-}
-
 #[test]
 fn with_auto_admit_a_lost_peer_keeps_its_place_for_its_minute() {
     for is_back in [true, false] {
