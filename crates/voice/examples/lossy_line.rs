@@ -20,8 +20,8 @@ use voice::{
     VoiceReceiver,
 };
 
-/// Bytes of headers per packet: IPv4, UDP, RTP, the seal of SRTP, and the length of features.
-const HEADER_BYTES: usize = 20 + 8 + 12 + 16;
+/// Bytes of headers per packet: IPv4, UDP, RTP, tag of SRTP, and the length of features.
+const HEADER_BYTES: usize = 20 + 8 + 12 + 10 + 1;
 
 struct Condition {
     name: String,
@@ -122,6 +122,15 @@ fn variants(rate: Rate, loss: Loss) -> Vec<(String, EncoderSettings)> {
         ("dredfine".to_owned(), with(50, HistoryQuality::Fine)),
         ("dredfinest".to_owned(), with(50, HistoryQuality::Finest)),
     ];
+    for quality in [HistoryQuality::Coarse, HistoryQuality::Medium, HistoryQuality::Fine] {
+        for tens_of_ms in [30, 50, 100] {
+            let history = Some(History { tens_of_ms, quality });
+            let settings = EncoderSettings { history, is_wideband: false, ..plain };
+            variants.push((format!("nb{quality:?}{tens_of_ms}"), settings));
+            let settings = EncoderSettings { is_wideband: true, bits_per_s: 8000, ..settings };
+            variants.push((format!("wb8{quality:?}{tens_of_ms}"), settings));
+        }
+    }
     for kbit in [5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32] {
         for ms in [20, 40, 60, 80, 100, 120] {
             let settings = EncoderSettings {

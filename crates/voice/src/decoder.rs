@@ -1,10 +1,14 @@
 use opusic_c::dred::Dred;
 use opusic_c::{Channels, Decoder, SampleRate};
 
+use crate::history::HistoryDecoder;
 use crate::opus_packet::OpusPacket;
 
 /// Granularity of what libopus conceals, in samples at 48 kHz (2.5 ms).
 const CONCEALMENT_STEP: usize = 120;
+
+/// Samples in which concealed sound turns into recovered sound, 10 ms.
+const TRANSITION: usize = 480;
 
 /// How much work the decoder does for a better sound.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -23,13 +27,15 @@ pub enum DecoderEffort {
 /// Opus decoder for a sequence of packets with gaps.
 pub(crate) struct VoiceDecoder {
     opus: Dred,
+    /// For narrow-band packets with histories.
+    history: Option<HistoryDecoder>,
 }
 
 impl VoiceDecoder {
     /// Creates a decoder; `None` if libopus cannot be set up.
     pub(crate) fn new(effort: DecoderEffort) -> Option<Self> {
         let opus = Decoder::new(Channels::Mono, SampleRate::Hz48000).ok()?;
-        let mut decoder = Self { opus: Dred::new(opus).ok()? };
+        let mut decoder = Self { opus: Dred::new(opus).ok()?, history: None };
         decoder.set_effort(effort);
         Some(decoder)
     }
@@ -46,7 +52,7 @@ impl VoiceDecoder {
 
     /// Forgets everything, for a sender that starts anew.
     pub(crate) fn reset(&mut self) {
-        let _ = self.opus.reset();
+        let _ = self.opus.decoder_mut().reset();
     }
 
     /// Decodes a packet; `None` if it is damaged.
@@ -61,12 +67,26 @@ impl VoiceDecoder {
     /// whether it repeats anything. The rest is concealed.
     pub(crate) fn recover(&mut self, next: &[u8], n: usize) -> (Vec<f32>, bool) {
         let Some(packet) = OpusPacket::parse(next) else { return (self.conceal(n), false) };
-        let sound = if packet.history().is_some() {
-            self.fill(n, |opus, out| opus.decode_float_to_slice(next, out))
-        } else {
-            self.fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(next, out, true))
-        };
-        (sound, packet.history().is_some() || packet.has_in_band_correction())
+        if packet.history().is_none() {
+            let sound =
+                self.fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(next, out, true));
+            return (sound, packet.has_in_band_correction());
+        }
+        if !packet.is_narrow_band() {
+            return (self.fill(n, |opus, out| opus.decode_float_to_slice(next, out)), true);
+        }
+        // What the decoder itself invents leads over to the synthesized sound.
+        let mut sound = self.conceal(n);
+        if self.history.is_none() {
+            self.history = HistoryDecoder::new();
+        }
+        let steps = n - n % CONCEALMENT_STEP;
+        let history = self.history.as_mut().and_then(|history| history.decode(next, steps));
+        for (i, (sample, known)) in sound.iter_mut().zip(history.iter().flatten()).enumerate() {
+            let weight = (i as f32 / TRANSITION as f32).min(1.0);
+            *sample = (1.0 - weight) * *sample + weight * known;
+        }
+        (sound, history.is_some())
     }
 
     /// Invents the next `n` samples.

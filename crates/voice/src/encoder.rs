@@ -53,7 +53,10 @@ impl EncoderSettings {
                 is_wideband: true,
                 ..settings
             },
-            Rate::High => Self { in_band_correction: loss >= CORRECTION_FROM, ..settings },
+            // Above 8 kHz, libopus drops the correction below 26 kbit/s.
+            Rate::High if loss >= CORRECTION_FROM => {
+                Self { in_band_correction: true, is_wideband: true, ..settings }
+            }
             _ => settings,
         }
     }
@@ -252,6 +255,33 @@ mod tests {
             let packets: Vec<_> =
                 speech(1).iter().flat_map(|sound| encoder.encode(sound, false)).collect();
             assert_eq!(packets.len(), n, "{rate}");
+        }
+    }
+
+    /// Returns the packets of two seconds of speech while a fraction of them is lost.
+    fn packets(rate: Rate, loss: f32) -> Vec<EncodedVoice> {
+        let mut encoder = VoiceEncoder::new(rate).unwrap();
+        encoder.set_expected_loss(loss);
+        speech(2).iter().flat_map(|sound| encoder.encode(sound, false)).collect()
+    }
+
+    #[test]
+    fn packets_repeat_the_one_before_at_rate_high_from_one_percent_of_loss_on() {
+        for (rate, loss, is_expected) in [
+            (Rate::High, 0.0, false),
+            (Rate::High, 0.01, true),
+            (Rate::High, 0.5, true),
+            (Rate::Normal, 0.5, false),
+            (Rate::Low, 0.5, false),
+        ] {
+            let packets = packets(rate, loss);
+            let n = packets
+                .iter()
+                .filter(|voice| OpusPacket::parse(&voice.opus).unwrap().has_in_band_correction())
+                .count();
+            // libopus leaves out what is hardly heard: the pauses between syllables.
+            let range = if is_expected { packets.len() / 2..=packets.len() } else { 0..=0 };
+            assert!(range.contains(&n), "{rate} at {loss}: {n} of {}", packets.len());
         }
     }
 

@@ -1,4 +1,7 @@
-use opusic_c::{Application, Bandwidth, Bitrate, Channels, Encoder, InbandFec, SampleRate};
+use opusic_c::dred::Dred;
+use opusic_c::{
+    Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, InbandFec, SampleRate, Signal,
+};
 
 use crate::opus_packet::OpusPacket;
 use crate::packet::MAX_PACKET;
@@ -69,5 +72,45 @@ impl HistoryEncoder {
         let mut out = [0; MAX_PACKET];
         let length = self.opus.encode_float_to_slice(frame, &mut out).ok()?;
         Some(OpusPacket::parse(&out[..length])?.history()?.to_vec())
+    }
+}
+
+/// Samples that are synthesized before what is wanted, at 48 kHz (60 ms): the synthesis begins
+/// with silence.
+const LEAD: usize = 2880;
+
+/// Synthesizes sound from histories, beside a decoder whose packets are narrow-band: libopus uses
+/// histories in wide-band only.
+pub(crate) struct HistoryDecoder {
+    opus: Dred,
+    /// A wide-band packet of silence.
+    silence: Vec<u8>,
+}
+
+impl HistoryDecoder {
+    /// Creates a decoder; `None` if libopus cannot be set up.
+    pub(crate) fn new() -> Option<Self> {
+        let mut encoder =
+            Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).ok()?;
+        encoder.set_bandwidth(Bandwidth::Wide).ok()?;
+        encoder.set_signal(Signal::Voice).ok()?;
+        encoder.set_bitrate(Bitrate::Value(12_000)).ok()?;
+        let mut silence = vec![0; MAX_PACKET];
+        let length = encoder.encode_float_to_slice(&[0.0; 960], &mut silence).ok()?;
+        silence.truncate(length);
+        let decoder = Decoder::new(Channels::Mono, SampleRate::Hz48000).ok()?;
+        Some(Self { opus: Dred::new(decoder).ok()?, silence })
+    }
+
+    /// Returns the `n` samples before the packet `next`, which has a history; `None` if libopus
+    /// cannot. `n` is a whole number of steps of 2.5 ms.
+    pub(crate) fn decode(&mut self, next: &[u8], n: usize) -> Option<Vec<f32>> {
+        let decoder = self.opus.decoder_mut();
+        decoder.reset().ok()?;
+        decoder.decode_float_to_slice(&self.silence, &mut [0.0; 960], false).ok()?;
+        let mut out = vec![0.0; n + LEAD];
+        self.opus.decode_float_to_slice(next, &mut out).ok()?;
+        out.drain(..LEAD);
+        Some(out)
     }
 }

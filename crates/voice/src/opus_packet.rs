@@ -53,6 +53,11 @@ impl<'a> OpusPacket<'a> {
                 .any(|frame| frame.first().is_some_and(|first| first >> (8 - n) != 0))
     }
 
+    /// Returns whether its audio frequencies end below 8 kHz.
+    pub(crate) fn is_narrow_band(&self) -> bool {
+        self.toc >> 3 < 8
+    }
+
     /// Returns whether the packet repeats, in its first frame, the frame before it (in-band
     /// forward error correction).
     pub(crate) fn has_in_band_correction(&self) -> bool {

@@ -19,8 +19,10 @@ const MAX_RECOVERY: i64 = 48_000;
 const MAX_CONCEALMENT: i64 = 4800;
 /// Most of a late packet that is played anyway, after what was invented in its place (120 ms).
 const MAX_LATENESS: i64 = 5760;
-/// Difference between delay and target from which sound is stretched (10 ms).
-const STRETCH_FROM: i64 = 480;
+/// How much more than the target the delay must be for sound to be shortened (10 ms).
+const SHORTEN_FROM: i64 = 480;
+/// How much less it must be for sound to be lengthened (2.5 ms).
+const LENGTHEN_FROM: i64 = 120;
 /// Difference from which it is stretched at the cost of artefacts (60 ms).
 const URGENT: i64 = 2880;
 /// Difference from which sound is left out: the machine slept (0.5 s).
@@ -187,7 +189,7 @@ impl VoiceReceiver {
             self.delay = None;
             return;
         }
-        if excess.abs() <= STRETCH_FROM || self.unstretched > 0 {
+        if (-LENGTHEN_FROM..=SHORTEN_FROM).contains(&excess) || self.unstretched > 0 {
             return;
         }
         while self.queue.len() < stretch::WINDOW && self.next_is_there(*position) {
@@ -225,19 +227,20 @@ impl VoiceReceiver {
     /// Appends sound at `position`, and moves it to the end of that sound. `due` is the media
     /// time that should be played now.
     fn produce(&mut self, due: i64, position: &mut i64) {
+        let due = due + self.queue.len() as i64;
         let Some((timestamp, packet)) = self.arrivals.first() else {
-            return self.produce_without_packet(due, position);
+            return self.produce_without_packet(BLOCK, due, position);
         };
         let gap = timestamp - *position;
-        let is_due = timestamp <= due + BLOCK as i64;
         let is_loss = self.sequence.missing_before(packet.sequence) > 0;
         let is_pause = self.is_noise && !self.is_speech;
         if gap > MAX_CORRECTION && is_loss && gap <= MAX_RECOVERY && !is_pause {
             let packet = packet.opus.clone();
             return self.recover(&packet, gap, position);
         }
-        if (gap > MAX_CORRECTION || self.is_noise) && !is_due {
-            return self.produce_without_packet(due.min(timestamp - BLOCK as i64), position);
+        if (gap > MAX_CORRECTION || self.is_noise) && timestamp > due {
+            let n = (timestamp - due).min(BLOCK as i64) as usize;
+            return self.produce_without_packet(n, due, position);
         }
         self.decode_first(position);
     }
@@ -284,8 +287,8 @@ impl VoiceReceiver {
         self.is_noise = false;
     }
 
-    /// Conceals the next 10 ms, or fills them with comfort noise in a pause.
-    fn produce_without_packet(&mut self, due: i64, position: &mut i64) {
+    /// Conceals the next 10 ms; or, in a pause, adds up to 10 ms of comfort noise (`n` samples).
+    fn produce_without_packet(&mut self, n: usize, due: i64, position: &mut i64) {
         if self.is_speech && self.invented < MAX_CONCEALMENT && !self.is_noise {
             let sound = self.decoder.conceal(BLOCK);
             self.queue.append(&sound, SoundKind::Concealed);
@@ -295,17 +298,12 @@ impl VoiceReceiver {
         }
         let mut noise = self.noise.next_block();
         if !self.is_noise {
-            let mut fading = self.decoder.conceal(BLOCK);
-            fading.reverse();
-            noise.reverse();
-            fade_in(&mut fading, &noise);
-            fading.reverse();
-            noise.copy_from_slice(&fading);
+            fade_in(&mut noise, &self.decoder.conceal(BLOCK));
             self.is_noise = true;
         }
-        self.queue.append(&noise, SoundKind::ComfortNoise);
-        self.invented += BLOCK as i64;
-        *position = (*position).max(due + BLOCK as i64);
+        self.queue.append(&noise[..n], SoundKind::ComfortNoise);
+        self.invented += n as i64;
+        *position = (*position).max(due + n as i64);
     }
 
     /// Converts a moment of the local clock to samples since the first one.

@@ -48,7 +48,7 @@ impl SoundQueue {
         let n = self.samples.len().min(BLOCK);
         let mut block = [0.0; BLOCK];
         for (sample, decoded) in block.iter_mut().zip(self.samples.drain(..n)) {
-            *sample = decoded.clamp(-1.0, 1.0);
+            *sample = if decoded.is_finite() { decoded.clamp(-1.0, 1.0) } else { 0.0 };
         }
         (block, self.take_kinds(n))
     }

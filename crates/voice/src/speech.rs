@@ -2,13 +2,14 @@
 
 use types::{MediaTime, Sound};
 
-/// Something like a voice, in blocks of 20 ms. Its pitch varies; a steady tone would pass for
-/// noise.
+/// Something like a voice, in blocks of 20 ms: its pitch varies, and four syllables a second begin
+/// and end. A steady tone would pass for noise.
 pub(crate) fn speech(seconds: usize) -> Vec<Sound> {
     let sample = |n: usize| {
         let t = n as f32 / 48_000.0;
         let phase = std::f32::consts::TAU * 140.0 * t + 4.0 * (t * 25.0).sin();
-        (1..6).map(|k| (phase * k as f32).sin() / k as f32).sum::<f32>() * 0.2
+        let loudness = 0.5 - 0.5 * (std::f32::consts::TAU * 4.0 * t).cos();
+        (1..6).map(|k| (phase * k as f32).sin() / k as f32).sum::<f32>() * 0.3 * loudness
     };
     (0..50 * seconds)
         .map(|block| Sound {

@@ -1,15 +1,19 @@
 use bytes::Bytes;
+use proptest::prelude::*;
 use types::Rate;
 
 use super::*;
-use crate::VoiceEncoder;
 use crate::speech::{power, speech};
+use crate::{EncoderSettings, History, HistoryQuality, VoiceEncoder};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Packets of `seconds` of speech, each with the time at which it can be sent.
 fn packets(rate: Rate, seconds: usize) -> Vec<(Duration, VoicePacket)> {
-    let mut encoder = VoiceEncoder::new(rate).unwrap();
+    sent_by(&mut VoiceEncoder::new(rate).unwrap(), rate, seconds)
+}
+
+fn sent_by(encoder: &mut VoiceEncoder, rate: Rate, seconds: usize) -> Vec<(Duration, VoicePacket)> {
     let voices = speech(seconds).iter().flat_map(|s| encoder.encode(s, false)).collect::<Vec<_>>();
     let frame = rate.parameters().opus_frame;
     (0..)
@@ -108,6 +112,148 @@ fn a_sender_that_restarts_is_heard_again_within_a_second() {
 }
 
 #[test]
+fn the_delay_follows_the_jitter_up_and_down_and_nothing_is_lost_by_it() {
+    // 2 s on an even line, 6 s with 60 ms of jitter, then even again.
+    let mut arrivals = packets(Rate::High, 20);
+    let mut random = Random(3);
+    for (sent, _) in &mut arrivals {
+        if (2..8).contains(&sent.as_secs()) {
+            *sent += Duration::from_millis(60).mul_f32(random.next());
+        }
+    }
+    let mut receiver = VoiceReceiver::new().unwrap();
+    let start = Instant::now();
+    let mut delays = Vec::new();
+    let mut arrivals = arrivals.into_iter().peekable();
+    let mut waiting: Vec<(Duration, VoicePacket)> = Vec::new();
+    for block in 0..1950_u32 {
+        let now = block * Duration::from_millis(10);
+        waiting.extend(std::iter::from_fn(|| {
+            arrivals.next_if(|(sent, _)| *sent <= now + Duration::from_millis(100))
+        }));
+        waiting.sort_by_key(|(arrival, _)| *arrival);
+        while waiting.first().is_some_and(|(arrival, _)| *arrival <= now) {
+            receiver.insert(start + now, waiting.remove(0).1);
+        }
+        receiver.pull(start + now);
+        delays.push(receiver.stats().delay.as_millis());
+    }
+    let stats = receiver.stats();
+    assert!((8..50).contains(&delays[190]), "{}", delays[190]);
+    assert!((45..100).contains(&delays[790]), "{}", delays[790]);
+    assert!((5..35).contains(&delays[1940]), "{}", delays[1940]);
+    // The first late packets are not foreseen.
+    assert!(stats.concealed_blocks < 15, "{stats:?}");
+    assert!(stats.removed_samples > 1000, "{stats:?}");
+}
+
+#[test]
+fn lip_sync_can_ask_for_more_delay() {
+    let mut receiver = VoiceReceiver::new().unwrap();
+    receiver.set_min_delay(Duration::from_millis(200));
+    let played = play(&mut receiver, packets(Rate::High, 3), 3);
+    assert_eq!(count(&played, SoundKind::Concealed), 0);
+    assert!((190..215).contains(&receiver.stats().delay.as_millis()), "{:?}", receiver.stats());
+}
+
+#[test]
+fn half_a_second_of_loss_at_rate_normal_is_recovered_from_one_packet() {
+    let mut receiver = VoiceReceiver::new().unwrap();
+    receiver.set_min_delay(Duration::from_millis(600));
+    let arrivals = packets(Rate::Normal, 4)
+        .into_iter()
+        .filter(|(_, packet)| !(40..48).contains(&packet.sequence))
+        .collect();
+    let played = play(&mut receiver, arrivals, 4);
+    assert_eq!(count(&played, SoundKind::Recovered), 48, "{:?}", receiver.stats());
+    assert_eq!(count(&played, SoundKind::Concealed), 0);
+    assert_eq!(receiver.stats().lost, 8);
+    let heard = |kind| -> Vec<f32> {
+        played.iter().filter(|block| block.kind == kind).flat_map(|block| block.samples).collect()
+    };
+    let decoded = power(&heard(SoundKind::Decoded));
+    // A syllable each.
+    for (i, piece) in heard(SoundKind::Recovered).chunks(12_000).enumerate() {
+        let ratio = power(piece) / decoded;
+        assert!((0.2..3.0).contains(&ratio), "{i}: {ratio}");
+    }
+}
+
+#[test]
+fn narrow_band_packets_are_recovered_from_their_histories_too() {
+    let mut encoder = VoiceEncoder::new(Rate::Low).unwrap();
+    let history = Some(History { tens_of_ms: 50, quality: HistoryQuality::Coarse });
+    encoder.set(EncoderSettings {
+        history,
+        is_wideband: false,
+        ..EncoderSettings::new(Rate::Low, 0.0)
+    });
+    let mut receiver = VoiceReceiver::new().unwrap();
+    receiver.set_min_delay(Duration::from_millis(600));
+    let arrivals = sent_by(&mut encoder, Rate::Low, 4)
+        .into_iter()
+        .filter(|(_, packet)| !(15..18).contains(&packet.sequence))
+        .collect();
+    let played = play(&mut receiver, arrivals, 4);
+    assert_eq!(count(&played, SoundKind::Recovered), 36, "{:?}", receiver.stats());
+    let heard = |kind| -> Vec<f32> {
+        played.iter().filter(|block| block.kind == kind).flat_map(|block| block.samples).collect()
+    };
+    let ratio = power(&heard(SoundKind::Recovered)) / power(&heard(SoundKind::Decoded));
+    assert!((0.2..3.0).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn packets_that_repeat_the_one_before_cover_single_losses_at_rate_high() {
+    let mut encoder = VoiceEncoder::new(Rate::High).unwrap();
+    encoder.set_expected_loss(0.1);
+    let arrivals: Vec<_> = sent_by(&mut encoder, Rate::High, 4)
+        .into_iter()
+        .filter(|(_, packet)| packet.sequence % 10 != 9)
+        .collect();
+    let mut receiver = VoiceReceiver::new().unwrap();
+    let played = play(&mut receiver, arrivals, 4);
+    // libopus repeats what is loud, and the first losses are not foreseen.
+    let (recovered, concealed) =
+        (count(&played, SoundKind::Recovered), count(&played, SoundKind::Concealed));
+    assert!(recovered >= 20 && concealed < recovered, "{:?}", receiver.stats());
+}
+
+#[test]
+fn a_pause_of_the_sender_is_filled_with_noise_and_no_loss() {
+    let mut arrivals = packets(Rate::High, 4);
+    arrivals.retain(|(_, packet)| !(50..150).contains(&packet.sequence));
+    for (number, (_, packet)) in (0..).zip(&mut arrivals) {
+        packet.sequence = number;
+    }
+    let mut receiver = VoiceReceiver::new().unwrap();
+    let played = play(&mut receiver, arrivals, 4);
+    assert_eq!(receiver.stats().lost, 0);
+    assert_eq!(count(&played, SoundKind::Recovered), 0);
+    assert!(count(&played, SoundKind::Concealed) <= 12, "{:?}", receiver.stats());
+    assert!(count(&played, SoundKind::ComfortNoise) > 180);
+    assert!(played[380].time.unwrap().as_micros().abs_diff(3_760_000) < 60_000);
+}
+
+#[test]
+fn a_packet_without_sound_counts_as_received() {
+    let mut receiver = VoiceReceiver::new().unwrap();
+    let mut arrivals = packets(Rate::High, 1);
+    for (number, (_, packet)) in (0..).zip(&mut arrivals) {
+        packet.sequence = 2 * number;
+    }
+    let silent = arrivals.clone().into_iter().map(|(sent, mut packet)| {
+        packet.sequence += 1;
+        packet.opus = Bytes::new();
+        (sent, packet)
+    });
+    arrivals.extend(silent.collect::<Vec<_>>());
+    play(&mut receiver, arrivals, 1);
+    let stats = receiver.stats();
+    assert_eq!((stats.lost, stats.damaged), (0, 0), "{stats:?}");
+}
+
+#[test]
 fn damaged_packets_are_counted_and_skipped() {
     let mut receiver = VoiceReceiver::new().unwrap();
     let now = Instant::now();
@@ -117,4 +263,41 @@ fn damaged_packets_are_counted_and_skipped() {
     }
     assert_eq!(receiver.stats().damaged, 3);
     assert_eq!(receiver.pull(now + SECOND).kind, SoundKind::Silence);
+}
+
+/// A linear congruential generator.
+struct Random(u32);
+
+impl Random {
+    /// Returns a number in 0..1.
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) as f32 / 16_777_216.0
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Genuine and random Opus under any numbers, times and order: work and sound stay bounded.
+    #[test]
+    fn any_packets_give_bounded_sound(
+        arrivals: Vec<(u16, u32, Option<u8>, Vec<u8>, bool)>,
+    ) {
+        let genuine = packets(Rate::Normal, 3);
+        let mut receiver = VoiceReceiver::new().unwrap();
+        let start = Instant::now();
+        let mut now = Duration::ZERO;
+        for (sequence, timestamp, index, bytes, is_near) in arrivals {
+            let packet = index.map(|index| &genuine[usize::from(index) % genuine.len()].1);
+            let opus = packet.map_or_else(|| Bytes::from(bytes), |packet| packet.opus.clone());
+            let timestamp = if is_near { timestamp % 200_000 } else { timestamp };
+            receiver.insert(start + now, VoicePacket { sequence, timestamp, opus });
+            for _ in 0..timestamp % 8 {
+                now += Duration::from_millis(10);
+                let block = receiver.pull(start + now);
+                prop_assert!(block.samples.iter().all(|v| (-1.0..=1.0).contains(v)));
+            }
+        }
+    }
 }
