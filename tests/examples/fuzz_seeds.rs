@@ -16,7 +16,8 @@ use transport::{
     PacketizerSettings, RESUME_TOKEN_BYTES, Refusal, ResumeToken, Role, Seal, Secret, Signal,
     SoundPayload, VERSION,
 };
-use types::{Frame, MediaTime, Rate};
+use types::{Frame, MediaTime, Rate, Sound};
+use voice::VoiceEncoder;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = ResumeToken([9; RESUME_TOKEN_BYTES]);
@@ -72,6 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     write("manual_answer", "answer", ManualAnswer(vec![5; 60]).to_string().as_bytes())?;
     packets_and_units()?;
+    voice_packets()?;
     write("codec_profile", "actor", &actor::profile().to_bytes())?;
     write("codec_profile", "default", &Profile::default().to_bytes())?;
     let file = FaceFile::new(
@@ -145,6 +147,33 @@ fn packets_and_units() -> Result<(), Box<dyn std::error::Error>> {
     let packet =
         b"\x72\x05\x02\x01\x03\x00\x07\x13\x33\x04\x03\x0c\x0b\x0a\x03new\x78\x01o".to_vec();
     Ok(write("packet", "test_vector", &length_prefixed(&[packet]))?)
+}
+
+/// Sound packets, each after the number of blocks of 10 ms until it arrives, its sequence number and
+/// its timestamp.
+fn voice_packets() -> Result<(), Box<dyn std::error::Error>> {
+    for (rate, loss) in [(Rate::Low, 0.1), (Rate::Normal, 0.0), (Rate::High, 0.1)] {
+        let mut encoder = VoiceEncoder::new(rate).ok_or("libopus")?;
+        encoder.set_expected_loss(loss);
+        let tone = |n: u32| (n as f32 * 0.02).sin() * (n as f32 * 5e-4).sin().powi(2) * 0.5;
+        let sound = Sound { time: MediaTime::ZERO, samples: (0..48_000).map(tone).collect() };
+        let blocks = (rate.parameters().opus_frame.as_millis() / 10) as u8;
+        let packets: Vec<Vec<u8>> = (0_u16..)
+            .zip(encoder.encode(&sound, false))
+            // One is lost.
+            .filter(|(sequence, _)| *sequence != 3)
+            .take(12)
+            .map(|(sequence, voice)| {
+                let mut packet = vec![blocks];
+                packet.extend(sequence.to_le_bytes());
+                packet.extend(voice.timestamp().to_le_bytes());
+                packet.extend(&voice.opus);
+                packet
+            })
+            .collect();
+        write("voice_packets", rate.name(), &length_prefixed(&packets))?;
+    }
+    Ok(())
 }
 
 /// Makes the head box of a face file with six sections a millimeter wide: a ray along it crosses any

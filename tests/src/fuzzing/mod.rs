@@ -8,6 +8,7 @@
 #![expect(clippy::missing_panics_doc, reason = "each panic here is a finding of the fuzzer")]
 
 mod one_way_call;
+mod voice_packets;
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use types::{FeatureTimeline, MediaTime, Rate, UnitNumber};
 use crate::actor;
 
 use one_way_call::{OneWayCall, Operation};
+pub use voice_packets::voice_packets;
 
 /// Frames per second of the synthetic camera.
 const FPS: u32 = 25;
@@ -37,9 +39,10 @@ const MAX_CLIP_FRAMES: usize = 8;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("packet", packet),
     ("sound_payload", sound_payload),
+    ("voice_packets", voice_packets),
     ("control_message", control_message),
     ("signal", signal),
     ("sealed_message", sealed_message),
