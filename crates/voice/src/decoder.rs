@@ -16,11 +16,11 @@ pub enum DecoderEffort {
     /// Concealment by signal processing, no enhancement.
     Least,
     /// Concealment by a network.
+    #[default]
     Less,
     /// Also enhancement of speech by a small network (LACE).
     Medium,
-    /// Enhancement by a larger one (NoLACE).
-    #[default]
+    /// Enhancement by a larger one (NoLACE): it helps wide-band speech below 8 kbit/s.
     Most,
 }
 

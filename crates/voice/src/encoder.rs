@@ -16,6 +16,8 @@ const MAX_SMOOTH_DRIFT: i64 = 1920;
 const MIN_CORRECTION: f64 = 240.0;
 /// Fraction of lost packets from which rate high repeats each packet in the next one.
 const CORRECTION_FROM: f32 = 0.01;
+/// Fraction of lost packets from which histories are finer at rate normal.
+const FINE_HISTORY_FROM: f32 = 0.1;
 /// Audio samples of the longest frame that libopus encodes in one piece, 60 ms.
 const MAX_OPUS_FRAME: usize = 2880;
 /// Weight of one block in the smoothed difference of the two clocks.
@@ -48,11 +50,12 @@ impl EncoderSettings {
             is_wideband: false,
         };
         match rate {
-            Rate::Normal => Self {
-                history: Some(History { tens_of_ms: 50, quality: HistoryQuality::Coarse }),
-                is_wideband: true,
-                ..settings
-            },
+            Rate::Normal => {
+                let is_lossy = loss >= FINE_HISTORY_FROM;
+                let quality = if is_lossy { HistoryQuality::Fine } else { HistoryQuality::Coarse };
+                let history = Some(History { tens_of_ms: 50, quality });
+                Self { history, is_wideband: true, ..settings }
+            }
             // Above 8 kHz, libopus drops the correction below 26 kbit/s.
             Rate::High if loss >= CORRECTION_FROM => {
                 Self { in_band_correction: true, is_wideband: true, ..settings }
@@ -283,6 +286,22 @@ mod tests {
             let range = if is_expected { packets.len() / 2..=packets.len() } else { 0..=0 };
             assert!(range.contains(&n), "{rate} at {loss}: {n} of {}", packets.len());
         }
+    }
+
+    #[test]
+    fn packets_describe_the_past_at_rate_normal_and_more_finely_under_loss() {
+        let bytes = |loss| {
+            let packets = packets(Rate::Normal, loss);
+            let bytes = |voice: &EncodedVoice| {
+                OpusPacket::parse(&voice.opus).and_then(|packet| packet.history()).map(<[u8]>::len)
+            };
+            // The first ones have no past.
+            let histories: Vec<usize> = packets[10..].iter().filter_map(bytes).collect();
+            assert!(histories.len() >= packets.len() - 13, "{} histories", histories.len());
+            histories.iter().sum::<usize>() / histories.len()
+        };
+        let (coarse, fine) = (bytes(0.0), bytes(0.3));
+        assert!((8..30).contains(&coarse) && fine > coarse && fine < 50, "{coarse}, {fine}");
     }
 
     #[test]
