@@ -121,7 +121,16 @@ impl<L> Drop for Follower<L> {
 struct Current<S> {
     listed: Listed,
     number: u32,
+    opened: Instant,
     stream: S,
+}
+
+/// Device that is left alone for a while.
+struct Failed {
+    device: Listed,
+    /// Devices there were. If they change, it is tried at once.
+    listed: Vec<Listed>,
+    until: Instant,
 }
 
 /// State of a follower, without its thread.
@@ -135,8 +144,7 @@ struct Following<H: DeviceHost> {
     has_looked: bool,
     /// What was last said about a device that cannot be used.
     told: Option<DeviceChange>,
-    /// Devices there were when one failed to open, and when it may be tried again.
-    failed: Option<(Vec<Listed>, Instant)>,
+    failed: Option<Failed>,
 }
 
 impl<H: DeviceHost> Following<H> {
@@ -183,6 +191,13 @@ impl<H: DeviceHost> Following<H> {
             };
             if let Some(reason) = reason {
                 let name = current.listed.name.clone();
+                // A device that opens and fails at once would do so again.
+                let is_young = now.saturating_duration_since(current.opened) < RETRY_EVERY;
+                if is_young && !is_gone {
+                    let device = current.listed.clone();
+                    let until = now + RETRY_EVERY;
+                    self.failed = Some(Failed { device, listed: listed.clone(), until });
+                }
                 self.close();
                 self.lose(Some(name), reason, say);
             }
@@ -199,7 +214,10 @@ impl<H: DeviceHost> Following<H> {
             return;
         };
         let is_open = self.current.as_ref().is_some_and(|current| current.listed == wanted);
-        let waits = self.failed.as_ref().is_some_and(|(l, at)| *l == listed && now < *at);
+        let waits = self
+            .failed
+            .as_ref()
+            .is_some_and(|f| f.device == wanted && f.listed == listed && now < f.until);
         if !is_open && !waits {
             // A sound server plays two streams of one client on one device only.
             self.close();
@@ -227,13 +245,14 @@ impl<H: DeviceHost> Following<H> {
             Ok((stream, line)) => {
                 (self.told, self.failed) = (None, None);
                 let (device, name) = (self.device, wanted.name.clone());
-                self.current = Some(Current { listed: wanted, number, stream });
+                self.current = Some(Current { listed: wanted, number, opened: now, stream });
                 say(News { change: DeviceChange::Opened { device, name }, line: Some(line) });
             }
             Err(reason) => {
                 // Whoever has it may give it back at any time.
                 let pause = if reason == LossReason::Busy { Duration::ZERO } else { RETRY_EVERY };
-                self.failed = Some((listed, now + pause));
+                let (device, until) = (wanted.clone(), now + pause);
+                self.failed = Some(Failed { device, listed, until });
                 let is_any = self.wanted == Wanted::Default && reason == LossReason::Missing;
                 self.lose((!is_any).then_some(wanted.name), reason, say);
             }
@@ -402,10 +421,27 @@ mod tests {
         let mut world = World::new(Wanted::Default, &["desk"]);
         world.look();
         let failed = (1, LossReason::Failed("timeout".into()));
+        world.now += 2 * RETRY_EVERY;
         let news = world.look_after(Some(failed.clone()));
         let want = ["the microphone \"desk\" does not work: timeout", "the microphone is \"desk\""];
         assert_eq!(news, want);
         // What a device says after it was closed is old.
         assert_eq!(world.look_after(Some(failed)), [""; 0]);
+    }
+
+    #[test]
+    fn a_device_that_fails_soon_after_it_opens_is_left_alone_for_five_seconds() {
+        let mut world = World::new(Wanted::Default, &["desk"]);
+        world.look();
+        let failed = (1, LossReason::Failed("I/O error".into()));
+        assert_eq!(
+            world.look_after(Some(failed)),
+            ["the microphone \"desk\" does not work: I/O error"]
+        );
+        for _ in 0..9 {
+            assert_eq!(world.look(), [""; 0]);
+        }
+        assert_eq!(world.look(), ["the microphone is \"desk\""]);
+        assert_eq!(world.following.host.n_tries, 2);
     }
 }
