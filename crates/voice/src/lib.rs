@@ -3,6 +3,7 @@
 mod arrivals;
 mod decoder;
 mod delay;
+mod echo_canceller;
 mod encoder;
 mod history;
 mod level;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use sonora::config::{
-    AdaptiveDigital, EchoCanceller, GainController2, HighPassFilter, MaxProcessingRate,
-    NoiseSuppression, Pipeline,
+    AdaptiveDigital, GainController2, HighPassFilter, MaxProcessingRate, NoiseSuppression, Pipeline,
 };
 use sonora::{AudioProcessing, Config, StreamConfig};
 use types::Sound;
 
+use crate::echo_canceller::EchoCanceller;
 use crate::played::BLOCK;
 
 /// What is done with the sound of a microphone.
@@ -44,27 +44,30 @@ impl Default for VoiceProcessing {
 /// The processed voice is 6 ms late.
 ///
 /// # Source
-/// AEC3, noise suppression and AGC2 of WebRTC, as ported to Rust by the crate `sonora`.
+/// AEC3, noise suppression and AGC2 of WebRTC, as ported to Rust by the crates `sonora` and `sonora-aec3`.
 pub struct VoiceProcessor {
-    audio: AudioProcessing,
     processing: VoiceProcessing,
+    echo: Option<EchoCanceller>,
+    /// Noise suppression and gain control.
+    audio: AudioProcessing,
 }
 
 impl VoiceProcessor {
     /// Makes a processor.
     pub fn new(processing: VoiceProcessing) -> Self {
         let stream = StreamConfig::new(Sound::RATE, 1);
-        let audio = AudioProcessing::builder()
-            .config(config(processing))
-            .capture_config(stream)
-            .render_config(stream)
-            .build();
-        Self { audio, processing }
+        let audio =
+            AudioProcessing::builder().config(config(processing)).capture_config(stream).build();
+        let echo = processing.echo_cancellation.then(EchoCanceller::new);
+        Self { processing, echo, audio }
     }
 
     /// Changes what is done. What was switched on has to adapt again.
     pub fn set_processing(&mut self, processing: VoiceProcessing) {
         if processing != self.processing {
+            if processing.echo_cancellation != self.processing.echo_cancellation {
+                self.echo = processing.echo_cancellation.then(EchoCanceller::new);
+            }
             self.processing = processing;
             self.audio.apply_config(config(processing));
         }
@@ -72,12 +75,9 @@ impl VoiceProcessor {
 
     /// Takes what the speaker is given to play.
     pub fn render(&mut self, samples: &[f32; BLOCK]) {
-        if !self.processing.echo_cancellation {
-            return;
+        if let Some(echo) = &mut self.echo {
+            echo.render(samples);
         }
-        let mut unused = [0.0; BLOCK];
-        let processed = self.audio.process_render_f32(&[samples], &mut [&mut unused]);
-        debug_assert!(processed.is_ok(), "one channel of 10 ms is supported");
     }
 
     /// Processes what the microphone has captured.
@@ -86,26 +86,25 @@ impl VoiceProcessor {
     /// to this function, without the way through the room: what is queued for the speaker, and the age
     /// of the captured block. A rough value will do.
     pub fn capture(&mut self, samples: &mut [f32; BLOCK], delay: Duration) {
-        if self.processing == VoiceProcessing::OFF {
-            return;
+        if let Some(echo) = &mut self.echo {
+            echo.capture(samples, delay);
         }
-        // The error says that a delay of more than 500 ms was taken for 500 ms.
-        let _ = self.audio.set_stream_delay_ms(delay.as_millis().min(500) as i32);
-        let captured = *samples;
-        let processed = self.audio.process_capture_f32(&[&captured], &mut [samples]);
-        debug_assert!(processed.is_ok(), "one channel of 10 ms is supported");
+        if self.processing.noise_suppression || self.processing.gain_control {
+            let captured = *samples;
+            let processed = self.audio.process_capture_f32(&[&captured], &mut [samples]);
+            debug_assert!(processed.is_ok(), "one channel of 10 ms is supported");
+        }
     }
 }
 
 fn config(processing: VoiceProcessing) -> Config {
-    let VoiceProcessing { echo_cancellation, noise_suppression, gain_control } = processing;
+    let VoiceProcessing { noise_suppression, gain_control, .. } = processing;
     Config {
         pipeline: Pipeline {
             maximum_internal_processing_rate: MaxProcessingRate::Rate48kHz,
             ..Pipeline::default()
         },
         high_pass_filter: Some(HighPassFilter::default()),
-        echo_canceller: echo_cancellation.then(EchoCanceller::default),
         noise_suppression: noise_suppression.then(NoiseSuppression::default),
         gain_controller2: gain_control.then(|| GainController2 {
             adaptive_digital: Some(AdaptiveDigital::default()),

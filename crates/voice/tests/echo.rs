@@ -4,7 +4,7 @@ mod room;
 
 use std::time::Duration;
 
-use room::{RATE, Random, echo, process, ratio_db};
+use room::{RATE, Random, echo, loss_db, mixed, process, ratio_db};
 use voice::VoiceProcessing;
 
 const ECHO_ONLY: VoiceProcessing =
@@ -50,6 +50,19 @@ fn an_echo_is_30_db_weaker_after_three_seconds() {
         let erle_db = ratio_db(&heard[after..], &out[after..]);
         assert!(erle_db >= 30.0, "{ms} ms: {erle_db} dB");
     }
+}
+
+#[test]
+fn who_talks_into_the_echo_is_heard_at_the_same_level() {
+    let far = speech(10, 120.0, 1);
+    let mut near = speech(10, 210.0, 2);
+    near[..5 * RATE].fill(0.0);
+    let heard = echo(&far, Duration::from_millis(60), 5);
+    let hint = Duration::from_millis(20);
+    let alone = process(&vec![0.0; far.len()], &near, ECHO_ONLY, hint);
+    let both = process(&far, &mixed(&heard, &near), ECHO_ONLY, hint);
+    let lost_db = loss_db(&alone[5 * RATE..], &both[5 * RATE..]);
+    assert!(lost_db < 2.0, "{lost_db} dB");
 }
 
 #[test]

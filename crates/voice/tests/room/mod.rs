@@ -73,3 +73,16 @@ pub(crate) fn ratio_db(a: &[f32], b: &[f32]) -> f32 {
     let energy = |samples: &[f32]| samples.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>();
     (10.0 * (energy(a) / energy(b).max(1e-12)).log10()) as f32
 }
+
+/// Sum of two sounds of one length.
+pub(crate) fn mixed(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+/// How much weaker `voice` is in `out` than in itself, decibels: by the least-squares gain.
+pub(crate) fn loss_db(voice: &[f32], out: &[f32]) -> f32 {
+    let product = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    (-20.0 * (product(voice, out) / product(voice, voice)).max(1e-6).log10()) as f32
+}
