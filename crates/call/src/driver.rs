@@ -180,7 +180,6 @@ impl Running {
                     lock(&driver.shared.received).end_peer();
                     *lock(&driver.shared.model) = None;
                     *lock(&driver.shared.playout) = Playout::new();
-                    lock(&driver.shared.mixer).forget_peer();
                     if let Some(playing) = &self.playing {
                         playing.forget_peer();
                     }
@@ -221,11 +220,23 @@ impl Running {
             return;
         };
         let media = *lock(&self.driver.shared.media);
-        let wanted =
-            Wanted { is_muted: !media.sends_sound(), rate: media.rate, expected_loss: None };
+        let wanted = Wanted::new(!media.sends_sound(), media.rate);
+        let started = |started: std::io::Result<_>| match started {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                sounding.report(Input::NoSound(format!("no thread for sound: {error}")));
+                None
+            }
+        };
         self.listening = listened
-            .and_then(|listened| ListenThread::start(listened, wanted, sounding.clone()).ok());
-        self.playing = PlayThread::start(speaker, sounding).ok();
+            .and_then(|listened| started(ListenThread::start(listened, wanted, sounding.clone())));
+        self.playing = match PlayThread::start(speaker, sounding.clone()) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                sounding.report(Input::NoSound(format!("no thread for sound: {error}")));
+                None
+            }
+        };
     }
 
     /// Publishes statistics, completed by what the session does not know.

@@ -82,6 +82,8 @@ pub struct VoiceEncoder {
     pending: VecDeque<f32>,
     /// How many samples at the start of `pending` were captured while not muted.
     n_spoken: usize,
+    /// Whether what was encoded last does not directly precede the pending samples.
+    is_after_pause: bool,
     /// Capture time of the first pending sample, in samples at 48 kHz; `None` before any sound.
     position: Option<u64>,
     /// Smoothed difference between capture times and `position`, in samples.
@@ -105,6 +107,7 @@ impl VoiceEncoder {
             frame: settings.samples(),
             pending: VecDeque::new(),
             n_spoken: 0,
+            is_after_pause: false,
             position: None,
             drift: 0.0,
         };
@@ -153,6 +156,19 @@ impl VoiceEncoder {
     pub fn set_expected_loss(&mut self, fraction: f32) {
         self.loss = fraction;
         self.set(EncoderSettings::new(self.rate, fraction));
+    }
+
+    /// Forgets the past: the next packet contains and describes nothing that was captured before it.
+    pub fn forget(&mut self) {
+        self.pending.clear();
+        (self.n_spoken, self.position, self.drift) = (0, None, 0.0);
+        self.forget_history();
+    }
+
+    fn forget_history(&mut self) {
+        // What libopus keeps of the last packet does not sound again.
+        let _ = self.opus.reset();
+        self.history = self.settings.history.and_then(HistoryEncoder::new);
     }
 
     /// Appends audio samples and returns the packets that are full. While `muted`, time passes
@@ -208,7 +224,11 @@ impl VoiceEncoder {
         let is_spoken = self.n_spoken > 0;
         self.n_spoken = self.n_spoken.saturating_sub(self.frame);
         if !is_spoken {
+            self.is_after_pause = true;
             return Vec::new();
+        }
+        if std::mem::take(&mut self.is_after_pause) {
+            self.forget_history();
         }
         // libopus falls back to narrow-band when it is asked for more than 60 ms at a low rate.
         let n_parts = self.frame.div_ceil(MAX_OPUS_FRAME);
@@ -319,6 +339,31 @@ mod tests {
             }
         }
         assert_eq!(next.as_micros(), 1_000_000);
+    }
+
+    /// A listener who comes later, or a recording of what was said with the sound off, must not get it.
+    #[test]
+    fn packets_say_nothing_of_what_was_before_a_pause_or_another_listener() {
+        let rate = Rate::Normal;
+        let sounds = speech(3);
+        let (before, after) = sounds.split_at(sounds.len() / 2);
+        let speak = |encoder: &mut VoiceEncoder| -> Vec<EncodedVoice> {
+            after.iter().flat_map(|sound| encoder.encode(sound, false)).collect()
+        };
+        let want = speak(&mut VoiceEncoder::new(rate).unwrap());
+        let mut encoder = VoiceEncoder::new(rate).unwrap();
+        for sound in before {
+            encoder.encode(sound, false);
+        }
+        encoder.forget();
+        assert!(speak(&mut encoder) == want, "another listener");
+        let mut encoder = VoiceEncoder::new(rate).unwrap();
+        let early = MediaTime::from_micros(after[0].time.as_micros() - 300_000);
+        let said = |sound: &Sound| sound.time < early;
+        for sound in before {
+            encoder.encode(sound, !said(sound));
+        }
+        assert!(speak(&mut encoder) == want, "a pause");
     }
 
     #[test]

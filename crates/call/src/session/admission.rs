@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use transport::{Admission, CheckWords, Control, Packetizer, ResumeToken, Role};
 
 use super::Session;
-use super::io::{EncoderCommand, LinkCommand, LinkId, Output};
+use super::io::{EncoderCommand, LinkCommand, LinkId, Output, VoiceCommand};
 use super::outgoing::packetizer_settings;
 use super::peer_face::PeerFace;
 use super::phase::{LinkState, Phase};
@@ -295,9 +295,11 @@ impl Session {
         self.show_check_words();
         self.introduce(now);
         self.outputs.push_back(Output::Encoder(EncoderCommand::Start));
-        if !std::mem::replace(&mut self.is_sound_started, true) {
-            self.outputs.push_back(Output::StartSound);
-        }
+        self.outputs.push_back(if std::mem::replace(&mut self.is_sound_started, true) {
+            Output::Voice(VoiceCommand::Pause(false))
+        } else {
+            Output::StartSound
+        });
     }
 
     /// Shows the check words of the link in use, unless they are the same as before: both ends keep

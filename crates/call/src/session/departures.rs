@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use transport::{Admission, Bye, Control, Role};
 
 use super::Session;
-use super::io::{LinkCommand, LinkId, Output};
+use super::io::{LinkCommand, LinkId, Output, VoiceCommand};
 use super::peer_face::PeerFace;
 use super::phase::Phase;
 use super::seals::Party;
@@ -206,6 +206,7 @@ impl Session {
         self.phase = Phase::Meeting;
         self.forget_person();
         self.forget_peer_signals();
+        self.outputs.push_back(Output::Voice(VoiceCommand::Pause(true)));
         // The service may have been closed for the time of the call.
         self.reconnect_signaling();
         self.emit(Event::GuestLeft);
@@ -227,6 +228,8 @@ impl Session {
     pub(super) fn forget_person(&mut self) {
         self.peer_face = PeerFace::default();
         self.receiver.forget_peer();
+        let listener = self.sound.forget_listener();
+        self.outputs.push_back(Output::Voice(VoiceCommand::NewListener(listener)));
         self.outputs.push_back(Output::ForgetPeer);
     }
 }

@@ -33,7 +33,11 @@ pub(crate) enum Input {
     /// The face sender has processed a frame.
     Frame(Box<TrackedFrame>),
     /// Our voice, in order: what the microphone or the clip has given, encoded.
-    Voice(EncodedVoice),
+    Voice {
+        voice: EncodedVoice,
+        /// Number of the person for whom it was encoded, counted from 1.
+        listener: u32,
+    },
     /// There is no sound, for the given reason.
     NoSound(String),
     /// A sound device was opened, lost, or came back.
@@ -191,6 +195,10 @@ pub(crate) enum VoiceCommand {
     Mute(bool),
     /// The peer misses this share of our sound packets, 0..=1.
     ExpectLoss(f32),
+    /// Whether nobody is there to hear us: the microphone is closed meanwhile.
+    Pause(bool),
+    /// The listener of this number is another person, who hears nothing that was said before.
+    NewListener(u32),
 }
 
 impl EncoderCommand {

@@ -219,7 +219,7 @@ impl Session {
             Input::Signaling(event) => self.handle_signaling(now, event),
             Input::Command(command) => self.handle_command(now, command),
             Input::Frame(frame) => self.handle_frame(now, *frame),
-            Input::Voice(voice) => self.handle_voice(now, voice),
+            Input::Voice { voice, listener } => self.handle_voice(now, voice, listener),
             Input::NoSound(reason) => self.emit(Event::NoSound(reason)),
             Input::SoundDevice(change) => self.emit(Event::SoundDevice(change)),
             Input::SourceEnded(error) => self.emit(Event::SourceEnded { error }),

@@ -7,19 +7,26 @@ use transport::SoundPayload;
 use voice::{EncodedVoice, VoicePacket};
 
 use super::Session;
-use super::io::{LinkCommand, Output, SoundPacket, VoiceCommand};
+use super::io::{LinkCommand, LinkId, Output, SoundPacket, VoiceCommand};
 
 /// How much later than the last sound packet and its duration the next one may come before features
 /// stop waiting for it.
 const VOICE_PATIENCE: Duration = Duration::from_millis(20);
 
+/// How many packets a link begins with, at least, before their numbers wrap.
+const UNWRAPPED: u16 = 512;
+
 /// State of the sound that this end sends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OutgoingSound {
     /// Whether this end has a sound track.
     has_track: bool,
+    /// Number of the person who hears us.
+    listener: u32,
     /// Sequence number of the next packet.
     sequence: u16,
+    /// Link of the last packet.
+    link: Option<LinkId>,
     /// RTP timestamp of the last packet with sound.
     timestamp: u32,
     /// When sound was last sent.
@@ -30,18 +37,47 @@ pub(super) struct OutgoingSound {
 
 impl OutgoingSound {
     pub(super) fn new(has_track: bool) -> Self {
-        Self { has_track, ..Self::default() }
+        Self {
+            has_track,
+            listener: 1,
+            sequence: 0,
+            link: None,
+            timestamp: 0,
+            last_voice: None,
+            loss: 0.0,
+        }
     }
 
     pub(super) fn has_track(&self) -> bool {
         self.has_track
     }
+
+    /// Forgets who has heard us, and returns the number of whoever is next.
+    pub(super) fn forget_listener(&mut self) -> u32 {
+        self.listener += 1;
+        (self.loss, self.last_voice) = (0.0, None);
+        self.listener
+    }
+
+    /// Begins to send over another link. SRTP of the receiver counts how often the numbers have wrapped
+    /// since the first packet that arrives, so they do not wrap soon.
+    fn begin_link(&mut self, link: Option<LinkId>) {
+        self.link = link;
+        if self.sequence > u16::MAX - UNWRAPPED {
+            self.sequence = 0;
+        }
+    }
 }
 
 impl Session {
-    /// Sends sound to the peer that was let in, together with the feature packet that is due.
-    pub(super) fn handle_voice(&mut self, now: Instant, voice: EncodedVoice) {
-        if !self.media.sends_sound() || !self.sound.has_track || !self.is_admitted() {
+    /// Sends sound to the peer that was let in, together with the feature packet that is due. What was
+    /// meant for a peer before it is dropped.
+    pub(super) fn handle_voice(&mut self, now: Instant, voice: EncodedVoice, listener: u32) {
+        if listener != self.sound.listener
+            || !self.media.sends_sound()
+            || !self.sound.has_track
+            || !self.is_admitted()
+        {
             return;
         }
         self.sound.timestamp = voice.timestamp();
@@ -72,6 +108,10 @@ impl Session {
     /// Sends a payload over the sound track. Returns whether it fits into a packet.
     fn send_payload(&mut self, now: Instant, payload: &SoundPayload) -> bool {
         let Ok(payload) = payload.to_bytes() else { return false };
+        let link = self.links.current.as_ref().map(|link| link.id);
+        if self.sound.link != link {
+            self.sound.begin_link(link);
+        }
         let OutgoingSound { sequence, timestamp, .. } = self.sound;
         self.sound.sequence = sequence.wrapping_add(1);
         let packet = SoundPacket { sequence, timestamp, payload };
@@ -122,6 +162,22 @@ impl Session {
         if loss.to_bits() != self.sound.loss.to_bits() {
             self.sound.loss = loss;
             self.outputs.push_back(Output::Voice(VoiceCommand::ExpectLoss(loss)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_a_link_do_not_wrap_soon() {
+        let mut sound = OutgoingSound::new(true);
+        for (number, want) in [(0, 0), (40_000, 40_000), (65_000, 65_000), (65_100, 0), (65_535, 0)]
+        {
+            sound.sequence = number;
+            sound.begin_link(Some(LinkId(1)));
+            assert_eq!(sound.sequence, want);
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::shared::lock;
 
 /// How long the thread waits for sound before it looks at its state.
 const WAIT: Duration = Duration::from_millis(100);
+/// Time between two attempts to open the microphone.
+const RETRY: Duration = Duration::from_secs(1);
 /// How long our sound is off before the microphone is closed, so that the system shows that it is.
 const MUTED_BEFORE_CLOSING: Duration = Duration::from_secs(10);
 
@@ -34,8 +36,26 @@ pub(crate) enum Listened {
 pub(crate) struct Wanted {
     pub(crate) is_muted: bool,
     pub(crate) rate: Rate,
-    /// Share of our packets that the peer has lost, 0..=1; `None` before it has reported any.
-    pub(crate) expected_loss: Option<f32>,
+    /// Before this moment our sound was off.
+    pub(crate) unmuted: Option<Instant>,
+    /// Whether nobody listens.
+    pub(crate) is_paused: bool,
+    /// Number of the person who listens.
+    pub(crate) listener: u32,
+    /// Share of our packets that the peer has lost, 0..=1.
+    pub(crate) expected_loss: f32,
+}
+
+impl Wanted {
+    /// Begins with one person who listens.
+    pub(crate) fn new(is_muted: bool, rate: Rate) -> Self {
+        Self { is_muted, rate, unmuted: None, is_paused: false, listener: 1, expected_loss: 0.0 }
+    }
+
+    /// Returns whether sound that was captured at `captured` is nobody's business.
+    fn keeps_back(&self, captured: Instant) -> bool {
+        self.is_muted || self.is_paused || self.unmuted.is_some_and(|since| captured < since)
+    }
 }
 
 impl VoiceCommand {
@@ -43,8 +63,17 @@ impl VoiceCommand {
     pub(crate) fn apply(self, wanted: &mut Wanted) {
         match self {
             Self::ChangeRate(rate) => wanted.rate = rate,
-            Self::Mute(is_muted) => wanted.is_muted = is_muted,
-            Self::ExpectLoss(loss) => wanted.expected_loss = Some(loss),
+            Self::Mute(is_muted) => {
+                if wanted.is_muted && !is_muted {
+                    wanted.unmuted = Some(Instant::now());
+                }
+                wanted.is_muted = is_muted;
+            }
+            Self::Pause(is_paused) => wanted.is_paused = is_paused,
+            Self::NewListener(listener) => {
+                (wanted.listener, wanted.expected_loss) = (listener, 0.0);
+            }
+            Self::ExpectLoss(loss) => wanted.expected_loss = loss,
         }
     }
 }
@@ -127,25 +156,31 @@ impl Listener {
         let mut processor = VoiceProcessor::new(processing);
         let mut microphone: Option<Microphone> = None;
         let mut muted_since = None;
+        let mut has_failed = false;
+        // A file goes on by itself; it would begin again.
+        let may_close = !matches!(spec, MicrophoneSpec::File(_));
         while let Some(wanted) = self.wanted() {
-            if wanted.is_muted {
+            if wanted.is_muted || wanted.is_paused {
                 let since = *muted_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= MUTED_BEFORE_CLOSING {
+                let is_long = wanted.is_paused || since.elapsed() >= MUTED_BEFORE_CLOSING;
+                if may_close && is_long {
                     microphone = None;
                 }
             } else {
                 muted_since = None;
                 if microphone.is_none() {
                     match Microphone::open(spec) {
-                        Ok(opened) => microphone = Some(opened),
+                        Ok(opened) => (microphone, has_failed) = (Some(opened), false),
                         Err(error) => {
-                            return self.sounding.report(Input::NoSound(error.to_string()));
+                            if !std::mem::replace(&mut has_failed, true) {
+                                self.sounding.report(Input::NoSound(error.to_string()));
+                            }
                         }
                     }
                 }
             }
             let Some(microphone) = &mut microphone else {
-                self.wait_for_change();
+                self.wait_for_change(has_failed.then_some(RETRY));
                 continue;
             };
             if let Some(mut block) = microphone.next_block(WAIT) {
@@ -189,23 +224,31 @@ impl Listener {
         if wanted.rate != self.sent.rate {
             self.encoder.set_rate(wanted.rate);
         }
-        if let Some(loss) = wanted.expected_loss.filter(|_| wanted != self.sent) {
-            self.encoder.set_expected_loss(loss);
+        if wanted.listener != self.sent.listener {
+            self.encoder.forget();
+        }
+        if wanted != self.sent {
+            self.encoder.set_expected_loss(wanted.expected_loss);
         }
         self.sent = wanted;
         (!is_stopped).then_some(wanted)
     }
 
-    fn wait_for_change(&self) {
+    /// Waits until something else is wanted, at most for `timeout`.
+    fn wait_for_change(&self, timeout: Option<Duration>) {
         let state = lock(&self.control.state);
         let is_same = |state: &mut State| !state.is_stopped && state.wanted == self.sent;
-        drop(self.control.changed.wait_while(state, is_same));
+        match timeout {
+            Some(timeout) => {
+                drop(self.control.changed.wait_timeout_while(state, timeout, is_same));
+            }
+            None => drop(self.control.changed.wait_while(state, is_same)),
+        }
     }
 
     /// Notes what is said, for the meters, the statistics and a recording.
-    fn note(&mut self, captured: Instant, block: &Block) {
+    fn note(&mut self, captured: Instant, block: &Block, is_muted: bool) {
         let shared = &self.sounding.shared;
-        let is_muted = self.sent.is_muted;
         let level = (!is_muted).then(|| self.meter.push(block));
         {
             let mut sound = lock(&shared.sound);
@@ -219,14 +262,14 @@ impl Listener {
 
     /// Encodes a block and passes the packets on. Returns whether to go on.
     fn send(&mut self, captured: Instant, block: &Block) -> bool {
-        let is_muted = self.sent.is_muted;
-        self.note(captured, block);
+        let (is_muted, listener) = (self.sent.keeps_back(captured), self.sent.listener);
+        self.note(captured, block, is_muted);
         let sound =
             Sound { time: self.sounding.clock.at(captured), samples: block.as_slice().to_vec() };
         for voice in self.encoder.encode(&sound, is_muted) {
             // When the session does not keep up, sound is lost. It must not become late.
             if let Err(mpsc::error::TrySendError::Closed(_)) =
-                self.sounding.inputs.try_send(Input::Voice(voice))
+                self.sounding.inputs.try_send(Input::Voice { voice, listener })
             {
                 return false;
             }

@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "the playing thread starts here, on the wall clock")]
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -61,26 +61,23 @@ impl PlayFigures {
 /// Thread that puts the peer's sound in order and plays it, at the pace of the speaker. Dropping it stops
 /// the thread and waits until a file in place of a speaker is complete.
 pub(crate) struct PlayThread {
-    items: Option<SyncSender<Item>>,
+    packets: Option<SyncSender<(Instant, VoicePacket)>>,
     figures: Arc<Mutex<PlayFigures>>,
     clock_shift: Arc<AtomicI64>,
+    n_forgotten: Arc<AtomicU32>,
     thread: Option<JoinHandle<()>>,
-}
-
-enum Item {
-    Packet(Instant, VoicePacket),
-    /// What comes from now on is another peer's.
-    NewPeer,
 }
 
 impl PlayThread {
     /// Starts the thread.
     pub(crate) fn start(played_on: PlayedOn, sounding: Sounding) -> std::io::Result<Self> {
-        let (items, receiver) = sync_channel(MAX_PACKETS);
+        let (packets, receiver) = sync_channel(MAX_PACKETS);
         let figures = Arc::new(Mutex::default());
         let clock_shift = Arc::new(AtomicI64::new(0));
+        let n_forgotten = Arc::new(AtomicU32::new(0));
         let player = Player {
-            items: receiver,
+            packets: receiver,
+            n_forgotten: Arc::clone(&n_forgotten),
             figures: Arc::clone(&figures),
             clock_shift: Arc::clone(&clock_shift),
             sounding,
@@ -90,17 +87,21 @@ impl PlayThread {
             player.run(played_on);
         };
         let thread = std::thread::Builder::new().name("feathercall-play".to_owned()).spawn(run)?;
-        Ok(Self { items: Some(items), figures, clock_shift, thread: Some(thread) })
+        let packets = Some(packets);
+        Ok(Self { packets, figures, clock_shift, n_forgotten, thread: Some(thread) })
     }
 
     /// Queues a packet that has arrived at `now`, or drops it when the queue is full.
     pub(crate) fn push(&self, now: Instant, packet: VoicePacket) {
-        self.send(Item::Packet(now, packet));
+        if let Some(packets) = &self.packets {
+            let _ = packets.try_send((now, packet));
+        }
     }
 
     /// Forgets the peer, whose place another one takes.
     pub(crate) fn forget_peer(&self) {
-        self.send(Item::NewPeer);
+        self.clock_shift.store(0, Ordering::Relaxed);
+        self.n_forgotten.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sets what is added to the peer's clock to get the media time of its features, microseconds.
@@ -112,17 +113,11 @@ impl PlayThread {
     pub(crate) fn figures(&self) -> PlayFigures {
         *lock(&self.figures)
     }
-
-    fn send(&self, item: Item) {
-        if let Some(items) = &self.items {
-            let _ = items.try_send(item);
-        }
-    }
 }
 
 impl Drop for PlayThread {
     fn drop(&mut self) {
-        self.items = None;
+        self.packets = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -131,7 +126,9 @@ impl Drop for PlayThread {
 
 /// State of the thread.
 struct Player {
-    items: Receiver<Item>,
+    packets: Receiver<(Instant, VoicePacket)>,
+    /// How many peers have left.
+    n_forgotten: Arc<AtomicU32>,
     figures: Arc<Mutex<PlayFigures>>,
     clock_shift: Arc<AtomicI64>,
     sounding: Sounding,
@@ -139,14 +136,17 @@ struct Player {
 
 /// What the thread knows about the peer.
 struct Peer {
+    /// How many have left before it.
+    number: u32,
     receiver: VoiceReceiver,
     lip_sync: LipSync,
     meter: LevelMeter,
 }
 
 impl Peer {
-    fn new() -> Option<Self> {
+    fn new(number: u32) -> Option<Self> {
         Some(Self {
+            number,
             receiver: VoiceReceiver::new()?,
             lip_sync: LipSync::default(),
             meter: LevelMeter::new(),
@@ -156,12 +156,16 @@ impl Peer {
 
 impl Player {
     fn run(self, played_on: PlayedOn) {
-        let Some(mut peer) = Peer::new() else { return };
+        let Some(mut peer) = Peer::new(0) else {
+            return self
+                .sounding
+                .report(Input::NoSound("the sound codec does not start".to_owned()));
+        };
         let Some(mut speaker) = self.open(played_on) else { return };
         let mut next_figures = Instant::now();
         loop {
             let is_wanted = speaker.wait_for_room(WAIT);
-            if !self.take_items(&mut peer) {
+            if !self.take_packets(&mut peer) {
                 break;
             }
             while let Some(change) = speaker.take_change() {
@@ -204,16 +208,20 @@ impl Player {
         }
     }
 
-    /// Takes what has come. Returns whether to go on.
-    fn take_items(&self, peer: &mut Peer) -> bool {
+    /// Takes the packets that have come. Returns whether to go on.
+    fn take_packets(&self, peer: &mut Peer) -> bool {
+        let number = self.n_forgotten.load(Ordering::Relaxed);
+        if number != peer.number {
+            // What still waits is of the one that has left.
+            while self.packets.try_recv().is_ok() {}
+            if let Some(new) = Peer::new(number) {
+                *peer = new;
+            }
+            lock(&self.sounding.shared.mixer).forget_peer();
+        }
         loop {
-            match self.items.try_recv() {
-                Ok(Item::Packet(arrived, packet)) => peer.receiver.insert(arrived, packet),
-                Ok(Item::NewPeer) => {
-                    if let Some(new) = Peer::new() {
-                        *peer = new;
-                    }
-                }
+            match self.packets.try_recv() {
+                Ok((arrived, packet)) => peer.receiver.insert(arrived, packet),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }

@@ -28,7 +28,7 @@ impl Sounding {
     }
 
     /// Tells the session what has happened, or drops it when its queue is full: sound waits for nothing.
-    pub(super) fn report(&self, input: Input) {
+    pub(crate) fn report(&self, input: Input) {
         let _ = self.inputs.try_send(input);
     }
 }

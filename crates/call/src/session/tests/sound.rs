@@ -184,3 +184,27 @@ fn the_speaker_learns_how_much_of_its_sound_is_lost_though_nobody_shows_a_face()
     assert!(loss.is_some_and(|loss| (loss - 0.25).abs() < 0.05), "{loss:?}");
     assert!((world.peers[HOST].stats.sound_loss_out - 0.25).abs() < 0.05);
 }
+
+/// What a host said while nobody was there, or to its last guest, used to reach the next one.
+#[test]
+fn the_next_guest_hears_nothing_that_was_said_before() {
+    let mut world = World::new();
+    let with_sound = |role, salt| SessionConfig { has_sound: true, ..config(role, salt) };
+    world.add(SessionConfig { keep_link: true, ..with_sound(Role::Host, 1) });
+    world.add(with_sound(Role::Guest, 2));
+    world.run_for(secs(2));
+    assert_eq!(world.peers[HOST].voice_commands, [], "the microphone begins without pause");
+    world.command(GUEST, Command::HangUp);
+    world.run_for(secs(2));
+    let commands = std::mem::take(&mut world.peers[HOST].voice_commands);
+    assert_eq!(commands, [VoiceCommand::NewListener(2), VoiceCommand::Pause(true)]);
+    let next = world.add(with_sound(Role::Guest, 3));
+    world.run_for(secs(2));
+    assert_eq!(world.peers[HOST].voice_commands, [VoiceCommand::Pause(false)]);
+    world.speak_to(HOST, 0, 1);
+    world.run_for(secs(1));
+    assert_eq!(heard(&world, next).0, 0);
+    world.speak_to(HOST, 60, 2);
+    world.run_for(secs(1));
+    assert_eq!(heard(&world, next).0, 1);
+}

@@ -382,9 +382,20 @@ impl World {
 
     /// Hands the session a packet of voice that was captured `ms` after the beginning.
     pub(super) fn speak(&mut self, index: usize, ms: u64) {
+        let new_listener = |command: &VoiceCommand| match command {
+            VoiceCommand::NewListener(listener) => Some(*listener),
+            _ => None,
+        };
+        let listener = self.peers[index].voice_commands.iter().rev().find_map(new_listener);
+        self.speak_to(index, ms, listener.unwrap_or(1));
+    }
+
+    /// Speaks to a listener of this number, who may have left.
+    pub(super) fn speak_to(&mut self, index: usize, ms: u64, listener: u32) {
         let time = MediaTime::from_micros(ms * 1000);
         let opus = Bytes::from_static(&[7; 60]);
-        self.handle(index, Input::Voice(EncodedVoice { time, opus }));
+        let voice = EncodedVoice { time, opus };
+        self.handle(index, Input::Voice { voice, listener });
     }
 
     /// Sends frames of a nod at 25 per second while time passes.
