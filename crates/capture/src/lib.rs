@@ -26,83 +26,47 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod aac_sound;
 mod actor_source;
-mod atomic;
-mod bounded_read;
 mod camera;
-mod claim;
-mod clip_sound;
-mod clip_writer;
-mod color;
-mod color_tags;
 mod contained;
 mod devices;
-mod edit_list;
 mod errors;
 mod explanation;
 mod ffmpeg;
-mod ffmpeg_process;
-mod ffmpeg_sound;
-mod ffprobe;
-mod geometry;
-mod h264_vui;
+mod files;
 mod handoff;
-mod mp4_boxes;
-mod mp4_clip;
-mod mp4_encoder;
-mod mp4_entry;
-mod mp4_fragments;
-mod mp4_reader;
-mod mp4_samples;
-mod mp4_timeline;
-mod mp4_track;
-mod mp4_writer;
-mod nut;
-mod own_clip;
+mod mp4;
 mod paced;
 mod paced_sounds;
-mod part_file;
-mod part_name;
 mod partial;
-mod pictures;
-mod pixel_format;
-mod place;
+mod picture;
+mod recording;
 mod resample;
-mod scratch;
-mod segment;
+mod sound;
 mod sound_devices;
-mod sound_line;
 mod source;
-mod temporary;
 #[cfg(test)]
 mod test_clips;
-mod tone;
-mod wav_sound;
-mod y4m;
 
-pub use atomic::{abandoned_files, create_private_folder, open_private, write_file};
-pub use bounded_read::{read_file, read_line};
 pub use camera::CameraError;
-pub use claim::Claim;
-pub use clip_writer::ClipWriter;
 pub use contained::is_contained;
 pub use devices::{Devices, devices};
 pub use errors::{OpenError, ReadError, UnsupportedVideo, WriteError};
-pub use own_clip::is_own_clip;
+pub use files::{
+    Claim, ScratchFolder, abandoned_files, check_writable, check_writable_folder,
+    create_private_folder, is_own_clip, is_same_file, open_private, read_file, read_line,
+    remove_temporary_files, unfinished_recordings, write_file,
+};
 pub use paced::Paced;
 pub use paced_sounds::PacedSounds;
-pub use part_file::unfinished_recordings;
 pub use partial::accept_partial_clips;
-pub use pictures::{read_picture, write_picture};
-pub use place::{check_writable, check_writable_folder, is_same_file};
-pub use scratch::ScratchFolder;
+pub use picture::{read_picture, write_picture};
+pub use recording::ClipWriter;
 pub use sound_devices::{
     DeviceChange, LossReason, Microphone, MicrophoneSpec, SoundBlock, SoundDevice, SoundError,
     Speaker, SpeakerSpec,
 };
 pub use source::{Source, SourceSpec};
-pub use temporary::remove_temporary_files;
 
 /// Samples in 20 ms of sound.
 const SOUND_SAMPLES: usize = types::Sound::RATE as usize / 50;

@@ -9,17 +9,15 @@ use std::str::FromStr;
 
 use types::{MediaTime, Sound, SquareFrame};
 
-use crate::aac_sound::AacSound;
 use crate::actor_source::{ACTOR_FPS, ActorSource, ActorVoice};
 use crate::camera::Camera;
-use crate::clip_sound::ClipSound;
 use crate::errors::{OpenError, ReadError};
 use crate::ffmpeg::FfmpegClip;
-use crate::mp4_clip::Mp4Clip;
-use crate::mp4_reader::{IndexError, read_tracks};
+use crate::mp4::{IndexError, Mp4Clip, read_tracks};
 use crate::partial::Progress;
-use crate::pictures::{PICTURES_FPS, Pictures};
-use crate::y4m::{self, Y4mReader};
+use crate::picture::y4m::{self, Y4mReader};
+use crate::picture::{PICTURES_FPS, Pictures};
+use crate::sound::{AacSound, ClipSound};
 
 /// Description of a source of frames, as the command line names it.
 ///

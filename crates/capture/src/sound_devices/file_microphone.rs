@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::change::{DeviceChange, SoundError};
 use super::microphone::SoundBlock;
 use super::{BLOCK, BLOCK_SAMPLES};
-use crate::clip_sound::ClipSound;
+use crate::sound::ClipSound;
 
 /// How late blocks may be read before some are dropped, as by a device.
 const MAX_LATE: Duration = Duration::from_millis(200);

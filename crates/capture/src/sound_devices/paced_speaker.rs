@@ -99,7 +99,7 @@ fn duration(n_samples: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip_sound::ClipSound;
+    use crate::sound::ClipSound;
     use crate::test_clips::{Folder, moment};
 
     const LOUD: [f32; BLOCK_SAMPLES] = [0.5; BLOCK_SAMPLES];

@@ -7,8 +7,7 @@ use types::Sound;
 
 use super::change::SoundError;
 use crate::errors::WriteError;
-use crate::own_clip::WAV_SOFTWARE;
-use crate::part_file::{PartFile, Unfinished};
+use crate::files::{PartFile, Unfinished, WAV_SOFTWARE};
 
 /// Bytes per audio sample.
 const SAMPLE_BYTES: u32 = 2;

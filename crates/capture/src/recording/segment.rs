@@ -1,0 +1,196 @@
+//! Segments of a recording: a file or a folder of pictures of one size.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use types::Frame;
+
+use crate::errors::WriteError;
+use crate::explanation::{explained, folder_of};
+use crate::files::{PartFile, PartFolder, Unfinished};
+use crate::files::{Target, check_writable};
+use crate::picture::encode_png;
+use crate::picture::y4m;
+use crate::recording::mp4_encoder::Mp4Encoder;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Format {
+    Mp4,
+    Y4m,
+    Folder,
+}
+
+impl Format {
+    /// Returns the format that a file name selects.
+    pub(crate) fn of(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        match extension.to_str() {
+            Some("mp4" | "m4v") => Self::Mp4,
+            Some("y4m") => Self::Y4m,
+            _ => Self::Folder,
+        }
+    }
+
+    /// Checks that a clip of this format could be written to `path`.
+    pub(crate) fn check(self, path: &Path) -> Result<(), WriteError> {
+        match self {
+            Self::Folder => check_replaceable_folder(path),
+            Self::Mp4 | Self::Y4m => check_writable(path),
+        }
+    }
+}
+
+/// File or folder of a segment, still empty.
+pub(crate) enum Part {
+    File(PartFile),
+    Folder(PartFolder),
+}
+
+/// A part of the recording whose frames have one size.
+pub(crate) struct RecordingSegment {
+    /// Width and height, pixels.
+    pub(crate) size: (u32, u32),
+    pub(crate) path: PathBuf,
+    sink: Sink,
+}
+
+enum Sink {
+    Mp4(Box<Mp4Encoder>),
+    Y4m { file: PartFile, fps: u32, n_written: u64 },
+    Pictures { folder: PartFolder, n_written: u64 },
+}
+
+impl RecordingSegment {
+    /// Starts a segment in `part`, for `path`.
+    pub(crate) fn create(
+        path: PathBuf,
+        part: Part,
+        format: Format,
+        size: (u32, u32),
+        fps: u32,
+    ) -> Result<Self, WriteError> {
+        let sink = match part {
+            Part::Folder(folder) => Sink::Pictures { folder, n_written: 0 },
+            Part::File(file) if format == Format::Mp4 => {
+                Sink::Mp4(Box::new(Mp4Encoder::new(file, size, fps)?))
+            }
+            Part::File(mut file) => {
+                let mut header = Vec::new();
+                y4m::write_header(&mut header, size.0, size.1, fps)
+                    .and_then(|()| file.append(&header))
+                    .map_err(WriteError::io(&path))?;
+                Sink::Y4m { file, fps, n_written: 0 }
+            }
+        };
+        Ok(Self { size, path, sink })
+    }
+
+    /// Appends a frame of the segment's size.
+    pub(crate) fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        let written = match &mut self.sink {
+            Sink::Mp4(encoder) => encoder.push(frame)?,
+            Sink::Y4m { file, fps, n_written } => {
+                let mut bytes = Vec::new();
+                *n_written += 1;
+                let is_second = n_written.is_multiple_of(u64::from(*fps));
+                y4m::write_frame(&mut bytes, frame)
+                    .and_then(|()| file.append(&bytes))
+                    .and_then(|()| if is_second { file.sync() } else { Ok(()) })
+            }
+            Sink::Pictures { folder, n_written } => {
+                let png = encode_png(frame)
+                    .map_err(|source| WriteError::Picture { path: self.path.clone(), source })?;
+                let name = format!("{n_written:06}.png");
+                *n_written += 1;
+                folder.write(&name, &png)
+            }
+        };
+        written.map_err(WriteError::io(&self.path))
+    }
+
+    /// Completes the segment and returns its path.
+    pub(crate) fn finish(self) -> Result<PathBuf, WriteError> {
+        match self.sink {
+            Sink::Mp4(encoder) => {
+                if let Err(source) = encoder.finish()? {
+                    let source = explained(&self.path, source);
+                    return Err(WriteError::CutShort { path: self.path, source });
+                }
+            }
+            Sink::Y4m { file, .. } => file.commit()?,
+            Sink::Pictures { folder, .. } => folder.commit()?,
+        }
+        Ok(self.path)
+    }
+}
+
+impl Part {
+    /// Creates what will become `path`.
+    pub(crate) fn create(
+        path: &Path,
+        format: Format,
+        unfinished: Unfinished,
+    ) -> Result<Self, WriteError> {
+        match format {
+            Format::Folder => PartFolder::create(path, unfinished).map(Self::Folder),
+            Format::Mp4 | Format::Y4m => PartFile::create(path, unfinished).map(Self::File),
+        }
+    }
+}
+
+/// Checks that a folder of pictures can be moved to `path`: there is nothing yet, or an empty folder
+/// that can be replaced.
+fn check_replaceable_folder(path: &Path) -> Result<(), WriteError> {
+    let io = WriteError::io(path);
+    let not_replaceable = || WriteError::NotReplaceable { path: path.to_owned() };
+    if path.file_name().is_none() {
+        return Err(not_replaceable());
+    }
+    let target = Target::replaced(path).map_err(&io)?;
+    let has_entries = match fs::read_dir(&target) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(io(error)),
+    };
+    if has_entries {
+        return Err(WriteError::NotEmpty { path: path.to_owned() });
+    }
+    if is_mount_point(&target) { Err(not_replaceable()) } else { Ok(()) }
+}
+
+/// Returns whether a folder is where a disk is mounted, so that it cannot be replaced.
+fn is_mount_point(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let disk = |path: &Path| path.metadata().map(|about| about.dev());
+        matches!((disk(folder), disk(folder_of(folder))), (Ok(a), Ok(b)) if a != b)
+    }
+    #[cfg(not(unix))]
+    {
+        folder_of(folder) == folder
+    }
+}
+
+/// Returns the name of segment `number`, counted from 1: `call.mp4`, `call.2.mp4`, ...; for folders `call`,
+/// `call.2`, ...
+pub(crate) fn segment_name(path: &Path, format: Format, number: u32) -> PathBuf {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let mut name = match format {
+        Format::Folder => path.file_name(),
+        _ => path.file_stem(),
+    }
+    .unwrap_or_default()
+    .to_owned();
+    name.push(format!(".{number}"));
+    if format != Format::Folder
+        && let Some(extension) = path.extension()
+    {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
