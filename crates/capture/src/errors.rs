@@ -122,6 +122,9 @@ pub enum ReadError {
     /// The file ends inside frame `at`; all complete frames were returned. Copy the file again.
     #[error("the clip is cut short inside frame {at} of {of}; copy it again")]
     Truncated { at: u64, of: u64 },
+    /// The file ends within a fragment, or is damaged there; all frames before were returned.
+    #[error("the file is cut short or damaged behind them")]
+    EndsEarly,
     /// The bytes of frame `at` do not decode to a picture.
     #[error("frame {at} of the clip is damaged")]
     Corrupt { at: u64 },
@@ -163,6 +166,9 @@ pub enum WriteError {
     /// The disk is full, or broken; what was recorded before is in the file or folder `path`.
     #[error("the recording is cut short: {source}; what there is of it is in {}", path.display())]
     CutShort { path: PathBuf, source: io::Error },
+    /// The disk is full, or broken, and was before the first frame. Nothing is left behind.
+    #[error("nothing was recorded: {source}: {}", path.display())]
+    NothingRecorded { path: PathBuf, source: io::Error },
     /// The recording is complete, but under its temporary name `part`. It did not replace what has
     /// come to `path` meanwhile, or the system refused.
     #[error("the recording is in {}, because it cannot become {}: {source}", part.display(), path.display())]

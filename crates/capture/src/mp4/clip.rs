@@ -12,7 +12,7 @@ use crate::errors::{ReadError, UnsupportedVideo};
 use crate::mp4::h264_vui::VideoUsability;
 use crate::mp4::reader::read_sample;
 use crate::mp4::timeline::{Step, steps};
-use crate::mp4::track::{Coding, Mp4Sample, Mp4Track};
+use crate::mp4::track::{Coding, Mp4Sample, Mp4Track, TrackEnding};
 use crate::picture::Geometry;
 use crate::picture::{Chroma, Planes};
 use crate::picture::{ColorSpace, ColorTags};
@@ -58,6 +58,8 @@ pub(crate) struct Mp4Clip {
     flushed: bool,
     /// Error that ended decoding; reported after all complete pictures.
     broken: Option<ReadError>,
+    /// Whether the file is cut short behind the last sample.
+    ends_early: bool,
     bytes: Vec<u8>,
 }
 
@@ -68,6 +70,7 @@ impl Mp4Clip {
     /// Why the decoder does not support the track.
     pub(crate) fn new(file: File, track: Mp4Track) -> Result<Self, UnsupportedVideo> {
         let steps = steps(&track).ok_or(UnsupportedVideo::EditList)?;
+        let ends_early = track.ending == TrackEnding::Early;
         let avcc = match track.coding {
             Coding::Avc { avcc } => avcc,
             Coding::Aac { .. } => return Err(UnsupportedVideo::Codec { name: *b"mp4a" }),
@@ -121,6 +124,7 @@ impl Mp4Clip {
             n_shown: 0,
             flushed: false,
             broken: None,
+            ends_early,
             bytes: Vec::new(),
             avcc,
         };
@@ -164,7 +168,9 @@ impl Mp4Clip {
             if self.n_fed < self.steps.len() && self.broken.is_none() {
                 self.broken = self.feed().err();
             } else if self.flushed {
-                return self.broken.take().map_or(Ok(None), Err);
+                let is_cut = std::mem::take(&mut self.ends_early);
+                let cut = is_cut.then_some(ReadError::EndsEarly);
+                return self.broken.take().or(cut).map_or(Ok(None), Err);
             } else {
                 self.flushed = true;
                 self.finish_picture();
@@ -259,6 +265,11 @@ impl Mp4Clip {
         if !read_sample(&mut self.file, sample, &mut bytes)? {
             return Err(ReadError::Truncated { at, of: self.n_frames() });
         }
+        if !self.is_interlaced {
+            // The picture before is complete. If this one is damaged, the decoder would drop it. Of two
+            // fields, the second may still follow.
+            self.finish_picture();
+        }
         let nals = parse_avcc(&bytes, self.n_length_bytes);
         if nals.is_empty() {
             return Err(ReadError::Corrupt { at });
@@ -322,10 +333,11 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, rust_h264::error::DecodeError>)
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use types::MediaTime;
 
+    use crate::mp4::reader::read_tracks;
     use crate::test_clips::{Folder, all_frames, picture, read};
     use crate::{ClipWriter, OpenError, ReadError, Source, SourceSpec};
 
@@ -405,6 +417,27 @@ mod tests {
             }
             let error = Source::open(&SourceSpec::Clip(path)).err().unwrap();
             assert!(error.to_string().contains(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_frame_before_a_damaged_one_is_read() {
+        let folder = Folder::new("damaged-frame");
+        let whole = recording(&folder);
+        let path = folder.join("whole.mp4");
+        let tracks = read_tracks(&mut File::open(&path).unwrap()).unwrap();
+        for n_good in [1, 7, 18] {
+            let sample = tracks[0].samples[n_good];
+            let at = sample.offset as usize;
+            let mut bytes = whole.clone();
+            // Behind the length and the header of the first NAL unit.
+            bytes[at + 5..at + sample.size as usize].fill(0xA5);
+            fs::write(&path, &bytes).unwrap();
+            let result = all_frames(&mut read(&path));
+            let Err((n_read, ReadError::Incomplete { source, .. })) = &result else {
+                panic!("{n_good} good frames: {:?}", result.map(|frames| frames.len()));
+            };
+            assert_eq!(*n_read, n_good, "{source}");
         }
     }
 

@@ -40,8 +40,8 @@ pub(crate) fn parse_defaults(mvex: &[u8]) -> Vec<TrackDefaults> {
 impl FragmentedMovie {
     /// Adds the samples of a `moof` box, which begins at `moof_at` of the file, to their tracks; those
     /// of other tracks are passed over. A sample that the file ends before, as after a crash, is left
-    /// out with all that follow it. Returns `None` if the box contradicts itself; samples before that
-    /// are added.
+    /// out with all that follow it. Returns `None` if there is such a sample, or the box contradicts
+    /// itself; samples before that are added.
     pub(crate) fn parse_fragment(
         &mut self,
         moof: &[u8],
@@ -224,7 +224,7 @@ mod tests {
 
     use super::FragmentedMovie;
     use crate::mp4::edit_list::Edit;
-    use crate::mp4::track::{Coding, Mp4Track, Presentation};
+    use crate::mp4::track::{Coding, Mp4Track, Presentation, TrackEnding};
     use crate::test_clips::{Folder, all_frames, picture, read};
     use crate::{ClipWriter, Source, SourceSpec};
 
@@ -256,6 +256,7 @@ mod tests {
             presentation: Presentation::default(),
             samples: Vec::new(),
             end: 0,
+            ending: TrackEnding::default(),
         };
         for has_sizes in [false, true] {
             let tracks = vec![track(1, true), track(2, false)];
@@ -302,12 +303,36 @@ mod tests {
         let whole = crashed(&folder);
         let path = folder.join("cut.mp4");
         let start = whole.windows(4).position(|w| w == b"moof").unwrap() - 4;
+        // Where a fragment ends: before the next one, and at the end of the file.
+        let mut ends: Vec<usize> =
+            (start..whole.len()).filter(|at| whole[*at..].get(4..8) == Some(b"moof")).collect();
+        ends.push(whole.len());
         let mut most = 0;
-        for i in 0..40 {
-            let length = start + (whole.len() - start) * i / 39;
+        let mut lengths: Vec<usize> =
+            (0..40).map(|i| start + (whole.len() - start) * i / 39).collect();
+        lengths.extend(&ends);
+        lengths.sort_unstable();
+        for length in lengths {
             fs::write(&path, &whole[..length]).unwrap();
+            let is_between = ends.contains(&length);
             let n = match Source::open(&SourceSpec::Clip(path.clone())) {
-                Ok(mut source) => all_frames(&mut source).unwrap().len(),
+                Ok(mut source) => match all_frames(&mut source) {
+                    Ok(frames) => {
+                        assert!(is_between, "cut after {length} bytes without a word");
+                        frames.len()
+                    }
+                    Err((n, error)) => {
+                        let told = error.to_string();
+                        assert!(!is_between, "{told}");
+                        assert_eq!(
+                            told,
+                            format!(
+                                "only {n} frames of the clip could be read: the file is cut short or damaged behind them"
+                            )
+                        );
+                        n
+                    }
+                },
                 Err(error) => {
                     assert!(error.to_string().contains("no frames"), "{error}");
                     0
@@ -317,6 +342,16 @@ mod tests {
             most = n;
         }
         assert_eq!(most, 50);
+    }
+
+    #[test]
+    fn zeros_that_a_power_cut_leaves_are_no_fragment() {
+        let folder = Folder::new("power-cut-zeros");
+        let whole = crashed(&folder);
+        let path = folder.join("zeros.mp4");
+        fs::write(&path, [&whole[..], &[0; 5000]].concat()).unwrap();
+        let (n, error) = all_frames(&mut read(&path)).unwrap_err();
+        assert!(n == 50 && error.to_string().contains("cut short"), "{n}: {error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::mp4::edit_list::{Edit, EditScale, parse_edits};
 use crate::mp4::entry::{TrackHeader, movie_matrix, parse_entry};
 use crate::mp4::fragments::{FragmentedMovie, parse_defaults};
 use crate::mp4::samples::{duration_of, parse_samples};
-use crate::mp4::track::{Mp4Sample, Mp4Track, Presentation};
+use crate::mp4::track::{Mp4Sample, Mp4Track, Presentation, TrackEnding};
 use crate::picture::DisplayMatrix;
 
 /// Largest index accepted, bytes: 24 h of video at 60 fps need about 100 MB.
@@ -34,7 +34,8 @@ pub(crate) enum IndexError {
     Malformed,
 }
 
-/// Reads the video and sound tracks of a file.
+/// Reads the video and sound tracks of a file. Those of a fragmented file that is cut short, or damaged,
+/// have the samples before that and end early; cut between two fragments, it is whole.
 pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut at = 0_u64;
@@ -43,9 +44,18 @@ pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> 
     let mut fragmented: Option<FragmentedMovie> = None;
     let mut index_bytes = 0;
     for box_idx in 0..MAX_BOXES {
-        let Some(found) = read_header(file, at, length)? else { break };
+        let found = match read_header(file, at, length) {
+            Ok(Some(found)) => found,
+            Ok(None) => break,
+            Err(IndexError::Malformed) if fragmented.is_some() => break,
+            Err(error) => return Err(error),
+        };
         if box_idx == 0 && !found.begins_file() {
             return Err(IndexError::NotMp4);
+        }
+        if fragmented.is_some() && found.kind == [0; 4] {
+            // A power cut may leave zeros at the end.
+            break;
         }
         truncated |= found.end > length;
         let is_index = match &found.kind {
@@ -63,6 +73,7 @@ pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> 
             file.read_exact(&mut index)?;
             if let Some(movie) = &mut fragmented {
                 if movie.parse_fragment(&index, at, length).is_none() {
+                    truncated = true;
                     break;
                 }
             } else {
@@ -76,7 +87,12 @@ pub(crate) fn read_tracks(file: &mut File) -> Result<Vec<Mp4Track>, IndexError> 
         at = found.end;
     }
     match fragmented {
-        Some(movie) => Ok(movie.tracks),
+        Some(mut movie) => {
+            if truncated || at < length {
+                movie.tracks.iter_mut().for_each(|track| track.ending = TrackEnding::Early);
+            }
+            Ok(movie.tracks)
+        }
         None if at == 0 => Err(IndexError::NotMp4),
         None if truncated || at < length => Err(IndexError::Truncated),
         None => Err(IndexError::Malformed),
@@ -233,6 +249,7 @@ fn parse_track(
         presentation: Presentation::default(),
         samples: Vec::new(),
         end: child(stbl, *b"stts").and_then(duration_of)?,
+        ending: TrackEnding::Whole,
     };
     // Uncompressed sound, which is not played, has a sample for each 20 microseconds.
     if track.has_samples() {

@@ -64,7 +64,7 @@ fn decoding_start(samples: &[Mp4Sample], first: usize, edit: &Edit) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mp4::track::{Coding, Presentation};
+    use crate::mp4::track::{Coding, Presentation, TrackEnding};
 
     /// Pictures of 10 units in groups of four, `I P B B` in decoding order, two units late.
     fn track(edits: Option<Vec<Edit>>, is_fragmented: bool) -> Mp4Track {
@@ -82,6 +82,7 @@ mod tests {
             presentation: Presentation::default(),
             samples: (0..12).map(sample).collect(),
             end: 0,
+            ending: TrackEnding::default(),
         }
     }
 

@@ -32,6 +32,16 @@ pub(crate) enum Coding {
     Several,
 }
 
+/// How the samples of a track end.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum TrackEnding {
+    /// With the last one.
+    #[default]
+    Whole,
+    /// Before, because the file ends there, or is damaged.
+    Early,
+}
+
 /// How the pictures of a video track are to be shown, as the container says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Presentation {
@@ -56,6 +66,7 @@ pub(crate) struct Mp4Track {
     pub(crate) samples: Vec<Mp4Sample>,
     /// Decoding time after the last sample, in units of the track.
     pub(crate) end: i64,
+    pub(crate) ending: TrackEnding,
 }
 
 impl Mp4Track {
