@@ -7,6 +7,7 @@ use types::{Frame, MAX_FRAME_SIDE, MediaTime};
 use crate::errors::ReadError;
 use crate::picture::color::{Chroma, PlaneBuffers, Planes};
 use crate::picture::color_tags::{ColorSpace, ColorTags};
+use crate::picture::geometry::{Geometry, pixel_aspect};
 
 /// First bytes of every file.
 pub(crate) const MAGIC: &[u8] = b"YUV4MPEG2 ";
@@ -20,6 +21,8 @@ pub(crate) struct Y4mHeader {
     height: u32,
     /// Frames per second as a fraction, both positive.
     rate: (u32, u32),
+    /// Width and height of a pixel; zeros if unknown.
+    pixel: (u32, u32),
     chroma: Chroma,
     full_range: bool,
     /// Bytes of the line including its newline.
@@ -32,7 +35,7 @@ impl Y4mHeader {
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line.strip_prefix(MAGIC)?).ok()?.trim_end();
         let (mut width, mut height) = (0, 0);
-        let mut rate = (25, 1);
+        let (mut rate, mut pixel) = ((25, 1), (0, 0));
         let mut chroma = Chroma::HalfCenter;
         let mut full_range = false;
         for word in text.split(' ').filter(|w| !w.is_empty()) {
@@ -40,10 +43,8 @@ impl Y4mHeader {
             match key {
                 b'W' => width = value.parse().ok()?,
                 b'H' => height = value.parse().ok()?,
-                b'F' => {
-                    let (n, d) = value.split_once(':')?;
-                    rate = (n.parse().ok()?, d.parse().ok()?);
-                }
+                b'F' => rate = parse_ratio(value)?,
+                b'A' => pixel = parse_ratio(value)?,
                 b'C' => {
                     chroma = match value {
                         "420" | "420jpeg" => Chroma::HalfCenter,
@@ -67,6 +68,7 @@ impl Y4mHeader {
             width,
             height,
             rate,
+            pixel,
             chroma,
             full_range,
             length: line.len(),
@@ -77,6 +79,12 @@ impl Y4mHeader {
     fn color(&self) -> ColorSpace {
         let tags = ColorTags { full_range: Some(self.full_range), ..ColorTags::default() };
         tags.space(self.width, self.height)
+    }
+
+    /// Returns how the pictures are shown: the header gives the aspect ratio of pixels alone.
+    fn geometry(&self) -> Geometry {
+        let (width, height) = self.pixel;
+        Geometry { pixel_aspect: pixel_aspect(width, height), ..Geometry::default() }
     }
 
     /// Returns the bytes of the luma plane and of one chroma plane.
@@ -170,8 +178,15 @@ impl<R: BufRead> Y4mReader<R> {
         let micros = u128::from(self.n_read) * 1_000_000 * u128::from(d) / u128::from(n);
         let time = MediaTime::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         self.n_read = at;
-        Ok(Some(Frame::new(header.width, header.height, time, planes.to_rgb())?))
+        let frame = Frame::new(header.width, header.height, time, planes.to_rgb())?;
+        Ok(Some(header.geometry().apply(frame)?))
     }
+}
+
+/// Parses two numbers with a colon between them.
+fn parse_ratio(text: &str) -> Option<(u32, u32)> {
+    let (a, b) = text.split_once(':')?;
+    Some((a.parse().ok()?, b.parse().ok()?))
 }
 
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<()> {
@@ -238,6 +253,23 @@ mod tests {
             for (got, want) in back.rgb_at(5, 5).into_iter().zip([200_u8, 60, 20]) {
                 assert!(got.abs_diff(want) <= 2, "{side} pixels: {:?}", back.rgb_at(5, 5));
             }
+        }
+    }
+
+    #[test]
+    fn wide_pixels_are_stretched() {
+        for (ratio, size) in [
+            ("A4:3", Some((8, 3))),
+            ("A1:2", Some((6, 6))),
+            ("A1:1", Some((6, 3))),
+            ("A0:0", Some((6, 3))),
+            ("A4", None),
+        ] {
+            let mut file = format!("YUV4MPEG2 W6 H3 F25:1 {ratio} C444\nFRAME\n").into_bytes();
+            file.extend([128; 6 * 3 * 3]);
+            let reader = Y4mReader::new(&file[..], None).expect("memory");
+            let frame = reader.map(|mut reader| reader.next_frame().expect("whole").expect("one"));
+            assert_eq!(frame.map(|frame| (frame.width(), frame.height())), size, "{ratio}");
         }
     }
 
