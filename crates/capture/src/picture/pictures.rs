@@ -1,5 +1,6 @@
 //! Pictures in files: a folder of them as a clip, single ones, PNG output.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,9 @@ impl Pictures {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let is_hidden = path.file_name().is_none_or(|n| n.as_encoded_bytes().starts_with(b"."));
-            if is_hidden || path.is_dir() {
+            // A folder, or a pipe, which would wait for somebody who writes into it.
+            let is_other = path.metadata().is_ok_and(|about| !about.is_file());
+            if is_hidden || is_other {
                 continue;
             }
             if paths.len() == MAX_PICTURES {
@@ -76,7 +79,7 @@ impl Pictures {
                 clips.push(path);
             }
         }
-        alphanumeric_sort::sort_path_slice(&mut paths);
+        paths.sort_by(|a, b| natural_order(a, b));
         Ok(Self { paths, clip: clips.into_iter().min(), n_read: 0 })
     }
 
@@ -100,6 +103,12 @@ impl Pictures {
         self.n_read += 1;
         Ok(Some(read_picture(path)?.at(time)))
     }
+}
+
+/// Orders names as people do: 2 before 10, without regard to case.
+fn natural_order(a: &Path, b: &Path) -> Ordering {
+    let [lower_a, lower_b] = [a, b].map(|path| path.to_string_lossy().to_lowercase());
+    alphanumeric_sort::compare_str(lower_a, lower_b).then_with(|| a.cmp(b))
 }
 
 fn has_extension(path: &Path, of: &[&str]) -> bool {
@@ -335,9 +344,15 @@ mod tests {
     #[test]
     fn a_folder_is_read_in_natural_order_without_its_hidden_files() {
         let folder = Folder::new("natural");
-        for (name, value) in [("frame1", 10), ("frame2", 20), ("frame10", 30), ("Frame 3", 5)] {
+        for (name, value) in [
+            ("frame1.PNG", 10),
+            ("Frame2.png", 20),
+            ("frame10.PNG", 30),
+            ("FRAME11.png", 40),
+            ("Frame 3.png", 5),
+        ] {
             let gray = RgbImage::from_pixel(16, 16, Rgb([value; 3]));
-            gray.save(folder.join(&format!("{name}.PNG"))).unwrap();
+            gray.save(folder.join(name)).unwrap();
         }
         for other in [".frame1.png", "._frame2.png", "Thumbs.db", ".DS_Store", "notes.txt"] {
             fs::write(folder.join(other), b"other").unwrap();
@@ -345,7 +360,18 @@ mod tests {
         fs::create_dir(folder.join("frame4.png")).unwrap();
         let frames = all_frames(&mut read(&folder.0)).unwrap();
         let values: Vec<u8> = frames.iter().map(|f| f.rgb()[0]).collect();
-        assert_eq!(values, [5, 10, 20, 30]);
+        assert_eq!(values, [5, 10, 20, 30, 40]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_a_folder_is_not_waited_for() {
+        let folder = Folder::new("folder-pipe");
+        let picture = DynamicImage::from(RgbImage::from_pixel(16, 16, Rgb([7; 3])));
+        fs::write(folder.join("1.png"), encode(&picture, "png", &[])).unwrap();
+        let pipe = folder.join("2.png");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(all_frames(&mut read(&folder.0)).unwrap().len(), 1);
     }
 
     #[test]
