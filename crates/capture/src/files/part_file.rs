@@ -73,6 +73,11 @@ impl PartFile {
         self.place.unfinished == Unfinished::Kept
     }
 
+    /// Removes the file, which has nothing of use in it.
+    pub(crate) fn discard(mut self) {
+        self.place.unfinished = Unfinished::Removed;
+    }
+
     /// Adds the path to an I/O error.
     pub(crate) fn error(&self, source: io::Error) -> WriteError {
         WriteError::io(&self.place.path)(source)

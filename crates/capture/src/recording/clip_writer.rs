@@ -95,7 +95,8 @@ impl ClipWriter {
     ///
     /// # Errors
     /// If the frame cannot be encoded or written. The current segment is then discarded, or ended
-    /// and kept if this is a recording ([`WriteError::CutShort`]).
+    /// and kept if this is a recording ([`WriteError::CutShort`], or [`WriteError::NothingRecorded`] if
+    /// there is nothing to keep).
     pub fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
         let size = (frame.width(), frame.height());
         if self.segment.as_ref().is_some_and(|s| s.size != size) {
@@ -111,14 +112,8 @@ impl ClipWriter {
                 self.segment = Some(segment);
                 Ok(())
             }
-            Err(WriteError::Io { path, source }) if self.unfinished == Unfinished::Kept => {
-                match segment.finish() {
-                    Ok(path)
-                    | Err(
-                        WriteError::CutShort { path, .. } | WriteError::Kept { part: path, .. },
-                    ) => Err(WriteError::CutShort { path, source }),
-                    Err(_) => Err(WriteError::Io { path, source }),
-                }
+            Err(WriteError::Io { source, .. }) if self.unfinished == Unfinished::Kept => {
+                Err(segment.give_up(source))
             }
             Err(error) => Err(error),
         }

@@ -80,6 +80,16 @@ impl Mp4Encoder {
         Ok(self.writer.push(nals))
     }
 
+    /// Returns whether no picture has reached the file.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writer.is_empty()
+    }
+
+    /// Removes the file.
+    pub(crate) fn discard(self) {
+        self.writer.discard();
+    }
+
     /// Writes the last pictures and the index, and commits the file; see [`Mp4Writer::finish`].
     pub(crate) fn finish(self) -> Result<io::Result<()>, WriteError> {
         self.writer.finish()

@@ -102,13 +102,35 @@ impl Mp4Writer {
         Ok(())
     }
 
+    /// Returns whether no picture has reached the file.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fragments.is_empty()
+    }
+
+    /// Removes the file.
+    pub(crate) fn discard(self) {
+        self.file.discard();
+    }
+
     /// Writes the last pictures and the index, and commits the file.
     ///
     /// # Errors
     /// The inner error says why the last pictures are missing in a file that is to be kept as it is;
-    /// the outer one why there is no file under the final name.
+    /// the outer one why there is no file under the final name, or no file at all
+    /// ([`WriteError::NothingRecorded`]).
     pub(crate) fn finish(mut self) -> Result<io::Result<()>, WriteError> {
         let last = self.write_fragment();
+        if self.file.keeps_what_there_is()
+            && self.is_empty()
+            && let Err(error) = last
+        {
+            let error = self.file.error(error);
+            self.file.discard();
+            return Err(match error {
+                WriteError::Io { path, source } => WriteError::NothingRecorded { path, source },
+                other => other,
+            });
+        }
         if !self.file.keeps_what_there_is() || self.reserved_at.is_none() {
             last.and_then(|()| self.write_index()).map_err(|error| self.file.error(error))?;
             self.file.commit()?;

@@ -92,21 +92,54 @@ impl RecordingSegment {
             Sink::Mp4(encoder) => encoder.push(frame)?,
             Sink::Y4m { file, fps, n_written } => {
                 let mut bytes = Vec::new();
-                *n_written += 1;
-                let is_second = n_written.is_multiple_of(u64::from(*fps));
+                let is_second = (*n_written + 1).is_multiple_of(u64::from(*fps));
                 y4m::write_frame(&mut bytes, frame)
                     .and_then(|()| file.append(&bytes))
+                    .inspect(|()| *n_written += 1)
                     .and_then(|()| if is_second { file.sync() } else { Ok(()) })
             }
             Sink::Pictures { folder, n_written } => {
                 let png = encode_png(frame)
                     .map_err(|source| WriteError::Picture { path: self.path.clone(), source })?;
                 let name = format!("{n_written:06}.png");
-                *n_written += 1;
-                folder.write(&name, &png)
+                folder.write(&name, &png).inspect(|()| *n_written += 1)
             }
         };
         written.map_err(WriteError::io(&self.path))
+    }
+
+    /// Ends a segment into which nothing more can be written, because of `source`. Says what there is of it.
+    pub(crate) fn give_up(self, source: io::Error) -> WriteError {
+        if self.is_empty() {
+            let path = self.path.clone();
+            self.discard();
+            return WriteError::NothingRecorded { path, source };
+        }
+        let path = self.path.clone();
+        match self.finish() {
+            Ok(path)
+            | Err(WriteError::CutShort { path, .. } | WriteError::Kept { part: path, .. }) => {
+                WriteError::CutShort { path, source }
+            }
+            Err(_) => WriteError::Io { path, source },
+        }
+    }
+
+    /// Returns whether no frame has reached the file or folder.
+    fn is_empty(&self) -> bool {
+        match &self.sink {
+            Sink::Mp4(encoder) => encoder.is_empty(),
+            Sink::Y4m { n_written, .. } | Sink::Pictures { n_written, .. } => *n_written == 0,
+        }
+    }
+
+    /// Removes what there is of the segment. A folder without pictures removes itself.
+    fn discard(self) {
+        match self.sink {
+            Sink::Mp4(encoder) => encoder.discard(),
+            Sink::Y4m { file, .. } => file.discard(),
+            Sink::Pictures { .. } => {}
+        }
     }
 
     /// Completes the segment and returns its path.
