@@ -342,6 +342,8 @@ impl Setup {
         };
         let clock = CallClock::default();
         let sounding = Sounding::new(clock.clone(), Arc::clone(&shared), inputs.clone());
+        let is_heard = audio && matches!(settings.sound_source, SoundSource::Source);
+        let source = source.map(|source| if is_heard { source } else { source.without_sound() });
         let mut face_sender = match source {
             Some(source) => Some(FaceSender::start(source, media, sounding.clone())?),
             None => None,

@@ -35,6 +35,17 @@ pub(crate) enum FaceSource {
     Recorded(Box<StreamDecoder>, Box<Encoder>),
 }
 
+impl FaceSource {
+    /// Leaves out the sound of a clip or of the actor, which is then not decoded.
+    pub(crate) fn without_sound(self) -> Self {
+        match self {
+            Self::Preview(source) => Self::Preview(source.without_sound()),
+            Self::Tracked(source, encoder) => Self::Tracked(source.without_sound(), encoder),
+            Self::Recorded(..) => self,
+        }
+    }
+}
+
 /// Handle of the running thread. Dropping it stops the thread and waits for it.
 pub(crate) struct FaceSender {
     commands: SyncSender<ThreadCommand>,

@@ -218,6 +218,13 @@ impl Source {
         }
     }
 
+    /// Returns the source without its sound, which is then not even decoded.
+    #[must_use]
+    pub fn without_sound(mut self) -> Self {
+        self.sound = None;
+        self
+    }
+
     /// Takes the sound away from the frames, so that another thread can read it.
     pub(crate) fn take_sound(&mut self) -> Option<SourceSound> {
         self.sound.take()
