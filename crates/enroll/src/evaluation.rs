@@ -64,13 +64,15 @@ pub(crate) fn evaluate(
 const USUAL_DB: f64 = 30.0;
 const USUAL_STEPS: f64 = 2500.0;
 const DB_PER_HALVING: f64 = 1.5;
+/// Held-out PSNR in dB below which a result is bad after any number of steps.
+const LEAST_DB: f64 = 23.0;
 
 /// Returns a warning if the held-out PSNR is below what a good recording gives after as many steps.
 ///
 /// docs/ENROLLMENT.md names the measurements.
 pub(crate) fn poor_result(psnr_db: f64, steps: u32) -> Option<Warning> {
     let halvings = (USUAL_STEPS / f64::from(steps.max(1))).log2().max(0.0);
-    let usual_db = USUAL_DB - DB_PER_HALVING * halvings;
+    let usual_db = (USUAL_DB - DB_PER_HALVING * halvings).max(LEAST_DB);
     (psnr_db < usual_db)
         .then_some(Warning::PoorResult { psnr_db: psnr_db as f32, usual_db: usual_db as f32 })
 }
@@ -180,6 +182,8 @@ mod tests {
         let poor = poor_result(21.74, 7202);
         assert_eq!(poor, Some(Warning::PoorResult { psnr_db: 21.74, usual_db: 30.0 }));
         assert_eq!(poor_result(27.0, 300), None);
+        let hasty = poor_result(19.8, 12);
+        assert_eq!(hasty, Some(Warning::PoorResult { psnr_db: 19.8, usual_db: 23.0 }));
         assert!(poor_result(27.0, 3000).is_some());
     }
 

@@ -58,22 +58,27 @@ fn find(tracker: &mut Tracker, frame: &SquareFrame) -> Option<Landmarks> {
 /// .11 more than the same face upside down.
 const MIN_GAIN: f32 = 0.02;
 
-/// Returns the turn of the pictures in which they show a face with more confidence than as they are, if
-/// there is one. The tracker takes some faces that are upside down for upright ones.
+/// Returns the confidence in the face of a single picture; `None` if there is none.
+pub(crate) fn confidence(tracker: &mut Tracker, frame: &SquareFrame) -> Option<f32> {
+    find(tracker, frame).map(|landmarks| landmarks.confidence)
+}
+
+/// Returns the turn of the pictures in which they show a face with more confidence than `upright`, their mean
+/// confidence as they are, if there is one. The tracker takes some faces that are upside down for upright ones.
 pub(crate) fn better_turn(
     tracker: &mut Tracker,
     frames: &[&SquareFrame],
+    upright: f32,
     turns: &[Turn],
 ) -> Option<Turn> {
-    let mut mean = |turned: &dyn Fn(&SquareFrame) -> SquareFrame| {
-        let confidences =
-            frames.iter().map(|frame| find(tracker, &turned(frame)).map_or(0.0, |l| l.confidence));
+    let mut mean = |turn: Turn| {
+        let turned = frames.iter().map(|frame| turn.of(frame));
+        let confidences = turned.map(|frame| confidence(tracker, &frame).unwrap_or(0.0));
         confidences.sum::<f32>() / frames.len().max(1) as f32
     };
-    let upright = mean(&SquareFrame::clone);
     turns
         .iter()
-        .map(|turn| (mean(&|frame| turn.of(frame)), *turn))
+        .map(|turn| (mean(*turn), *turn))
         .filter(|(confidence, _)| *confidence > upright + MIN_GAIN)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, turn)| turn)
@@ -104,7 +109,10 @@ pub(crate) fn why_unseen(frames: &[&SquareFrame]) -> anyhow::Result<Unseen> {
     let examined: Vec<&SquareFrame> = frames.iter().step_by(step).copied().collect();
     let mut tracker = Tracker::builtin()?;
     let turns = [Turn::Half, Turn::Left, Turn::Right];
-    if let Some(turn) = better_turn(&mut tracker, &examined, &turns) {
+    let upright: f32 =
+        examined.iter().map(|frame| confidence(&mut tracker, frame).unwrap_or(0.0)).sum();
+    let upright = upright / examined.len().max(1) as f32;
+    if let Some(turn) = better_turn(&mut tracker, &examined, upright, &turns) {
         return Ok(Unseen::Turned(turn));
     }
     let brightness = |frame: &&SquareFrame| {

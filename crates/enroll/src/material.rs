@@ -4,7 +4,7 @@ use face_shape::{CHIN, FOREHEAD};
 use track::Tracker;
 use types::Landmarks;
 
-use crate::face_search::{Turn, better_turn, second_face};
+use crate::face_search::{Turn, better_turn, confidence, second_face};
 use crate::picture_statistics::{Sorted, background_change, light, n_cuts, sharpness};
 use crate::recording::{Recording, Shot};
 use crate::warnings::Warning;
@@ -124,8 +124,7 @@ impl Material {
         let saturated = lights.iter().map(|(_, saturated)| saturated).sum::<f32>();
         let sharpness = chosen.iter().filter_map(|(s, l)| sharpness(&s.frame, l));
         let mut tracker = Tracker::builtin()?;
-        let turned: Vec<_> = spread(&faces, N_TURNED).iter().map(|(s, _)| &s.frame).collect();
-        let is_upside_down = better_turn(&mut tracker, &turned, &[Turn::Half]).is_some();
+        let is_upside_down = is_upside_down(&mut tracker, &spread(&faces, N_TURNED));
         let searched = spread(&faces, N_SEARCHED);
         let with_second = searched.iter().filter(|(s, l)| second_face(&mut tracker, &s.frame, l));
         Ok(Self {
@@ -209,6 +208,17 @@ const STEADY: f32 = 9.0;
 const LONG_S: f32 = 6.0;
 const TURN_DEGREES: f32 = 4.0;
 const MOUTH: f32 = 0.02;
+
+/// Returns whether the faces are found with more confidence when the pictures are turned by 180 degrees. Where
+/// a search finds nothing, as with some small faces, a face counts with the confidence with which it was followed.
+fn is_upside_down(tracker: &mut Tracker, faces: &[(&Shot, &Landmarks)]) -> bool {
+    let mut upright = |(shot, landmarks): &(&Shot, &Landmarks)| {
+        confidence(tracker, &shot.frame).unwrap_or(landmarks.confidence)
+    };
+    let upright = faces.iter().map(&mut upright).sum::<f32>() / faces.len().max(1) as f32;
+    let frames: Vec<_> = faces.iter().map(|(shot, _)| &shot.frame).collect();
+    better_turn(tracker, &frames, upright, &[Turn::Half]).is_some()
+}
 
 /// Returns at most `n` evenly spread items.
 fn spread<T: Copy>(all: &[T], n: usize) -> Vec<T> {
@@ -302,6 +312,27 @@ mod tests {
     fn a_head_that_is_small_or_cut_is_noticed() {
         assert_eq!(names_of(|frame| placed(frame, 100, [80, 60])), ["small_face"]);
         assert_eq!(names_of(|frame| placed(frame, SIDE, [0, -90])), ["head_cut"]);
+    }
+
+    #[test]
+    fn a_face_that_is_upside_down_is_told_from_one_that_is_hard_to_find() {
+        let turned: Vec<_> = actor().iter().step_by(14).map(|frame| Turn::Half.of(frame)).collect();
+        let upright: Vec<_> = actor().iter().step_by(14).cloned().collect();
+        let empty: Vec<_> = upright.iter().map(|frame| scaled(frame, 0.0)).collect();
+        let mut tracker = Tracker::builtin().unwrap();
+        // As the tracker follows a face that it takes for an upright one.
+        let mut landmarks = tracker.track(&upright[0]).unwrap();
+        landmarks.confidence -= 0.08;
+        let mut is_turned = |frames: Vec<SquareFrame>| {
+            let shots: Vec<Shot> =
+                frames.into_iter().map(|frame| Shot { landmarks: None, frame }).collect();
+            let faces: Vec<_> = shots.iter().map(|shot| (shot, &landmarks)).collect();
+            is_upside_down(&mut tracker, &faces)
+        };
+        assert!(is_turned(turned.clone()));
+        assert!(!is_turned(upright));
+        // A search finds one face of five, and that upside down.
+        assert!(!is_turned([&turned[..1], &empty[1..]].concat()));
     }
 
     #[test]
