@@ -31,6 +31,8 @@ fn each_frame_comes_once_and_at_its_own_time() {
         ("h264.mkv", format!("{UNEVEN} -enc_time_base 1/1000 -c:v libx264 -bf 2"), 75),
         ("hevc.mp4", format!("{UNEVEN} -enc_time_base 1/90000 -c:v libx265 -x265-params log-level=none"), 75),
         ("hevc-steady.mp4", "-f lavfi -i testsrc2=s=96x96:r=30000/1001:d=2 -c:v libx265 -x265-params log-level=none".to_owned(), 60),
+        ("vp9.mp4", "-f lavfi -i testsrc2=s=96x96:r=25:d=2 -c:v libvpx-vp9 -cpu-used 8 -b:v 1M".to_owned(), 50),
+        ("lossless.mp4", "-f lavfi -i testsrc2=s=96x96:r=25:d=2 -c:v libx264 -qp 0 -pix_fmt yuv420p".to_owned(), 50),
         ("prores.mov", "-f lavfi -i testsrc2=s=96x96:r=24:d=1 -c:v prores_ks".to_owned(), 24),
         ("mpeg4.avi", "-f lavfi -i testsrc2=s=96x96:r=25:d=2 -c:v mpeg4".to_owned(), 50),
         ("old.flv", "-f lavfi -i testsrc2=s=96x96:r=25:d=2 -c:v flv1".to_owned(), 50),
@@ -98,6 +100,27 @@ fn the_default_stream_is_shown_and_no_cover() {
     make(&path, &format!("{inputs} {sound} -map 3 -map 2 -c:v copy -disposition:v:0 attached_pic"));
     let error = Source::open(&SourceSpec::Clip(path)).err();
     assert!(matches!(error, Some(OpenError::NoVideo { .. })), "{error:?}");
+}
+
+#[test]
+fn mp4_files_with_other_coding_look_as_ffmpeg_shows_them() {
+    let folder = Folder::new("other-coding");
+    for (name, coding) in [
+        ("lossless.mp4", "-c:v libx264 -qp 0 -pix_fmt yuv420p"),
+        ("full-chroma.mp4", "-c:v libx264 -qp 0 -pix_fmt yuv444p"),
+        ("hevc.mp4", "-c:v libx265 -x265-params log-level=none:crf=20 -pix_fmt yuv420p"),
+        ("vp9.mp4", "-c:v libvpx-vp9 -cpu-used 8 -b:v 1M -pix_fmt yuv420p"),
+    ] {
+        let path = folder.join(name);
+        make(&path, &format!("-f lavfi -i testsrc2=s=96x96:r=25:d=0.4 {coding}"));
+        let want = reference(&path, &to_rgb("170m", "limited"), 96);
+        let got = frames(&path);
+        assert_eq!((got.len(), want.len()), (10, 10), "{name}");
+        for (frame, want) in got.iter().zip(&want) {
+            let levels = mean_difference(frame.rgb(), want);
+            assert!(levels <= 1.0, "{name} at {:?}: {levels:.2} levels", frame.time());
+        }
+    }
 }
 
 #[test]
