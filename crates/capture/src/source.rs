@@ -13,11 +13,12 @@ use crate::actor_source::{ACTOR_FPS, ActorSource, ActorVoice};
 use crate::camera::Camera;
 use crate::errors::{OpenError, ReadError};
 use crate::ffmpeg::FfmpegClip;
+use crate::files::SOUND_NAME;
 use crate::mp4::{IndexError, Mp4Clip, read_tracks};
 use crate::partial::Progress;
 use crate::picture::y4m::{self, Y4mReader};
 use crate::picture::{PICTURES_FPS, Pictures};
-use crate::sound::{AacSound, ClipSound};
+use crate::sound::{ClipSound, Mp4Sound};
 
 /// Description of a source of frames, as the command line names it.
 ///
@@ -34,7 +35,7 @@ pub enum SourceSpec {
     /// The synthetic talking head.
     Actor,
     /// A video file, or a folder of pictures, shown at 25 frames per second in the natural order of
-    /// their names: 2 before 10.
+    /// their names: 2 before 10. The sound of a folder is in its file `sound.wav`.
     Clip(PathBuf),
 }
 
@@ -204,8 +205,8 @@ impl Source {
     ///
     /// # Errors
     /// Once, if a clip has no sound ([`ReadError::NoSound`]), or if its sound cannot be decoded to its
-    /// end ([`ReadError::SoundUnreadable`], [`ReadError::Io`]); frames are read as before. Damaged AAC
-    /// packets are silence.
+    /// end ([`ReadError::SoundUnreadable`], [`ReadError::Io`]); frames are read as before. Damaged
+    /// packets of MP4 files are silence.
     pub fn next_sound(&mut self) -> Result<Option<Sound>, ReadError> {
         self.sound.as_mut().map_or(Ok(None), SourceSound::next)
     }
@@ -254,7 +255,9 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
             let clip = pictures.clip().map(Path::to_owned);
             return Err(OpenError::NoPictures { path: path_of(), clip });
         }
-        return Ok((Kind::Pictures(pictures), None));
+        let sound = path.join(SOUND_NAME);
+        let sound = sound.is_file().then(|| ClipSound::open(&sound).ok()).flatten();
+        return Ok((Kind::Pictures(pictures), sound));
     }
     if !path.metadata().map_err(io)?.is_file() {
         // Opening a pipe would wait for somebody who writes into it.
@@ -289,8 +292,8 @@ fn open_clip(path: &Path) -> Result<(Kind, Option<ClipSound>), OpenError> {
     };
     let sound = tracks.iter().find(|t| !t.is_video).map(|track| {
         let file = File::open(path).ok();
-        let aac = file.and_then(|file| AacSound::new(file, track.clone()));
-        aac.map_or_else(|| ClipSound::by_ffmpeg(path_of()), ClipSound::of_track)
+        let sound = file.and_then(|file| Mp4Sound::new(file, track.clone()));
+        sound.map_or_else(|| ClipSound::by_ffmpeg(path_of()), ClipSound::of_track)
     });
     match tracks.into_iter().find(|t| t.is_video) {
         Some(track) if !track.samples.is_empty() => match Mp4Clip::new(file, track) {

@@ -14,7 +14,7 @@ pub use atomic::{abandoned_files, create_private_folder, open_private, write_fil
 pub use bounded_read::{read_file, read_line};
 pub use claim::Claim;
 pub use own_clip::is_own_clip;
-pub(crate) use own_clip::{HANDLER_NAME, WAV_SOFTWARE};
+pub(crate) use own_clip::{HANDLER_NAME, SOUND_NAME, WAV_SOFTWARE};
 pub use part_file::unfinished_recordings;
 pub(crate) use part_file::{PartFile, PartFolder, Unfinished};
 pub(crate) use place::Target;

@@ -14,6 +14,8 @@ const GROWING: &[u8] = b"\0\0\0\x10free";
 const Y4M_FORMAT: &[u8] = b" Ip A1:1 C444 XCOLORRANGE=LIMITED";
 /// Contents of the `LIST` chunk in WAV files of this program: its name as the software.
 pub(crate) const WAV_SOFTWARE: &[u8] = b"INFOISFT\x0c\0\0\0Feathercall\0";
+/// Name of the file of the sound in a folder of pictures.
+pub(crate) const SOUND_NAME: &str = "sound.wav";
 /// Bytes that are read of a file.
 const START_BYTES: u64 = 4096;
 
@@ -39,8 +41,10 @@ pub(crate) fn is_growing_clip(path: &Path) -> bool {
         let Ok(entries) = fs::read_dir(path) else { return false };
         return entries.flatten().all(|entry| {
             let name = entry.file_name();
+            let is_sound = name == SOUND_NAME;
             let number = name.to_str().and_then(|name| name.strip_suffix(".png"));
-            number.is_some_and(|n| n.len() >= 6 && n.bytes().all(|c| c.is_ascii_digit()))
+            is_sound
+                || number.is_some_and(|n| n.len() >= 6 && n.bytes().all(|c| c.is_ascii_digit()))
         });
     }
     let is_empty = path.metadata().is_ok_and(|about| about.len() == 0);

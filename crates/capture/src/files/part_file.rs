@@ -156,6 +156,16 @@ impl PartFolder {
         })
     }
 
+    /// Removes the folder, which has nothing of use in it.
+    pub(crate) fn discard(mut self) {
+        self.place.unfinished = Unfinished::Removed;
+    }
+
+    /// Creates a file in the folder, to be written piece by piece.
+    pub(crate) fn create_file(&self, name: &str) -> io::Result<File> {
+        File::create(self.place.part.join(name))
+    }
+
     /// Waits until all files are on the disk, then moves the folder to its final path. An empty
     /// folder there is replaced.
     pub(crate) fn commit(self) -> Result<(), WriteError> {

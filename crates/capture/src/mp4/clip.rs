@@ -74,6 +74,7 @@ impl Mp4Clip {
         let avcc = match track.coding {
             Coding::Avc { avcc } => avcc,
             Coding::Aac { .. } => return Err(UnsupportedVideo::Codec { name: *b"mp4a" }),
+            Coding::Opus => return Err(UnsupportedVideo::Codec { name: *b"Opus" }),
             Coding::Other { name } => return Err(UnsupportedVideo::Codec { name }),
             Coding::Several => return Err(UnsupportedVideo::Several),
         };

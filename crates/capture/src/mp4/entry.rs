@@ -28,6 +28,7 @@ pub(crate) fn parse_entry(stsd: &[u8], wanted: Option<u32>) -> Option<SampleEntr
     let coding = match name {
         b"avc1" | b"avc3" => parse_avc(body).unwrap_or(other),
         b"mp4a" => parse_aac(body).unwrap_or(other),
+        b"Opus" => parse_opus(body).unwrap_or(other),
         _ => other,
     };
     Some(SampleEntry { coding, body })
@@ -119,6 +120,15 @@ fn parse_colr(colr: &[u8]) -> Option<ColorTags> {
 fn parse_avc(entry: &[u8]) -> Option<Coding> {
     let children = entry.get(78..)?;
     Some(Coding::Avc { avcc: child(children, *b"avcC")?.to_vec() })
+}
+
+/// Parses a sample description of Opus ("Encapsulation of Opus in ISO Base Media File Format").
+fn parse_opus(entry: &[u8]) -> Option<Coding> {
+    // Version, channels, delay of the encoder, rate before encoding, gain, mapping of channels.
+    let [0, 1 | 2, _, _, _, _, _, _, 0, 0, 0, ..] = child(entry.get(28..)?, *b"dOps")? else {
+        return None;
+    };
+    Some(Coding::Opus)
 }
 
 fn parse_aac(entry: &[u8]) -> Option<Coding> {

@@ -26,6 +26,8 @@ pub(crate) enum Coding {
     Avc { avcc: Vec<u8> },
     /// AAC with its `AudioSpecificConfig`.
     Aac { specific_config: Vec<u8> },
+    /// Opus with one or two channels and without a gain.
+    Opus,
     /// Anything else: the name of the sample entry.
     Other { name: [u8; 4] },
     /// Samples refer to more than one sample description.

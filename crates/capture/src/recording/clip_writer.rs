@@ -1,11 +1,18 @@
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use types::Frame;
+use types::{Frame, MediaTime, Sound};
 
 use crate::errors::WriteError;
 use crate::files::Unfinished;
 use crate::files::is_own_clip;
-use crate::recording::segment::{Format, Part, RecordingSegment, segment_name};
+use crate::recording::segment::{Format, Part, RecordingSegment, samples_of_frames, segment_name};
+
+/// How far sound may be ahead of the frames.
+const MAX_EARLY: Duration = Duration::from_mins(1);
+/// Most pieces of sound that wait for their frames: a minute of 10 ms each.
+const MAX_WAITING: usize = 6000;
 
 /// Records frames at a constant rate to a video file or a folder of pictures.
 ///
@@ -22,6 +29,9 @@ use crate::recording::segment::{Format, Part, RecordingSegment, segment_name};
 /// temporary name. The pictures of a folder reach the disk at the end: a crash of the program loses
 /// none of them, a power cut those that the system has not written yet, usually half a minute. With
 /// [`ClipWriter::create`] such a segment leaves nothing behind.
+///
+/// [`ClipWriter::with_sound`] adds sound, at the times that it has: Opus in an MP4 file, `sound.wav` in a
+/// folder of pictures; a Y4M file has none. It survives what the pictures survive.
 ///
 /// In an MP4 file, odd sides are padded by one pixel and sides below 16 pixels to 16; frames may
 /// have at most 3840x2160 pixels in either orientation.
@@ -44,6 +54,12 @@ pub struct ClipWriter {
     /// The first segment before its first frame.
     reserved: Option<Part>,
     segment: Option<RecordingSegment>,
+    with_sound: bool,
+    /// Sound that comes before its frames, in order of time.
+    waiting: VecDeque<Sound>,
+    /// Number of frames, of all segments and of those before the current one.
+    n_frames: u64,
+    n_before: u64,
     /// Number of the newest segment, from 1.
     number: u32,
     finished: Vec<PathBuf>,
@@ -85,9 +101,54 @@ impl ClipWriter {
             format,
             unfinished,
             segment: None,
+            with_sound: false,
+            waiting: VecDeque::new(),
+            n_frames: 0,
+            n_before: 0,
             number: 1,
             finished: Vec::new(),
         })
+    }
+
+    /// Records sound, too. To be called before the first frame.
+    #[must_use]
+    pub fn with_sound(mut self) -> Self {
+        self.with_sound = self.format.has_sound();
+        self
+    }
+
+    /// Returns whether sound is recorded: not into a Y4M file, and not without [`ClipWriter::with_sound`].
+    pub fn has_sound(&self) -> bool {
+        self.with_sound
+    }
+
+    /// Adds sound. Its time counts from the start of the first frame; frame number `n`, from 0, is shown at
+    /// `n / fps` seconds.
+    ///
+    /// Sound may come a minute before its frame and two seconds after it. Gaps become silence, what overlaps is
+    /// left out, and the sound ends with the last frame. Without [`ClipWriter::with_sound`] nothing happens.
+    pub fn record_sound(&mut self, sound: Sound) {
+        let newest = MediaTime::of_frame(self.n_frames, self.fps);
+        if !self.with_sound || sound.time > newest + MAX_EARLY {
+            return;
+        }
+        let at = self.waiting.partition_point(|other| other.time <= sound.time);
+        self.waiting.insert(at, sound);
+        if self.waiting.len() > MAX_WAITING {
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Gives the segment the sound that begins before the end of its frames.
+    fn hand_over_sound(&mut self) {
+        let Some(segment) = &mut self.segment else { return };
+        let start = samples_of_frames(self.n_before, self.fps);
+        let end = MediaTime::of_frame(self.n_frames, self.fps);
+        while let Some(sound) = self.waiting.pop_front_if(|sound| sound.time < end) {
+            let micros = u128::from(sound.time.as_micros());
+            let at = (micros * u128::from(Sound::RATE) / 1_000_000) as i64;
+            segment.add_sound(at - start, sound.samples);
+        }
     }
 
     /// Appends a frame, to be shown `1 / fps` seconds after the previous one; its media time is
@@ -98,6 +159,7 @@ impl ClipWriter {
     /// and kept if this is a recording ([`WriteError::CutShort`], or [`WriteError::NothingRecorded`] if
     /// there is nothing to keep).
     pub fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        self.hand_over_sound();
         let size = (frame.width(), frame.height());
         if self.segment.as_ref().is_some_and(|s| s.size != size) {
             self.end_segment()?;
@@ -110,6 +172,7 @@ impl ClipWriter {
         match segment.push(frame) {
             Ok(()) => {
                 self.segment = Some(segment);
+                self.n_frames += 1;
                 Ok(())
             }
             Err(WriteError::Io { source, .. }) if self.unfinished == Unfinished::Kept => {
@@ -126,6 +189,7 @@ impl ClipWriter {
     /// If the last segment cannot be written, or only in part, or keeps its temporary name
     /// ([`WriteError::Kept`]). Earlier segments are kept.
     pub fn finish(mut self) -> Result<Vec<PathBuf>, WriteError> {
+        self.hand_over_sound();
         self.end_segment()?;
         Ok(self.finished)
     }
@@ -133,7 +197,7 @@ impl ClipWriter {
     /// Starts the first segment, or the next one for frames of another size.
     fn next_segment(&mut self, size: (u32, u32)) -> Result<RecordingSegment, WriteError> {
         if let Some(part) = self.reserved.take() {
-            return RecordingSegment::create(self.path.clone(), part, self.format, size, self.fps);
+            return self.create_segment(self.path.clone(), part, size);
         }
         let path = loop {
             self.number += 1;
@@ -143,7 +207,17 @@ impl ClipWriter {
             }
         };
         let part = Part::create(&path, self.format, self.unfinished)?;
-        RecordingSegment::create(path, part, self.format, size, self.fps)
+        self.create_segment(path, part, size)
+    }
+
+    fn create_segment(
+        &mut self,
+        path: PathBuf,
+        part: Part,
+        size: (u32, u32),
+    ) -> Result<RecordingSegment, WriteError> {
+        self.n_before = self.n_frames;
+        RecordingSegment::create(path, part, self.format, size, self.fps, self.with_sound)
     }
 
     fn end_segment(&mut self) -> Result<(), WriteError> {

@@ -15,6 +15,7 @@ use crate::files::PartFile;
 use crate::picture::ColorMatrix;
 use crate::picture::{Chroma, PlaneBuffers};
 use crate::recording::mp4_writer::Mp4Writer;
+use crate::recording::sound_encoder::SoundEncoder;
 
 /// Quantization parameter, the finest the encoder accepts: 50 dB in luma, so that measurements on a
 /// recording hold for the recorded pictures.
@@ -29,22 +30,29 @@ const MIN_ENCODED: usize = 16;
 /// H.264 encoder that writes an MP4 file.
 pub(crate) struct Mp4Encoder {
     encoder: Encoder,
+    sound: Option<SoundEncoder>,
     writer: Mp4Writer,
 }
 
 impl Mp4Encoder {
-    /// Starts a file for frames of `width` by `height` pixels.
+    /// Starts a file for frames of `width` by `height` pixels, and perhaps sound.
     pub(crate) fn new(
         file: PartFile,
         (width, height): (u32, u32),
         fps: u32,
+        with_sound: bool,
     ) -> Result<Self, WriteError> {
         if width.max(height) > MAX_ENCODED.0 || width.min(height) > MAX_ENCODED.1 {
             return Err(WriteError::TooLarge { width, height });
         }
         let encoder = new_encoder(fps)?;
         let [width, height] = [width, height].map(|side| coded(side) as u16);
-        Ok(Self { encoder, writer: Mp4Writer::new(file, width, height, fps) })
+        let mut writer = Mp4Writer::new(file, width, height, fps);
+        let sound = with_sound.then(SoundEncoder::new).flatten();
+        if let Some(sound) = &sound {
+            writer.add_sound(sound.delay());
+        }
+        Ok(Self { encoder, sound, writer })
     }
 
     /// Encodes and writes a frame. Odd or too small sides are padded by repeating the last row and
@@ -78,6 +86,17 @@ impl Mp4Encoder {
             (0..layer.nal_count()).filter_map(|i| layer.nal_unit(i)).map(without_start_code)
         });
         Ok(self.writer.push(nals))
+    }
+
+    /// Encodes and writes 20 ms of sound.
+    ///
+    /// # Errors
+    /// See [`Mp4Writer::push_sound`].
+    pub(crate) fn push_sound(&mut self, block: &[f32]) -> io::Result<()> {
+        match &mut self.sound {
+            Some(sound) => self.writer.push_sound(&sound.encode(block)),
+            None => Ok(()),
+        }
     }
 
     /// Returns whether no picture has reached the file.

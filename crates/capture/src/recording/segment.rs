@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use types::Frame;
+use types::{Frame, Sound};
 
 use crate::errors::WriteError;
 use crate::explanation::{explained, folder_of};
@@ -13,6 +13,8 @@ use crate::files::{Target, check_writable};
 use crate::picture::encode_png;
 use crate::picture::y4m;
 use crate::recording::mp4_encoder::Mp4Encoder;
+use crate::recording::sound_track::SoundTrack;
+use crate::recording::wav_file::WavFile;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Format {
@@ -30,6 +32,11 @@ impl Format {
             Some("y4m") => Self::Y4m,
             _ => Self::Folder,
         }
+    }
+
+    /// Returns whether recordings in this format can have sound.
+    pub(crate) fn has_sound(self) -> bool {
+        self != Self::Y4m
     }
 
     /// Checks that a clip of this format could be written to `path`.
@@ -53,59 +60,114 @@ pub(crate) struct RecordingSegment {
     pub(crate) size: (u32, u32),
     pub(crate) path: PathBuf,
     sink: Sink,
+    fps: u32,
+    /// Number of frames that were written.
+    n_frames: u64,
+    /// None if the segment has no sound.
+    sound: Option<SoundTrack>,
 }
 
 enum Sink {
     Mp4(Box<Mp4Encoder>),
-    Y4m { file: PartFile, fps: u32, n_written: u64 },
-    Pictures { folder: PartFolder, n_written: u64 },
+    Y4m(PartFile),
+    /// Also a file for the sound, if there is any.
+    Pictures(PartFolder, Option<WavFile>),
 }
 
 impl RecordingSegment {
-    /// Starts a segment in `part`, for `path`.
+    /// Starts a segment in `part`, for `path`. A Y4M file has no sound.
     pub(crate) fn create(
         path: PathBuf,
         part: Part,
         format: Format,
         size: (u32, u32),
         fps: u32,
+        with_sound: bool,
     ) -> Result<Self, WriteError> {
         let sink = match part {
-            Part::Folder(folder) => Sink::Pictures { folder, n_written: 0 },
+            Part::Folder(folder) => {
+                let wav = with_sound.then(|| WavFile::create(&folder)).transpose();
+                let wav = wav.map_err(WriteError::io(&path))?;
+                Sink::Pictures(folder, wav)
+            }
             Part::File(file) if format == Format::Mp4 => {
-                Sink::Mp4(Box::new(Mp4Encoder::new(file, size, fps)?))
+                Sink::Mp4(Box::new(Mp4Encoder::new(file, size, fps, with_sound)?))
             }
             Part::File(mut file) => {
                 let mut header = Vec::new();
                 y4m::write_header(&mut header, size.0, size.1, fps)
                     .and_then(|()| file.append(&header))
                     .map_err(WriteError::io(&path))?;
-                Sink::Y4m { file, fps, n_written: 0 }
+                Sink::Y4m(file)
             }
         };
-        Ok(Self { size, path, sink })
+        let sound = (with_sound && format.has_sound()).then(SoundTrack::new);
+        Ok(Self { size, path, sink, fps, n_frames: 0, sound })
     }
 
-    /// Appends a frame of the segment's size.
+    /// Appends a frame of the segment's size, and the sound before it.
     pub(crate) fn push(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        let end = self.end();
+        if let Some(sound) = &mut self.sound {
+            sound.fill(end);
+        }
+        self.write_sound().map_err(WriteError::io(&self.path))?;
         let written = match &mut self.sink {
             Sink::Mp4(encoder) => encoder.push(frame)?,
-            Sink::Y4m { file, fps, n_written } => {
+            Sink::Y4m(file) => {
                 let mut bytes = Vec::new();
-                let is_second = (*n_written + 1).is_multiple_of(u64::from(*fps));
+                let is_second = (self.n_frames + 1).is_multiple_of(u64::from(self.fps));
                 y4m::write_frame(&mut bytes, frame)
                     .and_then(|()| file.append(&bytes))
-                    .inspect(|()| *n_written += 1)
                     .and_then(|()| if is_second { file.sync() } else { Ok(()) })
             }
-            Sink::Pictures { folder, n_written } => {
+            Sink::Pictures(folder, _) => {
                 let png = encode_png(frame)
                     .map_err(|source| WriteError::Picture { path: self.path.clone(), source })?;
-                let name = format!("{n_written:06}.png");
-                folder.write(&name, &png).inspect(|()| *n_written += 1)
+                folder.write(&format!("{:06}.png", self.n_frames), &png)
             }
         };
-        written.map_err(WriteError::io(&self.path))
+        written.map_err(WriteError::io(&self.path))?;
+        self.n_frames += 1;
+        Ok(())
+    }
+
+    /// Adds sound that begins `at` audio samples at 48 kHz behind the start of the segment.
+    pub(crate) fn add_sound(&mut self, at: i64, samples: Vec<f32>) {
+        if let Some(sound) = &mut self.sound {
+            sound.push(at, samples);
+        }
+    }
+
+    /// Returns when the last frame ends, in audio samples at 48 kHz.
+    fn end(&self) -> i64 {
+        samples_of_frames(self.n_frames, self.fps)
+    }
+
+    /// Writes the sound that is known.
+    fn write_sound(&mut self) -> io::Result<()> {
+        let Some(sound) = &mut self.sound else { return Ok(()) };
+        while let Some(block) = sound.next_block() {
+            match &mut self.sink {
+                Sink::Mp4(encoder) => encoder.push_sound(&block)?,
+                Sink::Pictures(_, Some(wav)) => wav.push(&block)?,
+                Sink::Pictures(_, None) | Sink::Y4m(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the sound, which ends with the last frame.
+    fn finish_sound(&mut self) -> io::Result<()> {
+        let end = self.end();
+        if let Some(sound) = &mut self.sound {
+            sound.finish(end);
+        }
+        self.write_sound()?;
+        match &mut self.sink {
+            Sink::Pictures(_, Some(wav)) => wav.update(),
+            _ => Ok(()),
+        }
     }
 
     /// Ends a segment into which nothing more can be written, because of `source`. Says what there is of it.
@@ -129,33 +191,43 @@ impl RecordingSegment {
     fn is_empty(&self) -> bool {
         match &self.sink {
             Sink::Mp4(encoder) => encoder.is_empty(),
-            Sink::Y4m { n_written, .. } | Sink::Pictures { n_written, .. } => *n_written == 0,
+            Sink::Y4m(_) | Sink::Pictures(..) => self.n_frames == 0,
         }
     }
 
-    /// Removes what there is of the segment. A folder without pictures removes itself.
+    /// Removes what there is of the segment.
     fn discard(self) {
         match self.sink {
             Sink::Mp4(encoder) => encoder.discard(),
-            Sink::Y4m { file, .. } => file.discard(),
-            Sink::Pictures { .. } => {}
+            Sink::Y4m(file) => file.discard(),
+            Sink::Pictures(folder, wav) => {
+                drop(wav);
+                folder.discard();
+            }
         }
     }
 
     /// Completes the segment and returns its path.
-    pub(crate) fn finish(self) -> Result<PathBuf, WriteError> {
-        match self.sink {
-            Sink::Mp4(encoder) => {
-                if let Err(source) = encoder.finish()? {
-                    let source = explained(&self.path, source);
-                    return Err(WriteError::CutShort { path: self.path, source });
-                }
+    pub(crate) fn finish(mut self) -> Result<PathBuf, WriteError> {
+        let sound = self.finish_sound();
+        let last = match self.sink {
+            Sink::Mp4(encoder) => encoder.finish()?,
+            Sink::Y4m(file) => file.commit().map(Ok)?,
+            Sink::Pictures(folder, _) => folder.commit().map(Ok)?,
+        };
+        match last.and(sound) {
+            Ok(()) => Ok(self.path),
+            Err(source) => {
+                let source = explained(&self.path, source);
+                Err(WriteError::CutShort { path: self.path, source })
             }
-            Sink::Y4m { file, .. } => file.commit()?,
-            Sink::Pictures { folder, .. } => folder.commit()?,
         }
-        Ok(self.path)
     }
+}
+
+/// Returns how long `n` frames last, in audio samples at 48 kHz.
+pub(crate) fn samples_of_frames(n: u64, fps: u32) -> i64 {
+    (u128::from(n) * u128::from(Sound::RATE) / u128::from(fps)) as i64
 }
 
 impl Part {

@@ -1,5 +1,5 @@
-//! Sound of clips and sound files, as mono at 48 kHz: AAC-LC of MP4 files and WAV are decoded here, everything else by
-//! `ffmpeg`.
+//! Sound of clips and sound files, as mono at 48 kHz: AAC-LC and Opus of MP4 files, and WAV, are decoded here, everything
+//! else by `ffmpeg`.
 
 use std::fs::File;
 use std::io;
@@ -9,9 +9,9 @@ use types::Sound;
 
 use crate::errors::{OpenError, ReadError};
 use crate::mp4::read_tracks;
-use crate::sound::aac::AacSound;
 use crate::sound::ffmpeg::FfmpegSound;
 use crate::sound::line::SoundLine;
+use crate::sound::mp4::Mp4Sound;
 use crate::sound::wav::WavSound;
 
 /// Reader of the sound of one clip, 20 ms at a time.
@@ -22,7 +22,7 @@ pub(crate) struct ClipSound {
 
 /// Where pieces of sound come from.
 enum Input {
-    Aac(Box<AacSound>),
+    Mp4(Box<Mp4Sound>),
     Wav(Box<WavSound>),
     /// A clip that is read by `ffmpeg` once its sound is asked for.
     Waiting(PathBuf),
@@ -48,9 +48,9 @@ impl ClipSound {
         let mut file = File::open(path).map_err(io)?;
         if let Ok(tracks) = read_tracks(&mut file)
             && let Some(track) = tracks.into_iter().find(|track| !track.is_video)
-            && let Some(aac) = AacSound::new(file.try_clone().map_err(io)?, track)
+            && let Some(sound) = Mp4Sound::new(file.try_clone().map_err(io)?, track)
         {
-            return Ok(Self::of_track(aac));
+            return Ok(Self::of_track(sound));
         }
         Ok(match WavSound::new(File::open(path).map_err(io)?) {
             Some(wav) => {
@@ -62,9 +62,9 @@ impl ClipSound {
     }
 
     /// Reads a track of an MP4 file.
-    pub(crate) fn of_track(aac: AacSound) -> Self {
-        let line = SoundLine::new(aac.rate());
-        Self { input: Input::Aac(Box::new(aac)), line }
+    pub(crate) fn of_track(sound: Mp4Sound) -> Self {
+        let line = SoundLine::new(sound.rate());
+        Self { input: Input::Mp4(Box::new(sound)), line }
     }
 
     /// Reads any clip by `ffmpeg`, which is started when the first sound is read.
@@ -83,7 +83,7 @@ impl ClipSound {
                 return Ok(Some(sound));
             }
             let piece = match &mut self.input {
-                Input::Aac(aac) => aac.next_piece(),
+                Input::Mp4(track) => track.next_piece(),
                 Input::Wav(wav) => wav.next_piece(),
                 Input::Ffmpeg(ffmpeg) => ffmpeg.next_piece(),
                 Input::Waiting(path) => match FfmpegSound::open(path) {

@@ -57,6 +57,11 @@ impl SoundLine {
         }
     }
 
+    /// Returns the time up to which there is sound, in samples; 0 before the first piece.
+    pub(crate) fn end(&self) -> i64 {
+        self.end.unwrap_or(0)
+    }
+
     /// Adds a piece. All blocks that were complete before have to be taken.
     pub(crate) fn push(&mut self, piece: Piece) {
         let Piece { mut at, mut samples } = piece;

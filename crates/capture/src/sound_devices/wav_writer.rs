@@ -7,10 +7,8 @@ use types::Sound;
 
 use super::change::SoundError;
 use crate::errors::WriteError;
-use crate::files::{PartFile, Unfinished, WAV_SOFTWARE};
-
-/// Bytes per audio sample.
-const SAMPLE_BYTES: u32 = 2;
+use crate::files::{PartFile, Unfinished};
+use crate::sound::wav_header;
 
 /// Writer of a WAV file: mono, 48 kHz, 16 bits.
 ///
@@ -31,7 +29,7 @@ impl WavWriter {
             return Err(SoundError::NotWav { path: path.to_owned() });
         }
         let mut file = PartFile::create(path, Unfinished::Kept)?;
-        file.append(&header(0)).map_err(|error| file.error(error))?;
+        file.append(&wav_header(0)).map_err(|error| file.error(error))?;
         Ok(Self { path: path.to_owned(), file, n_samples: 0, bytes: Vec::new() })
     }
 
@@ -49,39 +47,15 @@ impl WavWriter {
         let second = self.n_samples / Sound::RATE;
         self.n_samples = self.n_samples.saturating_add(samples.len() as u32);
         if self.n_samples / Sound::RATE != second {
-            self.file.overwrite(0, &header(self.n_samples))?;
+            self.file.overwrite(0, &wav_header(self.n_samples))?;
         }
         Ok(())
     }
 
     /// Completes the file and moves it to its final path.
     pub(super) fn finish(mut self) -> Result<(), WriteError> {
-        let header = header(self.n_samples);
+        let header = wav_header(self.n_samples);
         self.file.overwrite(0, &header).map_err(|error| self.file.error(error))?;
         self.file.commit()
     }
-}
-
-/// Makes the header of a file (RIFF, with the name of this program in a `LIST` chunk).
-fn header(n_samples: u32) -> Vec<u8> {
-    let n_data = n_samples.saturating_mul(SAMPLE_BYTES);
-    let mut format = Vec::new();
-    format.extend(1_u16.to_le_bytes()); // integers
-    format.extend(1_u16.to_le_bytes()); // channels
-    format.extend(Sound::RATE.to_le_bytes());
-    format.extend((Sound::RATE * SAMPLE_BYTES).to_le_bytes());
-    format.extend((SAMPLE_BYTES as u16).to_le_bytes());
-    format.extend((SAMPLE_BYTES as u16 * 8).to_le_bytes());
-    let mut header = b"WAVE".to_vec();
-    for (name, contents) in [(b"fmt ", &format[..]), (b"LIST", WAV_SOFTWARE)] {
-        header.extend(name);
-        header.extend((contents.len() as u32).to_le_bytes());
-        header.extend(contents);
-    }
-    header.extend(b"data");
-    header.extend(n_data.to_le_bytes());
-    let mut riff = b"RIFF".to_vec();
-    riff.extend(n_data.saturating_add(header.len() as u32).to_le_bytes());
-    riff.extend(header);
-    riff
 }

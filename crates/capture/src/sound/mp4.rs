@@ -1,12 +1,14 @@
-//! AAC-LC sound of MP4 clips, mono or stereo.
+//! Sound of MP4 clips, mono or stereo: AAC-LC, and Opus as in our recordings.
 
 use std::fs::File;
 
+use opusic_c::{Channels, SampleRate};
 use symphonia_codec_aac::AacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 use symphonia_core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia_core::packet::PacketRef;
 use symphonia_core::units::{Duration as Units, Timestamp};
+use types::Sound;
 
 use crate::errors::ReadError;
 use crate::mp4::Edit;
@@ -15,34 +17,110 @@ use crate::mp4::{Coding, Mp4Sample, Mp4Track};
 use crate::sound::line::Piece;
 
 /// Samples per AAC-LC packet.
-const PACKET_SAMPLES: i64 = 1024;
+const AAC_SAMPLES: usize = 1024;
+/// Samples in the longest Opus packet, 120 ms, and in the usual one.
+const MAX_OPUS_SAMPLES: usize = 5760;
+const OPUS_SAMPLES: usize = 960;
+/// Packets that are decoded before the first one that is heard, which needs them: 80 ms of Opus.
+const AAC_LEAD: usize = 1;
+const OPUS_LEAD: usize = 4;
+
+/// Decoder of the packets of one track.
+enum PacketDecoder {
+    Aac(Box<AacDecoder>),
+    Opus(opusic_c::Decoder),
+}
+
+impl PacketDecoder {
+    /// Returns the decoder and the rate of its sound, samples per second; `None` if it does not know this kind of
+    /// coding.
+    fn new(coding: Coding) -> Option<(Self, u32)> {
+        match coding {
+            Coding::Aac { specific_config } if is_low_complexity(&specific_config) => {
+                let mut parameters = AudioCodecParameters::new();
+                let config = specific_config.into_boxed_slice();
+                parameters.for_codec(CODEC_ID_AAC).with_extra_data(config);
+                let aac = AacDecoder::try_new(&parameters, &AudioDecoderOptions::default()).ok()?;
+                let rate = aac.codec_params().sample_rate.filter(|r| (8000..=192_000).contains(r));
+                Some((Self::Aac(Box::new(aac)), rate?))
+            }
+            Coding::Opus => {
+                // Stereo is decoded to mono.
+                let opus = opusic_c::Decoder::new(Channels::Mono, SampleRate::Hz48000).ok()?;
+                Some((Self::Opus(opus), Sound::RATE))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the samples in the longest packet, and how many packets are decoded before the first.
+    fn reach(&self) -> (usize, usize) {
+        match self {
+            Self::Aac(_) => (AAC_SAMPLES, AAC_LEAD),
+            Self::Opus(_) => (MAX_OPUS_SAMPLES, OPUS_LEAD),
+        }
+    }
+
+    /// Forgets the packets before.
+    fn reset(&mut self) {
+        match self {
+            Self::Aac(aac) => aac.reset(),
+            Self::Opus(opus) => {
+                let _ = opus.reset();
+            }
+        }
+    }
+
+    /// Decodes a packet to mono samples. A damaged one is silence.
+    fn decode(&mut self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Self::Aac(aac) => {
+                let units = Units::new(AAC_SAMPLES as u64);
+                let packet = PacketRef::new(0, Timestamp::new(0), units, bytes);
+                let mut channels: Vec<Vec<f32>> = Vec::new();
+                if let Ok(decoded) = aac.decode_ref(&packet) {
+                    decoded.copy_to_vecs_planar(&mut channels);
+                }
+                let mut mono = vec![0.0; channels.first().map_or(AAC_SAMPLES, Vec::len)];
+                let share = 1.0 / channels.len().max(1) as f32;
+                for channel in &channels {
+                    mono.iter_mut().zip(channel).for_each(|(sum, sample)| *sum += sample * share);
+                }
+                mono
+            }
+            Self::Opus(opus) => {
+                let mut mono = vec![0.0; MAX_OPUS_SAMPLES];
+                let n = opus.decode_float_to_slice(bytes, &mut mono, false);
+                let is_damaged = n.is_err() || bytes.is_empty();
+                mono.truncate(n.unwrap_or(OPUS_SAMPLES).min(MAX_OPUS_SAMPLES));
+                if is_damaged {
+                    mono.fill(0.0);
+                }
+                mono
+            }
+        }
+    }
+}
 
 /// Decoder of one sound track, which plays the parts that the edit list names.
-pub(crate) struct AacSound {
+pub(crate) struct Mp4Sound {
     file: File,
     samples: Vec<Mp4Sample>,
     edits: Vec<Edit>,
     units_per_second: u32,
     rate: u32,
-    decoder: AacDecoder,
+    decoder: PacketDecoder,
     /// Edit that is being played.
     edit_idx: usize,
     /// Packet to be decoded next; `None` before the first one of an edit.
     next: Option<usize>,
 }
 
-impl AacSound {
-    /// Opens a track; `None` if it is not AAC-LC with one or two channels. HE-AAC is not either, of which the
-    /// decoder would give only the lower half of the frequencies.
+impl Mp4Sound {
+    /// Opens a track; `None` if it is neither AAC-LC nor Opus with one or two channels. HE-AAC is neither: the decoder
+    /// would give only the lower half of its frequencies.
     pub(crate) fn new(file: File, track: Mp4Track) -> Option<Self> {
-        let Coding::Aac { specific_config } = track.coding else { return None };
-        if !is_low_complexity(&specific_config) {
-            return None;
-        }
-        let mut parameters = AudioCodecParameters::new();
-        parameters.for_codec(CODEC_ID_AAC).with_extra_data(specific_config.into_boxed_slice());
-        let decoder = AacDecoder::try_new(&parameters, &AudioDecoderOptions::default()).ok()?;
-        let rate = decoder.codec_params().sample_rate.filter(|r| (8000..=192_000).contains(r))?;
+        let (decoder, rate) = PacketDecoder::new(track.coding)?;
         Some(Self {
             file,
             samples: track.samples,
@@ -98,15 +176,19 @@ impl AacSound {
         Ok(None)
     }
 
-    /// Returns the packet with which a part begins at `start`. The one before it is decoded too: the first samples
-    /// of a packet need it.
+    /// Returns the packet with which a part begins at `start`. Those before it are decoded too: the first samples
+    /// need them.
     fn enter(&mut self, start: i64) -> Result<usize, ReadError> {
+        let (n_samples, n_lead) = self.decoder.reach();
         let ends_before = |sample: &Mp4Sample| {
-            self.to_samples(sample.shown_at).saturating_add(PACKET_SAMPLES) <= start
+            self.to_samples(sample.shown_at).saturating_add(n_samples as i64) <= start
         };
         let first = self.samples.partition_point(ends_before);
-        if let Some(before) = first.checked_sub(1).and_then(|idx| self.samples.get(idx)).copied() {
+        let lead = self.samples[first.saturating_sub(n_lead)..first].to_vec();
+        if !lead.is_empty() {
             self.decoder.reset();
+        }
+        for before in lead {
             self.decode(before)?;
         }
         Ok(first)
@@ -123,18 +205,7 @@ impl AacSound {
         if !read_sample(&mut self.file, sample, &mut bytes)? {
             return Ok(None);
         }
-        let packet =
-            PacketRef::new(0, Timestamp::new(0), Units::new(PACKET_SAMPLES as u64), &bytes);
-        let mut channels: Vec<Vec<f32>> = Vec::new();
-        if let Ok(decoded) = self.decoder.decode_ref(&packet) {
-            decoded.copy_to_vecs_planar(&mut channels);
-        }
-        let mut mono = vec![0.0; channels.first().map_or(PACKET_SAMPLES as usize, Vec::len)];
-        let share = 1.0 / channels.len().max(1) as f32;
-        for channel in &channels {
-            mono.iter_mut().zip(channel).for_each(|(sum, sample)| *sum += sample * share);
-        }
-        Ok(Some(mono))
+        Ok(Some(self.decoder.decode(&bytes)))
     }
 
     /// Converts units of the track to samples.
