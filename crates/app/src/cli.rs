@@ -320,7 +320,8 @@ pub(crate) struct Peer {
     /// Run without a window
     #[arg(long)]
     pub(crate) headless: bool,
-    /// Record the peer: OUT.mp4, OUT.y4m, or a new folder; a second guest goes to OUT-2.mp4
+    /// Record the peer and both voices: OUT.mp4, OUT.y4m (without sound), or a new folder; a second guest goes to
+    /// OUT-2.mp4
     #[arg(long, value_parser = output_parser(Output::Clip))]
     pub(crate) record: Option<PathBuf>,
     /// Side of the peer picture in pixels: 128, 256, 512, 1024, or auto to fit the window

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use call::{Call, Command, End, Event, LocalMedia, Stats};
 use face::{Background, FaceModel};
 use serde::Serialize;
-use types::MediaTime;
+use types::{MediaTime, PeerName};
 
 use crate::cli::{DEFAULT_MAX_FPS, Resolution, Scripted, UserAction};
 use crate::error_line;
 use crate::patience::Patience;
+use crate::recorded_peer::RecordedPeer;
 use crate::recorder::{Recorded, RecorderState};
 use crate::recordings::Recordings;
 use crate::render_stats::{RenderStats, RenderStatsRow};
@@ -24,6 +25,8 @@ use crate::termination;
 #[derive(Debug, Default)]
 pub(crate) struct CallOptions {
     pub(crate) record: Option<PathBuf>,
+    /// Whether recordings have sound.
+    pub(crate) sound: bool,
     pub(crate) resolution: Resolution,
     pub(crate) background: Background,
     pub(crate) stats: Option<PathBuf>,
@@ -61,6 +64,11 @@ const PLAIN: [u8; 3] = [0x2c, 0x38, 0x44];
 /// Side of recordings and headless calls if none is chosen, pixels.
 const HEADLESS_SIDE: u32 = 256;
 
+/// How long a recording waits for the peer's face before it begins with the peer's name: until it is clear that no
+/// face comes, and while one comes.
+const MAX_WAIT_FOR_FACE: Duration = Duration::from_secs(5);
+const MAX_WAIT_FOR_MODEL: Duration = Duration::from_secs(50);
+
 /// A call with everything that happens around it.
 pub(crate) struct Live {
     call: Call,
@@ -80,6 +88,7 @@ pub(crate) struct Live {
     background: Background,
     initial_background: Background,
     model: Option<Arc<FaceModel>>,
+    peer: Peer,
     /// Side of the area for the peer picture in a window, physical pixels.
     area_px: u32,
     max_fps: u32,
@@ -88,6 +97,18 @@ pub(crate) struct Live {
     render_stats: RenderStats,
     render_stats_row: RenderStatsRow,
     ended: Option<End>,
+}
+
+/// The peer of now.
+#[derive(Default)]
+struct Peer {
+    name: PeerName,
+    /// When it was connected.
+    since: Option<Instant>,
+    /// Whether some of its face has arrived.
+    has_face: bool,
+    /// Whether it said that it has none.
+    is_sound_only: bool,
 }
 
 /// Result of a call.
@@ -127,6 +148,15 @@ impl Troubles {
     }
 }
 
+impl Peer {
+    /// Returns whether its face should be there by now.
+    fn is_waited_for_in_vain(&self, now: Instant) -> bool {
+        let most = if self.has_face { MAX_WAIT_FOR_MODEL } else { MAX_WAIT_FOR_FACE };
+        self.is_sound_only
+            || self.since.is_some_and(|since| now.saturating_duration_since(since) >= most)
+    }
+}
+
 impl Live {
     /// Prepares what happens around a call.
     ///
@@ -139,7 +169,12 @@ impl Live {
             let note = "an earlier recording was interrupted; what there is of it is in";
             troubles.notes.push(format!("{note} {}", path.display()));
         }
-        let recordings = Recordings::new(options.record)?;
+        let recordings = Recordings::new(options.record, options.sound)?;
+        if recordings.lack_sound() {
+            let note =
+                "the recording has no sound: name an .mp4 file or a folder for one with sound";
+            troubles.notes.push(note.to_owned());
+        }
         let mut script: Vec<_> = options.script;
         script.sort_by_key(|scripted| scripted.at);
         Ok(Self {
@@ -157,6 +192,7 @@ impl Live {
             initial_background: options.background.clone(),
             background: options.background,
             model: None,
+            peer: Peer::default(),
             area_px: HEADLESS_SIDE,
             max_fps: options.max_fps.unwrap_or(DEFAULT_MAX_FPS),
             newest: MediaTime::ZERO,
@@ -210,13 +246,18 @@ impl Live {
     fn note(&mut self, event: &Event) {
         self.patience.note_event(event);
         match event {
+            Event::ModelProgress(_) => self.peer.has_face = true,
+            Event::SoundOnly => self.peer.is_sound_only = true,
             Event::ModelReady { .. } => self.update_model(),
             // Another peer, or none: what the last one has shown is over.
             Event::Connected { .. } | Event::GuestLeft => {
                 self.feed_recordings();
-                self.model = None;
-                if let Event::Connected { .. } = event {
-                    self.connected.get_or_insert_with(Instant::now);
+                (self.model, self.peer) = (None, Peer::default());
+                if let Event::Connected { peer_name } = event {
+                    let now = Instant::now();
+                    self.connected.get_or_insert(now);
+                    self.peer.name = peer_name.clone();
+                    self.peer.since = Some(now);
                 }
             }
             _ => {}
@@ -224,21 +265,35 @@ impl Live {
     }
 
     fn feed_recordings(&mut self) {
-        if let Some(model) = &self.model
-            && let Err(error) = self.recordings.begin(model, self.resolution.side(HEADLESS_SIDE))
-        {
-            self.troubles.add(&error);
+        let now = Instant::now();
+        if self.model.is_some() {
+            self.begin_recording();
         }
         let (features, has_left) = self.call.take_received();
         if let Some(feature) = features.last() {
             self.newest = feature.time;
         }
-        self.recordings.push(features, Instant::now());
+        // Without a recording no sound is kept.
+        let sounds = if self.recordings.want_sound() { self.call.take_sound() } else { Vec::new() };
+        self.recordings.push(features, sounds, now);
+        let is_over = has_left || self.ended.is_some();
+        if self.recordings.have_early_sound() && (is_over || self.peer.is_waited_for_in_vain(now)) {
+            self.begin_recording();
+        }
         if has_left {
             self.recordings.end_peer();
             (self.model, self.newest) = (None, MediaTime::ZERO);
         }
         for error in self.recordings.poll() {
+            self.troubles.add(&error);
+        }
+    }
+
+    /// Begins to record the peer with its face, or its name, unless that was done before.
+    fn begin_recording(&mut self) {
+        let side = self.resolution.side(HEADLESS_SIDE);
+        let picture = || RecordedPeer::new(self.model.clone(), self.peer.name.clone(), side);
+        if let Err(error) = self.recordings.begin(picture) {
             self.troubles.add(&error);
         }
     }

@@ -1,19 +1,26 @@
 //! The recordings of a call, one for each peer: a host that keeps its link may have several.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use capture::ClipWriter;
 use face::FaceModel;
-use types::{Feature, MediaTime};
+use types::{Feature, MediaTime, Sound};
 
-use crate::recorder::{FPS, Recorded, Recorder, RecorderState};
+use crate::recorded_peer::RecordedPeer;
+use crate::recorder::{FPS, Received, Recorded, Recorder, RecorderState};
 use crate::render_stats::RenderStatsRow;
 
 /// Most recordings of peers that have left that are still rendered. While there are as many, the
 /// next peer is not recorded: each holds a renderer and up to an hour of features.
 const MAX_ENDING: usize = 4;
+
+/// Most pieces of sound that are kept until a recording begins: a minute of 10 ms each.
+const MAX_EARLY: usize = 6000;
+/// Fewest pieces of sound that are passed on alone.
+const MIN_SOUNDS: usize = 20;
 
 /// Recordings of a call.
 #[derive(Default)]
@@ -24,8 +31,11 @@ pub(crate) struct Recordings {
     writer: Option<ClipWriter>,
     /// Number of the newest recording, from 1.
     number: u32,
+    with_sound: bool,
     /// Whether the peer of now was not recorded yet.
     is_due: bool,
+    /// Sound that is not passed on yet, oldest first.
+    sounds: VecDeque<Sound>,
     current: Option<Recorder>,
     /// Recordings of peers that have left, oldest first.
     ending: Vec<Recorder>,
@@ -42,20 +52,35 @@ pub(crate) struct FinishedRecordings {
 }
 
 impl Recordings {
-    /// Prepares recordings; without a path, records nothing.
+    /// Prepares recordings, with sound if the format has it; without a path, records nothing.
     ///
     /// # Errors
     /// If the first one cannot be written where it is to go.
-    pub(crate) fn new(path: Option<PathBuf>) -> anyhow::Result<Self> {
-        let writer = path.as_deref().map(|path| ClipWriter::record(path, FPS)).transpose()?;
-        Ok(Self { is_due: path.is_some(), path, writer, ..Self::default() })
+    pub(crate) fn new(path: Option<PathBuf>, with_sound: bool) -> anyhow::Result<Self> {
+        let writer = path.as_deref().map(|path| writer(path, with_sound)).transpose()?;
+        Ok(Self { is_due: path.is_some(), path, writer, with_sound, ..Self::default() })
     }
 
-    /// Begins to record a peer at `side` pixels, unless that was done before.
+    /// Returns whether peers are recorded, and with sound.
+    pub(crate) fn want_sound(&self) -> bool {
+        self.with_sound && self.path.is_some()
+    }
+
+    /// Returns whether sound is wanted and will be missing, because of the format.
+    pub(crate) fn lack_sound(&self) -> bool {
+        self.with_sound && self.writer.as_ref().is_some_and(|writer| !writer.has_sound())
+    }
+
+    /// Returns whether there is sound of a peer that is not recorded yet, but should be.
+    pub(crate) fn have_early_sound(&self) -> bool {
+        self.is_due && !self.sounds.is_empty()
+    }
+
+    /// Begins to record a peer, unless that was done before.
     ///
     /// # Errors
     /// If the recording cannot be written; the peer is then not recorded.
-    pub(crate) fn begin(&mut self, model: &Arc<FaceModel>, side: u32) -> anyhow::Result<()> {
+    pub(crate) fn begin(&mut self, peer: impl FnOnce() -> RecordedPeer) -> anyhow::Result<()> {
         let Some(path) = self.path.as_deref().filter(|_| self.is_due) else { return Ok(()) };
         self.is_due = false;
         let n_ending = self.ending.len();
@@ -74,9 +99,9 @@ impl Recordings {
         };
         let writer = match self.writer.take() {
             Some(writer) => writer,
-            None => ClipWriter::record(&path, FPS)?,
+            None => writer(&path, self.with_sound)?,
         };
-        self.current = Some(Recorder::start(writer, Arc::clone(model), side)?);
+        self.current = Some(Recorder::start(writer, peer())?);
         Ok(())
     }
 
@@ -84,16 +109,33 @@ impl Recordings {
     /// goes on; the next peer gets a file of its own.
     pub(crate) fn end_peer(&mut self) {
         self.is_due = self.path.is_some();
+        self.pass_on(Vec::new(), Instant::now(), 1);
+        self.sounds.clear();
         if let Some(mut recorder) = self.current.take() {
             recorder.close();
             self.ending.push(recorder);
         }
     }
 
-    /// Adds features of the peer, if it is recorded.
-    pub(crate) fn push(&self, features: Vec<Feature>, now: Instant) {
-        if let Some(recorder) = &self.current {
-            recorder.push(features, now);
+    /// Adds features of the peer, if it is recorded, and sound, of which a minute is kept until it is.
+    pub(crate) fn push(&mut self, features: Vec<Feature>, sounds: Vec<Sound>, now: Instant) {
+        if self.current.is_some() || self.is_due {
+            self.sounds.extend(sounds);
+        }
+        let n_sounds = if features.is_empty() { MIN_SOUNDS } else { 1 };
+        self.pass_on(features, now, n_sounds);
+        while self.sounds.len() > MAX_EARLY {
+            self.sounds.pop_front();
+        }
+    }
+
+    /// Gives the recorder features, and sound if there are `n_sounds` pieces of it.
+    fn pass_on(&mut self, features: Vec<Feature>, now: Instant, n_sounds: usize) {
+        let Some(recorder) = &self.current else { return };
+        let is_enough = self.sounds.len() >= n_sounds;
+        let sounds = if is_enough { self.sounds.drain(..).collect() } else { Vec::new() };
+        if !features.is_empty() || !sounds.is_empty() {
+            recorder.push(Received { features, sounds, now });
         }
     }
 
@@ -131,6 +173,7 @@ impl Recordings {
 
     /// Renders what is left and closes all files.
     pub(crate) fn finish(mut self) -> FinishedRecordings {
+        self.pass_on(Vec::new(), Instant::now(), 1);
         let mut errors = Vec::new();
         for recorder in std::mem::take(&mut self.ending) {
             errors.extend(self.collect(recorder.finish().0));
@@ -147,6 +190,11 @@ impl Recordings {
     fn collect(&mut self, recorded: anyhow::Result<Recorded>) -> Option<anyhow::Error> {
         recorded.map(|recorded| self.finished.push(recorded)).err()
     }
+}
+
+fn writer(path: &Path, with_sound: bool) -> anyhow::Result<ClipWriter> {
+    let writer = ClipWriter::record(path, FPS)?;
+    Ok(if with_sound { writer.with_sound() } else { writer })
 }
 
 /// Returns the path of the `n`-th recording: `call.mp4`, `call-2.mp4`.
@@ -166,7 +214,7 @@ fn numbered(path: &Path, n: u32) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use face::Sizes;
-    use types::{Code, HeadPose};
+    use types::{Code, HeadPose, PeerName};
 
     use super::*;
 
@@ -193,17 +241,19 @@ mod tests {
         let foreign = folder.join("call-2.y4m");
         std::fs::write(&foreign, "somebody's film").unwrap();
         let model = Arc::new(FaceModel::noise(Sizes::tiny(), 7));
-        let mut recordings = Recordings::new(Some(path.clone())).unwrap();
+        let mut recordings = Recordings::new(Some(path.clone()), false).unwrap();
         let started = Instant::now();
         for peer in 0..3 {
             // The second peer shows no face.
             if peer != 1 {
-                recordings.begin(&model, 32).unwrap();
-                recordings.push((0..10 + peer).map(feature).collect(), started);
+                let picture =
+                    || RecordedPeer::new(Some(Arc::clone(&model)), PeerName::default(), 32);
+                recordings.begin(picture).unwrap();
+                recordings.push((0..10 + peer).map(feature).collect(), Vec::new(), started);
             }
             // Nothing of the next peer gets into a recording that has ended.
             recordings.end_peer();
-            recordings.push(vec![feature(500)], started);
+            recordings.push(vec![feature(500)], Vec::new(), started);
         }
         let finished = recordings.finish();
         assert!(finished.errors.is_empty());

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use capture::{Source, SourceSpec};
+
 /// Audio samples per second.
 const RATE: usize = 48_000;
 /// Samples are compared at a lower rate, of which this many make one.
@@ -155,4 +157,52 @@ fn sound_that_nobody_can_give_is_refused_before_the_call() {
         assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
         assert!(told.contains(want) && told.trim().lines().count() == 1, "{args:?}: {told}");
     }
+}
+
+#[test]
+fn a_recording_of_a_peer_without_a_face_has_both_voices() {
+    let folder = folder("recorded");
+    let voices = [voice(110.3, 6), voice(190.7, 6)];
+    let place = |name: &str| folder.join(name);
+    write_wav(&place("ada.wav"), &voices[0]);
+    write_wav(&place("bob.wav"), &voices[1]);
+    let mut host = feathercall();
+    host.args(["call", "--headless", "--auto-admit", "--rate", "high", "--name", "Ada"]);
+    host.args(["--speaker", "none", "--microphone"]).arg(place("ada.wav"));
+    let mut host = Peer(host.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let output = BufReader::new(host.0.stdout.take().unwrap());
+    let link = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
+        .expect("the host prints an invite link");
+    let clip = place("call.mp4");
+    let mut guest = feathercall();
+    guest.args(["join", &link, "--headless", "--rate", "high", "--resolution", "128"]);
+    guest.args(["--speaker", "none", "--duration", "6s", "--microphone"]).arg(place("bob.wav"));
+    let output = guest.arg("--record").arg(&clip).output().expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(host.0.wait().unwrap().success());
+
+    let mut source = Source::open(&SourceSpec::Clip(clip)).unwrap();
+    let mut samples = Vec::new();
+    while let Some(sound) = source.next_sound().unwrap() {
+        samples.extend(sound.samples);
+    }
+    let n_pictures = std::iter::from_fn(|| source.next_frame().unwrap()).count();
+    // Some of the six seconds pass before there is sound.
+    assert!((75..160).contains(&n_pictures), "{n_pictures} pictures");
+    assert!(
+        samples.len().abs_diff(n_pictures * RATE / 25) < RATE / 10,
+        "{} samples",
+        samples.len()
+    );
+    for (who, voice) in ["Ada", "Bob"].iter().zip(&voices) {
+        // Each is half of what is heard.
+        let likeness = likeness(&samples, voice);
+        assert!(likeness > 0.4, "{who}: {likeness}");
+    }
+    let stranger = likeness(&samples, &voice(150.1, 6));
+    assert!(stranger < 0.4, "{stranger}");
 }

@@ -142,6 +142,7 @@ fn prepare(peer: &Peer, rendezvous: Meeting) -> anyhow::Result<(Settings, CallOp
     };
     let options = CallOptions {
         record: peer.record.clone(),
+        sound: !peer.no_audio,
         resolution: peer.resolution,
         background: peer.background.clone(),
         stats: peer.stats.clone(),

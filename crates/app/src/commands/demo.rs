@@ -46,6 +46,7 @@ pub(super) fn run(args: &Demo) -> anyhow::Result<()> {
     let duration = Duration::from_secs(args.seconds);
     let options = CallOptions {
         record,
+        sound: true,
         resolution: if has_window { Resolution::Auto } else { Resolution::Side(256) },
         duration: (!has_window).then_some(duration),
         ..CallOptions::default()
