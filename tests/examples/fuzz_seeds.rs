@@ -138,7 +138,7 @@ fn packets_and_units() -> Result<(), Box<dyn std::error::Error>> {
         let payloads = packets[..6].iter().zip([&b"opus"[..], b""].into_iter().cycle());
         let payloads = payloads.map(|(features, opus)| {
             let [features, opus] = [&features[..], opus].map(Bytes::copy_from_slice);
-            Ok(SoundPayload { features, opus }.to_bytes()?.to_vec())
+            Ok(SoundPayload { features, opus, ..SoundPayload::default() }.to_bytes()?.to_vec())
         });
         let payloads = payloads.collect::<Result<Vec<_>, transport::SoundPayloadError>>()?;
         write("sound_payload", rate.name(), &length_prefixed(&payloads))?;

@@ -238,6 +238,7 @@ impl Connection {
         let Some((track, ssrc)) = &self.sound else { return };
         let header = rtp::Header {
             version: 2,
+            marker: sound.is_pair,
             payload_type: OPUS_PAYLOAD,
             sequence_number: sound.sequence,
             timestamp: sound.timestamp,
@@ -373,6 +374,7 @@ async fn read_sound(track: Arc<dyn TrackRemote>, packets: mpsc::Sender<LinkEvent
                 let _ = packets.try_send(LinkEvent::Sound(SoundPacket {
                     sequence: packet.header.sequence_number,
                     timestamp: packet.header.timestamp,
+                    is_pair: packet.header.marker,
                     payload: packet.payload,
                 }));
             }

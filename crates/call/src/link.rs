@@ -256,7 +256,7 @@ mod tests {
     fn control_messages_that_nobody_takes_fail_the_link_and_packets_are_dropped() {
         let (handle, _queues) = LinkHandle::new();
         let payload = Bytes::from_static(b"\0opus");
-        let sound = SoundPacket { sequence: 1, timestamp: 2, payload };
+        let sound = SoundPacket { sequence: 1, timestamp: 2, is_pair: false, payload };
         for _ in 0..10 * MAX_PACKETS {
             handle.command(LinkCommand::SendFeatures(Bytes::from_static(&[0; 1000]))).unwrap();
             handle.command(LinkCommand::SendSound(sound.clone())).unwrap();

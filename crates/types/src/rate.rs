@@ -47,8 +47,10 @@ pub struct RateParameters {
     pub redundancy: u32,
     /// Time between two packets that repeat the newest unit under heavy loss.
     pub repeat_interval: Duration,
-    /// Duration of an Opus frame, one per RTP packet.
+    /// Duration of an Opus packet.
     pub opus_frame: Duration,
+    /// Opus packets that share an RTP packet: 1 or 2.
+    pub opus_per_packet: usize,
     /// Opus bit rate, in bit/s, without packet headers.
     pub opus_bits_per_s: u32,
     /// Whether feature packets travel in the packets of sound, if both peers have sound.
@@ -57,7 +59,7 @@ pub struct RateParameters {
 
 /// In the order of [`Rate::ALL`].
 const PARAMETERS: [RateParameters; 4] = [
-    RateParameters { unit_interval: 5, ..LOW },
+    RateParameters { unit_interval: 5, opus_per_packet: 2, opus_bits_per_s: 5_000, ..LOW },
     LOW,
     RateParameters {
         half_step: 11,
@@ -69,6 +71,7 @@ const PARAMETERS: [RateParameters; 4] = [
         redundancy: 2,
         repeat_interval: Duration::from_millis(40),
         opus_frame: Duration::from_millis(60),
+        opus_per_packet: 1,
         opus_bits_per_s: 10_000,
         features_in_sound: true,
     },
@@ -82,6 +85,7 @@ const PARAMETERS: [RateParameters; 4] = [
         redundancy: 2,
         repeat_interval: Duration::from_millis(40),
         opus_frame: Duration::from_millis(20),
+        opus_per_packet: 1,
         opus_bits_per_s: 24_000,
         features_in_sound: false,
     },
@@ -97,6 +101,7 @@ const LOW: RateParameters = RateParameters {
     redundancy: 0,
     repeat_interval: Duration::from_millis(80),
     opus_frame: Duration::from_millis(120),
+    opus_per_packet: 1,
     opus_bits_per_s: 6_000,
     features_in_sound: true,
 };
@@ -177,7 +182,11 @@ mod tests {
         assert_eq!(Rate::Satellite.coded(), Rate::Low);
         let (satellite, low) = (Rate::Satellite.parameters(), Rate::Low.parameters());
         assert!(satellite.unit_interval > low.unit_interval);
-        assert_eq!(RateParameters { unit_interval: low.unit_interval, ..*satellite }, *low);
+        let coding = |rate: Rate| {
+            let of = rate.parameters();
+            (of.step(), of.midpoint_step, of.midpoint_depth, of.max_correction, of.redundancy)
+        };
+        assert_eq!(coding(Rate::Satellite), coding(Rate::Low));
     }
 
     #[test]

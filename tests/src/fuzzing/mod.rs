@@ -98,9 +98,11 @@ pub fn sound_payload(bytes: &[u8]) {
         }
         for bytes in [Bytes::copy_from_slice(payload), Bytes::from(bounded)] {
             jitter_buffer.count_sound(sequence.wrapping_mul(7919));
-            let Ok(parsed) = SoundPayload::parse(&bytes) else { continue };
-            assert_eq!(parsed.to_bytes(), Ok(bytes), "the encoding of a payload is unique");
-            let _ = jitter_buffer.handle_packet(now, &parsed.features);
+            for is_pair in [false, true] {
+                let Ok(parsed) = SoundPayload::parse(&bytes, is_pair) else { continue };
+                assert_eq!(parsed.to_bytes().as_ref(), Ok(&bytes), "the encoding is unique");
+                let _ = jitter_buffer.handle_packet(now, &parsed.features);
+            }
         }
         while jitter_buffer.poll_unit(now).is_some() {}
         let _ = jitter_buffer.poll_report(now + Duration::from_secs(3), true);

@@ -78,6 +78,8 @@ pub(crate) struct SoundPacket {
     pub(crate) sequence: u16,
     /// Capture time of the first audio sample, in samples at 48 kHz, wrapping.
     pub(crate) timestamp: u32,
+    /// Marker bit: the payload has two Opus packets.
+    pub(crate) is_pair: bool,
     /// A [`transport::SoundPayload`], not parsed.
     pub(crate) payload: Bytes,
 }

@@ -32,6 +32,7 @@ impl Session {
 
     /// Sends the packets that are due, unless the next sound packet is to carry them.
     pub(super) fn send_packets(&mut self, now: Instant) {
+        self.send_held_voice(now);
         if self.voice_expected_until().is_some_and(|until| now < until) {
             return;
         }

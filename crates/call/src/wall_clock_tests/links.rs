@@ -129,8 +129,12 @@ fn a_link_carries_packets_messages_and_sound_and_counts_them() {
         let [mut a, mut b] = connected().await;
         let before = a.meter.count();
         let large: Vec<u8> = (0..16_000_u32).map(|i| (i % 251) as u8).collect();
-        let sound =
-            SoundPacket { sequence: 9, timestamp: 7, payload: Bytes::from_static(b"\0opus") };
+        let sound = SoundPacket {
+            sequence: 9,
+            timestamp: 7,
+            is_pair: true,
+            payload: Bytes::from_static(b"\0opus"),
+        };
         a.command(LinkCommand::SendControl(large.clone()));
         b.command(LinkCommand::SendControl(b"from b".to_vec()));
         b.command(LinkCommand::SendFeatures(Bytes::from_static(b"packet")));
