@@ -192,7 +192,7 @@ fn a_killed_call_leaves_a_recording_that_can_be_played() {
 
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_call() {
-    // Writing beyond so many blocks of 512 bytes fails, as on a full disk: behind some pictures, and before the
+    // Writing beyond this number of blocks of 512 bytes fails, as on a full disk: behind some pictures, and before the
     // first ones.
     for (blocks, says, left) in
         [("256", "cut short", &["call.mp4"][..]), ("16", "nothing was recorded", &[])]

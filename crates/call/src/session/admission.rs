@@ -12,8 +12,7 @@ use super::Session;
 use super::io::{EncoderCommand, LinkCommand, LinkId, Output, VoiceCommand};
 use super::outgoing::packetizer_settings;
 use super::peer_face::PeerFace;
-use super::phase::{LinkState, Phase};
-use super::seals::Party;
+use super::phase::{LinkState, Party, Phase};
 use crate::event::{CallFailure, End, Event, QuestionId};
 
 /// Shortest time from one question about a guest to the next: six a minute, whoever knocks.

@@ -8,7 +8,7 @@ use types::{ChatText, PeerName};
 use super::Session;
 use super::io::{LinkCommand, LinkId, Output};
 use super::liveness::HELLO_INTERVAL;
-use super::seals::Party;
+use super::phase::Party;
 use crate::event::{CallFailure, End, Event};
 
 impl Session {

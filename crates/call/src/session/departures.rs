@@ -9,8 +9,7 @@ use transport::{Admission, Bye, Control, Role};
 use super::Session;
 use super::io::{LinkCommand, LinkId, Output, VoiceCommand};
 use super::peer_face::PeerFace;
-use super::phase::Phase;
-use super::seals::Party;
+use super::phase::{Party, Phase};
 use crate::event::{CallFailure, End, Event, LinkError};
 
 /// In this time the user is told the same about a guest who did not get in at most once.

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::admission::Knock;
 use super::io::LinkId;
-use super::phase::LinkState;
-use super::seals::Party;
+use super::phase::{LinkState, Party};
 
 /// Most links under construction at a time. A further attempt replaces the oldest of the same party,
 /// or the oldest if there is none, but rather one that is not open.

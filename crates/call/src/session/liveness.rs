@@ -7,8 +7,7 @@ use transport::Role;
 
 use super::Session;
 use super::io::{LinkCommand, LinkId, Output};
-use super::phase::Phase;
-use super::seals::Party;
+use super::phase::{Party, Phase};
 use crate::event::{End, Event};
 
 /// A peer from which nothing authenticated has arrived for this long is lost.

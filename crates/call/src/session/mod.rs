@@ -45,8 +45,8 @@ use links::Links;
 use outgoing::packetizer_settings;
 use peer_face::PeerFace;
 pub(crate) use peer_face::{FaceReadJob, ReadFace};
-use phase::Phase;
-use seals::{OtherGuest, Party, Signals};
+use phase::{Party, Phase};
+use seals::{OtherGuest, Signals};
 use sound::OutgoingSound;
 use statistics::Statistics;
 

@@ -4,7 +4,6 @@ use transport::{CheckWords, ResumeToken};
 use types::PeerName;
 
 use super::io::LinkId;
-use super::seals::Party;
 use crate::description::MAX_CANDIDATES;
 
 /// Phase of a call.
@@ -34,6 +33,15 @@ pub(super) enum Phase {
     },
     /// Nothing happens any more.
     Ended,
+}
+
+/// The other end of an exchange of signals, or of a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Party {
+    /// The one that was let in, or has let us in.
+    Peer,
+    /// Somebody with the invite who has not shown to be the peer: a guest, or another host.
+    Newcomer,
 }
 
 /// State of one link.

@@ -9,7 +9,7 @@ use transport::{
 
 use super::Session;
 use super::io::Output;
-use super::phase::Phase;
+use super::phase::{Party, Phase};
 
 /// Whoever was heard within this time keeps its place against another one: a guest announces itself
 /// every five seconds.
@@ -19,15 +19,6 @@ const PLACE_HELD: Duration = Duration::from_secs(6);
 const REFUSE_AFTER: Duration = Duration::from_secs(3);
 /// Shortest time between two refusals.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The other end of an exchange of signals, or of a link.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Party {
-    /// The one that was let in, or has let us in.
-    Peer,
-    /// Somebody with the invite who has not shown to be the peer: a guest, or another host.
-    Newcomer,
-}
 
 /// What has crossed between this end and a party.
 #[derive(Debug, Default)]

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use transport::{CheckWords, ManualAnswer, OpenError, Refusal, Role, Secret, Signal, VERSION};
 
 use super::io::{LinkCommand, LinkId, Output, SignalingEvent};
-use super::phase::Phase;
-use super::seals::Party;
+use super::phase::{Party, Phase};
 use super::{Exchange, Session};
 use crate::description::fingerprint;
 use crate::event::{CallFailure, End, Event, LinkError};

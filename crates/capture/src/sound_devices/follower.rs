@@ -31,7 +31,7 @@ pub(super) trait DeviceHost {
     type Stream: Send + 'static;
     /// Our end of a running device.
     type Line;
-    /// Connects to the sound system again if it may have been started, or started anew.
+    /// Connects to the sound system again if it may have been started, or restarted.
     fn reconnect(&mut self);
     /// Returns whether the list has to be watched while a device is open.
     fn is_watched(&self) -> bool;
