@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::change::{DeviceChange, SoundError};
-use super::microphone::SoundBlock;
+use super::sound_block::SoundBlock;
 use super::{BLOCK, BLOCK_SAMPLES};
 use crate::sound::ClipSound;
 

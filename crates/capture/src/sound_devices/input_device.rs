@@ -7,7 +7,7 @@ use super::change::{DeviceChange, SoundDevice, SoundError};
 use super::device_host::{InputHost, find_name};
 use super::follower::{Follower, Wanted};
 use super::input_line::InputLine;
-use super::microphone::SoundBlock;
+use super::sound_block::SoundBlock;
 use super::waker::Waker;
 use super::{BLOCK, BLOCK_SAMPLES};
 

@@ -4,20 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::BLOCK_SAMPLES;
 use super::change::{DeviceChange, SoundError};
 use super::file_microphone::FileMicrophone;
 use super::input_device::InputDevice;
+use super::sound_block::SoundBlock;
 use super::spec::MicrophoneSpec;
-
-/// 10 ms of mono sound at 48 kHz.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SoundBlock {
-    /// When the first sample was captured.
-    pub captured: Instant,
-    /// Audio samples in -1..=1.
-    pub samples: [f32; BLOCK_SAMPLES],
-}
 
 /// Microphone, or a file in place of one, as mono sound at 48 kHz.
 ///

@@ -12,6 +12,7 @@ mod microphone;
 mod output_device;
 mod output_line;
 mod paced_speaker;
+mod sound_block;
 mod speaker;
 mod spec;
 mod waker;
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 pub use change::{DeviceChange, LossReason, SoundDevice, SoundError};
 pub(crate) use device_host::sound_device_names;
-pub use microphone::{Microphone, SoundBlock};
+pub use microphone::Microphone;
+pub use sound_block::SoundBlock;
 pub use speaker::Speaker;
 pub use spec::{MicrophoneSpec, SpeakerSpec};
 
