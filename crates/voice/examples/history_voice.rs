@@ -85,7 +85,7 @@ fn run(
             n_packets += 1;
         }
         let begin = Instant::now();
-        let mut sound = [0.0; 2 * FRAME];
+        let mut sound = vec![0.0; 2 * FRAME];
         decoder.decode_float_to_slice(&packet[..length], &mut sound)?;
         decode_s += begin.elapsed().as_secs_f64();
         if n == 0 {

@@ -35,7 +35,7 @@ pub(crate) enum Arrival {
     Late,
     /// It is not Opus, or its timestamp belongs nowhere.
     Damaged,
-    /// It waits, alone: the sender has started anew, and everything before is void.
+    /// It waits, alone: the sender has restarted, and everything before is void.
     Restart,
 }
 
@@ -127,8 +127,8 @@ impl Arrivals {
         self.waiting.retain(|timestamp, packet| timestamp + packet.samples as i64 > time);
     }
 
-    /// Unwraps a timestamp and says whether the sender has started anew; `None` if it is on
-    /// another timeline than the packets so far.
+    /// Unwraps a timestamp and says whether the sender has restarted; `None` if it is on another
+    /// timeline than the packets so far.
     fn place(&mut self, arrival: i64, timestamp: u32) -> Option<(i64, bool)> {
         if self.delay.is_empty() {
             self.newest = i64::from(timestamp);

@@ -50,7 +50,7 @@ impl VoiceDecoder {
         let _ = self.opus.decoder_mut().set_complexity(complexity);
     }
 
-    /// Forgets everything, for a sender that starts anew.
+    /// Forgets everything, for a sender that restarts.
     pub(crate) fn reset(&mut self) {
         let _ = self.opus.decoder_mut().reset();
     }

@@ -42,7 +42,7 @@ impl ComfortNoise {
         }
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let range = self.kept.len() - 2 * HOP + 1;
-        let start = (u64::from(self.random) * range as u64 >> 32) as usize;
+        let start = ((u64::from(self.random) * range as u64) >> 32) as usize;
         for (i, sample) in self.kept.range(start..start + 2 * HOP).enumerate() {
             // Squares of overlapping sines sum to one: the power stays the same.
             let weight = (std::f32::consts::PI * (i as f32 + 0.5) / (2 * HOP) as f32).sin();

@@ -195,8 +195,8 @@ fn parse_many(bytes: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
 
 fn equal_frames(bytes: &[u8], count: usize) -> Option<Vec<&[u8]>> {
     let length = bytes.len() / count;
-    (bytes.len() % count == 0)
-        .then(|| (0..count).map(|i| &bytes[i * length..(i + 1) * length]).collect())
+    let is_whole = bytes.len().is_multiple_of(count);
+    is_whole.then(|| (0..count).map(|i| &bytes[i * length..(i + 1) * length]).collect())
 }
 
 /// Length of a frame (RFC 6716, section 3.2.1).

@@ -331,4 +331,5 @@ fn duration_of(samples: i64) -> Duration {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any moment serves as zero of the clock")]
 mod tests;

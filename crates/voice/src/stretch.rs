@@ -95,11 +95,11 @@ mod tests {
             let original = tone(period, 6000);
             let mut sound = original[..4000].to_vec();
             let removed = shorten(&mut sound, 0.9);
-            assert!(removed > 0 && removed % period == 0, "{period}: {removed}");
+            assert!(removed > 0 && removed.is_multiple_of(period), "{period}: {removed}");
             assert_eq!(sound.len(), 4000 - removed);
             let mut longer = original[..4000].to_vec();
             let added = lengthen(&mut longer, 0.9);
-            assert!(added > 0 && added % period == 0, "{period}: {added}");
+            assert!(added > 0 && added.is_multiple_of(period), "{period}: {added}");
             assert_eq!(longer.len(), 4000 + added);
             for (i, (a, b)) in sound
                 .iter()

@@ -86,7 +86,9 @@ fn a_block_has_the_capture_time_of_its_first_sample() {
 fn repeated_and_reordered_packets_change_nothing() {
     let mut arrivals = packets(Rate::High, 2);
     let mut again = arrivals.clone();
-    again.iter_mut().for_each(|(arrival, _)| *arrival += Duration::from_millis(5));
+    for (arrival, _) in &mut again {
+        *arrival += Duration::from_millis(5);
+    }
     arrivals.extend(again);
     for pair in arrivals.chunks_exact_mut(2).skip(2) {
         pair[0].0 = pair[1].0;
