@@ -136,19 +136,23 @@ impl VoiceEncoder {
         let correction =
             if settings.in_band_correction { InbandFec::Mode1 } else { InbandFec::Off };
         self.opus.set_inband_fec(correction).ok()?;
-        let percent = if settings.in_band_correction {
-            (self.loss.clamp(0.0, 1.0) * 100.0).round().max(5.0) as u8
-        } else {
-            0
-        };
-        self.opus.set_packet_loss(percent).ok()?;
         match (&mut self.history, settings.history) {
             (Some(encoder), Some(history)) => encoder.set(history),
             (encoder, history) => *encoder = history.and_then(HistoryEncoder::new),
         }
         self.frame = settings.samples();
         self.settings = settings;
-        Some(())
+        self.set_correction_strength()
+    }
+
+    /// Lets libopus spend more on in-band correction when more is lost.
+    fn set_correction_strength(&mut self) -> Option<()> {
+        let percent = if self.settings.in_band_correction {
+            (self.loss.clamp(0.0, 1.0) * 100.0).round().max(5.0) as u8
+        } else {
+            0
+        };
+        self.opus.set_packet_loss(percent).ok()
     }
 
     /// Sets the fraction of packets that the network is expected to lose, in 0..=1. More
@@ -156,6 +160,7 @@ impl VoiceEncoder {
     pub fn set_expected_loss(&mut self, fraction: f32) {
         self.loss = fraction;
         self.set(EncoderSettings::new(self.rate, fraction));
+        let _ = self.set_correction_strength();
     }
 
     /// Forgets the past: the next packet contains and describes nothing that was captured before it.
@@ -306,6 +311,21 @@ mod tests {
             let range = if is_expected { packets.len() / 2..=packets.len() } else { 0..=0 };
             assert!(range.contains(&n), "{rate} at {loss}: {n} of {}", packets.len());
         }
+    }
+
+    #[test]
+    fn the_strength_of_the_correction_follows_the_loss() {
+        let speak = |losses: &[f32]| {
+            let mut encoder = VoiceEncoder::new(Rate::High).unwrap();
+            for loss in losses {
+                encoder.set_expected_loss(*loss);
+            }
+            speech(2).iter().flat_map(|sound| encoder.encode(sound, false)).collect::<Vec<_>>()
+        };
+        let (weak, strong) = (speak(&[0.02]), speak(&[0.3]));
+        assert!(weak != strong);
+        assert!(speak(&[0.02, 0.3]) == strong, "more loss");
+        assert!(speak(&[0.3, 0.02]) == weak, "less loss");
     }
 
     #[test]
