@@ -256,6 +256,21 @@ fn a_packet_without_sound_counts_as_received() {
 }
 
 #[test]
+fn a_pause_of_many_packets_without_sound_is_no_loss_and_adds_no_delay() {
+    let mut arrivals = packets(Rate::High, 6);
+    for (_, packet) in &mut arrivals {
+        if (100..250).contains(&packet.sequence) {
+            packet.opus = Bytes::new();
+        }
+    }
+    let mut receiver = VoiceReceiver::new().unwrap();
+    let played = play(&mut receiver, arrivals, 6);
+    let stats = receiver.stats();
+    assert_eq!((stats.lost, count(&played, SoundKind::Recovered)), (0, 0), "{stats:?}");
+    assert!(stats.target_delay < Duration::from_millis(60), "{stats:?}");
+}
+
+#[test]
 fn damaged_packets_are_counted_and_skipped() {
     let mut receiver = VoiceReceiver::new().unwrap();
     let now = Instant::now();
