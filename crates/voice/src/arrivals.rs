@@ -15,6 +15,10 @@ const RESTART_PACKETS: usize = 3;
 /// (2 s).
 const MAX_TRANSIT_CHANGE: i64 = 96_000;
 
+/// How long nothing but late packets must arrive before the receiver starts over, in samples at
+/// 48 kHz (0.5 s): the line has become slower than the delay allows for.
+const MAX_LATE: i64 = 24_000;
+
 /// Packets in a row whose recovery the delay allows for.
 const MAX_RECOVERED: i64 = 8;
 
@@ -35,7 +39,8 @@ pub(crate) enum Arrival {
     Late,
     /// It is not Opus, or its timestamp belongs nowhere.
     Damaged,
-    /// It waits, alone: the sender has restarted, and everything before is void.
+    /// It waits, alone: the sender has restarted or the line has become much slower, and everything
+    /// before is void.
     Restart,
 }
 
@@ -51,6 +56,8 @@ pub(crate) struct Arrivals {
     newest: i64,
     /// Transits of the latest packets if they are on another timeline.
     strangers: Vec<i64>,
+    /// Arrival of the first of the latest packets if all of them were late, and their count.
+    late: Option<(i64, usize)>,
 }
 
 impl Arrivals {
@@ -74,10 +81,17 @@ impl Arrivals {
         let Some((timestamp, is_restart)) = self.place(arrival, packet.timestamp) else {
             return Arrival::Damaged;
         };
+        let is_late = !is_restart
+            && !self.waiting.contains_key(&timestamp)
+            && played.is_some_and(|played| timestamp + samples as i64 <= played);
+        let is_restart = is_restart || is_late && self.is_always_late(arrival);
         if is_restart {
             self.waiting.clear();
             self.delay.clear();
             self.sequence = Sequence::default();
+        }
+        if is_restart || !is_late {
+            self.late = None;
         }
         if parsed.history().is_some() || parsed.has_in_band_correction() {
             self.expect_recovery(arrival, timestamp, samples as i64, packet.sequence);
@@ -88,7 +102,7 @@ impl Arrivals {
         if self.waiting.contains_key(&timestamp) {
             return Arrival::Repeated;
         }
-        if !is_restart && played.is_some_and(|played| timestamp + samples as i64 <= played) {
+        if is_late && !is_restart {
             return Arrival::Late;
         }
         if self.waiting.len() == MAX_PACKETS {
@@ -102,6 +116,13 @@ impl Arrivals {
     /// Notes a packet that carried no sound.
     pub(crate) fn note_silent(&mut self, number: u16) {
         self.sequence.note_silent(number);
+    }
+
+    /// Notes a late packet, and says whether nothing else has arrived for long.
+    fn is_always_late(&mut self, arrival: i64) -> bool {
+        let (first, n) = self.late.unwrap_or((arrival, 0));
+        self.late = Some((first, n + 1));
+        n + 1 >= RESTART_PACKETS && arrival - first >= MAX_LATE
     }
 
     /// Lost packets arrive, in a way, with the next one that repeats their sound.

@@ -271,6 +271,20 @@ fn a_pause_of_many_packets_without_sound_is_no_loss_and_adds_no_delay() {
 }
 
 #[test]
+fn a_line_that_is_suddenly_much_slower_is_heard_again_within_a_second() {
+    for (rate, step) in [(Rate::Low, 1100), (Rate::High, 1500), (Rate::Low, 1900)] {
+        let mut arrivals = packets(rate, 4);
+        for (arrival, _) in arrivals.iter_mut().filter(|(sent, _)| *sent >= 2 * SECOND) {
+            *arrival += Duration::from_millis(step);
+        }
+        let mut receiver = VoiceReceiver::new().unwrap();
+        let played = play(&mut receiver, arrivals, 7);
+        let last_second = &played[300 + step as usize / 10..];
+        assert!(count(last_second, SoundKind::Decoded) > 80, "{rate}: {:?}", receiver.stats());
+    }
+}
+
+#[test]
 fn damaged_packets_are_counted_and_skipped() {
     let mut receiver = VoiceReceiver::new().unwrap();
     let now = Instant::now();
