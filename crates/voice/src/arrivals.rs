@@ -18,6 +18,9 @@ const MAX_TRANSIT_CHANGE: i64 = 96_000;
 /// How long nothing but late packets must arrive before the receiver starts over, in samples at
 /// 48 kHz (0.5 s): the line has become slower than the delay allows for.
 const MAX_LATE: i64 = 24_000;
+/// Largest gap or overlap of two packets that is none: the sender corrected its clock. In samples
+/// at 48 kHz (10 ms).
+pub(crate) const MAX_CORRECTION: i64 = 480;
 
 /// Packets in a row whose recovery the delay allows for.
 const MAX_RECOVERED: i64 = 8;
@@ -37,7 +40,7 @@ pub(crate) enum Arrival {
     Repeated,
     /// Everything that it holds is over.
     Late,
-    /// It is not Opus, or its timestamp belongs nowhere.
+    /// It is not Opus, its timestamp belongs nowhere, or another packet holds most of its sound.
     Damaged,
     /// It waits, alone: the sender has restarted or the line has become much slower, and everything
     /// before is void.
@@ -105,6 +108,9 @@ impl Arrivals {
         if is_late && !is_restart {
             return Arrival::Late;
         }
+        if self.overlaps(timestamp, samples as i64) {
+            return Arrival::Damaged;
+        }
         if self.waiting.len() == MAX_PACKETS {
             self.waiting.pop_first();
         }
@@ -123,6 +129,19 @@ impl Arrivals {
         let (first, n) = self.late.unwrap_or((arrival, 0));
         self.late = Some((first, n + 1));
         n + 1 >= RESTART_PACKETS && arrival - first >= MAX_LATE
+    }
+
+    /// Returns whether a packet that waits holds so much of the sound from `timestamp` on that no
+    /// correction of a clock explains it. So the packets that wait hold at most twice the sound
+    /// that is played in their time, and a sender cannot cause more work than that.
+    fn overlaps(&self, timestamp: i64, samples: i64) -> bool {
+        let before = self.waiting.range(..=timestamp).next_back();
+        let after = self.waiting.range(timestamp..).next();
+        before.into_iter().chain(after).any(|(other, packet)| {
+            let n = packet.samples as i64;
+            let overlap = (timestamp + samples).min(other + n) - timestamp.max(*other);
+            overlap > MAX_CORRECTION.min(samples.min(n) / 2)
+        })
     }
 
     /// Lost packets arrive, in a way, with the next one that repeats their sound.

@@ -44,7 +44,8 @@ pub struct VoiceStats {
     pub late: u64,
     /// Packets that arrived twice or were replayed.
     pub repeated: u64,
-    /// Packets that are not Opus, or whose timestamp is on no known timeline.
+    /// Packets that are not Opus, whose timestamp is on no known timeline, or most of whose sound
+    /// another packet holds.
     pub damaged: u64,
     /// Blocks played of kind [`SoundKind::Decoded`].
     pub decoded_blocks: u64,

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::arrivals::{Arrival, Arrivals};
+use crate::arrivals::{Arrival, Arrivals, MAX_CORRECTION};
 use crate::decoder::{DecoderEffort, VoiceDecoder};
 use crate::noise::ComfortNoise;
 use crate::opus_packet::OpusPacket;
@@ -10,10 +10,8 @@ use crate::sequence::Sequence;
 use crate::sound_queue::SoundQueue;
 use crate::stretch;
 
-/// Largest gap or overlap of two packets that is none: the sender corrected its clock. In samples
-/// at 48 kHz (10 ms), as all lengths here.
-const MAX_CORRECTION: i64 = 480;
-/// Longest gap that is recovered from a later packet (1 s).
+/// Longest gap that is recovered from a later packet, in samples at 48 kHz, as all lengths here
+/// (1 s).
 const MAX_RECOVERY: i64 = 48_000;
 /// How long lost speech is concealed before only comfort noise is left (100 ms).
 const MAX_CONCEALMENT: i64 = 4800;

@@ -284,6 +284,35 @@ fn a_line_that_is_suddenly_much_slower_is_heard_again_within_a_second() {
     }
 }
 
+/// Else one pull would decode every packet that waits.
+#[test]
+fn a_packet_whose_sound_has_mostly_arrived_is_refused() {
+    let start = Instant::now();
+    let long = packets(Rate::Low, 1).swap_remove(2).1.opus;
+    // Ten milliseconds of silence.
+    let short = Bytes::from_static(&[0xf0]);
+    for opus in [long, short] {
+        let mut receiver = VoiceReceiver::new().unwrap();
+        for n in 0..200 {
+            let packet = VoicePacket { sequence: n, timestamp: u32::from(n), opus: opus.clone() };
+            receiver.insert(start, packet);
+        }
+        assert_eq!(receiver.stats().damaged, 199);
+    }
+}
+
+#[test]
+fn a_sender_that_corrects_its_clock_loses_nothing() {
+    let mut arrivals = packets(Rate::High, 3);
+    for (n, (_, packet)) in (0..).zip(&mut arrivals) {
+        packet.timestamp -= n / 10 * 240;
+    }
+    let mut receiver = VoiceReceiver::new().unwrap();
+    let played = play(&mut receiver, arrivals, 3);
+    assert_eq!(count(&played, SoundKind::Concealed), 0);
+    assert_eq!(receiver.stats().damaged, 0);
+}
+
 #[test]
 fn damaged_packets_are_counted_and_skipped() {
     let mut receiver = VoiceReceiver::new().unwrap();
