@@ -169,6 +169,22 @@ mod tests {
     }
 
     #[test]
+    fn a_speaker_that_has_played_nothing_leaves_an_earlier_recording_as_it_is() {
+        let folder = Folder::new("paced-speaker-unused");
+        let path = folder.join("heard.wav");
+        PacedSpeaker::to_file(&path).unwrap().finish().unwrap();
+        assert_eq!(folder.names(), [""; 0]);
+        let mut earlier = PacedSpeaker::to_file(&path).unwrap();
+        let zero = moment();
+        earlier.play(zero, &LOUD);
+        earlier.play(zero, &LOUD);
+        earlier.finish().unwrap();
+        PacedSpeaker::to_file(&path).unwrap().finish().unwrap();
+        assert_eq!(runs(&path), [(true, 960)]);
+        assert_eq!(folder.names(), ["heard.wav"]);
+    }
+
+    #[test]
     fn a_file_of_another_kind_is_refused() {
         let folder = Folder::new("paced-speaker-kind");
         let error = PacedSpeaker::to_file(&folder.join("heard.mp3")).err().unwrap().to_string();

@@ -94,8 +94,9 @@ impl Speaker {
         }
     }
 
-    /// Stops playing, and completes a file, which then gets its final name. Dropping does the same, but
-    /// cannot say what went wrong.
+    /// Stops playing, and completes a file, which then gets its final name. If nothing was played, there is
+    /// no file, and what has its name already stays. Dropping does the same, but cannot say what went
+    /// wrong.
     ///
     /// # Errors
     /// If the file cannot be completed; what there is of it is beside its final path.

@@ -52,8 +52,13 @@ impl WavWriter {
         Ok(())
     }
 
-    /// Completes the file and moves it to its final path.
+    /// Completes the file and moves it to its final path. Without sound there is no file, and what is at
+    /// the final path stays.
     pub(super) fn finish(mut self) -> Result<(), WriteError> {
+        if self.n_samples == 0 {
+            self.file.discard();
+            return Ok(());
+        }
         let header = wav_header(self.n_samples);
         self.file.overwrite(0, &header).map_err(|error| self.file.error(error))?;
         self.file.commit()
