@@ -10,6 +10,8 @@ use crate::sound::line::Piece;
 
 /// Rates that are read here, samples per second.
 const RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
+/// Numbers of channels that are read here. All channels of 20 ms are held at once.
+const CHANNELS: std::ops::RangeInclusive<u16> = 1..=32;
 
 /// Reader of a WAV file.
 pub(crate) struct WavSound {
@@ -24,11 +26,8 @@ impl WavSound {
         let reader = WavReader::new(BufReader::new(file)).ok()?;
         let spec = reader.spec();
         let is_number = spec.sample_format == SampleFormat::Int || spec.bits_per_sample == 32;
-        (is_number && RATES.contains(&spec.sample_rate)).then_some(Self {
-            reader,
-            n_read: 0,
-            is_cut_short: false,
-        })
+        let is_usual = RATES.contains(&spec.sample_rate) && CHANNELS.contains(&spec.channels);
+        (is_number && is_usual).then_some(Self { reader, n_read: 0, is_cut_short: false })
     }
 
     /// Returns the rate, samples per second.
@@ -174,5 +173,23 @@ mod tests {
         writer.finalize().unwrap();
         let sound = ClipSound::open(&path).unwrap().next_sound().unwrap().unwrap();
         assert_eq!(sound.samples[..7], [0.0, 0.0, 0.0, 1.0, -1.0, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn a_file_with_an_absurd_number_of_channels_is_not_read() {
+        let folder = Folder::new("wav-sound-channels");
+        let path = folder.join("wide.wav");
+        let sample_format = SampleFormat::Int;
+        for (channels, is_read) in [(32, true), (33, false), (u16::MAX, false)] {
+            let spec =
+                hound::WavSpec { channels, sample_rate: 48_000, bits_per_sample: 8, sample_format };
+            let mut writer = hound::WavWriter::create(&path, spec).unwrap();
+            for _ in 0..channels {
+                writer.write_sample(64).unwrap();
+            }
+            writer.finalize().unwrap();
+            let sound = WavSound::new(File::open(&path).unwrap());
+            assert_eq!(sound.is_some(), is_read, "{channels}");
+        }
     }
 }
