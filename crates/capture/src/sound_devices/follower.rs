@@ -4,10 +4,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::change::{DeviceChange, LossReason, SoundDevice};
+use super::orders::{Order, Orders};
 
 /// Time between two looks at the list of devices.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -64,16 +65,10 @@ pub(super) struct News<L> {
     pub(super) line: Option<L>,
 }
 
-enum Control {
-    Stop,
-    /// The device of this number does not work any more.
-    Failed(u32, LossReason),
-}
-
 /// Thread that keeps the wanted device open. Dropping this closes the device.
 pub(super) struct Follower<L> {
     news: Receiver<News<L>>,
-    control: SyncSender<Control>,
+    orders: Orders,
 }
 
 impl<L: Send + 'static> Follower<L> {
@@ -84,24 +79,23 @@ impl<L: Send + 'static> Follower<L> {
         connect: impl FnOnce() -> H + Send + 'static,
     ) -> io::Result<Self> {
         let (news_sender, news) = sync_channel(MAX_NEWS);
-        let (control, controls) = sync_channel(MAX_NEWS);
-        let failures = control.clone();
+        let orders = Orders::default();
+        let thread_orders = orders.clone();
         let run = move || {
-            let mut following = Following::new(device, wanted, connect(), failures);
+            let mut following = Following::new(device, wanted, connect(), thread_orders.clone());
             let mut failed = None;
             loop {
                 // Nobody reads only what is left when a call ends.
                 let mut say = |news| drop(news_sender.try_send(news));
-                following.look(Instant::now(), failed.take(), &mut say);
-                match controls.recv_timeout(LOOK_EVERY) {
-                    Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                    Ok(Control::Failed(number, reason)) => failed = Some((number, reason)),
-                    Err(RecvTimeoutError::Timeout) => {}
+                following.look(Instant::now(), failed, &mut say);
+                match thread_orders.wait(LOOK_EVERY) {
+                    Order::Look(broken) => failed = broken,
+                    Order::Stop => return,
                 }
             }
         };
         std::thread::Builder::new().name(format!("feathercall-{device}")).spawn(run)?;
-        Ok(Self { news, control })
+        Ok(Self { news, orders })
     }
 
     /// Returns the next event, if there is one.
@@ -113,7 +107,7 @@ impl<L: Send + 'static> Follower<L> {
 impl<L> Drop for Follower<L> {
     fn drop(&mut self) {
         // The thread ends by itself: closing a device may take long.
-        let _ = self.control.try_send(Control::Stop);
+        self.orders.stop();
     }
 }
 
@@ -138,7 +132,7 @@ struct Following<H: DeviceHost> {
     device: SoundDevice,
     wanted: Wanted,
     host: H,
-    failures: SyncSender<Control>,
+    orders: Orders,
     current: Option<Current<H::Stream>>,
     n_opened: u32,
     has_looked: bool,
@@ -148,12 +142,12 @@ struct Following<H: DeviceHost> {
 }
 
 impl<H: DeviceHost> Following<H> {
-    fn new(device: SoundDevice, wanted: Wanted, host: H, failures: SyncSender<Control>) -> Self {
+    fn new(device: SoundDevice, wanted: Wanted, host: H, orders: Orders) -> Self {
         Self {
             device,
             wanted,
             host,
-            failures,
+            orders,
             current: None,
             n_opened: 0,
             has_looked: false,
@@ -237,10 +231,8 @@ impl<H: DeviceHost> Following<H> {
         say: &mut dyn FnMut(News<H::Line>),
     ) {
         self.n_opened += 1;
-        let (number, failures) = (self.n_opened, self.failures.clone());
-        let on_failure = Arc::new(move |reason| {
-            let _ = failures.try_send(Control::Failed(number, reason));
-        });
+        let (number, orders) = (self.n_opened, self.orders.clone());
+        let on_failure = Arc::new(move |reason| orders.fail(number, reason));
         match self.host.open(&wanted, on_failure) {
             Ok((stream, line)) => {
                 (self.told, self.failed) = (None, None);
@@ -285,6 +277,8 @@ impl<H: DeviceHost> Following<H> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
     use crate::test_clips::moment;
 
@@ -334,8 +328,8 @@ mod tests {
                 default: (!names.is_empty()).then_some(0),
                 ..FakeHost::default()
             };
-            let (failures, _) = sync_channel(1);
-            let following = Following::new(SoundDevice::Microphone, wanted, host, failures);
+            let orders = Orders::default();
+            let following = Following::new(SoundDevice::Microphone, wanted, host, orders);
             Self { following, now: moment() }
         }
 
@@ -443,5 +437,51 @@ mod tests {
         }
         assert_eq!(world.look(), ["the microphone is \"desk\""]);
         assert_eq!(world.following.host.n_tries, 2);
+    }
+
+    /// Device that fails many times while it opens, which it does when the test says so.
+    struct NoisyHost {
+        opening: mpsc::Sender<()>,
+        may_open: Receiver<()>,
+        /// Is disconnected when the thread has ended.
+        _alive: mpsc::Sender<()>,
+    }
+
+    impl DeviceHost for NoisyHost {
+        type Stream = ();
+        type Line = ();
+        fn reconnect(&mut self) {}
+        fn is_watched(&self) -> bool {
+            false
+        }
+        fn listed(&self) -> Vec<Listed> {
+            listed(&["desk"])
+        }
+        fn default_device(&self) -> Option<Listed> {
+            self.listed().pop()
+        }
+        fn open(&mut self, _: &Listed, on_failure: OnFailure) -> Result<((), ()), LossReason> {
+            for _ in 0..100 {
+                on_failure(LossReason::Failed("I/O error".into()));
+            }
+            let _ = self.opening.send(());
+            let _ = self.may_open.recv();
+            Ok(((), ()))
+        }
+    }
+
+    #[test]
+    fn a_device_that_fails_many_times_is_closed_nevertheless() {
+        let (opening, opens) = mpsc::channel();
+        let (open, may_open) = mpsc::channel();
+        let (_alive, ends) = mpsc::channel();
+        let host = NoisyHost { opening, may_open, _alive };
+        let follower =
+            Follower::start(SoundDevice::Microphone, Wanted::Default, move || host).unwrap();
+        opens.recv().unwrap();
+        drop(follower);
+        drop(open);
+        let ended = ends.recv_timeout(Duration::from_secs(60));
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
     }
 }

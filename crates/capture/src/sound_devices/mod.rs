@@ -9,6 +9,7 @@ mod follower;
 mod input_device;
 mod input_line;
 mod microphone;
+mod orders;
 mod output_device;
 mod output_line;
 mod paced_speaker;
