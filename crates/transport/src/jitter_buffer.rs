@@ -23,6 +23,8 @@ const KEY_REQUEST_INTERVAL: Duration = Duration::from_millis(150);
 const SOUND_LOSS_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval of the loss of sound when there is no packet to carry it.
 const LONE_SOUND_LOSS_INTERVAL: Duration = Duration::from_secs(2);
+/// How many more times no loss of sound is reported after some, in packets of their own.
+const SOUND_LOSS_REPETITIONS: u8 = 2;
 /// Feature packets over which loss is measured.
 const LOSS_WINDOW: usize = 64;
 /// Sound packets over which loss is measured: 4 s of sound at the lowest rates.
@@ -80,7 +82,9 @@ pub struct JitterBuffer {
     /// Whether sound has arrived since its loss was last reported.
     has_sound_news: bool,
     /// When the loss of sound was last reported, and what was reported, in 1/255.
-    last_sound_loss: Option<(Instant, u8)>,
+    last_sound_loss: Option<Instant>,
+    /// How many more reports of the loss of sound are due in packets of their own.
+    n_sound_losses_due: u8,
     last_report: Option<Instant>,
     has_news: bool,
     key_requested: bool,
@@ -107,6 +111,7 @@ impl JitterBuffer {
             sound_loss: LossMeter::new(16, SOUND_LOSS_WINDOW),
             has_sound_news: false,
             last_sound_loss: None,
+            n_sound_losses_due: 0,
             last_report: None,
             has_news: false,
             key_requested: false,
@@ -240,20 +245,24 @@ impl JitterBuffer {
         })
     }
 
-    /// Returns the loss of sound if it is to be reported: in a packet of its own only if it has changed,
-    /// or if there is any, because a report may be lost as well.
+    /// Returns the loss of sound if it is to be reported: in a packet of its own only if there is any, and
+    /// twice after that, because a report may be lost as well.
     fn poll_sound_loss(&mut self, now: Instant, has_packet: bool) -> Option<u8> {
         if !self.has_sound_news {
             return None;
         }
         let loss = (self.sound_loss.loss() * 255.0).round() as u8;
         let interval = if has_packet { SOUND_LOSS_INTERVAL } else { LONE_SOUND_LOSS_INTERVAL };
-        let (last, reported) = *self.last_sound_loss.get_or_insert((now, 0));
-        let is_news = has_packet || loss != reported || loss > 0;
-        if !is_news || now.saturating_duration_since(last) < interval {
+        if loss > 0 {
+            self.n_sound_losses_due = 1 + SOUND_LOSS_REPETITIONS;
+        }
+        let last = *self.last_sound_loss.get_or_insert(now);
+        let is_due = has_packet || self.n_sound_losses_due > 0;
+        if !is_due || now.saturating_duration_since(last) < interval {
             return None;
         }
-        self.last_sound_loss = Some((now, loss));
+        self.n_sound_losses_due = self.n_sound_losses_due.saturating_sub(1);
+        self.last_sound_loss = Some(now);
         self.has_sound_news = false;
         Some(loss)
     }
@@ -378,6 +387,11 @@ mod tests {
         assert_eq!(reported(&[9], 9000, false).map(|loss| (loss * 9.0).round()), Some(4.0));
         assert_eq!(reported(&[10], 10_999, false), None);
         assert!(reported(&[], 11_000, false).is_some(), "the report before may be lost");
+        // Nothing is lost any more, which is told twice.
+        let sequences: Vec<u16> = (11..60).collect();
+        assert_eq!(reported(&sequences, 13_000, false), Some(0.0));
+        assert_eq!(reported(&[60], 15_000, false), Some(0.0));
+        assert_eq!(reported(&[61], 17_000, false), None);
     }
 
     proptest! {

@@ -184,12 +184,12 @@ impl Session {
     /// dropped.
     pub(super) fn handle_sound(&mut self, now: Instant, packet: SoundPacket) {
         let SoundPacket { sequence, mut timestamp, is_pair, payload } = packet;
+        self.receiver.jitter_buffer.count_sound(sequence);
         let Ok(SoundPayload { features, earlier, opus }) = SoundPayload::parse(&payload, is_pair)
         else {
             self.statistics.bad_messages += 1;
             return;
         };
-        self.receiver.jitter_buffer.count_sound(sequence);
         if !features.is_empty() {
             self.handle_packet(now, &features);
         }
