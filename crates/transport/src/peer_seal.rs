@@ -98,6 +98,7 @@ impl PeerSeal {
 
 #[cfg(test)]
 mod tests {
+    use hex_literal::hex;
     use proptest::prelude::*;
 
     use super::*;
@@ -147,8 +148,7 @@ mod tests {
     #[test]
     fn v3_peer_signal_has_exactly_these_bytes() {
         let sealed = pair(1).0.seal(b"\x04");
-        let hex: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "010200000000a8a9400df3c794793c7baac4a14e355d50");
+        assert_eq!(sealed, hex!("010200000000a8a9400df3c794793c7baac4a14e355d50"));
     }
 
     proptest! {

@@ -14,6 +14,7 @@ use crate::standard_input::{Line, StandardInput};
 const READING_TIME: Duration = Duration::from_millis(300);
 
 /// Questions that are open.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     input: StandardInput,

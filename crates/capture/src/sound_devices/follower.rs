@@ -474,14 +474,14 @@ mod tests {
     fn a_device_that_fails_many_times_is_closed_nevertheless() {
         let (opening, opens) = mpsc::channel();
         let (open, may_open) = mpsc::channel();
-        let (_alive, ends) = mpsc::channel();
-        let host = NoisyHost { opening, may_open, _alive };
+        let (alive, ends) = mpsc::channel();
+        let host = NoisyHost { opening, may_open, _alive: alive };
         let follower =
             Follower::start(SoundDevice::Microphone, Wanted::Default, move || host).unwrap();
         opens.recv().unwrap();
         drop(follower);
         drop(open);
-        let ended = ends.recv_timeout(Duration::from_secs(60));
+        let ended = ends.recv_timeout(Duration::from_mins(1));
         assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
     }
 }

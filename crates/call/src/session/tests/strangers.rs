@@ -68,7 +68,8 @@ fn send_sealed(world: &mut World, to: usize, sealed: Vec<u8>) {
 
 #[test]
 fn whoever_has_the_seat_of_a_lost_host_does_not_end_the_call_of_its_guest() {
-    let ways: [(&str, &dyn Fn(&mut World, usize)); 6] = [
+    type Way = dyn Fn(&mut World, usize);
+    let ways: [(&str, &Way); 6] = [
         ("it leaves", &|world, stranger| world.command(stranger, Command::HangUp)),
         ("it turns away", &|world, stranger| world.admit(stranger, false)),
         ("it vanishes", &|world, stranger| world.kill(stranger)),

@@ -132,6 +132,7 @@ impl Peer {
 type Tamper = Box<dyn FnMut(usize, Vec<u8>) -> Vec<Vec<u8>>>;
 
 /// Peers, numbered in the order in which they were added, and what connects them.
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
 pub(super) struct World {
     pub(super) now: Instant,
     start: Instant,
