@@ -94,17 +94,55 @@ impl VoiceDecoder {
         self.fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(&[], out, false))
     }
 
-    /// Decodes `n` samples. libopus takes whole steps only: the odd rest is silent.
+    /// Decodes `n` samples. libopus takes whole steps only: what is too much is taken out by a
+    /// transition near the start.
     fn fill<E>(
         &mut self,
         n: usize,
         decode: impl FnOnce(&mut Dred, &mut [f32]) -> Result<usize, E>,
     ) -> Vec<f32> {
-        let mut out = vec![0.0; n - n % CONCEALMENT_STEP];
+        let mut out = vec![0.0; n.next_multiple_of(CONCEALMENT_STEP)];
         if !out.is_empty() && decode(&mut self.opus, &mut out).is_err() {
             out.fill(0.0);
         }
-        out.resize(n, 0.0);
+        let excess = out.len() - n;
+        let transition = n.min(TRANSITION);
+        for i in 0..transition {
+            let weight = (i as f32 + 0.5) / transition as f32;
+            out[i] = (1.0 - weight) * out[i] + weight * out[i + excess];
+        }
+        out.drain(transition..transition + excess);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Rate;
+
+    use super::*;
+    use crate::VoiceEncoder;
+    use crate::speech::speech;
+
+    #[test]
+    fn invented_sound_of_any_length_has_no_hole_and_no_click() {
+        let mut encoder = VoiceEncoder::new(Rate::Normal).unwrap();
+        let packets: Vec<_> =
+            speech(2).iter().flat_map(|sound| encoder.encode(sound, false)).collect();
+        for n in [481, 530, 599, 719, 1439] {
+            let mut decoder = VoiceDecoder::new(DecoderEffort::default()).unwrap();
+            let mut sound = Vec::new();
+            for packet in &packets[..18] {
+                sound = decoder.decode(&packet.opus).unwrap();
+            }
+            let concealed = decoder.conceal(n);
+            assert_eq!(concealed.len(), n);
+            sound.extend(concealed);
+            let step = sound.windows(2).map(|pair| (pair[0] - pair[1]).abs()).fold(0.0, f32::max);
+            assert!(step < 0.1, "{n}: {step}");
+            let is_silent = |piece: &[f32]| piece.iter().all(|v| *v == 0.0);
+            assert!(!sound[2880..2880 + n].chunks_exact(16).any(is_silent), "{n}");
+            assert!(!is_silent(&sound[2880 + n - 1..]), "{n}");
+        }
     }
 }
