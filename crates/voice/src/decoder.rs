@@ -63,30 +63,49 @@ impl VoiceDecoder {
         Some(out)
     }
 
-    /// Recovers the `n` samples before the packet `next` from what it repeats of them, and says
-    /// whether it repeats anything. The rest is concealed.
-    pub(crate) fn recover(&mut self, next: &[u8], n: usize) -> (Vec<f32>, bool) {
-        let Some(packet) = OpusPacket::parse(next) else { return (self.conceal(n), false) };
+    /// Returns how many of the `n` samples before the packet `next` it repeats: the last ones.
+    /// Silence at their start does not count.
+    pub(crate) fn count_repeated(&mut self, next: &[u8], n: usize) -> usize {
+        let Some(packet) = OpusPacket::parse(next) else { return 0 };
         if packet.history().is_none() {
-            let sound =
-                self.fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(next, out, true));
-            return (sound, packet.has_in_band_correction());
+            return if packet.has_in_band_correction() { packet.frame_samples().min(n) } else { 0 };
         }
-        if !packet.is_narrow_band() {
-            return (self.fill(n, |opus, out| opus.decode_float_to_slice(next, out)), true);
+        // libopus does not say how long a history is. After silence, what it does not describe is
+        // synthesized as silence.
+        let is_heard = |sample: &f32| *sample != 0.0;
+        let sound = self.decode_history(next, n);
+        sound.and_then(|sound| Some(n - sound.iter().position(is_heard)?)).unwrap_or(0)
+    }
+
+    /// Recovers the `n` samples before the packet `next`, which repeats them.
+    pub(crate) fn recover(&mut self, next: &[u8], n: usize) -> Vec<f32> {
+        let packet = OpusPacket::parse(next);
+        if packet.as_ref().is_none_or(|packet| packet.history().is_none()) {
+            return self
+                .fill(n, |opus, out| opus.decoder_mut().decode_float_to_slice(next, out, true));
+        }
+        if packet.is_some_and(|packet| !packet.is_narrow_band()) {
+            return self.fill(n, |opus, out| opus.decode_float_to_slice(next, out));
         }
         // What the decoder itself invents leads over to the synthesized sound.
         let mut sound = self.conceal(n);
-        if self.history.is_none() {
-            self.history = HistoryDecoder::new();
-        }
-        let steps = n - n % CONCEALMENT_STEP;
-        let history = self.history.as_mut().and_then(|history| history.decode(next, steps));
+        let history = self.decode_history(next, n);
         for (i, (sample, known)) in sound.iter_mut().zip(history.iter().flatten()).enumerate() {
             let weight = (i as f32 / TRANSITION as f32).min(1.0);
             *sample = (1.0 - weight) * *sample + weight * known;
         }
-        (sound, history.is_some())
+        sound
+    }
+
+    /// Synthesizes the `n` samples before the packet `next` from its history alone.
+    fn decode_history(&mut self, next: &[u8], n: usize) -> Option<Vec<f32>> {
+        if self.history.is_none() {
+            self.history = HistoryDecoder::new();
+        }
+        let n_steps = n.next_multiple_of(CONCEALMENT_STEP);
+        let mut sound = self.history.as_mut()?.decode(next, n_steps)?;
+        sound.drain(..n_steps - n);
+        Some(sound)
     }
 
     /// Invents the next `n` samples.

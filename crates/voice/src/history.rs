@@ -19,7 +19,8 @@ pub(crate) struct HistoryEncoder {
 /// How much of the past each packet describes, and how finely.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct History {
-    /// Duration in steps of 10 ms, at most 104.
+    /// Longest duration in steps of 10 ms, at most 104. Coarse histories end after about 200 ms of
+    /// speech: libopus limits their bytes.
     pub tens_of_ms: u8,
     /// How finely the newest part is described; older parts are coarser.
     pub quality: HistoryQuality,

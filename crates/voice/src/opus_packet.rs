@@ -145,7 +145,7 @@ impl<'a> OpusPacket<'a> {
     }
 
     /// Audio samples per frame at 48 kHz (RFC 6716, table 2).
-    fn frame_samples(&self) -> usize {
+    pub(crate) fn frame_samples(&self) -> usize {
         let config = usize::from(self.toc >> 3);
         match config {
             0..12 => [480, 960, 1920, 2880][config & 3],

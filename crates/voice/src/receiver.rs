@@ -243,15 +243,25 @@ impl VoiceReceiver {
         self.decode_first(position);
     }
 
-    /// Fills the `gap` before a packet from what that packet repeats.
+    /// Fills the `gap` before a packet: its end with what that packet repeats, the rest with
+    /// invented sound.
     fn recover(&mut self, next: &[u8], gap: i64, position: &mut i64) {
-        let (mut sound, is_known) = self.decoder.recover(next, gap as usize);
+        let n_known = self.decoder.count_repeated(next, gap as usize);
+        let mut n_unknown = gap as usize - n_known;
+        while n_unknown > 0 {
+            let n = n_unknown.min(BLOCK);
+            self.invent(n);
+            n_unknown -= n;
+        }
+        *position += gap;
+        if n_known == 0 {
+            return;
+        }
+        let mut sound = self.decoder.recover(next, n_known);
         if self.is_noise {
             fade_in(&mut sound, &self.noise.next_block());
         }
-        let kind = if is_known { SoundKind::Recovered } else { SoundKind::Concealed };
-        self.queue.append(&sound, kind);
-        *position += gap;
+        self.queue.append(&sound, SoundKind::Recovered);
         self.invented = 0;
         self.is_noise = false;
     }
@@ -287,21 +297,35 @@ impl VoiceReceiver {
 
     /// Conceals the next 10 ms; or, in a pause, adds up to 10 ms of comfort noise (`n` samples).
     fn produce_without_packet(&mut self, n: usize, due: i64, position: &mut i64) {
-        if self.is_speech && self.invented < MAX_CONCEALMENT && !self.is_noise {
-            let sound = self.decoder.conceal(BLOCK);
-            self.queue.append(&sound, SoundKind::Concealed);
-            self.invented += BLOCK as i64;
+        if self.is_concealing() {
+            self.invent(BLOCK);
             *position += BLOCK as i64;
-            return;
+        } else {
+            self.invent(n);
+            *position = (*position).max(due + n as i64);
         }
-        let mut noise = self.noise.next_block();
-        if !self.is_noise {
-            fade_in(&mut noise, &self.decoder.conceal(BLOCK));
-            self.is_noise = true;
+    }
+
+    /// Returns whether lost speech is concealed still.
+    fn is_concealing(&self) -> bool {
+        self.is_speech && self.invented < MAX_CONCEALMENT && !self.is_noise
+    }
+
+    /// Appends up to 10 ms of sound that no packet holds: lost speech is concealed for a while, then
+    /// comfort noise is heard.
+    fn invent(&mut self, n: usize) {
+        if self.is_concealing() {
+            let sound = self.decoder.conceal(n);
+            self.queue.append(&sound, SoundKind::Concealed);
+        } else {
+            let mut noise = self.noise.next_block();
+            if !self.is_noise {
+                fade_in(&mut noise, &self.decoder.conceal(BLOCK));
+                self.is_noise = true;
+            }
+            self.queue.append(&noise[..n], SoundKind::ComfortNoise);
         }
-        self.queue.append(&noise[..n], SoundKind::ComfortNoise);
         self.invented += n as i64;
-        *position = (*position).max(due + n as i64);
     }
 
     /// Converts a moment of the local clock to samples since the first one.

@@ -159,32 +159,55 @@ fn lip_sync_can_ask_for_more_delay() {
 }
 
 #[test]
-fn half_a_second_of_loss_at_rate_normal_is_recovered_from_one_packet() {
+fn a_loss_is_recovered_from_one_packet_as_far_as_its_history_goes() {
+    // Coarse histories describe about 0.2 s, fine ones 0.5 s.
+    for (loss, n_recovered, n_concealed) in [(0.0, 12..=24, 10..=10), (0.3, 40..=48, 0..=8)] {
+        let mut encoder = VoiceEncoder::new(Rate::Normal).unwrap();
+        encoder.set_expected_loss(loss);
+        let mut receiver = VoiceReceiver::new().unwrap();
+        receiver.set_min_delay(Duration::from_millis(600));
+        let arrivals = sent_by(&mut encoder, Rate::Normal, 4)
+            .into_iter()
+            .filter(|(_, packet)| !(40..48).contains(&packet.sequence))
+            .collect();
+        let played = play(&mut receiver, arrivals, 4);
+        let stats = receiver.stats();
+        assert!(n_recovered.contains(&count(&played, SoundKind::Recovered)), "{stats:?}");
+        assert!(n_concealed.contains(&count(&played, SoundKind::Concealed)), "{stats:?}");
+        assert_eq!(stats.lost, 8);
+        let heard = |kind| -> Vec<f32> {
+            let blocks = played.iter().filter(|block| block.kind == kind);
+            blocks.flat_map(|block| block.samples).collect()
+        };
+        let decoded = power(&heard(SoundKind::Decoded));
+        // Something like a syllable each.
+        for (i, piece) in heard(SoundKind::Recovered).chunks_exact(9600).enumerate() {
+            let ratio = power(piece) / decoded;
+            assert!((0.2..3.0).contains(&ratio), "{loss}, {i}: {ratio}");
+        }
+    }
+}
+
+/// A history of a later version, or rubbish.
+#[test]
+fn a_history_that_cannot_be_read_recovers_nothing() {
+    let mut arrivals = packets(Rate::Normal, 4);
+    arrivals.retain(|(_, packet)| !(40..43).contains(&packet.sequence));
+    for (_, packet) in &mut arrivals {
+        let parsed = OpusPacket::parse(&packet.opus).unwrap();
+        packet.opus = Bytes::from(parsed.bytes(Some(&[b'D', 255, 1, 2, 3])).unwrap());
+    }
     let mut receiver = VoiceReceiver::new().unwrap();
     receiver.set_min_delay(Duration::from_millis(600));
-    let arrivals = packets(Rate::Normal, 4)
-        .into_iter()
-        .filter(|(_, packet)| !(40..48).contains(&packet.sequence))
-        .collect();
     let played = play(&mut receiver, arrivals, 4);
-    assert_eq!(count(&played, SoundKind::Recovered), 48, "{:?}", receiver.stats());
-    assert_eq!(count(&played, SoundKind::Concealed), 0);
-    assert_eq!(receiver.stats().lost, 8);
-    let heard = |kind| -> Vec<f32> {
-        played.iter().filter(|block| block.kind == kind).flat_map(|block| block.samples).collect()
-    };
-    let decoded = power(&heard(SoundKind::Decoded));
-    // A syllable each.
-    for (i, piece) in heard(SoundKind::Recovered).chunks(12_000).enumerate() {
-        let ratio = power(piece) / decoded;
-        assert!((0.2..3.0).contains(&ratio), "{i}: {ratio}");
-    }
+    assert_eq!(count(&played, SoundKind::Recovered), 0);
+    assert_eq!(count(&played, SoundKind::Concealed), 10);
 }
 
 #[test]
 fn narrow_band_packets_are_recovered_from_their_histories_too() {
     let mut encoder = VoiceEncoder::new(Rate::Low).unwrap();
-    let history = Some(History { tens_of_ms: 50, quality: HistoryQuality::Coarse });
+    let history = Some(History { tens_of_ms: 50, quality: HistoryQuality::Fine });
     encoder.set(EncoderSettings {
         history,
         is_wideband: false,
@@ -197,7 +220,7 @@ fn narrow_band_packets_are_recovered_from_their_histories_too() {
         .filter(|(_, packet)| !(15..18).contains(&packet.sequence))
         .collect();
     let played = play(&mut receiver, arrivals, 4);
-    assert_eq!(count(&played, SoundKind::Recovered), 36, "{:?}", receiver.stats());
+    assert!(count(&played, SoundKind::Recovered) >= 34, "{:?}", receiver.stats());
     let heard = |kind| -> Vec<f32> {
         played.iter().filter(|block| block.kind == kind).flat_map(|block| block.samples).collect()
     };
@@ -311,6 +334,22 @@ fn a_sender_that_corrects_its_clock_loses_nothing() {
     let played = play(&mut receiver, arrivals, 3);
     assert_eq!(count(&played, SoundKind::Concealed), 0);
     assert_eq!(receiver.stats().damaged, 0);
+}
+
+#[test]
+fn what_no_packet_repeats_is_not_called_recovered_and_ends_in_noise() {
+    let mut encoder = VoiceEncoder::new(Rate::High).unwrap();
+    encoder.set_expected_loss(0.1);
+    let mut arrivals = sent_by(&mut encoder, Rate::High, 4);
+    // 300 ms are lost up to a syllable, of which the last 20 ms are repeated.
+    arrivals.retain(|(_, packet)| !(92..107).contains(&packet.sequence));
+    let mut receiver = VoiceReceiver::new().unwrap();
+    receiver.set_min_delay(Duration::from_millis(600));
+    let played = play(&mut receiver, arrivals, 4);
+    assert!(count(&played, SoundKind::Recovered) <= 3, "{:?}", receiver.stats());
+    assert!(count(&played, SoundKind::Concealed) <= 10, "{:?}", receiver.stats());
+    assert!(count(&played, SoundKind::ComfortNoise) >= 17, "{:?}", receiver.stats());
+    assert_eq!(receiver.stats().lost, 15);
 }
 
 #[test]
