@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use call::{Call, Command, End, Event, LocalMedia, Stats};
+use capture::DeviceChange;
 use face::{Background, FaceModel};
 use serde::Serialize;
-use types::{MediaTime, PeerName};
+use types::{ErrorLine, MediaTime, PeerName};
 
 use crate::cli::{DEFAULT_MAX_FPS, Resolution, Scripted, UserAction};
 use crate::error_line;
@@ -20,6 +21,9 @@ use crate::recordings::Recordings;
 use crate::render_stats::{RenderStats, RenderStatsRow};
 use crate::stats_file::StatsFile;
 use crate::termination;
+
+/// How long a call is waited for that was hung up.
+const MAX_CLOSING: Duration = Duration::from_secs(15);
 
 /// Options around a call.
 #[derive(Debug, Default)]
@@ -121,7 +125,7 @@ pub(crate) struct CallSummary {
     pub(crate) seconds: Option<f64>,
     /// Whether the call ended because nobody came for this long.
     pub(crate) given_up_after: Option<Duration>,
-    /// Why the recording or the statistics are incomplete.
+    /// Why the recording, the statistics or the speaker file are incomplete.
     pub(crate) failures: Vec<String>,
 }
 
@@ -249,6 +253,7 @@ impl Live {
             Event::ModelProgress(_) => self.peer.has_face = true,
             Event::SoundOnly => self.peer.is_sound_only = true,
             Event::ModelReady { .. } => self.update_model(),
+            Event::SoundDevice(change) => self.note_speaker_file(change),
             // Another peer, or none: what the last one has shown is over.
             Event::Connected { .. } | Event::GuestLeft => {
                 self.feed_recordings();
@@ -261,6 +266,13 @@ impl Live {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A speaker file is a recording, too: that it is incomplete fails the command.
+    fn note_speaker_file(&mut self, change: &DeviceChange) {
+        if let DeviceChange::NotWritten { .. } | DeviceChange::NotCompleted { .. } = change {
+            self.troubles.failures.push(ErrorLine::new(&change.to_string()).to_string());
         }
     }
 
@@ -426,6 +438,12 @@ impl Live {
     /// Hangs up, finishes the recording, and writes the last statistics.
     pub(crate) fn finish(mut self) -> CallSummary {
         self.hang_up();
+        // What a speaker file has come to is known only at the end.
+        while let Some(event) = self.call.next_event(MAX_CLOSING) {
+            if let Event::SoundDevice(change) = &event {
+                self.note_speaker_file(change);
+            }
+        }
         self.feed_recordings();
         let side = self.side();
         let Self { call, recordings, mut render_stats, stats: mut file, connected, ended, .. } =

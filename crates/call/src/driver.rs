@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use capture::DeviceChange;
 use rayon::ThreadPoolBuilder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -37,6 +38,8 @@ pub(crate) const MAX_INPUTS: usize = 512;
 const MAX_BATCH: usize = 64;
 /// How long links may take to close at the end of a call.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the file in place of a speaker may take to reach the disk.
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything outside the session that a call consists of.
 pub(crate) struct Driver {
@@ -257,19 +260,29 @@ impl Running {
         let Self { mut driver, links, link_tasks, listening, playing, .. } = self;
         // Joining a thread takes a moment. It must not hold up the goodbye.
         drop((links, listening));
-        let threads = tokio::task::spawn_blocking({
-            let face_sender = driver.face_sender.take();
-            move || drop((face_sender, playing))
-        });
+        let played = playing.map(|playing| tokio::task::spawn_blocking(|| playing.finish()));
+        let face_sender = driver.face_sender.take();
+        let tracked = tokio::task::spawn_blocking(move || drop(face_sender));
         let all_closed = async {
             for task in link_tasks {
                 let _ = task.await;
             }
-            let _ = threads.await;
+            let _ = tracked.await;
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, all_closed).await;
         if let Some(signaling) = driver.signaling.take() {
             signaling.close().await;
+        }
+        if let Some(played) = played {
+            let why =
+                "the disk does not answer; what there is has \".part\" in its name".to_owned();
+            let changes = match tokio::time::timeout(FILE_TIMEOUT, played).await {
+                Ok(changes) => changes.unwrap_or_default(),
+                Err(_) => vec![DeviceChange::NotCompleted { why }],
+            };
+            for change in changes {
+                driver.emit(Event::SoundDevice(change));
+            }
         }
         *lock(&driver.shared.end) = Some(end);
     }

@@ -5,14 +5,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use capture::SourceSpec;
+use capture::{DeviceChange, SourceSpec, SpeakerSpec};
 use codec::{Encoder, Profile, Reference, Stream};
 use face::FaceFile;
 use transport::InviteError;
 use types::{Code, Feature, HeadPose, MediaTime};
 
 use crate::offline::name_of;
-use crate::{Call, Command, End, Event, Meeting, Settings, StartError};
+use crate::{Call, Command, End, Event, Meeting, Settings, SoundSource, StartError};
 
 mod links;
 
@@ -122,6 +122,35 @@ fn two_peers_meet_chat_and_part() {
     drop(guest);
     assert!(matches!(end_of(&host), End::PeerHungUp));
     assert!(host.next_event(Duration::ZERO).is_none(), "nothing follows the end");
+}
+
+#[test]
+fn a_speaker_file_that_cannot_be_completed_is_told_before_the_end() {
+    let folder = std::env::temp_dir().join(format!("{}-speaker-file", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (path, part) = (folder.join("heard.wav"), folder.join("heard.part.wav"));
+    let sounding = |speaker| Settings {
+        audio: true,
+        sound_source: SoundSource::None,
+        speaker,
+        ..settings(Meeting::default())
+    };
+    let (host, invite) = Call::host(sounding(SpeakerSpec::File(path.clone()))).unwrap();
+    let guest = Call::join(&invite, sounding(SpeakerSpec::Silent)).unwrap();
+    connected(&host);
+    let deadline = Instant::now() + PATIENCE;
+    while std::fs::metadata(&part).unwrap().len() < 10_000 {
+        assert!(Instant::now() < deadline, "nothing is played");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::write(&path, "something else").unwrap();
+    host.command(Command::HangUp);
+    let events = events_until(&host, |event| matches!(event, Event::Ended(_)));
+    drop(guest);
+    let is_told = |event: &Event| matches!(event, Event::SoundDevice(DeviceChange::NotCompleted { why }) if why.contains("heard.part.wav"));
+    assert!(events.iter().any(is_told), "{events:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"something else");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

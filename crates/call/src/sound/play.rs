@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use capture::{Speaker, SpeakerSpec};
+use capture::{DeviceChange, Speaker, SpeakerSpec};
 use transport::MEDIA_TIME_PERIOD;
 use types::MediaTime;
-use voice::{LevelMeter, PlayedVoice, SoundKind, VoicePacket, VoiceReceiver, VoiceStats};
+use voice::{LevelMeter, PlayedVoice, SoundKind, VoicePacket, VoiceReceiver};
 
 use super::Sounding;
 use crate::lip_sync::{Heard, LipSync, Skew};
@@ -30,10 +30,21 @@ pub(crate) enum PlayedOn {
     Device(SpeakerSpec),
 }
 
+/// Blocks of sound that were played.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct PlayedBlocks {
+    decoded: u64,
+    recovered: u64,
+    concealed: u64,
+}
+
 /// Figures of the thread, for the statistics.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PlayFigures {
-    pub(crate) voice: VoiceStats,
+    /// Of all peers.
+    blocks: PlayedBlocks,
+    /// How long the sound of the peer is held.
+    delay: Duration,
     pub(crate) skew: Option<Skew>,
     /// How long it takes until what is played now is heard.
     pub(crate) queued: Duration,
@@ -45,11 +56,10 @@ impl PlayFigures {
     /// Adds the figures to the statistics of a call.
     pub(crate) fn complete(&self, stats: &mut Stats) {
         let ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        let VoiceStats { decoded_blocks, recovered_blocks, concealed_blocks, .. } = self.voice;
-        stats.sound_samples_in = decoded_blocks * super::BLOCK_SAMPLES as u64;
-        stats.sound_samples_recovered = recovered_blocks * super::BLOCK_SAMPLES as u64;
-        stats.sound_samples_concealed = concealed_blocks * super::BLOCK_SAMPLES as u64;
-        stats.sound_delay_ms = ms(self.voice.delay);
+        stats.sound_samples_in = self.blocks.decoded * super::BLOCK_SAMPLES as u64;
+        stats.sound_samples_recovered = self.blocks.recovered * super::BLOCK_SAMPLES as u64;
+        stats.sound_samples_concealed = self.blocks.concealed * super::BLOCK_SAMPLES as u64;
+        stats.sound_delay_ms = ms(self.delay);
         stats.speaker_delay_ms = ms(self.queued);
         stats.speaker_gaps = self.n_gaps;
         stats.lip_sync_ms = self.skew.map(|skew| skew.median);
@@ -65,7 +75,7 @@ pub(crate) struct PlayThread {
     figures: Arc<Mutex<PlayFigures>>,
     clock_shift: Arc<AtomicI64>,
     n_forgotten: Arc<AtomicU32>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Vec<DeviceChange>>>,
 }
 
 impl PlayThread {
@@ -84,7 +94,7 @@ impl PlayThread {
         };
         let run = move || {
             super::raise_priority();
-            player.run(played_on);
+            player.run(played_on)
         };
         let thread = std::thread::Builder::new().name("feathercall-play".to_owned()).spawn(run)?;
         let packets = Some(packets);
@@ -113,14 +123,22 @@ impl PlayThread {
     pub(crate) fn figures(&self) -> PlayFigures {
         *lock(&self.figures)
     }
+
+    /// Stops the thread, waits until a file in place of a speaker is complete, and returns what has
+    /// happened to the speaker at last.
+    pub(crate) fn finish(mut self) -> Vec<DeviceChange> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Vec<DeviceChange> {
+        self.packets = None;
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
 }
 
 impl Drop for PlayThread {
     fn drop(&mut self) {
-        self.packets = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -138,30 +156,44 @@ struct Player {
 struct Peer {
     /// How many have left before it.
     number: u32,
+    /// What was played of those.
+    before: PlayedBlocks,
     receiver: VoiceReceiver,
     lip_sync: LipSync,
     meter: LevelMeter,
 }
 
 impl Peer {
-    fn new(number: u32) -> Option<Self> {
+    fn new(number: u32, before: PlayedBlocks) -> Option<Self> {
         Some(Self {
             number,
+            before,
             receiver: VoiceReceiver::new()?,
             lip_sync: LipSync::default(),
             meter: LevelMeter::new(),
         })
     }
+
+    /// Returns what was played so far, of those before it, too.
+    fn blocks(&self) -> PlayedBlocks {
+        let stats = self.receiver.stats();
+        PlayedBlocks {
+            decoded: self.before.decoded + stats.decoded_blocks,
+            recovered: self.before.recovered + stats.recovered_blocks,
+            concealed: self.before.concealed + stats.concealed_blocks,
+        }
+    }
 }
 
 impl Player {
-    fn run(self, played_on: PlayedOn) {
-        let Some(mut peer) = Peer::new(0) else {
-            return self
-                .sounding
-                .report(Input::NoSound("the sound codec does not start".to_owned()));
+    /// Plays until there will be no more packets. Returns what has happened to the speaker at last, when
+    /// nobody listens to reports any more.
+    fn run(self, played_on: PlayedOn) -> Vec<DeviceChange> {
+        let Some(mut peer) = Peer::new(0, PlayedBlocks::default()) else {
+            self.sounding.report(Input::NoSound("the sound codec does not start".to_owned()));
+            return Vec::new();
         };
-        let Some(mut speaker) = self.open(played_on) else { return };
+        let Some(mut speaker) = self.open(played_on) else { return Vec::new() };
         let mut next_figures = Instant::now();
         loop {
             let is_wanted = speaker.wait_for_room(WAIT);
@@ -182,16 +214,19 @@ impl Player {
             if now >= next_figures {
                 next_figures = now + Duration::from_millis(200);
                 *lock(&self.figures) = PlayFigures {
-                    voice: peer.receiver.stats(),
+                    blocks: peer.blocks(),
+                    delay: peer.receiver.stats().delay,
                     skew: peer.lip_sync.skew(),
                     queued: speaker.queued(),
                     n_gaps: speaker.n_gaps(),
                 };
             }
         }
+        let mut last: Vec<DeviceChange> = std::iter::from_fn(|| speaker.take_change()).collect();
         if let Err(error) = speaker.finish() {
-            self.sounding.report(Input::NoSound(error.to_string()));
+            last.push(DeviceChange::NotCompleted { why: error.to_string() });
         }
+        last
     }
 
     /// Opens the speaker. Without one, sound is received in silence.
@@ -214,7 +249,7 @@ impl Player {
         if number != peer.number {
             // What still waits is of the one that has left.
             while self.packets.try_recv().is_ok() {}
-            if let Some(new) = Peer::new(number) {
+            if let Some(new) = Peer::new(number, peer.blocks()) {
                 *peer = new;
             }
             lock(&self.sounding.shared.mixer).forget_peer();
@@ -270,7 +305,52 @@ fn on_clock_of_features(time: MediaTime, shift: i64, shown: Option<MediaTime>) -
 
 #[cfg(test)]
 mod tests {
+    use types::{Rate, Sound};
+    use voice::VoiceEncoder;
+
     use super::*;
+    use crate::call_clock::CallClock;
+    use crate::settings::LocalMedia;
+    use crate::shared::Shared;
+
+    #[test]
+    fn what_was_heard_of_one_guest_still_counts_with_the_next_one() {
+        let (sender, packets) = sync_channel(MAX_PACKETS);
+        let shared = Arc::new(Shared::new(LocalMedia::default()));
+        let (inputs, _receiver) = tokio::sync::mpsc::channel(1);
+        let n_forgotten = Arc::new(AtomicU32::new(0));
+        let player = Player {
+            packets,
+            n_forgotten: Arc::clone(&n_forgotten),
+            figures: Arc::default(),
+            clock_shift: Arc::default(),
+            sounding: Sounding::new(CallClock::default(), shared, inputs),
+        };
+        let mut peer = Peer::new(0, PlayedBlocks::default()).unwrap();
+        let mut heard = Vec::new();
+        for guest in 0..2 {
+            n_forgotten.store(guest, Ordering::Relaxed);
+            assert!(player.take_packets(&mut peer));
+            let mut encoder = VoiceEncoder::new(Rate::High).unwrap();
+            let start = Instant::now();
+            let mut sequence = 0;
+            for i in 0..100_u32 {
+                let now = start + Duration::from_millis(10) * i;
+                let time = MediaTime::from_micros(u64::from(i) * 10_000);
+                let samples = (0..480).map(|n| 0.3 * (f32::from(n as u8) * 0.1).sin()).collect();
+                for voice in encoder.encode(&Sound { time, samples }, false) {
+                    let timestamp = (voice.time.as_micros() * 48 / 1000) as u32;
+                    sequence += 1;
+                    let packet = VoicePacket { sequence, timestamp, opus: voice.opus };
+                    sender.send((now, packet)).unwrap();
+                }
+                assert!(player.take_packets(&mut peer));
+                peer.receiver.pull(now);
+            }
+            heard.push(peer.blocks().decoded);
+        }
+        assert!(heard[0] > 80 && heard[1] > 160, "{heard:?}");
+    }
 
     #[test]
     fn sound_is_put_on_the_clock_of_the_features() {

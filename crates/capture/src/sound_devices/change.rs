@@ -46,6 +46,9 @@ pub enum DeviceChange {
     /// What the speaker plays is no longer recorded.
     #[error("the speaker file ends early ({why}): {}", path.display())]
     NotWritten { path: PathBuf, why: String },
+    /// What the speaker has played was recorded, but its file cannot be completed. It comes last.
+    #[error("the speaker file cannot be completed: {why}")]
+    NotCompleted { why: String },
 }
 
 /// Why a device cannot be used.
