@@ -6,6 +6,7 @@ mod home;
 mod in_call;
 mod peer_renderer;
 mod theme;
+mod troubles;
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,7 @@ use crate::live::{CallOptions, Live};
 use crate::termination;
 use enrollment::EnrollmentScreen;
 use peer_renderer::PeerRenderer;
+use troubles::Troubles;
 
 /// Longest time until the window notices an event of the call.
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
@@ -124,8 +126,7 @@ struct CallScreen {
     /// Names and values of the live statistics, updated every second.
     figures: Vec<(&'static str, String)>,
     next_figures: Instant,
-    /// What last went wrong beside the call.
-    trouble: Option<String>,
+    troubles: Troubles,
 }
 
 impl Window {
@@ -314,7 +315,7 @@ impl CallScreen {
             preview_time: None,
             figures: Vec::new(),
             next_figures: Instant::now(),
-            trouble: None,
+            troubles: Troubles::default(),
         }
     }
 
@@ -322,7 +323,7 @@ impl CallScreen {
     fn tick(&mut self) -> Option<String> {
         let tick = self.live.tick(Duration::ZERO);
         tick.events.iter().for_each(|event| self.note(event));
-        self.trouble = tick.notes.into_iter().next_back().or(self.trouble.take());
+        tick.notes.iter().for_each(|note| self.troubles.note(note));
         self.live.ended().map(ToString::to_string)
     }
 
@@ -385,8 +386,7 @@ impl CallScreen {
                 self.knock.take_if(is_about);
             }
             Event::GuestFailed(failure) => {
-                let failure = format!("a guest did not get in: {failure}");
-                self.trouble = Some(ErrorLine::new(&failure).to_string());
+                self.troubles.note(&format!("a guest did not get in: {failure}"));
             }
             Event::AdmissionPending => {
                 "Waiting for your peer to let you in".clone_into(&mut self.status);
@@ -422,18 +422,14 @@ impl CallScreen {
                 "Connected".clone_into(&mut self.status);
                 self.sound_only = Some(self.peer_name.clone());
             }
-            Event::SoundDevice(change) => {
-                self.trouble = Some(ErrorLine::new(&change.to_string()).to_string());
-            }
+            Event::SoundDevice(change) => self.troubles.note_device(change),
             Event::PeerLost => {
                 "Connection lost, waiting for your peer".clone_into(&mut self.status);
             }
             Event::ModelRefused(refusal) => {
                 self.status = ErrorLine::new(&refusal.to_string()).to_string();
             }
-            Event::NoSound(why) => {
-                self.trouble = Some(ErrorLine::new(&format!("No sound: {why}")).to_string());
-            }
+            Event::NoSound(why) => self.troubles.note_no_sound(why),
             Event::PeerBack => "Connected".clone_into(&mut self.status),
             _ => {}
         }
@@ -509,6 +505,6 @@ impl CallScreen {
         if !rendering.render_path.is_empty() {
             self.figures.push(("renderer", rendering.render_path));
         }
-        self.figures.extend(self.trouble.clone().map(|trouble| ("trouble", trouble)));
+        self.figures.extend(self.troubles.lines().map(|line| ("trouble", line.clone())));
     }
 }
