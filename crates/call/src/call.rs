@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use capture::{Microphone, MicrophoneSpec, SoundError, Source, SourceSpec, Speaker, SpeakerSpec};
+use capture::{Microphone, SoundError, Source, SourceSpec, Speaker, SpeakerSpec};
 use codec::{Encoder, Profile};
 use face::{FaceFile, FaceModel};
 use tokio::runtime::{Builder, Runtime};
@@ -403,26 +403,24 @@ impl Setup {
     }
 }
 
-/// Checks the microphone and opens the speaker, as far as that is done before there is a peer: a file or
-/// a name that nobody can use is better known now.
+/// Checks the microphone and the speaker: a file or a name that nobody can use is better known before there
+/// is a peer. Files in place of a speaker are opened; devices are not.
 fn check_sound(settings: &Settings) -> Result<PlayedOn, SoundError> {
     let spec = &settings.speaker;
     if settings.audio
         && let SoundSource::Microphone(spec) = &settings.sound_source
-        && *spec != MicrophoneSpec::Default
     {
-        drop(Microphone::open(spec)?);
+        Microphone::check(spec)?;
     }
     match spec {
         _ if !settings.audio => Ok(PlayedOn::Device(SpeakerSpec::Silent)),
         SpeakerSpec::File(_) | SpeakerSpec::Silent => {
             Ok(PlayedOn::Open(Box::new(Speaker::open(spec)?)))
         }
-        SpeakerSpec::Named(_) => {
-            drop(Speaker::open(spec)?);
+        SpeakerSpec::Named(_) | SpeakerSpec::Default => {
+            Speaker::check(spec)?;
             Ok(PlayedOn::Device(spec.clone()))
         }
-        SpeakerSpec::Default => Ok(PlayedOn::Device(spec.clone())),
     }
 }
 

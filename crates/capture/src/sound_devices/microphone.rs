@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::change::{DeviceChange, SoundError};
+use super::change::{DeviceChange, SoundDevice, SoundError};
+use super::device_host::find_name;
 use super::file_microphone::FileMicrophone;
 use super::input_device::InputDevice;
 use super::sound_block::SoundBlock;
@@ -23,6 +24,18 @@ enum Input {
 }
 
 impl Microphone {
+    /// Checks that a microphone can be opened as it is named. A file is read; no device is opened.
+    ///
+    /// # Errors
+    /// Those of [`Microphone::open`], except for a lack of threads.
+    pub fn check(spec: &MicrophoneSpec) -> Result<(), SoundError> {
+        match spec {
+            MicrophoneSpec::Default => Ok(()),
+            MicrophoneSpec::Named(name) => find_name(SoundDevice::Microphone, name).map(drop),
+            MicrophoneSpec::File(path) => FileMicrophone::open(path).map(drop),
+        }
+    }
+
     /// Opens a microphone and starts capturing.
     ///
     /// # Errors

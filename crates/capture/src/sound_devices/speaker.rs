@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use super::BLOCK_SAMPLES;
-use super::change::{DeviceChange, SoundError};
+use super::change::{DeviceChange, SoundDevice, SoundError};
+use super::device_host::find_name;
 use super::output_device::OutputDevice;
 use super::paced_speaker::PacedSpeaker;
 use super::spec::SpeakerSpec;
@@ -25,6 +26,17 @@ enum Output {
 }
 
 impl Speaker {
+    /// Checks that there is one speaker of a name, without opening it. Files are not checked.
+    ///
+    /// # Errors
+    /// If no device, or more than one, has the name.
+    pub fn check(spec: &SpeakerSpec) -> Result<(), SoundError> {
+        match spec {
+            SpeakerSpec::Named(name) => find_name(SoundDevice::Speaker, name).map(drop),
+            SpeakerSpec::Default | SpeakerSpec::File(_) | SpeakerSpec::Silent => Ok(()),
+        }
+    }
+
     /// Opens a speaker, which plays silence until it is given sound.
     ///
     /// # Errors
