@@ -6,7 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use capture::{Microphone, MicrophoneSpec, PacedSounds};
+use capture::{DeviceChange, LossReason, Microphone, MicrophoneSpec, PacedSounds, SoundError};
 use tokio::sync::mpsc;
 use types::{Rate, Sound};
 use voice::{LevelMeter, VoiceEncoder, VoiceProcessing, VoiceProcessor};
@@ -133,6 +133,17 @@ impl Drop for ListenThread {
     }
 }
 
+/// Returns what to say about a microphone that cannot be opened. One that is away may come back.
+fn not_opened(error: SoundError) -> Input {
+    match error {
+        SoundError::Unknown { device, name, .. } => {
+            let (name, reason) = (Some(name), LossReason::Missing);
+            Input::SoundDevice(DeviceChange::Lost { device, name, reason })
+        }
+        error => Input::NoSound(error.to_string()),
+    }
+}
+
 /// State of the thread.
 struct Listener {
     control: Arc<Control>,
@@ -157,14 +168,18 @@ impl Listener {
         let mut microphone: Option<Microphone> = None;
         let mut muted_since = None;
         let mut has_failed = false;
+        let mut n_dropped_before = 0;
         // A file goes on by itself; it would begin again.
         let may_close = !matches!(spec, MicrophoneSpec::File(_));
         while let Some(wanted) = self.wanted() {
             if wanted.is_muted || wanted.is_paused {
                 let since = *muted_since.get_or_insert_with(Instant::now);
                 let is_long = wanted.is_paused || since.elapsed() >= MUTED_BEFORE_CLOSING;
-                if may_close && is_long {
-                    microphone = None;
+                if may_close
+                    && is_long
+                    && let Some(closed) = microphone.take()
+                {
+                    n_dropped_before += closed.n_dropped();
                 }
             } else {
                 muted_since = None;
@@ -173,7 +188,7 @@ impl Listener {
                         Ok(opened) => (microphone, has_failed) = (Some(opened), false),
                         Err(error) => {
                             if !std::mem::replace(&mut has_failed, true) {
-                                self.sounding.report(Input::NoSound(error.to_string()));
+                                self.sounding.report(not_opened(error));
                             }
                         }
                     }
@@ -189,7 +204,8 @@ impl Listener {
                 }
                 let age = block.captured.elapsed();
                 processor.capture(&mut block.samples, self.sounding.played.queued() + age);
-                lock(&self.sounding.shared.sound).n_dropped = microphone.n_dropped();
+                let n_dropped = n_dropped_before + microphone.n_dropped();
+                lock(&self.sounding.shared.sound).n_dropped = n_dropped;
                 if !self.send(block.captured, &block.samples) {
                     return;
                 }

@@ -46,7 +46,7 @@ impl InputDevice {
     /// Returns the next block, or how long it takes at most until there is one.
     pub(super) fn next_block(&mut self, now: Instant) -> Result<SoundBlock, Duration> {
         while let Some(news) = self.follower.take_news() {
-            self.feed.line = news.line;
+            self.feed.replace(news.line);
             self.changes.push_back(news.change);
         }
         self.feed.next_block(now)
@@ -71,12 +71,18 @@ impl InputDevice {
 #[derive(Default)]
 struct InputFeed {
     line: Option<InputLine>,
+    /// Whether there was sound from `line`.
+    is_flowing: bool,
     /// When the next block was, or will be, captured.
     next: Option<Instant>,
     n_dropped: u64,
 }
 
 impl InputFeed {
+    fn replace(&mut self, line: Option<InputLine>) {
+        (self.line, self.is_flowing) = (line, false);
+    }
+
     fn next_block(&mut self, now: Instant) -> Result<SoundBlock, Duration> {
         let next = *self.next.get_or_insert(now);
         if let Some(line) = &mut self.line {
@@ -90,12 +96,13 @@ impl InputFeed {
                 let captured = smoothed(next, line.captured().unwrap_or(next));
                 let samples = line.take::<BLOCK_SAMPLES>();
                 n_ready -= BLOCK_SAMPLES;
-                // There was silence in its place already.
+                // There was silence in its place already. The first sound of a device is from before it
+                // was opened: that is no loss.
                 if captured + BLOCK <= next {
-                    self.n_dropped += 1;
+                    self.n_dropped += u64::from(self.is_flowing);
                     continue;
                 }
-                self.next = Some(captured + BLOCK);
+                (self.next, self.is_flowing) = (Some(captured + BLOCK), true);
                 return Ok(SoundBlock { captured, samples });
             }
         }
@@ -157,9 +164,13 @@ mod tests {
             match i {
                 30 => {
                     let (end, line) = input_line(48_000, 1, Waker::default());
-                    (writer, feed.line) = (Some(end), Some(line));
+                    feed.replace(Some(line));
+                    writer = Some(end);
                 }
-                60 => (writer, feed.line) = (None, None),
+                60 => {
+                    feed.replace(None);
+                    writer = None;
+                }
                 _ => {}
             }
             if let Some(writer) = &mut writer {
@@ -175,6 +186,23 @@ mod tests {
             assert_eq!(block.captured, want, "{i}");
             assert_eq!(is_loud(block), (30..60).contains(&i), "{i}");
         }
+        assert_eq!(feed.n_dropped, 0);
+    }
+
+    #[test]
+    fn what_a_device_of_high_latency_had_before_it_was_opened_is_no_loss() {
+        let mut feed = InputFeed::default();
+        let zero = moment();
+        assert!(feed.next_block(zero).is_err());
+        for i in 1..=10 {
+            feed.next_block(zero + BLOCK * i).unwrap();
+        }
+        let (mut writer, line) = input_line(48_000, 1, Waker::default());
+        feed.replace(Some(line));
+        for i in 4..11 {
+            writer.write(&LOUD, zero + BLOCK * i);
+        }
+        assert!(is_loud(&feed.next_block(zero + BLOCK * 11).unwrap()));
         assert_eq!(feed.n_dropped, 0);
     }
 
