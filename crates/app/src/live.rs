@@ -286,7 +286,12 @@ impl Live {
             self.newest = feature.time;
         }
         // Without a recording no sound is kept.
-        let sounds = if self.recordings.want_sound() { self.call.take_sound() } else { Vec::new() };
+        let mut sounds =
+            if self.recordings.want_sound() { self.call.take_sound() } else { Vec::new() };
+        if self.peer.since.is_none() {
+            // Between two guests there is nobody to record.
+            sounds.clear();
+        }
         self.recordings.push(features, sounds, now);
         let is_over = has_left || self.ended.is_some();
         if self.recordings.have_early_sound() && (is_over || self.peer.is_waited_for_in_vain(now)) {
@@ -294,7 +299,7 @@ impl Live {
         }
         if has_left {
             self.recordings.end_peer();
-            (self.model, self.newest) = (None, MediaTime::ZERO);
+            (self.model, self.peer, self.newest) = (None, Peer::default(), MediaTime::ZERO);
         }
         for error in self.recordings.poll() {
             self.troubles.add(&error);

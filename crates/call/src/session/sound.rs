@@ -77,13 +77,13 @@ impl OutgoingSound {
 }
 
 impl Session {
-    /// Sends sound to the peer that was let in, together with the feature packet that is due. What was
-    /// meant for a peer before it is dropped. At rates that want it, sound waits for more sound, so that
+    /// Sends sound to the peer that was let in, if it has a sound track, together with the feature packet
+    /// that is due. What was meant for a peer before it is dropped. At rates that want it, sound waits for more sound, so that
     /// two Opus packets share a packet.
     pub(super) fn handle_voice(&mut self, now: Instant, voice: EncodedVoice, listener: u32) {
         if listener != self.sound.listener
             || !self.media.sends_sound()
-            || !self.sound.has_track
+            || !self.has_sound_both_ways()
             || !self.is_admitted()
         {
             self.sound.held = None;
@@ -163,9 +163,12 @@ impl Session {
     /// Returns whether feature packets travel in sound packets: at rates that want it, if both ends have
     /// a sound track.
     fn sends_features_in_sound(&self) -> bool {
-        self.media.rate.parameters().features_in_sound
-            && self.sound.has_track
-            && self.links.current.as_ref().is_some_and(|link| link.has_sound)
+        self.media.rate.parameters().features_in_sound && self.has_sound_both_ways()
+    }
+
+    /// Returns whether both ends have a sound track. A peer without one receives nothing of ours.
+    fn has_sound_both_ways(&self) -> bool {
+        self.sound.has_track && self.links.current.as_ref().is_some_and(|link| link.has_sound)
     }
 
     /// Returns until when feature packets wait for the next sound packet; `None` in a pause of speech,

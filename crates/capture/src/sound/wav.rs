@@ -35,7 +35,7 @@ impl WavSound {
         self.reader.spec().sample_rate
     }
 
-    /// Returns the next 20 ms, the mean of all channels; `None` after the end.
+    /// Returns the next 20 ms as mono; `None` after the end.
     ///
     /// # Errors
     /// If the file ends early, after all that there is of it was returned, or cannot be read.
@@ -59,7 +59,7 @@ impl WavSound {
         })?;
         let mono: Vec<f32> = samples
             .chunks_exact(n_channels)
-            .map(|channels| channels.iter().sum::<f32>() / n_channels as f32)
+            .map(mix)
             .map(|sample| if sample.is_finite() { sample } else { 0.0 })
             .collect();
         if mono.is_empty() {
@@ -74,6 +74,17 @@ impl WavSound {
         let at = self.n_read;
         self.n_read += mono.len() as i64;
         Ok(Some(Piece { at, samples: mono }))
+    }
+}
+
+/// Mixes the channels of one moment. Of more than two, the first three are left, right and center, where
+/// voices are, and the fourth is for low frequencies (the order of WAV): left, right and center are as loud as in
+/// stereo, and the rest is weaker (ITU-R BS.775, annex 4).
+fn mix(channels: &[f32]) -> f32 {
+    const WEIGHTS: [f32; 8] = [0.5, 0.5, 0.707, 0.0, 0.354, 0.354, 0.354, 0.354];
+    match channels.len() {
+        1 | 2 => channels.iter().sum::<f32>() / channels.len() as f32,
+        _ => channels.iter().zip(WEIGHTS).map(|(sample, weight)| weight * sample).sum(),
     }
 }
 
@@ -107,17 +118,22 @@ mod tests {
     use crate::sound::ClipSound;
     use crate::test_clips::Folder;
 
-    /// Half a second of a tone of 440 Hz, in all channels at half volume.
+    /// Half a second of a tone of 440 Hz at half volume: in both channels of stereo, and in the center of more.
     fn write_tone(path: &std::path::Path, spec: hound::WavSpec) {
         let mut writer = hound::WavWriter::create(path, spec).unwrap();
         for i in 0..spec.sample_rate / 2 {
             let phase = std::f32::consts::TAU * 440.0 * i as f32 / spec.sample_rate as f32;
-            for _ in 0..spec.channels {
+            for channel in 0..spec.channels {
+                let volume = match (spec.channels, channel) {
+                    (1 | 2, _) => 0.5,
+                    (_, 2) => 0.5 / 0.707,
+                    _ => 0.0_f32,
+                };
                 if spec.sample_format == SampleFormat::Float {
-                    writer.write_sample(0.5 * phase.sin()).unwrap();
+                    writer.write_sample(volume * phase.sin()).unwrap();
                 } else {
                     let full = 2.0_f64.powi(i32::from(spec.bits_per_sample) - 1) - 1.0;
-                    let level = (0.5 * f64::from(phase.sin()) * full).round();
+                    let level = (f64::from(volume * phase.sin()) * full).round();
                     writer.write_sample(level as i32).unwrap();
                 }
             }

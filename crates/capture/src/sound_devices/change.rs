@@ -98,6 +98,9 @@ pub enum SoundError {
     /// Several devices have this text in their names.
     #[error("\"{name}\" is the name of several {device}s: {}", quoted(names))]
     Ambiguous { device: SoundDevice, name: String, names: Vec<String> },
+    /// The speaker file is a pipe, a folder or the like.
+    #[error("a speaker file has to be a file, and this is none: {}", path.display())]
+    NotAFile { path: PathBuf },
     /// The sound that is played can only be recorded as WAV.
     #[error("a speaker file is WAV; give it a name that ends in .wav: {}", path.display())]
     NotWav { path: PathBuf },

@@ -33,6 +33,10 @@ impl PacedSpeaker {
 
     /// Makes a speaker that is recorded.
     pub(super) fn to_file(path: &Path) -> Result<Self, SoundError> {
+        // A pipe would wait for its reader, and sound waits for nobody.
+        if path.metadata().is_ok_and(|about| !about.is_file()) {
+            return Err(SoundError::NotAFile { path: path.to_owned() });
+        }
         Ok(Self { file: Some(WavWriter::create(path)?), ..Self::silent() })
     }
 
@@ -152,6 +156,16 @@ mod tests {
         let gap = (false, 480_000);
         assert_eq!(runs(&path), [(true, 960), (false, 1440), (true, 480), gap, (true, 480), rest]);
         assert_eq!(folder.names(), ["heard.wav"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_place_of_a_speaker_file_is_refused() {
+        let folder = Folder::new("speaker-pipe");
+        let path = folder.join("pipe.wav");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let refused = PacedSpeaker::to_file(&path).err();
+        assert!(matches!(refused, Some(SoundError::NotAFile { .. })), "{refused:?}");
     }
 
     #[test]

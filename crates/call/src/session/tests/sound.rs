@@ -248,3 +248,17 @@ fn the_next_guest_hears_nothing_that_was_said_before() {
     world.run_for(secs(1));
     assert_eq!(heard(&world, next).0, 1);
 }
+
+/// Packets that never arrived used to count as a sign of life, so nothing else was sent, and the peer
+/// believed every five seconds that we were lost.
+#[test]
+fn nothing_is_said_to_a_peer_without_sound_which_hears_of_us_nevertheless() {
+    let mut world = connected([false, true], Rate::Normal);
+    for i in 0..300 {
+        world.speak(GUEST, i * 60);
+        world.run_for(millis(60));
+    }
+    assert_eq!(world.peers[GUEST].stats.sound_packets_out, 0);
+    assert!(world.peers[HOST].heard.is_empty());
+    assert!(!world.peers[HOST].take_events().iter().any(|event| event.starts_with("PeerLost")));
+}
