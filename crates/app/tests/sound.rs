@@ -206,3 +206,40 @@ fn a_recording_of_a_peer_without_a_face_has_both_voices() {
     let stranger = likeness(&samples, &voice(150.1, 6));
     assert!(stranger < 0.4, "{stranger}");
 }
+
+/// The recording of the second guest used to begin in the silence before it came, on another clock, and
+/// its voice was left out.
+#[test]
+fn each_guest_of_a_kept_link_is_recorded() {
+    let folder = folder("guests");
+    let place = |name: &str| folder.join(name);
+    let mut host = feathercall();
+    host.args(["call", "--headless", "--auto-admit", "--keep-link", "--rate", "high"]);
+    host.args(["--speaker", "none", "--microphone", "none", "--duration", "14s", "--record"]);
+    let mut host = Peer(host.arg(place("call.mp4")).stdout(Stdio::piped()).spawn().unwrap());
+    let output = BufReader::new(host.0.stdout.take().unwrap());
+    let link = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
+        .expect("the host prints an invite link");
+    let voices = [voice(110.3, 4), voice(190.7, 4)];
+    for voice in &voices {
+        write_wav(&place("voice.wav"), voice);
+        let mut guest = feathercall();
+        guest.args(["join", &link, "--headless", "--rate", "high", "--speaker", "none"]);
+        guest.args(["--duration", "4s", "--microphone"]).arg(place("voice.wav"));
+        assert!(guest.status().expect("it starts").success());
+    }
+    assert!(host.0.wait().unwrap().success());
+    for (name, voice) in ["call.mp4", "call-2.mp4"].iter().zip(&voices) {
+        let mut source = Source::open(&SourceSpec::Clip(place(name))).unwrap();
+        let mut samples = Vec::new();
+        while let Some(sound) = source.next_sound().unwrap() {
+            samples.extend(sound.samples);
+        }
+        let likeness = likeness(&samples, voice);
+        assert!(likeness > 0.5, "{name}: {likeness} in {} samples", samples.len());
+    }
+    assert!(!place("call-3.mp4").exists());
+}

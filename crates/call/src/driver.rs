@@ -189,7 +189,15 @@ impl Running {
                 }
                 Output::LocalMedia(media) => *lock(&driver.shared.media) = media,
                 Output::Stats(stats) => self.publish(*stats),
-                Output::Event(event) => driver.emit(event),
+                Output::Event(event) => {
+                    if let (Event::Connected { .. }, Some(playing)) = (&event, &self.playing) {
+                        // What was heard before it came is not on its clock.
+                        let mut mixer = lock(&driver.shared.mixer);
+                        playing.begin_peer(driver.clock.at(Instant::now()));
+                        mixer.forget_peer();
+                    }
+                    driver.emit(event);
+                }
                 Output::End(end) => return Some(end),
             }
         }

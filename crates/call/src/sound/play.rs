@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "the playing thread starts here, on the wall clock")]
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -75,6 +75,7 @@ pub(crate) struct PlayThread {
     figures: Arc<Mutex<PlayFigures>>,
     clock_shift: Arc<AtomicI64>,
     n_forgotten: Arc<AtomicU32>,
+    connected_us: Arc<AtomicU64>,
     thread: Option<JoinHandle<Vec<DeviceChange>>>,
 }
 
@@ -85,9 +86,11 @@ impl PlayThread {
         let figures = Arc::new(Mutex::default());
         let clock_shift = Arc::new(AtomicI64::new(0));
         let n_forgotten = Arc::new(AtomicU32::new(0));
+        let connected_us = Arc::new(AtomicU64::new(0));
         let player = Player {
             packets: receiver,
             n_forgotten: Arc::clone(&n_forgotten),
+            connected_us: Arc::clone(&connected_us),
             figures: Arc::clone(&figures),
             clock_shift: Arc::clone(&clock_shift),
             sounding,
@@ -98,7 +101,8 @@ impl PlayThread {
         };
         let thread = std::thread::Builder::new().name("feathercall-play".to_owned()).spawn(run)?;
         let packets = Some(packets);
-        Ok(Self { packets, figures, clock_shift, n_forgotten, thread: Some(thread) })
+        let thread = Some(thread);
+        Ok(Self { packets, figures, clock_shift, n_forgotten, connected_us, thread })
     }
 
     /// Queues a packet that has arrived at `now`, or drops it when the queue is full.
@@ -112,6 +116,11 @@ impl PlayThread {
     pub(crate) fn forget_peer(&self) {
         self.clock_shift.store(0, Ordering::Relaxed);
         self.n_forgotten.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that another peer was connected at this time of our clock. Its own clock began then.
+    pub(crate) fn begin_peer(&self, connected: MediaTime) {
+        self.connected_us.store(connected.as_micros(), Ordering::Relaxed);
     }
 
     /// Sets what is added to the peer's clock to get the media time of its features, microseconds.
@@ -147,6 +156,8 @@ struct Player {
     packets: Receiver<(Instant, VoicePacket)>,
     /// How many peers have left.
     n_forgotten: Arc<AtomicU32>,
+    /// When the peer was connected, on our clock, microseconds.
+    connected_us: Arc<AtomicU64>,
     figures: Arc<Mutex<PlayFigures>>,
     clock_shift: Arc<AtomicI64>,
     sounding: Sounding,
@@ -283,10 +294,15 @@ impl Player {
                 shown
             }
         };
-        // Before anything has arrived, our own clock says how long the call has lasted.
-        let time = time.unwrap_or_else(|| self.sounding.clock.at(at));
         let level = peer.meter.push(&played.samples);
-        lock(&shared.mixer).heard(at, time, &played.samples);
+        let mut mixer = lock(&shared.mixer);
+        // Before anything has arrived, our own clock says how long the peer has been here.
+        let time = time.unwrap_or_else(|| {
+            let connected = MediaTime::from_micros(self.connected_us.load(Ordering::Relaxed));
+            MediaTime::ZERO + self.sounding.clock.at(at).saturating_since(connected)
+        });
+        mixer.heard(at, time, &played.samples);
+        drop(mixer);
         lock(&shared.sound).levels.peer = Some(level);
     }
 }
@@ -322,6 +338,7 @@ mod tests {
         let player = Player {
             packets,
             n_forgotten: Arc::clone(&n_forgotten),
+            connected_us: Arc::default(),
             figures: Arc::default(),
             clock_shift: Arc::default(),
             sounding: Sounding::new(CallClock::default(), shared, inputs),
