@@ -88,6 +88,26 @@ fn likeness(heard: &[f32], said: &[f32]) -> f32 {
     best
 }
 
+/// Starts a host and returns it with its invite link.
+fn start_host(command: &mut Command) -> (Peer, String) {
+    let mut host = Peer(command.stdout(Stdio::piped()).spawn().expect("it starts"));
+    let output = BufReader::new(host.0.stdout.take().unwrap());
+    let link = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
+        .expect("the host prints an invite link");
+    (host, link)
+}
+
+fn all_sound(source: &mut Source) -> Vec<f32> {
+    let mut samples = Vec::new();
+    while let Some(sound) = source.next_sound().unwrap() {
+        samples.extend(sound.samples);
+    }
+    samples
+}
+
 #[test]
 fn two_people_without_a_face_or_a_camera_hear_each_other() {
     let folder = folder("heard");
@@ -98,13 +118,7 @@ fn two_people_without_a_face_or_a_camera_hear_each_other() {
     let mut host = feathercall();
     host.args(["call", "--headless", "--auto-admit", "--rate", "high", "--name", "Ada"]);
     host.arg("--microphone").arg(place("ada.wav")).arg("--speaker").arg(place("ada-heard.wav"));
-    let mut host = Peer(host.stdout(Stdio::piped()).spawn().expect("it starts"));
-    let output = BufReader::new(host.0.stdout.take().unwrap());
-    let link = output
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
-        .expect("the host prints an invite link");
+    let (mut host, link) = start_host(&mut host);
     let mut guest = feathercall();
     guest.args(["join", &link, "--headless", "--rate", "high", "--name", "Bob"]);
     guest.arg("--microphone").arg(place("bob.wav")).arg("--speaker").arg(place("bob-heard.wav"));
@@ -169,13 +183,7 @@ fn a_recording_of_a_peer_without_a_face_has_both_voices() {
     let mut host = feathercall();
     host.args(["call", "--headless", "--auto-admit", "--rate", "high", "--name", "Ada"]);
     host.args(["--speaker", "none", "--microphone"]).arg(place("ada.wav"));
-    let mut host = Peer(host.stdout(Stdio::piped()).spawn().expect("it starts"));
-    let output = BufReader::new(host.0.stdout.take().unwrap());
-    let link = output
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
-        .expect("the host prints an invite link");
+    let (mut host, link) = start_host(&mut host);
     let clip = place("call.mp4");
     let mut guest = feathercall();
     guest.args(["join", &link, "--headless", "--rate", "high", "--resolution", "128"]);
@@ -186,10 +194,7 @@ fn a_recording_of_a_peer_without_a_face_has_both_voices() {
     assert!(host.0.wait().unwrap().success());
 
     let mut source = Source::open(&SourceSpec::Clip(clip)).unwrap();
-    let mut samples = Vec::new();
-    while let Some(sound) = source.next_sound().unwrap() {
-        samples.extend(sound.samples);
-    }
+    let samples = all_sound(&mut source);
     let n_pictures = std::iter::from_fn(|| source.next_frame().unwrap()).count();
     // Some of the six seconds pass before there is sound.
     assert!((75..160).contains(&n_pictures), "{n_pictures} pictures");
@@ -216,13 +221,7 @@ fn each_guest_of_a_kept_link_is_recorded() {
     let mut host = feathercall();
     host.args(["call", "--headless", "--auto-admit", "--keep-link", "--rate", "high"]);
     host.args(["--speaker", "none", "--microphone", "none", "--duration", "14s", "--record"]);
-    let mut host = Peer(host.arg(place("call.mp4")).stdout(Stdio::piped()).spawn().unwrap());
-    let output = BufReader::new(host.0.stdout.take().unwrap());
-    let link = output
-        .lines()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_whitespace().find(|w| w.contains("://")).map(str::to_owned))
-        .expect("the host prints an invite link");
+    let (mut host, link) = start_host(host.arg(place("call.mp4")));
     let voices = [voice(110.3, 4), voice(190.7, 4)];
     for voice in &voices {
         write_wav(&place("voice.wav"), voice);
@@ -233,11 +232,7 @@ fn each_guest_of_a_kept_link_is_recorded() {
     }
     assert!(host.0.wait().unwrap().success());
     for (name, voice) in ["call.mp4", "call-2.mp4"].iter().zip(&voices) {
-        let mut source = Source::open(&SourceSpec::Clip(place(name))).unwrap();
-        let mut samples = Vec::new();
-        while let Some(sound) = source.next_sound().unwrap() {
-            samples.extend(sound.samples);
-        }
+        let samples = all_sound(&mut Source::open(&SourceSpec::Clip(place(name))).unwrap());
         let likeness = likeness(&samples, voice);
         assert!(likeness > 0.5, "{name}: {likeness} in {} samples", samples.len());
     }

@@ -232,22 +232,10 @@ impl Running {
         };
         let media = *lock(&self.driver.shared.media);
         let wanted = Wanted::new(!media.sends_sound(), media.rate);
-        let started = |started: std::io::Result<_>| match started {
-            Ok(thread) => Some(thread),
-            Err(error) => {
-                sounding.report(Input::NoSound(format!("no thread for sound: {error}")));
-                None
-            }
-        };
-        self.listening = listened
-            .and_then(|listened| started(ListenThread::start(listened, wanted, sounding.clone())));
-        self.playing = match PlayThread::start(speaker, sounding.clone()) {
-            Ok(thread) => Some(thread),
-            Err(error) => {
-                sounding.report(Input::NoSound(format!("no thread for sound: {error}")));
-                None
-            }
-        };
+        self.listening = listened.and_then(|listened| {
+            started(ListenThread::start(listened, wanted, sounding.clone()), &sounding)
+        });
+        self.playing = started(PlayThread::start(speaker, sounding.clone()), &sounding);
     }
 
     /// Publishes statistics, completed by what the session does not know.
@@ -294,6 +282,12 @@ impl Running {
         }
         *lock(&driver.shared.end) = Some(end);
     }
+}
+
+/// Returns a thread of sound, or tells the session why there is none.
+fn started<T>(thread: std::io::Result<T>, sounding: &Sounding) -> Option<T> {
+    let report = |error| sounding.report(Input::NoSound(format!("no thread for sound: {error}")));
+    thread.map_err(report).ok()
 }
 
 /// Reads a face on one thread, behind everything that is urgent: in the pool of all threads it would be
